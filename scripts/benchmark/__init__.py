@@ -1,0 +1,1 @@
+"""How fast taskmesh is, beside the limit of the broker and beside its peers: ``./scripts/bench``."""

@@ -1,0 +1,124 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from scripts.benchmark.children import PROJECT
+from scripts.benchmark.page import write_page
+from scripts.benchmark.peers import PEERS
+from scripts.benchmark.profiles import write_text
+from scripts.benchmark.report import Report
+from scripts.benchmark.runner import NAMES, Plan, Runner
+from scripts.benchmark.servers import servers
+from scripts.benchmark.tables import tables_of
+
+MONTAGE = PROJECT.parent / "shared" / "data" / "montage-2mass-01d.json"
+REPEAT = 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options."""
+    options = argparse.ArgumentParser(
+        prog="./scripts/bench",
+        description="Measures taskmesh, the limit of the broker below it and, when asked, its peers, on servers of "
+        "its own. A full run (without --only and --quick) writes docs/benchmarks.md.",
+    )
+    options.add_argument(
+        "--only", action="append", choices=NAMES, default=[], metavar="NAME", help=f"one of {', '.join(NAMES)}"
+    )
+    options.add_argument("--repeat", type=int, metavar="N", help=f"rounds (default {REPEAT}, with --quick 1)")
+    options.add_argument("--quick", action="store_true", help="a tenth of the size, one round")
+    options.add_argument("--io", type=counts, default=(1, 2), metavar="1,2", help="numbers of I/O processes to try")
+    options.add_argument(
+        "--peers",
+        nargs="?",
+        const="all",
+        type=peers,
+        default=(),
+        metavar="NAMES",
+        help="measure other task queues too: all, or some of " + ",".join(peer.name for peer in PEERS),
+    )
+    options.add_argument("--no-own", dest="own", action="store_false", help="do not measure taskmesh itself")
+    options.add_argument("--montage", type=Path, metavar="FILE", help="a recorded Montage workflow (WfCommons format)")
+    options.add_argument("--scale", action="store_true", help="time for each node from 100 to 100,000")
+    options.add_argument("--soak", action="store_true", help="memory after 200,000 tasks too")
+    options.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write cProfile data of the I/O process")
+    options.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    return options
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """The value of --io."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def peers(text: str) -> tuple[str, ...]:
+    """The value of --peers."""
+    known = [peer.name for peer in PEERS]
+    names = known if text == "all" else text.split(",")
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+    return tuple(names)
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """What the options ask for."""
+    montage = options.montage or (MONTAGE if MONTAGE.exists() else None)
+    return Plan(
+        only=tuple(options.only),
+        repeat=options.repeat or (1 if options.quick else REPEAT),
+        quick=options.quick,
+        io_counts=options.io,
+        own=options.own,
+        peers=options.peers,
+        scale=options.scale,
+        soak=options.soak,
+        montage=montage and montage.resolve(),
+        profile=options.profile and options.profile.resolve(),
+        command=" ".join(["./scripts/bench", *sys.argv[1:]]),
+    )
+
+
+def measure(plan: Plan) -> Report:
+    """Start the servers, run the plan, end the servers."""
+    with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
+        return Runner(plan, running, Path(logs)).run()
+
+
+def show(report: Report, output: str) -> None:
+    if output == "json":
+        print(json.dumps(report.to_json(), indent=2))
+        return
+    console = Console()
+    for table in tables_of(report):
+        console.print(table.to_rich())
+
+
+def main() -> int:
+    options = parser().parse_args()
+    plan = plan_of(options)
+    if plan.profile is not None:
+        plan.profile.mkdir(parents=True, exist_ok=True)
+    try:
+        report = measure(plan)
+    except (RuntimeError, AssertionError) as error:
+        print(f"the benchmark stopped: {error}", file=sys.stderr)
+        return 2
+    show(report, options.output)
+    if plan.profile is not None:
+        print(*write_text(plan.profile), sep="\n", file=sys.stderr)
+    if not (plan.only or plan.quick or not plan.own):
+        write_page(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""taskmesh: a distributed task queue whose unit of work is a DAG.
+
+Everything public is here. Names are loaded when they are first used, so that importing the package costs a producer app
+next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskmesh.app.mesh import Mesh
+    from taskmesh.app.run import Run
+    from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
+    from taskmesh.config.settings import Settings
+    from taskmesh.errors import (
+        BrokerUnavailableError,
+        ConfigError,
+        FlowError,
+        ResultTimeoutError,
+        RunCancelledError,
+        RunConflictError,
+        RunError,
+        RunFailedError,
+        RunNotFoundError,
+        StoreUnavailableError,
+        TaskmeshError,
+        TooLargeError,
+        UnavailableError,
+        UnknownTaskError,
+        UsageError,
+        WireError,
+    )
+    from taskmesh.flows import load_flow, load_flow_file
+    from taskmesh.model.flow import Flow
+    from taskmesh.model.states import NodeState, RunState
+    from taskmesh.tasks.flow import FlowDefinition
+    from taskmesh.tasks.task import Task
+    from taskmesh.worker.invoke import TaskContext
+    from taskmesh.worker.invoke import current as current_task
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Mesh": "app.mesh",
+    "Run": "app.run",
+    "NodeDetails": "client.details",
+    "RunDetails": "client.details",
+    "RunEvent": "client.details",
+    "Settings": "config.settings",
+    "Flow": "model.flow",
+    "NodeState": "model.states",
+    "RunState": "model.states",
+    "FlowDefinition": "tasks.flow",
+    "Task": "tasks.task",
+    "TaskContext": "worker.invoke",
+    "load_flow": "flows",
+    "load_flow_file": "flows",
+    **dict.fromkeys(
+        (
+            "BrokerUnavailableError",
+            "ConfigError",
+            "FlowError",
+            "ResultTimeoutError",
+            "RunCancelledError",
+            "RunConflictError",
+            "RunError",
+            "RunFailedError",
+            "RunNotFoundError",
+            "StoreUnavailableError",
+            "TaskmeshError",
+            "TooLargeError",
+            "UnavailableError",
+            "UnknownTaskError",
+            "UsageError",
+            "WireError",
+        ),
+        "errors",
+    ),
+}
+
+__all__ = [
+    "BrokerUnavailableError",
+    "ConfigError",
+    "Flow",
+    "FlowDefinition",
+    "FlowError",
+    "Mesh",
+    "NodeDetails",
+    "NodeState",
+    "ResultTimeoutError",
+    "Run",
+    "RunCancelledError",
+    "RunConflictError",
+    "RunDetails",
+    "RunError",
+    "RunEvent",
+    "RunFailedError",
+    "RunNotFoundError",
+    "RunState",
+    "Settings",
+    "StoreUnavailableError",
+    "Task",
+    "TaskContext",
+    "TaskmeshError",
+    "TooLargeError",
+    "UnavailableError",
+    "UnknownTaskError",
+    "UsageError",
+    "WireError",
+    "current_task",
+    "load_flow",
+    "load_flow_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "current_task":
+        return importlib.import_module("taskmesh.worker.invoke").current
+    if name not in _HOMES:
+        raise AttributeError(f"module 'taskmesh' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"taskmesh.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,82 @@
+"""From settings to adapters: the one place that knows which class serves which URL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskmesh.broker.settings import BrokerSettings
+from taskmesh.clock import Clock, SystemClock
+from taskmesh.config.settings import Settings
+from taskmesh.dispatch.plan import Plans
+from taskmesh.store.embedded import EmbeddedServer
+from taskmesh.store.housekeeping import Housekeeping
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Link
+from taskmesh.store.opening import open_link
+from taskmesh.store.reader import Reader
+from taskmesh.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """The store's side of a process, and where the broker is."""
+
+    settings: Settings
+    clock: Clock
+    link: Link
+    keys: Keys
+    store: Store
+    reader: Reader
+    housekeeping: Housekeeping
+    plans: Plans
+    broker: BrokerSettings
+    embedded: EmbeddedServer | None
+
+    def close(self) -> None:
+        self.link.close()
+        if self.embedded is not None:
+            self.embedded.release()
+
+
+def lay_foundation(settings: Settings) -> Foundation:
+    """Open the store; start the embedded server where no servers are named.
+
+    :raises ConfigError: a URL is none. :raises StoreUnavailableError: the embedded server does not start.
+    """
+    clock = SystemClock()
+    embedded = EmbeddedServer(Path(settings.embedded.directory), clock) if settings.is_embedded else None
+    if embedded is not None:
+        embedded.acquire()
+    section = settings.store
+    url = embedded.url if embedded is not None else section.url or ""
+    link = open_link(url, section.connect_timeout_seconds, section.socket_timeout_seconds)
+    keys = Keys(settings.namespace, section.partitions)
+    reader = Reader(link, keys)
+    return Foundation(
+        settings=settings,
+        clock=clock,
+        link=link,
+        keys=keys,
+        store=Store(link, keys, section.retention_seconds),
+        reader=reader,
+        housekeeping=Housekeeping(link, keys, section.retention_seconds),
+        plans=Plans(reader.flow_body),
+        broker=_broker_settings(settings, embedded),
+        embedded=embedded,
+    )
+
+
+def _broker_settings(settings: Settings, embedded: EmbeddedServer | None) -> BrokerSettings:
+    section = settings.broker
+    # The embedded broker lives in the embedded store's server, in a database of its own.
+    url = f"redis+socket://{embedded.socket_path}?virtual_host=1" if embedded is not None else section.url or ""
+    return BrokerSettings(
+        url=url,
+        namespace=settings.namespace,
+        shards=section.shards,
+        shard_weights=section.shard_weights,
+        heartbeat_seconds=section.heartbeat_seconds,
+        connect_timeout_seconds=section.connect_timeout_seconds,
+        confirm_timeout_seconds=section.confirm_timeout_seconds,
+    )

@@ -1,0 +1,89 @@
+"""A worker inside this process: one thread for the loop, some for the tasks. For embedded runs, scripts and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from taskmesh.app.assembly import Foundation
+from taskmesh.app.session import Identity, Session
+from taskmesh.errors import TaskmeshError, UnavailableError
+from taskmesh.tasks.registry import Registry
+from taskmesh.worker.engine import Engine
+from taskmesh.worker.invoke import Invoker
+from taskmesh.worker.local_pool import LocalPool
+from taskmesh.worker.supervisor_child import new_holder_id
+
+START_SECONDS = 30.0
+DRAIN_SECONDS = 5.0
+
+
+class LocalWorker:
+    """Runs the nodes of ``registry``'s tasks until it is stopped."""
+
+    def __init__(self, foundation: Foundation, registry: Registry, threads: int) -> None:
+        self._foundation = foundation
+        self._registry = registry
+        self._threads = threads
+        self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
+        self._begun = threading.Event()
+        self._fault: str | None = None
+        self._thread = threading.Thread(target=self._run, name="taskmesh-worker", daemon=True)
+
+    def start(self) -> None:
+        """Returns when the worker consumes.
+
+        :raises UnavailableError: the servers refuse, or do not answer in time.
+        """
+        self._thread.start()
+        if not self._begun.wait(START_SECONDS):
+            self.stop()
+            raise UnavailableError(f"the worker in this process was not ready after {START_SECONDS:g} s")
+        if self._fault is not None:
+            raise UnavailableError(self._fault)
+
+    def stop(self) -> None:
+        """Finish what runs, within some seconds, and end."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join(DRAIN_SECONDS * 3)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        identity = Identity(new_holder_id(), self._pools())
+        session = Session(self._foundation, identity, self._pool, self._give_up)
+        try:
+            await session.start()
+            await self._await_readiness(session)
+            await self._ending.wait()
+            await session.drain(DRAIN_SECONDS)
+        except TaskmeshError as error:
+            self._give_up(error)
+        finally:
+            await session.close()
+
+    async def _await_readiness(self, session: Session) -> None:
+        while session.missing and not self._ending.is_set():
+            await asyncio.sleep(0.005)
+        self._begun.set()
+
+    def _pools(self) -> tuple[str, ...]:
+        tasks = (self._registry.find(name) for name in self._registry.names())
+        named = {task.pool for task in tasks if task is not None}
+        return tuple(sorted(named | set(self._foundation.settings.worker.pools)))
+
+    def _pool(self, engine: Engine) -> LocalPool:
+        names = frozenset(self._registry.names())
+        tasks = {name: task for name in names if (task := self._registry.find(name)) is not None}
+        limits = self._foundation.settings.limits
+        invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock)
+        return LocalPool(invoker, names, self._threads, engine.on_outcomes)
+
+    def _give_up(self, error: TaskmeshError) -> None:
+        self._fault = str(error)
+        self._ending.set()
+        self._begun.set()

@@ -1,0 +1,216 @@
+"""The mesh: where tasks and flows are declared, and from where runs are submitted."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
+
+from taskmesh.app.run import Run
+from taskmesh.tasks.flow import FlowDefinition, make_flow, single_task_flow
+from taskmesh.tasks.registry import Registry
+from taskmesh.tasks.task import Task, TaskPolicy, make_task
+
+if TYPE_CHECKING:
+    from taskmesh.app.producer import Producer
+    from taskmesh.config.settings import Settings
+    from taskmesh.model.flow import Flow
+    from taskmesh.model.states import RunState
+    from taskmesh.store.reader import RunSummary
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Submittable: TypeAlias = "FlowDefinition[Any] | Flow | Task[Any, Any]"
+
+
+class Mesh:
+    """Tasks, flows, and the way to the servers; embedded when none are configured.
+
+    Making one is cheap: settings are read, and connections made, when they are first needed. Safe in threads, and in a
+    child after a fork. ``settings`` stand above the environment and the configuration file, as
+    ``Mesh(store={"url": "redis://..."})``.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        self.registry = Registry()
+        self._overrides = overrides
+        self._lock = threading.RLock()
+        self._settings: Settings | None = settings
+        self._producer: Producer | None = None
+        self._owner = 0
+        self._task_flows: dict[str, Flow] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force.
+
+        :raises ConfigError: with every problem found.
+        """
+        with self._lock:
+            if self._settings is None:
+                from taskmesh.config.loader import load_settings
+
+                self._settings = load_settings(self._overrides)
+            return self._settings
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, /, *, name: str | None = None, pool: str = ...) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, pool: str = "default") -> Any:
+        """Register a function as a task, as ``@mesh.task`` or ``@mesh.task(pool="io")``.
+
+        :raises UsageError: for a function that cannot be a task, or a name that is taken.
+        """
+
+        def register(function: Callable[P, R]) -> Task[P, R]:
+            task = make_task(function, TaskPolicy(pool), name, self)
+            self.registry.add(task)
+            return task
+
+        return register if function is None else register(function)
+
+    @overload
+    def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...
+
+    @overload
+    def flow(
+        self, /, *, version: str = ..., name: str | None = None, on_failure: str = ..., shard_by: str = ...
+    ) -> Callable[[Callable[P, Any]], FlowDefinition[P]]: ...
+
+    def flow(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Declare a flow by a function that calls tasks, as ``@mesh.flow`` or ``@mesh.flow(version="3")``.
+
+        :raises UsageError: for a function that cannot describe a flow.
+        """
+
+        def define(function: Callable[P, Any]) -> FlowDefinition[P]:
+            return make_flow(function, **options)
+
+        return define if function is None else define(function)
+
+    def submit(
+        self, what: Submittable, /, *, id: str | None = None, tags: Mapping[str, str] | None = None, **params: Any
+    ) -> Run:
+        """Submit one run. When this returns, the run is accepted: it will end, whatever dies.
+
+        The same ``id`` with the same flow and parameters is the same run, however often it is submitted.
+
+        :raises FlowError: the flow or the parameters break rules. :raises RunConflictError: ``id`` has another body.
+        :raises StoreUnavailableError: Redis does not answer; submit again with the same id.
+        """
+        return self.submit_params(what, params, id=id, tags=tags)
+
+    def submit_params(
+        self,
+        what: Submittable,
+        params: Mapping[str, Any],
+        *,
+        id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run:
+        """``submit`` with the parameters as one mapping."""
+        working = self._working
+        [run_id] = working.submit(self._flow_of(what), [params], None if id is None else [id], tags)
+        return Run(working.client, run_id)
+
+    def submit_many(
+        self,
+        what: Submittable,
+        params: Sequence[Mapping[str, Any]],
+        *,
+        ids: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[Run]:
+        """Submit many runs of one flow, pipelined: much faster than one by one."""
+        working = self._working
+        return [Run(working.client, run_id) for run_id in working.submit(self._flow_of(what), params, ids, tags)]
+
+    async def asubmit(
+        self, what: Submittable, /, *, id: str | None = None, tags: Mapping[str, str] | None = None, **params: Any
+    ) -> Run:
+        """``submit`` for asyncio."""
+        return await asyncio.to_thread(self.submit_params, what, params, id=id, tags=tags)
+
+    async def asubmit_many(
+        self,
+        what: Submittable,
+        params: Sequence[Mapping[str, Any]],
+        *,
+        ids: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[Run]:
+        """``submit_many`` for asyncio."""
+        return await asyncio.to_thread(self.submit_many, what, params, ids=ids, tags=tags)
+
+    def send(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Run:
+        """What ``task.send(...)`` calls."""
+        return self.submit_params(task, arguments)
+
+    async def asend(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Run:
+        """What ``task.asend(...)`` calls."""
+        return await asyncio.to_thread(self.send, task, arguments)
+
+    def run(self, run_id: str) -> Run:
+        """A handle of a run that exists."""
+        return Run(self._working.client, run_id)
+
+    def runs(self, status: RunState | None = None, flow: str | None = None, limit: int = 50) -> list[RunSummary]:
+        """The newest runs first."""
+        return self._working.client.list_runs(status, flow, limit)
+
+    def dead_letters(self, limit: int = 50) -> list[dict[str, Any]]:
+        """Messages that no worker could use, the newest first."""
+        return self._working.client.dead_letters(limit)
+
+    @contextlib.contextmanager
+    def local_worker(self, threads: int = 4) -> Iterator[None]:
+        """A worker inside this process for the tasks that are registered here, for as long as the block runs.
+
+        :raises UnavailableError: the servers do not answer, or refuse.
+        """
+        from taskmesh.app.local_worker import LocalWorker
+
+        worker = LocalWorker(self._working.foundation, self.registry, threads)
+        worker.start()
+        try:
+            yield
+        finally:
+            worker.stop()
+
+    def close(self) -> None:
+        """Publish what waits, within the submit timeout, and give the connections back. Used again, it connects again."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+            if producer is not None and self._owner == os.getpid():
+                atexit.unregister(self.close)
+                producer.close()
+
+    @property
+    def _working(self) -> Producer:
+        with self._lock:
+            if self._producer is None or self._owner != os.getpid():
+                from taskmesh.app.producer import Producer
+
+                # A child's sockets and threads are the parent's; it makes its own, and leaves those alone.
+                self._producer = Producer(self.settings)
+                self._owner = os.getpid()
+                atexit.register(self.close)
+            return self._producer
+
+    def _flow_of(self, what: Submittable) -> Flow:
+        if isinstance(what, FlowDefinition):
+            return what.compile()
+        if not isinstance(what, Task):
+            return what
+        flow = self._task_flows.get(what.name)
+        if flow is None:
+            flow = self._task_flows[what.name] = single_task_flow(what.name, what.pool)
+        return flow

@@ -1,0 +1,65 @@
+"""The producer's side of one process: foundation, publisher thread, client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskmesh.app.assembly import lay_foundation
+from taskmesh.broker.factory import open_publisher
+from taskmesh.client.client import Client, ClientLimits, ClientParts, Submission
+from taskmesh.client.publisher_thread import PublisherThread
+from taskmesh.client.taps import Taps
+from taskmesh.config.settings import Settings
+from taskmesh.dispatch.plan import Plan
+from taskmesh.model.flow import Flow
+from taskmesh.store.subscription import Subscription
+
+PLANS_KEPT = 256
+
+
+class Producer:
+    """Everything that a process needs to submit runs and to read them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.foundation = lay_foundation(settings)
+        self._deadline_seconds = settings.client.submit_timeout_seconds
+        self._plans: dict[int, tuple[Flow, Plan]] = {}
+        foundation = self.foundation
+        publisher = PublisherThread(
+            lambda on_fatal: open_publisher(foundation.broker, on_fatal), self._deadline_seconds
+        )
+        parts = ClientParts(
+            store=foundation.store,
+            reader=foundation.reader,
+            keys=foundation.keys,
+            plans=foundation.plans,
+            publisher=publisher,
+            taps=Taps(lambda: Subscription(foundation.link)),
+            clock=foundation.clock,
+        )
+        self.client = Client(parts, ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes))
+
+    def submit(
+        self,
+        flow: Flow,
+        params: Sequence[Mapping[str, Any]],
+        ids: Sequence[str] | None,
+        tags: Mapping[str, str] | None,
+    ) -> list[str]:
+        names: Sequence[str | None] = ids if ids is not None else [None] * len(params)
+        submissions = [Submission(each, run_id, tags) for each, run_id in zip(params, names, strict=True)]
+        return self.client.submit(self._plan(flow), submissions)
+
+    def close(self) -> None:
+        self.client.close(self._deadline_seconds)
+        self.foundation.close()
+
+    def _plan(self, flow: Flow) -> Plan:
+        """The plan of a flow, kept with the flow itself so that its place in memory is not used again."""
+        known = self._plans.get(id(flow))
+        if known is None:
+            while len(self._plans) >= PLANS_KEPT:
+                del self._plans[next(iter(self._plans))]
+            known = self._plans[id(flow)] = (flow, Plan.of(flow))
+        return known[1]

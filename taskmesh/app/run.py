@@ -1,0 +1,64 @@
+"""A handle of one run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskmesh.client.client import Client
+    from taskmesh.client.details import RunDetails, RunEvent
+    from taskmesh.model.states import RunState
+
+
+class Run:
+    """One run, by its id. Cheap to make; asks the store each time. Timeouts are in seconds, None = wait for ever."""
+
+    __slots__ = ("_client", "id")
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        self._client = client
+        self.id = run_id
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+    def status(self) -> RunState:
+        """:raises RunNotFoundError: no such run, or its retention is over."""
+        return self._client.status(self.id)
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Block until the run has ended.
+
+        :raises ResultTimeoutError: it had not ended when the time was over.
+        """
+        return self._client.wait(self.id, timeout)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Block until the run has ended; returns what the flow returns.
+
+        :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled.
+        :raises ResultTimeoutError: it had not ended when the time was over.
+        """
+        return self._client.result(self.id, timeout)
+
+    def details(self) -> RunDetails:
+        """Everything that is stored of the run and its nodes."""
+        return self._client.details(self.id)
+
+    def watch(self) -> Iterator[RunEvent]:
+        """What happened and what happens, until the run ends."""
+        return self._client.watch(self.id)
+
+    def cancel(self) -> bool:
+        """Let nothing more start; False when the run had ended before. What runs now may end."""
+        return self._client.cancel(self.id)
+
+    async def aresult(self, timeout: float | None = None) -> Any:
+        """``result`` for asyncio."""
+        return await asyncio.to_thread(self.result, timeout)
+
+    async def await_end(self, timeout: float | None = None) -> RunState:
+        """``wait`` for asyncio."""
+        return await asyncio.to_thread(self.wait, timeout)

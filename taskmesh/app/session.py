@@ -1,0 +1,189 @@
+"""One life of an I/O process: connect, hold a lease, run nodes, keep house, drain, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taskmesh.app.assembly import Foundation
+from taskmesh.broker.factory import open_consumer, open_publisher
+from taskmesh.broker.protocol import LinkState
+from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.errors import StoreUnavailableError, TaskmeshError
+from taskmesh.keeper.keeper import Keeper, KeeperParts
+from taskmesh.observability.tally import Tally
+from taskmesh.store.opening import refuse_unsafe
+from taskmesh.worker.dead_letters import DeadLetters
+from taskmesh.worker.engine import Engine, Parts
+from taskmesh.worker.prefetch import Prefetch
+from taskmesh.worker.work_pool import WorkPool
+
+KEEPER_SECONDS = 1.0
+KEEPER_LEASE_SECONDS = 5.0
+PREFETCH_SECONDS = 0.5
+SETTLE_SECONDS = 3.0
+"""After a drain: how long the last ends may take to reach the store and the broker."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this session is, and what it consumes."""
+
+    holder: str
+    pools: tuple[str, ...]
+
+
+class Session:
+    """Everything of an I/O process that runs on its loop."""
+
+    def __init__(
+        self,
+        foundation: Foundation,
+        identity: Identity,
+        make_pool: Callable[[Engine], WorkPool],
+        on_fatal: Callable[[TaskmeshError], None],
+    ) -> None:
+        self._foundation = foundation
+        self._identity = identity
+        self._tasks: list[asyncio.Task[None]] = []
+        self.tally = Tally()
+        settings = foundation.settings
+        self._publisher = open_publisher(foundation.broker, on_fatal)
+        self._prefetch = Prefetch(settings.broker.prefetch, settings.broker.shards)
+        self._consumer = open_consumer(
+            foundation.broker, identity.pools, identity.holder, on_fatal, prefetch=self._prefetch.current
+        )
+        dispatcher = Dispatcher(self._publisher)
+        dead_letters = DeadLetters(foundation.housekeeping, self._publisher, self._consumer, self.tally)
+        parts = Parts(
+            foundation.store,
+            foundation.reader,
+            foundation.plans,
+            dispatcher,
+            self._consumer,
+            dead_letters,
+            self.tally,
+            foundation.clock,
+        )
+        self._engine = Engine(parts, identity.holder, settings.worker.max_crashes)
+        self._pool = make_pool(self._engine)
+        self._engine.use(self._pool)
+        keeper_parts = KeeperParts(
+            foundation.store,
+            foundation.reader,
+            foundation.housekeeping,
+            foundation.plans,
+            dispatcher,
+            self._publisher,
+            self.tally,
+        )
+        self._keeper = Keeper(
+            keeper_parts, identity.holder, settings.namespace, settings.broker.shards, KEEPER_LEASE_SECONDS
+        )
+
+    async def start(self) -> None:
+        """Take up work.
+
+        :raises TaskmeshError: the store refuses, or may not be trusted with runs.
+        """
+        refuse_unsafe(self._foundation.link)
+        housekeeping = self._foundation.housekeeping
+        housekeeping.announce_pools(self._identity.pools)
+        housekeeping.renew_holder(self._identity.holder, self._lease_seconds, first=True)
+        await self._publisher.start()
+        await self._consumer.start(self._engine.on_delivery)
+        self._every(self._foundation.settings.worker.renewal_seconds, self._renew)
+        self._every(KEEPER_SECONDS, self._keep)
+        self._every(PREFETCH_SECONDS, self._tune)
+
+    @property
+    def missing(self) -> str:
+        """What keeps this session from working, or an empty string."""
+        if self._consumer.state is LinkState.DOWN:
+            return "not connected to the broker for consuming"
+        if self._publisher.state is LinkState.DOWN:
+            return "not connected to the broker for publishing"
+        if not self._pool.tasks:
+            return "no executor is ready yet"
+        return ""
+
+    def figures(self) -> dict[str, object]:
+        """What changed since the last call, for the metrics."""
+        self.tally.set("in_flight", self._engine.in_flight)
+        self.tally.set("unconfirmed", self._publisher.unconfirmed)
+        self.tally.set("link_up", float(self._consumer.state is LinkState.UP), ("consume",))
+        self.tally.set("link_up", float(self._publisher.state is LinkState.UP), ("publish",))
+        return self.tally.take()
+
+    async def drain(self, seconds: float) -> bool:
+        """Take nothing more, finish what runs, hand the rest back; False when something had to be handed back."""
+        self._consumer.pause()
+        self._consumer.requeue(self._engine.stop_taking())
+        finished = await self._pool.drain(seconds)
+        if not finished:
+            self._engine.release_all()
+        await self._flush()
+        return finished
+
+    async def close(self) -> None:
+        """Leave; what was not drained is taken over by others when the lease is over."""
+        for task in self._tasks:
+            task.cancel()
+        await self._pool.stop()
+        await self._consumer.close()
+        await self._publisher.close()
+        if not self._engine.in_flight and not self._engine.unsettled:
+            self._end_lease()
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                while self._engine.unsettled:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            _log.warning("%d ends did not reach the store in time", self._engine.unsettled)
+        await self._publisher.drain(SETTLE_SECONDS)
+
+    def _end_lease(self) -> None:
+        try:
+            self._foundation.housekeeping.end_holder(self._identity.holder)
+        except StoreUnavailableError as error:
+            _log.warning("the lease could not be ended and will lapse: %s", error)
+
+    @property
+    def _lease_seconds(self) -> float:
+        return self._foundation.settings.worker.lease_seconds
+
+    def _every(self, seconds: float, step: Callable[[], None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(_repeat(seconds, step)))
+
+    def _renew(self) -> None:
+        housekeeping = self._foundation.housekeeping
+        if not housekeeping.renew_holder(self._identity.holder, self._lease_seconds):
+            _log.warning("the lease of this process was over; its nodes may have been given to others")
+            housekeeping.renew_holder(self._identity.holder, self._lease_seconds, first=True)
+
+    def _keep(self) -> None:
+        self._keeper.run_pass()
+
+    def _tune(self) -> None:
+        wanted = self._prefetch.adapt(self._pool.window)
+        if wanted is not None:
+            self._consumer.set_prefetch(wanted)
+            self._consumer.requeue(self._engine.surplus())
+
+
+async def _repeat(seconds: float, step: Callable[[], None]) -> None:
+    while True:
+        try:
+            step()
+        except TaskmeshError as error:
+            _log.warning("%s", error)
+        except Exception:
+            # A loop that keeps promises must outlive any single failure.
+            _log.exception("a periodic step failed")
+        await asyncio.sleep(seconds)

@@ -1,0 +1,234 @@
+"""Consuming from RabbitMQ: every shard of the pools, the preferred ones first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+from pika.channel import Channel
+from pika.spec import Basic, BasicProperties
+
+from taskmesh.broker.ack_window import AckWindow
+from taskmesh.broker.amqp_link import AmqpLink, LinkEvents
+from taskmesh.broker.amqp_topology import declare_pool
+from taskmesh.broker.protocol import AckToken, Delivery, LinkState, shard_queue_name
+from taskmesh.broker.rendezvous import priority
+from taskmesh.broker.settings import BrokerSettings
+from taskmesh.errors import BrokerUnavailableError
+from taskmesh.resilience.backoff import full_jitter
+
+_log = logging.getLogger(__name__)
+
+
+class RabbitConsumer:
+    """A ``Consumer`` on one connection of its own.
+
+    Quorum queues count unacked messages for each consumer, so ``prefetch`` is a number for one shard.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        pools: Sequence[str],
+        holder: str,
+        on_fatal: Callable[[BrokerUnavailableError], None],
+        prefetch: int,
+        weight: float = 1.0,
+    ) -> None:
+        """``holder`` names this consumer among all of its pools; ``weight`` is its share of the shards against others'.
+
+        :raises ConfigError: for a URL that cannot be right.
+        """
+        self._settings = settings
+        self._pools = tuple(pools)
+        self._holder = holder
+        self._weight = weight
+        self._prefetch = prefetch
+        self._link = AmqpLink(
+            settings, f"consumer {holder}", LinkEvents(self._on_channel, self._on_down, _nothing, on_fatal)
+        )
+        self._channel: Channel | None = None
+        self._on_delivery: Callable[[Delivery], None] = _ignore
+        self._window = AckWindow()
+        self._flush_is_due = False
+        self._paused = False
+        self._queue_by_tag: dict[str, str] = {}
+        self._starting: set[str] = set()
+        self._serials = count()
+        self._recoveries = 0
+        self._recover_delay = full_jitter(settings.reconnect_base_seconds, settings.reconnect_cap_seconds)
+        self._recovery: asyncio.TimerHandle | None = None
+
+    @property
+    def state(self) -> LinkState:
+        return self._link.state
+
+    async def start(self, on_delivery: Callable[[Delivery], None]) -> None:
+        """Begin to connect and consume; ``on_delivery`` is called on the loop for each message."""
+        self._on_delivery = on_delivery
+        self._link.start()
+
+    def ack(self, tokens: Sequence[AckToken]) -> None:
+        """Acknowledge at the end of this turn of the loop; tokens of a lost connection are dropped.
+
+        :raises RuntimeError: when called from another thread than the loop's, or before ``start``.
+        """
+        self._link.check_thread()
+        generation = self._link.generation
+        for token in tokens:
+            if token.generation == generation and self._window.settle(token.tag):
+                self._wake()
+
+    def requeue(self, tokens: Sequence[AckToken]) -> None:
+        """Give messages back for others; tokens of a lost connection are dropped.
+
+        :raises RuntimeError: when called from another thread than the loop's, or before ``start``.
+        """
+        self._link.check_thread()
+        for token in tokens:
+            if token.generation == self._link.generation and self._window.forget(token.tag):
+                self._reject(token.tag)
+
+    def _reject(self, tag: int) -> None:
+        if self._channel is not None:
+            self._channel.basic_reject(tag, requeue=True)
+
+    def pause(self) -> None:
+        """Stop taking; what was delivered can still be acked."""
+        self._link.check_thread()
+        self._paused = True
+        self._cancel_all()
+
+    def set_prefetch(self, prefetch: int) -> None:
+        """Hold at most so many messages of a shard unacked from now on."""
+        self._link.check_thread()
+        if prefetch == self._prefetch:
+            return
+        self._prefetch = prefetch
+        # A consumer's limit is fixed when it starts.
+        if self._channel is not None and self._queue_by_tag:
+            self._cancel_all()
+            self._channel.basic_qos(prefetch_count=prefetch, callback=_ignore)
+            self._consume_missing(self._channel)
+
+    async def close(self) -> None:
+        """Send the last acks and end the connection; what is not acked goes to others."""
+        self._cancel_recovery()
+        self._flush()
+        await self._link.close()
+
+    def _on_channel(self, channel: Channel) -> None:
+        self._channel = channel
+        channel.add_on_cancel_callback(self._on_cancelled)
+        channel.basic_qos(prefetch_count=self._prefetch, callback=_ignore)
+        self._declare(channel, self._pools)
+
+    def _declare(self, channel: Channel, pools: Sequence[str]) -> None:
+        """Declare one pool after the other, then consume."""
+        if pools:
+            declare_pool(channel, self._settings, pools[0], lambda: self._declare(channel, pools[1:]))
+        else:
+            self._consume_missing(channel)
+
+    def _consume_missing(self, channel: Channel) -> None:
+        """Consume every shard that has no consumer of ours now."""
+        consumed = set(self._queue_by_tag.values())
+        missing = [] if self._paused else [queue for queue in self._queues() if queue not in consumed]
+        for queue in missing:
+            self._consume(channel, queue)
+        if not missing:
+            self._link.mark_up()
+
+    def _queues(self) -> list[str]:
+        namespace, shards = self._settings.namespace, range(self._settings.shards)
+        return [shard_queue_name(namespace, pool, shard) for pool in self._pools for shard in shards]
+
+    def _consume(self, channel: Channel, queue: str) -> None:
+        tag = f"{self._holder}.{queue}.{next(self._serials)}"
+        self._queue_by_tag[tag] = queue
+        self._starting.add(tag)
+        channel.basic_consume(
+            queue,
+            self._receiver(queue),
+            consumer_tag=tag,
+            arguments={"x-priority": priority(self._holder, queue, self._weight)},
+            callback=lambda _: self._on_consuming(tag),
+        )
+
+    def _on_consuming(self, tag: str) -> None:
+        self._starting.discard(tag)
+        if not self._starting:
+            self._recoveries = 0
+            self._link.mark_up()
+
+    def _receiver(self, queue: str) -> Callable[[Channel, Basic.Deliver, BasicProperties, bytes], None]:
+        generation = self._link.generation
+        window = self._window
+
+        def receive(channel: Channel, method: Any, properties: BasicProperties, body: bytes) -> None:
+            tag = method.delivery_tag
+            window.deliver(tag)
+            try:
+                self._on_delivery(Delivery(body, queue, method.redelivered, AckToken(generation, tag)))
+            except Exception:
+                # Left to pika it would end the connection, and every message on it would come again, this one too.
+                _log.exception("a message of %s stays unacked: its handler failed", queue)
+
+        return receive
+
+    def _on_cancelled(self, frame: Any) -> None:
+        """The broker has ended one of our consumers: its queue was deleted, or moved."""
+        queue = self._queue_by_tag.pop(frame.method.consumer_tag, None)
+        if queue is None or self._paused or self._recovery is not None:
+            return
+        self._recoveries += 1
+        _log.warning("the broker has stopped delivery from %s; declaring it again", queue)
+        self._recovery = self._link.loop.call_later(self._recover_delay(self._recoveries), self._recover)
+
+    def _recover(self) -> None:
+        self._recovery = None
+        if self._channel is not None:
+            self._declare(self._channel, self._pools)
+
+    def _cancel_all(self) -> None:
+        if self._channel is not None:
+            for tag in self._queue_by_tag:
+                self._channel.basic_cancel(tag, callback=_ignore)
+        self._queue_by_tag.clear()
+
+    def _on_down(self) -> None:
+        self._channel = None
+        self._window = AckWindow()
+        self._queue_by_tag.clear()
+        self._starting.clear()
+        self._cancel_recovery()
+
+    def _cancel_recovery(self) -> None:
+        if self._recovery is not None:
+            self._recovery.cancel()
+            self._recovery = None
+
+    def _wake(self) -> None:
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._link.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        channel = self._channel
+        if channel is None:
+            return
+        with self._link.corked():
+            for ack in self._window.take_acks():
+                channel.basic_ack(ack.tag, ack.multiple)
+
+
+def _ignore(_: object) -> None:
+    """The answer says nothing that the absence of an error does not."""
+
+
+def _nothing() -> None:
+    """A consumer has nothing to do when its connection is up: deliveries come by themselves."""

@@ -1,0 +1,104 @@
+"""What RabbitMQ means when it refuses, in sentences that say what to do; None where trying again is the answer."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from pika import exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorException
+
+from taskmesh.broker.amqp_url import AmqpUrl
+
+OLDEST_RABBITMQ = (3, 8)
+"""The first release with quorum queues."""
+
+_ACCESS_REFUSED = 403
+_PRECONDITION_FAILED = 406
+_COMMAND_INVALID = 503
+
+
+def login_fault(error: BaseException, url: AmqpUrl) -> str | None:
+    """Why a connection could not be opened, when trying again cannot help."""
+    text = str(error)
+    if isinstance(error, exceptions.ProbableAuthenticationError) and "ACCESS_REFUSED" in text:
+        return f"RabbitMQ at {url} refuses user {url.user!r}: wrong user name or password; correct broker.url"
+    if isinstance(error, exceptions.ProbableAccessDeniedError) and "NOT_ALLOWED" in text:
+        return _vhost_fault(text, url)
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of RabbitMQ at {url} cannot be trusted ({cause.verify_message}); "
+            "name its authority in broker.url: ?cacertfile=FILE"
+        )
+    return None
+
+
+def topology_fault(error: BaseException, url: AmqpUrl, namespace: str) -> str | None:
+    """Why an open connection or channel was closed, when trying again cannot help."""
+    if not isinstance(error, exceptions.ConnectionClosed | exceptions.ChannelClosed):
+        return None
+    code, text = error.reply_code, error.reply_text
+    if code == _COMMAND_INVALID and "exchange type" in text:
+        return (
+            f"RabbitMQ at {url}: the plugin rabbitmq_consistent_hash_exchange is not enabled; "
+            "run: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"
+        )
+    if code == _ACCESS_REFUSED:
+        return (
+            f"RabbitMQ at {url} gives user {url.user!r} too few permissions ({text}); grant it configure, write and "
+            f"read on '{namespace}\\..*', and write on 'amq.default'"
+        )
+    if code == _PRECONDITION_FAILED and ("inequivalent arg" in text or "invalid arg" in text):
+        return (
+            f"RabbitMQ at {url} has a queue or exchange of namespace {namespace!r} that was made with other settings "
+            f"({text}); use those settings, delete it, or take another namespace"
+        )
+    return None
+
+
+def version_fault(server: Mapping[str, Any] | None, url: AmqpUrl) -> str | None:
+    """Why a server is too old for us; servers that are not RabbitMQ are not judged."""
+    version = _text((server or {}).get("version"))
+    if _text((server or {}).get("product")) != "RabbitMQ" or not version[:1].isdigit():
+        return None
+    if tuple(int(part) for part in version.split(".")[:2]) >= OLDEST_RABBITMQ:
+        return None
+    oldest = ".".join(str(part) for part in OLDEST_RABBITMQ)
+    return f"RabbitMQ at {url} is version {version}; quorum queues need {oldest} or newer"
+
+
+def brief(error: BaseException) -> str:
+    """An error in one line, for the log."""
+    cause = _innermost(error)
+    if isinstance(cause, exceptions.ConnectionClosed | exceptions.ChannelClosed):
+        return f"{cause.reply_code} {cause.reply_text}"
+    return str(cause) or type(cause).__name__
+
+
+def _vhost_fault(text: str, url: AmqpUrl) -> str:
+    if "not found" in text:
+        return (
+            f"RabbitMQ at {url} has no virtual host {url.vhost!r}; correct broker.url or run: "
+            f"rabbitmqctl add_vhost {url.vhost}"
+        )
+    return (
+        f"RabbitMQ at {url} refuses user {url.user!r} on the virtual host {url.vhost!r}; run: "
+        f"rabbitmqctl set_permissions -p {url.vhost} {url.user} '.*' '.*' '.*'"
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error of the socket under the wrappers that pika puts around it."""
+    if isinstance(error, AMQPConnectionWorkflowFailed):
+        return _innermost(error.exceptions[-1])
+    if isinstance(error, AMQPConnectorException | exceptions.AMQPConnectionError):
+        inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        inner = getattr(error, "exception", inner)
+        return error if inner is None else _innermost(inner)
+    return error
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")

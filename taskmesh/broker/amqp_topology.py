@@ -1,0 +1,57 @@
+"""The exchange and the queues of a pool on RabbitMQ.
+
+exchange NAMESPACE.POOL (x-consistent-hash) ──weight──► queue NAMESPACE.POOL.0 ... N-1
+                                                         │ over the delivery limit
+                                                         └──► queue NAMESPACE.POOL.dead
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pika.channel import Channel
+
+from taskmesh.broker.protocol import dead_queue_name, exchange_name, shard_queue_name
+from taskmesh.broker.settings import BrokerSettings
+
+DELIVERY_LIMIT = 1_000
+"""How often a quorum queue hands out a message before it takes it for poison.
+
+A worker that dies counts against every message that it held, so RabbitMQ 4's default of 20 would bury innocent ones
+after 20 crashes. The store counts attempts and knows whom to blame; this only ends a loop that the store never sees.
+"""
+
+_DEFAULT_EXCHANGE = ""
+
+
+def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Callable[[], None]) -> None:
+    """Create what is missing of a pool; ``done`` is called when all is there.
+
+    A refusal closes the channel instead. Only the last step asks for an answer, so all of it is one round trip.
+    """
+    exchange = exchange_name(settings.namespace, pool)
+    channel.exchange_declare(exchange, "x-consistent-hash", durable=True)
+    channel.queue_declare(
+        dead_queue_name(settings.namespace, pool), durable=True, arguments={"x-queue-type": settings.queue_type}
+    )
+    arguments = _shard_arguments(settings, pool)
+    for shard in range(settings.shards):
+        channel.queue_declare(shard_queue_name(settings.namespace, pool, shard), durable=True, arguments=arguments)
+    *others, last = enumerate(settings.weights)
+    for shard, weight in others:
+        channel.queue_bind(shard_queue_name(settings.namespace, pool, shard), exchange, str(weight))
+    shard, weight = last
+    name = shard_queue_name(settings.namespace, pool, shard)
+    channel.queue_bind(name, exchange, str(weight), callback=lambda _: done())
+
+
+def _shard_arguments(settings: BrokerSettings, pool: str) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "x-queue-type": settings.queue_type,
+        "x-dead-letter-exchange": _DEFAULT_EXCHANGE,
+        "x-dead-letter-routing-key": dead_queue_name(settings.namespace, pool),
+    }
+    if settings.queue_type == "quorum":
+        arguments["x-delivery-limit"] = DELIVERY_LIMIT
+    return arguments

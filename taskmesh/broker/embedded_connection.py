@@ -1,0 +1,104 @@
+"""kombu's connection to the embedded broker: Redis lists on the Valkey that embedded mode runs.
+
+Each shard is one list; routing is done here, so nothing is declared. A message that is taken is copied to ``unacked``
+with the time it was taken. Its holder renews that time while it lives (see ``embedded_consumer``), and any consumer
+gives back what was not renewed for ``visibility_seconds``. kombu takes a message and copies it in two steps: a kill
+between them loses the message, which the probes of the keeper find, as they find what a wiped broker has lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kombu.asynchronous import Hub
+from kombu.connection import Connection
+from kombu.entity import Queue
+from kombu.messaging import Consumer, Producer
+from kombu.transport import redis, virtual
+
+from taskmesh.broker.settings import BrokerSettings
+
+POLL_SECONDS = 0.5
+"""How long the broker holds a request for messages open: closing a consumer waits for it."""
+
+_NEVER_SECONDS = 86_400 * 365
+
+# The transport's classes are not annotated at all.
+_Channel: Any = redis.Channel
+_QoS: Any = redis.QoS
+_Transport: Any = redis.Transport
+
+# kombu says that it is typed but annotates little: what it makes is Any to the rest of this package.
+new_consumer: Any = Consumer
+new_hub: Any = Hub
+new_producer: Any = Producer
+new_queue: Any = Queue
+_new_connection: Any = Connection
+
+
+class _BatchingQoS(_QoS):  # type: ignore[misc]
+    """The record of what is held, which can settle many messages in one round trip."""
+
+    def ack_all(self, tags: Sequence[str]) -> None:
+        with self.channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            pipe.zrem(self.unacked_index_key, *tags)
+            pipe.hdel(self.unacked_key, *tags)
+            pipe.execute()
+        for tag in tags:
+            virtual.QoS.ack(self, tag)
+
+
+class _OneClientChannel(_Channel):
+    """A channel that keeps its client: the driver's takes longer to make than a command to run."""
+
+    QoS = _BatchingQoS
+    _kept_client: Any = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        if client is None:
+            self._kept_client = self._kept_client or self._create_client()
+        yield client or self._kept_client
+
+
+class _EmbeddedTransport(_Transport):
+    Channel = _OneClientChannel
+
+
+def connect(settings: BrokerSettings) -> Any:
+    """Open a kombu ``Connection``, blocking; one attempt.
+
+    :raises Exception: one of ``Connection.connection_errors`` when that fails.
+    """
+    connection = _new_connection(
+        settings.url, transport=_EmbeddedTransport, transport_options=_transport_options(settings)
+    )
+    connection.connect()
+    return connection
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether trying again cannot help. The classes are the driver's, which this layer does not import."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return not names.isdisjoint({"AuthenticationError", "NoPermissionError"})
+
+
+def _transport_options(settings: BrokerSettings) -> dict[str, Any]:
+    prefix = f"{settings.namespace}.unacked"
+    return {
+        "unacked_key": prefix,
+        "unacked_index_key": f"{prefix}.index",
+        "unacked_mutex_key": f"{prefix}.mutex",
+        "unacked_mutex_expire": settings.visibility_seconds,
+        "visibility_timeout": settings.visibility_seconds,
+        # The consumer calls for it itself, right after it has renewed what it holds.
+        "unacked_restore_interval": _NEVER_SECONDS,
+        "unacked_restore_throttle": 1,
+        # One list for a shard, not one for each priority.
+        "priority_steps": [0],
+        "polling_interval": POLL_SECONDS,
+        "socket_connect_timeout": settings.connect_timeout_seconds,
+        "socket_timeout": settings.confirm_timeout_seconds,
+    }

@@ -1,0 +1,102 @@
+"""A thread with one kombu connection to the embedded broker, made again until it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from taskmesh.broker.embedded_connection import connect, is_refusal
+from taskmesh.broker.protocol import LinkState
+from taskmesh.broker.settings import BrokerSettings
+from taskmesh.errors import BrokerUnavailableError
+from taskmesh.resilience.backoff import full_jitter
+
+CLOSE_SECONDS = 5.0
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedLink:
+    """kombu blocks, so each link has a thread; only that thread touches the connection."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        role: str,
+        session: Callable[[Any], None],
+        on_fatal: Callable[[BrokerUnavailableError], None],
+    ) -> None:
+        """``session`` runs on the thread while a connection lasts; it returns soon after ``stopping`` is set."""
+        self._settings = settings
+        self._role = role
+        self._session = session
+        self._on_fatal = on_fatal
+        self._delay = full_jitter(settings.reconnect_base_seconds, settings.reconnect_cap_seconds)
+        self._failures = 0
+        self._owner = 0
+        self._thread = threading.Thread(target=self._run, name=f"taskmesh {role}", daemon=True)
+        self.stopping = threading.Event()
+        self.state = LinkState.DOWN
+
+    def start(self) -> None:
+        """Begin to connect; what the thread has to say is said on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._owner = threading.get_ident()
+        self._thread.start()
+
+    def check_thread(self) -> None:
+        """Refuse calls from elsewhere: they would work here and corrupt the stream on RabbitMQ.
+
+        :raises RuntimeError: when called from another thread than the loop's, or before ``start``.
+        """
+        if threading.get_ident() != self._owner:
+            raise RuntimeError(f"the {self._role} must be started, and then used on the thread of its loop only")
+
+    def call_soon(self, callback: Callable[[T], object], argument: T) -> None:
+        """Call back on the loop, from the thread; nothing when the loop has ended."""
+        try:
+            self._loop.call_soon_threadsafe(callback, argument)
+        except RuntimeError:
+            self.stopping.set()
+
+    async def close(self) -> None:
+        """Wait for the thread to end, after ``stopping`` was set and the session woken."""
+        self.stopping.set()
+        if self._owner:
+            await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
+        self.state = LinkState.DOWN
+
+    def _run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                self._connect()
+            except Exception as error:
+                self._on_error(error)
+            self.call_soon(self._set_state, LinkState.DOWN)
+
+    def _connect(self) -> None:
+        with connect(self._settings) as connection:
+            self._failures = 0
+            self.call_soon(self._set_state, LinkState.UP)
+            self._session(connection)
+
+    def _on_error(self, error: Exception) -> None:
+        if is_refusal(error):
+            message = f"the broker refuses the login of the {self._role} ({error}); correct broker.url"
+            self.stopping.set()
+            self.call_soon(self._on_fatal, BrokerUnavailableError(message))
+            return
+        self._failures += 1
+        delay_seconds = self._delay(self._failures)
+        if not self.stopping.is_set():
+            reason = str(error) or type(error).__name__
+            _log.warning("the %s has no connection (%s); next try in %.2f s", self._role, reason, delay_seconds)
+        self.stopping.wait(delay_seconds)
+
+    def _set_state(self, state: LinkState) -> None:
+        self.state = state

@@ -1,0 +1,55 @@
+"""All commands, put together. What a command needs is imported when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+from taskmesh.cli import configuration, demonstration, flows, importing, inspecting, running, working
+
+_HELP = "A distributed task queue whose unit of work is a DAG."
+
+
+def build() -> typer.Typer:
+    """The command line; each group of commands stands in a module of its own."""
+    app = _group(_HELP)
+    for command in (
+        running.run,
+        running.submit,
+        inspecting.ls,
+        inspecting.show,
+        inspecting.watch,
+        inspecting.cancel,
+        working.worker,
+        flows.graph,
+        flows.validate,
+        demonstration.demo,
+        configuration.version,
+    ):
+        app.command()(command)
+    app.command(context_settings=working.BENCH_CONTEXT, add_help_option=False)(working.bench)
+    app.add_typer(_import(), name="import")
+    app.add_typer(_config(), name="config")
+    return app
+
+
+def _import() -> typer.Typer:
+    app = _group("Turn what other systems recorded into flows.")
+    app.callback()(lambda: None)
+    app.command()(importing.wfcommons)
+    return app
+
+
+def _config() -> typer.Typer:
+    app = _group("Look at the settings.")
+    app.callback()(lambda: None)
+    app.command()(configuration.show)
+    return app
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )

@@ -1,0 +1,61 @@
+"""A run while it goes on: a picture that is redrawn on a terminal, one line per event elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+from rich.text import Text
+
+from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, clock_text, duration_text
+from taskmesh.cli.picture import Picture
+from taskmesh.cli.progress import Progress
+from taskmesh.clock import SystemClock
+from taskmesh.model.states import NodeState, RunState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from taskmesh.app.run import Run
+    from taskmesh.client.details import RunDetails, RunEvent
+
+REDRAWS_PER_SECOND = 8
+
+
+def follow(run: Run, console: Console) -> RunDetails:
+    """Show a run until it has ended; returns what became of it."""
+    state = Progress(run.details())
+    if console.is_terminal and not console.is_dumb_terminal:
+        _draw(run, state, console)
+    else:
+        _log(run, state, console)
+    return run.details()
+
+
+def _draw(run: Run, state: Progress, console: Console) -> None:
+    with Live(Picture(state, SystemClock()), console=console, refresh_per_second=REDRAWS_PER_SECOND):
+        for event in run.watch():
+            state.apply(event)
+
+
+def _log(run: Run, state: Progress, console: Console) -> None:
+    console.print(f"run {state.run_id}: {state.title}, {state.total} nodes", soft_wrap=True)
+    for event in run.watch():
+        if state.apply(event):
+            console.print(event_line(event, state), soft_wrap=True)
+
+
+def event_line(event: RunEvent, state: Progress) -> Text:
+    """One event for a log."""
+    line = Text(clock_text(event.at) + "  ")
+    if event.node is None:
+        word = "halted: it will be" if event.kind == "halt" else "the run has"
+        return line.append(f"{word} {event.state}", RUN_STYLES[RunState(event.state)])
+    glyph, style = NODE_LOOKS[NodeState(event.state)]
+    line.append(f"{glyph} {event.node} {event.state}", style)
+    node = state.nodes[event.node]
+    if node.started_at is not None and node.finished_at is not None:
+        line.append(f", {duration_text(node.finished_at - node.started_at)}")
+    if event.attempt > 1:
+        line.append(f", attempt {event.attempt}")
+    return line

@@ -1,0 +1,134 @@
+"""How values look on the terminal, and as JSON."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskmesh.model.states import NodeState, RunState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
+
+NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
+    NodeState.WAITING: ("·", "dim"),
+    NodeState.READY: ("○", "yellow"),
+    NodeState.RUNNING: ("●", "bold cyan"),
+    NodeState.SUCCEEDED: ("✔", "green"),
+    NodeState.FAILED: ("✘", "bold red"),
+    NodeState.SKIPPED: ("↷", "magenta"),
+    NodeState.CANCELLED: ("⊘", "magenta"),
+}
+"""Glyph and style of a node in each state."""
+
+RUN_STYLES: Mapping[RunState, str] = {
+    RunState.RUNNING: "bold cyan",
+    RunState.SUCCEEDED: "bold green",
+    RunState.FAILED: "bold red",
+    RunState.CANCELLED: "bold magenta",
+}
+
+
+def console() -> Console:
+    """Standard output. Colours only on a terminal, and never where NO_COLOR is set."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """One JSON document; without ``indent``, on one line that is sent off at once."""
+    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False, default=_as_json) + "\n")
+    sys.stdout.flush()
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def run_document(details: RunDetails) -> dict[str, Any]:
+    """A run as ``show -o json`` prints it; times in epoch seconds."""
+    return {
+        "run_id": details.run_id,
+        "flow": details.flow,
+        "version": details.version,
+        "status": str(details.status),
+        "submitted_at": details.submitted_at,
+        "started_at": details.started_at,
+        "finished_at": details.finished_at,
+        "nodes": {node.name: _node_document(node) for node in details.nodes},
+    }
+
+
+def _node_document(node: NodeDetails) -> dict[str, Any]:
+    return {
+        "status": str(node.status),
+        "task": node.task,
+        "attempts": node.attempts,
+        "started_at": node.started_at,
+        "finished_at": node.finished_at,
+        "worker": node.worker,
+        "output": node.output,
+        "error": node.error,
+    }
+
+
+def event_document(event: RunEvent) -> dict[str, Any]:
+    """An event as ``watch -o json`` prints it, one on each line."""
+    return {
+        "kind": event.kind,
+        "node": event.node,
+        "state": str(event.state),
+        "at": event.at,
+        "attempt": event.attempt,
+        "worker": event.holder or None,
+    }
+
+
+def clock_text(at: float | None) -> str:
+    """A moment in local time, to the second."""
+    return "" if at is None else datetime.datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration_text(seconds: float | None) -> str:
+    """Seconds as people say them: ``12 ms``, ``3.4 s``, ``5 min 07 s``, ``2 h 03 min``."""
+    if seconds is None:
+        return ""
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def seconds_of(node: NodeDetails) -> float | None:
+    """How long the last attempt of a node took; None where it did not run to an end."""
+    if node.started_at is None or node.finished_at is None:
+        return None
+    return max(0.0, node.finished_at - node.started_at)
+
+
+def shortened(text: str, length: int) -> str:
+    """At most ``length`` characters of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def listed(names: Sequence[str], shown: int) -> str:
+    """The first of many names."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

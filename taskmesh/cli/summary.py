@@ -1,0 +1,83 @@
+"""What is said of a run at its end: how it ended, what took longest, what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, duration_text, seconds_of, shortened
+from taskmesh.cli.progress import graph_of
+from taskmesh.model.states import NodeState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from taskmesh.client.details import NodeDetails, RunDetails
+
+MAX_SLOWEST = 5
+MAX_FAILURES = 10
+MAX_PATH = 12
+MESSAGE_LENGTH = 300
+
+
+def print_summary(details: RunDetails, console: Console) -> None:
+    """Print the end of a run."""
+    console.print(headline(details), soft_wrap=True)
+    durations = {node.name: seconds for node in details.nodes if (seconds := seconds_of(node)) is not None}
+    if len(durations) > 1:
+        console.print(_slowest(details.nodes, durations))
+        console.print(critical_path_line(details, durations), soft_wrap=True)
+    for line in failures(details):
+        console.print(line, soft_wrap=True)
+
+
+def headline(details: RunDetails) -> Text:
+    """The end in one line."""
+    done = sum(node.status is NodeState.SUCCEEDED for node in details.nodes)
+    line = Text(str(details.status), RUN_STYLES[details.status])
+    line.append(f"  {details.flow} {details.version}, run {details.run_id}: {done} of {len(details.nodes)} nodes", "")
+    if details.finished_at is None:
+        return line
+    seconds = max(0.0, details.finished_at - details.submitted_at)
+    line.append(f" in {duration_text(seconds)}", "")
+    return line.append(f", {done / seconds:,.0f} nodes/s", "") if seconds > 0 else line
+
+
+def critical_path_line(details: RunDetails, durations: Mapping[str, float]) -> Text:
+    """The chain of nodes that the run could not have been faster than, with the seconds of each."""
+    names = graph_of(details).critical_path(durations)
+    whole = sum(durations.get(name, 0.0) for name in names)
+    steps = [f"{name} {duration_text(durations.get(name, 0.0))}" for name in names]
+    if len(steps) > MAX_PATH:
+        half = MAX_PATH // 2
+        steps = [*steps[:half], f"({len(steps) - 2 * half} more)", *steps[-half:]]
+    return Text("critical path", "bold").append(f" {duration_text(whole)}: {' → '.join(steps)}", "not bold")
+
+
+def failures(details: RunDetails) -> Iterator[Text]:
+    """What failed and why, and how many nodes did not run for it."""
+    failed = [node for node in details.nodes if node.status is NodeState.FAILED]
+    glyph, style = NODE_LOOKS[NodeState.FAILED]
+    for node in failed[:MAX_FAILURES]:
+        yield Text(f"{glyph} {node.name}: ", style).append(_reason(node), "not bold")
+    if len(failed) > MAX_FAILURES:
+        yield Text(f"{glyph} and {len(failed) - MAX_FAILURES} more", style)
+    left_out = sum(node.status in (NodeState.SKIPPED, NodeState.CANCELLED) for node in details.nodes)
+    if left_out:
+        yield Text(f"{left_out} nodes did not run", NODE_LOOKS[NodeState.SKIPPED][1])
+
+
+def _reason(node: NodeDetails) -> str:
+    error = node.error or {}
+    return shortened(f"{error.get('type', 'unknown error')}: {error.get('message', '')}", MESSAGE_LENGTH)
+
+
+def _slowest(nodes: Sequence[NodeDetails], durations: Mapping[str, float]) -> Table:
+    table = Table("slowest nodes", "task", "took", "attempts", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    ran = [node for node in nodes if node.name in durations]
+    for node in sorted(ran, key=lambda node: -durations[node.name])[:MAX_SLOWEST]:
+        table.add_row(node.name, node.task, duration_text(durations[node.name]), str(node.attempts))
+    return table

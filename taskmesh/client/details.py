@@ -1,0 +1,140 @@
+"""What a caller sees of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskmesh.dispatch.plan import Plan
+from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.reader import NodeRecord, RunRecord, RunSummary
+from taskmesh.wire import unpack
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDetails:
+    """One node of a run. Times in epoch seconds, None = not yet; ``error`` has type, message and traceback."""
+
+    name: str
+    task: str
+    status: NodeState
+    needs: tuple[str, ...]
+    attempts: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    worker: str | None = None
+    output: Any = None
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """One run with all its nodes, in the order of the flow."""
+
+    run_id: str
+    flow: str
+    version: str
+    status: RunState
+    submitted_at: float
+    started_at: float | None
+    finished_at: float | None
+    tags: dict[str, str] = field(default_factory=dict)
+    halt: str = ""
+    error: str | None = None
+    nodes: tuple[NodeDetails, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """A transition, as it happened. ``kind`` is node, run or halt; ``at`` in epoch seconds of the store's clock."""
+
+    kind: str
+    node: str | None
+    state: str
+    at: float
+    attempt: int = 0
+    holder: str = ""
+
+
+def read_event(data: bytes, plan: Plan) -> RunEvent:
+    """An announcement of the scripts."""
+    kind, *fields = unpack(data)
+    if kind == "node":
+        node, state, at, attempt, holder = fields
+        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder)
+    state, at = fields
+    return RunEvent(kind, None, state, at)
+
+
+def run_details(record: RunRecord, plan: Plan) -> RunDetails:
+    """Everything that is stored of a run, in the words of its flow."""
+    summary = record.summary
+    nodes = tuple(_nodes(record, plan))
+    return RunDetails(
+        run_id=summary.run_id,
+        flow=summary.flow,
+        version=summary.version,
+        status=summary.status,
+        submitted_at=summary.submitted_at,
+        started_at=min((node.started_at for node in nodes if node.started_at), default=None),
+        finished_at=summary.finished_at,
+        tags=summary.tags,
+        halt=summary.halt,
+        error=_run_error(record, plan),
+        nodes=nodes,
+    )
+
+
+def first_failure(record: RunRecord, plan: Plan) -> tuple[str, str]:
+    """The node that failed first, and what it said."""
+    position = record.failed_node or 0
+    error = unpack(record.errors[position]) if position in record.errors else {"type": "", "message": "unknown"}
+    return plan.graph.names[position], f"{error['type']}: {error['message']}"
+
+
+def _run_error(record: RunRecord, plan: Plan) -> str | None:
+    if record.failed_node is None:
+        return None
+    node, reason = first_failure(record, plan)
+    return f"node {node!r}: {reason}"
+
+
+def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:
+    for position, node in enumerate(plan.flow.nodes):
+        stored = record.nodes.get(position)
+        if stored is None:
+            state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
+            yield NodeDetails(node.name, node.task, state, node.needs)
+        else:
+            yield _node(record, position, plan, stored)
+
+
+def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails:
+    node = plan.flow.nodes[position]
+    return NodeDetails(
+        name=node.name,
+        task=node.task,
+        status=stored.state,
+        needs=node.needs,
+        attempts=stored.attempt,
+        started_at=stored.started_at or None,
+        finished_at=stored.finished_at or None,
+        worker=stored.holder or None,
+        output=unpack(record.outputs[position]) if position in record.outputs else None,
+        error=_node_error(record, position, plan, stored),
+    )
+
+
+def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> dict[str, str] | None:
+    if position in record.errors:
+        error: dict[str, str] = unpack(record.errors[position])
+        return error
+    if stored.state is not NodeState.SKIPPED:
+        return None
+    cause = plan.graph.names[int(stored.cause.removeprefix("needs:"))]
+    return {"type": "Skipped", "message": f"node {cause!r}, which it needs, did not succeed", "traceback": ""}
+
+
+def matches(summary: RunSummary, status: RunState | None, flow: str | None) -> bool:
+    return (status is None or summary.status is status) and (flow is None or summary.flow == flow)

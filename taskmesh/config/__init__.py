@@ -1,0 +1,30 @@
+"""Settings: what they are, and where their values come from. The only place that reads the environment."""
+
+from __future__ import annotations
+
+from taskmesh.config.loader import Origin, explain, load_settings, restore_settings
+from taskmesh.config.settings import (
+    BrokerSection,
+    ClientSection,
+    EmbeddedSection,
+    LimitsSection,
+    LogSection,
+    Settings,
+    StoreSection,
+    WorkerSection,
+)
+
+__all__ = [
+    "BrokerSection",
+    "ClientSection",
+    "EmbeddedSection",
+    "LimitsSection",
+    "LogSection",
+    "Origin",
+    "Settings",
+    "StoreSection",
+    "WorkerSection",
+    "explain",
+    "load_settings",
+    "restore_settings",
+]

@@ -1,0 +1,148 @@
+"""Every setting: its type, unit, default and range. Frozen; made by ``load_settings``, passed down, never global."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+DAY_SECONDS = 86_400
+RENEWALS_PER_LEASE = 5
+
+BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "redis+socket")
+STORE_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+
+
+def ranged(default: float, minimum: float, maximum: float) -> Any:
+    """A number with the range that it must be in."""
+    return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
+
+
+def one_of(default: str, *choices: str) -> Any:
+    """A word out of a few."""
+    return field(default=default, metadata={"choices": choices})
+
+
+def named(default: str | tuple[str, ...]) -> Any:
+    """A name, or names, that become part of exchange, queue and key names."""
+    return field(default=default, metadata={"name": True})
+
+
+def server(*schemes: str) -> Any:
+    """The URL of a server; None means embedded."""
+    return field(default=None, metadata={"schemes": schemes})
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSection:
+    """RabbitMQ. ``url`` None means the embedded broker.
+
+    ``shard_weights`` has one weight (1 to 100) per shard, or is empty for equal ones. ``prefetch`` 0 means:
+    as many as the worker has slots for.
+    """
+
+    url: str | None = server(*BROKER_SCHEMES)
+    shards: int = ranged(8, 1, 128)
+    shard_weights: tuple[int, ...] = field(default=(), metadata={"minimum": 1, "maximum": 100})
+    heartbeat_seconds: int = ranged(30, 5, 60)
+    connect_timeout_seconds: float = ranged(5.0, 0.1, 60)
+    confirm_timeout_seconds: float = ranged(30.0, 1, 600)
+    prefetch: int = ranged(0, 0, 65_535)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSection:
+    """Redis. ``url`` None means the embedded Valkey. ``partitions`` is fixed once a namespace holds runs."""
+
+    url: str | None = server(*STORE_SCHEMES)
+    partitions: int = ranged(16, 1, 1024)
+    connect_timeout_seconds: float = ranged(3.0, 0.1, 60)
+    socket_timeout_seconds: float = ranged(3.0, 0.1, 60)
+    retention_seconds: int = ranged(7 * DAY_SECONDS, 1, 10 * 365 * DAY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSection:
+    """What is used where no servers are named. ``directory`` holds its data."""
+
+    directory: str = ".taskmesh"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSection:
+    """A worker. ``processes`` 0 means one executor per CPU; ``health_port`` 0 means any free port."""
+
+    processes: int = ranged(0, 0, 1024)
+    io_processes: int = ranged(1, 1, 64)
+    threads: int = ranged(1, 1, 1024)
+    pools: tuple[str, ...] = named(("default",))
+    lease_seconds: float = ranged(15.0, 1, 3600)
+    drain_seconds: float = ranged(30.0, 0, DAY_SECONDS)
+    max_crashes: int = ranged(3, 1, 1000)
+    health_host: str = "127.0.0.1"
+    health_port: int = ranged(9464, 0, 65_535)
+    modules: tuple[str, ...] = ()
+
+    @property
+    def executors(self) -> int:
+        """How many executor processes that makes on this machine."""
+        return self.processes or available_cpus()
+
+    @property
+    def renewal_seconds(self) -> float:
+        """How often a lease is renewed: so often that several renewals may fail before it is over."""
+        return self.lease_seconds / RENEWALS_PER_LEASE
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSection:
+    """What is refused: a value, a message (bytes), a flow (nodes) over its limit."""
+
+    max_value_bytes: int = ranged(1_048_576, 1024, 512 * 1_048_576)
+    max_message_bytes: int = ranged(65_536, 2048, 16 * 1_048_576)
+    max_nodes: int = ranged(200_000, 1, 10_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSection:
+    """Logging: the lowest level that is written, and whether lines are text or JSON."""
+
+    level: str = one_of("info", "debug", "info", "warning", "error")
+    format: str = one_of("text", "text", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSection:
+    """Apps that submit. ``submit_timeout_seconds`` bounds how long a submit may block."""
+
+    submit_timeout_seconds: float = ranged(5.0, 0.05, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. ``namespace`` begins the name of every exchange, queue and key."""
+
+    namespace: str = named("taskmesh")
+    broker: BrokerSection = field(default_factory=BrokerSection)
+    store: StoreSection = field(default_factory=StoreSection)
+    embedded: EmbeddedSection = field(default_factory=EmbeddedSection)
+    worker: WorkerSection = field(default_factory=WorkerSection)
+    limits: LimitsSection = field(default_factory=LimitsSection)
+    log: LogSection = field(default_factory=LogSection)
+    client: ClientSection = field(default_factory=ClientSection)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether no servers are named, so that taskmesh brings its own."""
+        return self.broker.url is None and self.store.url is None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data that ``load_settings(overrides, environ={}, ...)`` makes the same settings of."""
+        return asdict(self)
+
+
+def available_cpus() -> int:
+    """The CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,185 @@
+"""How a run goes on: admit it, end its nodes, tell the dependents, find what is ready next.
+
+A script tells at most EDGES_PER_SCRIPT dependents. What is left over, and what skipped nodes must pass on, is told by
+further calls until nothing is left. Every call may be repeated, so a process that dies in between loses nothing: the
+node's message, or its place in the outbox, brings another process here again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.plan import BEFORE_FIRST, EdgeChunk, Plan
+from taskmesh.store.calls import Admission, NodeKey, Settlement, Spreading, Told, Word
+from taskmesh.store.store import Store
+
+SPREADS_PER_EXCHANGE = 50
+"""How many spreading scripts go to Redis in one batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """A run that wants in."""
+
+    plan: Plan
+    run_id: str
+    digest: bytes
+    header: bytes
+    params: bytes
+    shard_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An attempt that is over. ``state`` is succeeded, failed or cancelled; ``halt`` stops the run unless empty."""
+
+    plan: Plan
+    key: NodeKey
+    token: int
+    shard_key: str
+    state: str
+    output: bytes = b""
+    error: bytes = b""
+    halt: str = ""
+
+
+@dataclass(slots=True)
+class Advance:
+    """What followed from one call."""
+
+    word: Word
+    run_status: str = ""
+    ready: list[Ready] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One slice of dependents to tell, for the call with the place ``origin``."""
+
+    origin: int
+    plan: Plan
+    key: NodeKey
+    shard_key: str
+    chunk: EdgeChunk
+
+
+class Advancer:
+    """Carries transitions out and follows them to their end."""
+
+    def __init__(self, store: Store, holder: str) -> None:
+        self._store = store
+        self._holder = holder
+
+    def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
+        """Store runs and find their first nodes."""
+        admissions = [_admission(each) for each in entrances]
+        told = self._store.admit_runs(admissions)
+        missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
+        if missing:
+            again = self._store.admit_runs([admissions[at] for at in missing], with_flow=True)
+            for at, answer in zip(missing, again, strict=True):
+                told[at] = answer
+        advances = [_advance(each.plan, each.run_id, each.shard_key, answer) for each, answer in zip(entrances, told, strict=True)]
+        steps = (
+            step
+            for origin, each in enumerate(entrances)
+            if advances[origin].word is not Word.CONFLICT
+            for step in _steps(origin, each.plan, NodeKey(each.run_id, BEFORE_FIRST), each.shard_key, skip=1)
+        )
+        return self._follow(advances, deque(steps))
+
+    def settle(self, endings: Sequence[Ending]) -> list[Advance]:
+        """End attempts and find what is ready next; ``stale`` where another attempt has taken over."""
+        told = self._store.settle_nodes([_settlement(each) for each in endings], self._holder)
+        advances = [_advance(each.plan, each.key.run_id, each.shard_key, answer) for each, answer in zip(endings, told, strict=True)]
+        steps: deque[_Step] = deque()
+        for origin, (each, answer) in enumerate(zip(endings, told, strict=True)):
+            if answer.word in (Word.SETTLED, Word.AGAIN):
+                steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
+                steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
+        return self._follow(advances, steps)
+
+    def resume(self, plan: Plan, key: NodeKey, shard_key: str) -> Advance:
+        """Tell again the dependents of a node that has ended: its teller may have died half-way."""
+        [advance] = self._follow([Advance(Word.ENDED)], deque(_steps(0, plan, key, shard_key, skip=0)))
+        return advance
+
+    def _follow(self, advances: list[Advance], steps: deque[_Step]) -> list[Advance]:
+        while steps:
+            batch = [steps.popleft() for _ in range(min(len(steps), SPREADS_PER_EXCHANGE))]
+            for step, answer in zip(batch, self._store.spread_nodes([_spreading(each) for each in batch]), strict=True):
+                advance = advances[step.origin]
+                advance.run_status = answer.run_status or advance.run_status
+                advance.ready.extend(_ready(step.plan, step.key.run_id, step.shard_key, answer))
+                steps.extend(_skipped_steps(step.origin, step.plan, step.key.run_id, step.shard_key, answer))
+        return advances
+
+
+def _steps(origin: int, plan: Plan, key: NodeKey, shard_key: str, skip: int) -> Iterator[_Step]:
+    for chunk in islice(plan.chunks(key.node), skip, None):
+        yield _Step(origin, plan, key, shard_key, chunk)
+
+
+def _skipped_steps(origin: int, plan: Plan, run_id: str, shard_key: str, answer: Told) -> Iterator[_Step]:
+    for node in answer.skipped:
+        yield from _steps(origin, plan, NodeKey(run_id, node), shard_key, skip=0)
+
+
+def _advance(plan: Plan, run_id: str, shard_key: str, answer: Told) -> Advance:
+    return Advance(answer.word, answer.run_status, list(_ready(plan, run_id, shard_key, answer)))
+
+
+def _ready(plan: Plan, run_id: str, shard_key: str, answer: Told) -> Iterator[Ready]:
+    return (Ready(plan, run_id, node, shard_key) for node in answer.ready)
+
+
+def _admission(entrance: Entrance) -> Admission:
+    plan = entrance.plan
+    first = plan.chunks(BEFORE_FIRST)[0]
+    return Admission(
+        run_id=entrance.run_id,
+        digest=entrance.digest,
+        header=entrance.header,
+        flow_hash=plan.hash,
+        flow_body=plan.body,
+        params=entrance.params,
+        shard_key=entrance.shard_key,
+        node_count=len(plan.flow.nodes),
+        pools=plan.pools,
+        edges=first.packed,
+        complete=first.last,
+    )
+
+
+def _settlement(ending: Ending) -> Settlement:
+    plan = ending.plan
+    first = plan.chunks(ending.key.node)[0]
+    return Settlement(
+        key=ending.key,
+        token=ending.token,
+        state=ending.state,
+        output=ending.output,
+        error=ending.error,
+        halt=ending.halt,
+        flow_hash=plan.hash,
+        pool=plan.pool_of(ending.key.node),
+        pools=plan.pools,
+        edges=first.packed,
+        last=first.last,
+    )
+
+
+def _spreading(step: _Step) -> Spreading:
+    return Spreading(
+        key=step.key,
+        told_before=step.chunk.start,
+        flow_hash=step.plan.hash,
+        pool=step.plan.pool_of(step.key.node),
+        pools=step.plan.pools,
+        edges=step.chunk.packed,
+        last=step.chunk.last,
+    )

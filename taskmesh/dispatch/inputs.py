@@ -1,0 +1,42 @@
+"""What a node's task is called with: which fields of the run it needs, and the arguments made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskmesh.model.flow import ALL_PARAMS
+from taskmesh.model.graph import Graph
+from taskmesh.wire import pack, unpack
+
+
+class Inputs:
+    """The inputs of one node of a flow.
+
+    ``fields`` are fields of the run's hash. Arguments that are all of the parameters, or constant, are never decoded here.
+    """
+
+    def __init__(self, graph: Graph, node: int) -> None:
+        self._graph = graph
+        self._node = node
+        self._sources = graph.inputs[node]
+        self._passes_params = graph.flow.nodes[node].args == ALL_PARAMS
+        self._needs_params = self._passes_params or bool(graph.arguments[node].params)
+        self.fields = (("params",) if self._needs_params else ()) + tuple(f"output:{each}" for each in self._sources)
+        self._constant = None if self.fields else pack(graph.resolve_arguments(node, {}, {}))
+
+    def arguments(self, values: Sequence[bytes | None]) -> bytes:
+        """The packed arguments, from the values of ``fields`` in their order.
+
+        :raises UnresolvedReferenceError: an output does not have what a reference names.
+        """
+        if self._constant is not None:
+            return self._constant
+        if self._passes_params:
+            return values[0] or pack({})
+        params = unpack(values[0]) if self._needs_params and values[0] else {}
+        offset = int(self._needs_params)
+        outputs = {
+            source: unpack(value) if value is not None else None
+            for source, value in zip(self._sources, values[offset:], strict=True)
+        }
+        return pack(self._graph.resolve_arguments(self._node, params, outputs))

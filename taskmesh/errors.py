@@ -1,0 +1,134 @@
+"""Every error that taskmesh raises on purpose.
+
+TaskmeshError
+├── UsageError                  the caller or a file is wrong; the message says where and what to do
+│   ├── ConfigError             a setting
+│   ├── FlowError               a flow definition; carries every problem found
+│   ├── UnknownTaskError        a task name that is not registered
+│   ├── UnresolvedReferenceError  a reference to something that the params or an output do not hold
+│   └── RunConflictError        a run id that is taken by a different body
+├── UnavailableError            a server cannot be reached or refuses; nothing was lost
+│   ├── BrokerUnavailableError
+│   └── StoreUnavailableError
+├── WireError                   bytes that are not what they should be
+│   └── TooLargeError           a value or a message over its limit
+├── RunError                    what became of a run
+│   ├── RunNotFoundError
+│   ├── RunFailedError
+│   ├── RunCancelledError
+│   └── ResultTimeoutError
+└── SubmitTimeoutError          the store did not answer before the deadline; the run may or may not exist
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TaskmeshError(Exception):
+    """Base of everything that taskmesh raises on purpose."""
+
+
+class UsageError(TaskmeshError):
+    """The caller, or a file of the caller's, is wrong."""
+
+
+class ConfigError(UsageError):
+    """A setting is missing, unknown or contradicts another."""
+
+
+class FlowError(UsageError):
+    """A flow definition breaks rules. ``problems`` holds one sentence for each, in file order."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class UnknownTaskError(UsageError):
+    """A task name is not in the registry of this process."""
+
+    def __init__(self, task: str, hint: str = "") -> None:
+        super().__init__(f"task {task!r} is not registered{hint}")
+        self.task = task
+
+
+class UnresolvedReferenceError(UsageError):
+    """What a reference points at is not there. ``reference`` is its text."""
+
+    def __init__(self, reference: str, why: str) -> None:
+        super().__init__(f"{reference} cannot be resolved: {why}")
+        self.reference = reference
+
+
+class RunConflictError(UsageError):
+    """A run with this id exists already and was submitted with another flow or other parameters."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} exists already with another flow or other parameters; "
+            "use another id, or the same body to get the same run"
+        )
+        self.run_id = run_id
+
+
+class UnavailableError(TaskmeshError):
+    """A server cannot be reached or refuses to serve."""
+
+
+class BrokerUnavailableError(UnavailableError):
+    """RabbitMQ (or the embedded broker) cannot be used."""
+
+
+class StoreUnavailableError(UnavailableError):
+    """Redis (or the embedded Valkey) cannot be used."""
+
+
+class WireError(TaskmeshError):
+    """Bytes from the broker or the store do not decode to what they should be."""
+
+
+class TooLargeError(WireError):
+    """A value or a message is over its limit."""
+
+
+class RunError(TaskmeshError):
+    """Something about one run. ``run_id`` says which."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunNotFoundError(RunError):
+    """No run has this id, or its retention is over."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id, f"no run has the id {run_id!r} (or its retention is over)")
+
+
+class RunFailedError(RunError):
+    """The run ended as failed. ``node`` is the first node that failed, ``reason`` what it said."""
+
+    def __init__(self, run_id: str, node: str, reason: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} failed at node {node!r}: {reason}")
+        self.node = node
+        self.reason = reason
+
+
+class RunCancelledError(RunError):
+    """The run ended as cancelled."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} was cancelled")
+
+
+class ResultTimeoutError(RunError, TimeoutError):
+    """The run had not ended when the caller's timeout was over."""
+
+    def __init__(self, run_id: str, timeout_seconds: float) -> None:
+        super().__init__(run_id, f"run {run_id!r} had not ended after {timeout_seconds:g} s")
+
+
+class SubmitTimeoutError(UnavailableError, TimeoutError):
+    """The store did not answer before the deadline. Submit again with the same id: it cannot run twice."""

@@ -1,0 +1,74 @@
+"""Flows to YAML text that reads back to the same flow."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from taskmesh.errors import FlowError
+from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
+from taskmesh.model.flow import DEFAULT_POOL, Flow, Node, OnFailure, Param
+
+_LAYOUT: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "allow_unicode": True, "width": 120}
+_MERGE = re.compile("<<")
+
+
+def dump_flow(flow: Flow) -> str:
+    """The YAML text of a flow. ``load_flow`` makes an equal flow of it.
+
+    :raises FlowError: for a value that YAML has no plain form for, such as a Decimal.
+    """
+    try:
+        text: str = yaml.dump(_flow_fields(flow), Dumper=_DUMPER, **_LAYOUT)
+    except yaml.representer.RepresenterError as error:
+        raise FlowError([f"flow {flow.name!r} holds a value that YAML cannot hold: {error.args[-1]!r}"]) from None
+    return text
+
+
+def _flow_fields(flow: Flow) -> dict[str, Any]:
+    fields: dict[str, Any] = {"flow": flow.name, "version": flow.version}
+    if flow.params:
+        fields["params"] = {param.name: _param_fields(param) for param in flow.params}
+    if flow.on_failure is not OnFailure.FAIL_FAST:
+        fields["on_failure"] = str(flow.on_failure)
+    if flow.shard_by != "run":
+        fields["shard_by"] = flow.shard_by
+    if flow.result is not None:
+        fields["result"] = flow.result
+    fields["nodes"] = {node.name: _node_fields(node) for node in flow.nodes}
+    return fields
+
+
+def _param_fields(param: Param) -> dict[str, Any]:
+    fields: dict[str, Any] = {"type": str(param.type)}
+    if not param.required:
+        fields["default"] = param.default
+    return fields
+
+
+def _node_fields(node: Node) -> dict[str, Any]:
+    fields: dict[str, Any] = {"task": node.task}
+    if node.needs:
+        fields["needs"] = list(node.needs)
+    if node.args:
+        fields["args"] = node.args
+    if node.pool != DEFAULT_POOL:
+        fields["pool"] = node.pool
+    return fields
+
+
+def _dumper() -> Any:
+    """PyYAML's safe dumper, quoting what the core schema of YAML 1.2 would not read as text, and without anchors."""
+    base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper: Any = type(
+        "FlowDumper", (base,), {"yaml_implicit_resolvers": {}, "ignore_aliases": lambda self, data: True}
+    )
+    rules = (("bool", BOOLEAN), ("null", NULL), ("int", INTEGER), ("float", FLOAT), ("merge", _MERGE))
+    for kind, pattern in rules:
+        dumper.add_implicit_resolver(TAG_PREFIX + kind, re.compile(rf"(?:{pattern.pattern})\Z"), None)
+    return dumper
+
+
+_DUMPER = _dumper()

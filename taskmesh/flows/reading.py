@@ -1,0 +1,195 @@
+"""A document to the draft of a flow: holds its shape to the keys that exist and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from taskmesh.flows.document import Item
+from taskmesh.flows.fields import (
+    DEFAULT_VERSION,
+    FLOW_KEYS,
+    NODE_KEYS,
+    PARAM_KEYS,
+    UNSUPPORTED_FLOW_KEYS,
+    UNSUPPORTED_NODE_KEYS,
+    UNSUPPORTED_ON_FAILURE,
+)
+from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.params import type_name
+from taskmesh.model.problems import Hints, Path, Problem
+from taskmesh.model.values import Value
+
+
+def read_draft(root: Item) -> tuple[Flow, list[Problem]]:
+    """The draft that a document describes, and what is wrong with its shape. What is wrong is left out of the draft."""
+    reading = _Reading()
+    return reading.flow(root), reading.problems
+
+
+class _Reading:
+    """Reads one document; gathers problems."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def flow(self, root: Item) -> Flow:
+        fields = self._fields(root, (), "the file", FLOW_KEYS, UNSUPPORTED_FLOW_KEYS)
+        for key in ("flow", "nodes"):
+            if isinstance(root.value, dict) and key not in fields:
+                self._found((key,), f"the key {key!r} is missing")
+        return Flow(
+            name=self._title(fields, "flow") or "unnamed",
+            version=self._title(fields, "version") or DEFAULT_VERSION,
+            params=tuple(self._params(fields.get("params"))),
+            on_failure=self._on_failure(fields.get("on_failure")),
+            shard_by=self._text(fields.get("shard_by"), ("shard_by",)) or "run",
+            result=fields["result"].plain() if "result" in fields else None,
+            nodes=tuple(self._nodes(fields.get("nodes"))),
+        )
+
+    def _found(self, path: Path, message: str, on_key: bool = False) -> None:
+        self.problems.append(Problem(path, message, on_key))
+
+    def _wrong_type(self, path: Path, what: str, wanted: str, item: Item) -> None:
+        self._found(path, f"{what} must be {wanted}, not {_kind(item)}")
+
+    def _fields(
+        self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Collection[str]
+    ) -> dict[str, Item]:
+        if not isinstance(item.value, dict):
+            self._wrong_type(path, what, f"a mapping with the keys {', '.join(known)}", item)
+            return {}
+        for key in item.value:
+            if key in unsupported:
+                self._found((*path, key), f"{key!r} is not supported by this version; remove it", on_key=True)
+            elif key not in known:
+                hint = Hints(known).did_you_mean(key) or f"; known are {', '.join(known)}"
+                self._found((*path, key), f"there is no key {key!r} here{hint}", on_key=True)
+        return {key: child for key, child in item.value.items() if key in known}
+
+    def _text(self, item: Item | None, path: Path) -> str:
+        if item is None:
+            return ""
+        if isinstance(item.value, str):
+            if not item.value:
+                self._found(path, f"{path[-1]} is empty")
+            return item.value
+        self._wrong_type(path, str(path[-1]), "a text", item)
+        return ""
+
+    def _title(self, fields: dict[str, Item], key: str) -> str:
+        """A text, or a number as it was written: ``version: 1.10`` means ``"1.10"``."""
+        item = fields.get(key)
+        if item is not None and isinstance(item.value, int | float) and not isinstance(item.value, bool):
+            return item.text
+        return self._text(item, (key,))
+
+    def _entries(self, item: Item | None, path: Path, wanted: str) -> Iterator[tuple[str, Item, Path]]:
+        if item is None:
+            return
+        if not isinstance(item.value, dict):
+            self._wrong_type(path, str(path[-1]), wanted, item)
+            return
+        for name, child in item.value.items():
+            yield name, child, (*path, name)
+
+    def _params(self, item: Item | None) -> Iterator[Param]:
+        for name, child, path in self._entries(item, ("params",), "a mapping of names to types"):
+            yield self._param(name, child, path)
+
+    def _param(self, name: str, item: Item, path: Path) -> Param:
+        if isinstance(item.value, str):
+            return Param(name, self._param_type(name, item, path))
+        fields = self._fields(item, path, f"parameter {name!r}", PARAM_KEYS, ())
+        default = fields.get("default")
+        return Param(
+            name,
+            self._param_type(name, fields.get("type"), (*path, "type")),
+            self._boolean(fields.get("required"), (*path, "required"), default is None),
+            default.plain() if default else None,
+        )
+
+    def _param_type(self, name: str, item: Item | None, path: Path) -> ParamType:
+        if item is None:
+            return ParamType.ANY
+        if item.value in list(ParamType):
+            return ParamType(str(item.value))
+        known = [str(each) for each in ParamType]
+        hint = Hints(known).did_you_mean(item.text)
+        self._found(path, f"the type of parameter {name!r} must be one of {', '.join(known)}{hint}")
+        return ParamType.ANY
+
+    def _boolean(self, item: Item | None, path: Path, default: bool) -> bool:
+        if item is None or isinstance(item.value, bool):
+            return default if item is None else item.value is True
+        self._wrong_type(path, str(path[-1]), "true or false", item)
+        return default
+
+    def _on_failure(self, item: Item | None) -> OnFailure:
+        if item is None:
+            return OnFailure.FAIL_FAST
+        if item.value in list(OnFailure):
+            return OnFailure(str(item.value))
+        known = [str(each) for each in OnFailure]
+        if item.value == UNSUPPORTED_ON_FAILURE:
+            message = f"'on_failure: compensate' is not supported by this version; use {' or '.join(known)}"
+        else:
+            message = f"on_failure must be {' or '.join(known)}{Hints(known).did_you_mean(item.text)}"
+        self._found(("on_failure",), message)
+        return OnFailure.FAIL_FAST
+
+    def _nodes(self, item: Item | None) -> Iterator[Node]:
+        for name, child, path in self._entries(item, ("nodes",), "a mapping of names to nodes"):
+            yield self._node(name, child, path)
+
+    def _node(self, name: str, item: Item, path: Path) -> Node:
+        fields = self._fields(item, path, "a node", NODE_KEYS, UNSUPPORTED_NODE_KEYS)
+        if isinstance(item.value, dict) and "task" not in fields:
+            self._found((*path, "task"), "the key 'task' is missing")
+        return Node(
+            name,
+            self._text(fields.get("task"), (*path, "task")) or "unnamed",
+            self._args(fields.get("args"), (*path, "args")),
+            tuple(self._needs(fields.get("needs"), (*path, "needs"))),
+            self._text(fields.get("pool"), (*path, "pool")),
+        )
+
+    def _args(self, item: Item | None, path: Path) -> dict[str, Value] | str:
+        if item is None:
+            return {}
+        if item.value == ALL_PARAMS:
+            return ALL_PARAMS
+        args: Any = item.plain()
+        if isinstance(args, dict):
+            return args
+        self._wrong_type(path, "args", f"a mapping of names to values, or {ALL_PARAMS}", item)
+        return {}
+
+    def _needs(self, item: Item | None, path: Path) -> Iterator[str]:
+        if item is None:
+            return
+        if not isinstance(item.value, list):
+            self._wrong_type(path, "needs", "a list of node names", item)
+            return
+        names = set()
+        for position, child in enumerate(item.value):
+            name = child.value
+            if not isinstance(name, str):
+                self._wrong_type((*path, position), "each of needs", "a node name", child)
+            elif name in names:
+                self._found((*path, position), f"needs names {name!r} twice")
+            else:
+                names.add(name)
+                yield name
+
+
+def _kind(item: Item) -> str:
+    """What a value is, for a sentence."""
+    if isinstance(item.value, dict):
+        return "a mapping"
+    if isinstance(item.value, list):
+        return "a list"
+    if item.value is None:
+        return "empty"
+    return f"{item.text!r} ({type_name(item.value)})"

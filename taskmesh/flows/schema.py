@@ -1,0 +1,97 @@
+"""The JSON Schema of flow files, for editors. ``python -m taskmesh.flows`` prints it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS
+from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
+from taskmesh.model.references import NAME_PATTERN
+from taskmesh.model.validation import MAX_NODES, POOL_PATTERN, TITLE_PATTERN, VERSION_PATTERN
+
+
+def flow_schema() -> dict[str, Any]:
+    """The schema (draft 2020-12) of a flow file. What it cannot say, such as cycles, only loading finds."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "taskmesh flow",
+        "description": "A DAG of tasks.",
+        **_object(FLOW_KEYS, _FLOW_PROPERTIES, required=["flow", "nodes"]),
+        "$defs": {
+            "param": {"anyOf": [{"$ref": "#/$defs/type"}, _object(PARAM_KEYS, _PARAM_PROPERTIES)]},
+            "node": _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
+            "type": {"enum": [str(each) for each in ParamType], "description": "The type of a parameter."},
+            "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
+        },
+    }
+
+
+def schema_text() -> str:
+    """The schema as the text that is published in ``configs/flow.schema.json``."""
+    return json.dumps(flow_schema(), indent=2) + "\n"
+
+
+def _object(keys: tuple[str, ...], properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    described = {key: properties[key] for key in keys}
+    schema = {"type": "object", "properties": described, "additionalProperties": False}
+    return {**schema, "required": required} if required else schema
+
+
+def _names_to(what: str, description: str, **rules: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "propertyNames": {"$ref": "#/$defs/name"},
+        "additionalProperties": {"$ref": f"#/$defs/{what}"},
+        **rules,
+    }
+
+
+def _text(pattern: str, description: str, **rules: Any) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^{pattern}$", "description": description, **rules}
+
+
+_FLOW_PROPERTIES: dict[str, Any] = {
+    "$schema": {"type": "string", "description": "The address of this schema; for editors only."},
+    "flow": {**_text(TITLE_PATTERN, "The name of the flow."), "type": ["string", "number"]},
+    "version": {
+        **_text(VERSION_PATTERN, "The version of the flow, for people; a number is taken as it is written."),
+        "type": ["string", "number"],
+        "default": "1",
+    },
+    "params": _names_to("param", "The parameters of a run: each name with its type, or with type and default."),
+    "on_failure": {
+        "enum": [str(each) for each in OnFailure],
+        "default": str(OnFailure.FAIL_FAST),
+        "description": "After a node has failed: start nothing new, or skip only what needs the failed node.",
+    },
+    "shard_by": _text(
+        rf"(run|node|params\.{NAME_PATTERN})",
+        "What chooses the shard of a node's messages: its run, itself, or the value of a parameter.",
+        default="run",
+    ),
+    "result": {"description": "The result of a run; may hold references. Default: the output of the last node."},
+    "nodes": _names_to("node", "The steps of the flow by name.", minProperties=1, maxProperties=MAX_NODES),
+}
+
+_PARAM_PROPERTIES: dict[str, Any] = {
+    "type": {"$ref": "#/$defs/type", "default": str(ParamType.ANY)},
+    "default": {"description": "The value where a run gives none; makes the parameter optional."},
+    "required": {"type": "boolean", "description": "Whether a run must give it; default: when it has no default."},
+}
+
+_NODE_PROPERTIES: dict[str, Any] = {
+    "task": _text(TITLE_PATTERN, "The registered name of the task, by default module:function."),
+    "needs": {
+        "type": "array",
+        "items": {"$ref": "#/$defs/name"},
+        "uniqueItems": True,
+        "description": "Nodes that must have succeeded first; those that args refers to need not be named.",
+    },
+    "args": {
+        "anyOf": [{"type": "object"}, {"const": ALL_PARAMS}],
+        "description": f"Arguments by name, with references as ${{nodes.NAME.output}}; or {ALL_PARAMS} for all params.",
+    },
+    "pool": _text(POOL_PATTERN, "The workers to run on; default: the pool of the task."),
+}

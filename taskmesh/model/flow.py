@@ -1,0 +1,77 @@
+"""A flow: the immutable definition that Python code and YAML files both compile to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from taskmesh.model.values import Value
+
+ALL_PARAMS = "${params}"
+"""As the ``args`` of a node: hand every parameter of the run to the task."""
+
+DEFAULT_POOL = "default"
+
+
+class OnFailure(StrEnum):
+    """What the failure of one node means for the rest of the run."""
+
+    FAIL_FAST = "fail_fast"  # nothing new starts; what runs may end
+    CONTINUE = "continue"  # only what depends on the failed node is skipped
+
+
+class ParamType(StrEnum):
+    """The type of a flow's parameter, in the words of JSON Schema."""
+
+    ANY = "any"
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    ARRAY = "array"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter of a flow."""
+
+    name: str
+    type: ParamType = ParamType.ANY
+    required: bool = True
+    default: Value = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of a flow.
+
+    ``args`` maps the task's parameter names to values; strings in them may hold references
+    (see ``model.references``). ``needs`` names every node that must have succeeded first,
+    those that ``args`` refers to included, without repeats.
+    """
+
+    name: str
+    task: str
+    args: Mapping[str, Value] | str = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    pool: str = DEFAULT_POOL
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A DAG of nodes, in a stable topological order (see ``model.graph.topological_order``).
+
+    ``shard_by`` is ``"run"``, ``"node"`` or ``"params.NAME"``. ``result`` is a value with references
+    that becomes the result of the run; None means the output of the only last node, or a
+    mapping of name to output where there are several.
+    """
+
+    name: str
+    version: str
+    nodes: tuple[Node, ...]
+    params: tuple[Param, ...] = ()
+    on_failure: OnFailure = OnFailure.FAIL_FAST
+    shard_by: str = "run"
+    result: Value = None

@@ -1,0 +1,185 @@
+"""The graph of a flow: its order, its edges by position, and what each node's arguments refer to."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeAlias, TypeVar, cast
+
+from taskmesh.errors import FlowError
+from taskmesh.model.flow import Flow, Node
+from taskmesh.model.references import Template, compile_value
+from taskmesh.model.values import Value, Values
+
+Edges: TypeAlias = "tuple[tuple[int, ...], ...]"
+
+_T = TypeVar("_T")
+
+_SHOWN_OF_CYCLE = 24
+
+
+def topological_order(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes, each after those that it needs; where there is a choice, the one declared first comes first.
+
+    :raises FlowError: for a cycle, with its path.
+    """
+    index = {node.name: position for position, node in enumerate(nodes)}
+    order = order_of([[index[name] for name in node.needs] for node in nodes])
+    if len(order) < len(nodes):
+        raise FlowError([cycle_sentence(find_cycle({node.name: node.needs for node in nodes}))])
+    return tuple(nodes[position] for position in order)
+
+
+def order_of(parents: Sequence[Sequence[int]]) -> list[int]:
+    """Kahn's algorithm with a heap of positions; in a graph with cycles, the nodes that stand before any cycle."""
+    successors = successors_of(parents)
+    pending = [len(each) for each in parents]
+    ready = [position for position, count in enumerate(pending) if count == 0]
+    order: list[int] = []
+    while ready:
+        position = heapq.heappop(ready)
+        order.append(position)
+        for successor in successors[position]:
+            pending[successor] -= 1
+            if pending[successor] == 0:
+                heapq.heappush(ready, successor)
+    return order
+
+
+def successors_of(parents: Sequence[Iterable[int]]) -> list[list[int]]:
+    successors: list[list[int]] = [[] for _ in parents]
+    for position, needed in enumerate(parents):
+        for parent in needed:
+            successors[parent].append(position)
+    return successors
+
+
+def find_cycle(needs: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """The path of a cycle, each node needing the next, as in ``("a", "b", "c", "a")``; empty where there is none.
+
+    Names that are no key of ``needs`` are passed over.
+    """
+    finished: set[str] = set()
+    for start in needs:
+        path = {start: iter(needs[start])}
+        while path and start not in finished:
+            name = next(reversed(path))
+            following = next((each for each in path[name] if each in needs and each not in finished), None)
+            if following is None:
+                finished.add(name)
+                del path[name]
+            elif following in path:
+                names = list(path)
+                return (*names[names.index(following) :], following)
+            else:
+                path[following] = iter(needs[following])
+    return ()
+
+
+def cycle_sentence(cycle: Sequence[str]) -> str:
+    """Says the path; the middle of a very long one is left out."""
+    names = list(cycle)
+    if len(names) > _SHOWN_OF_CYCLE:
+        half = _SHOWN_OF_CYCLE // 2
+        names = [*names[:half], f"({len(names) - 2 * half} more)", *names[-half:]]
+    return f"the nodes need each other in a circle: {' -> '.join(names)} (each needs the next)"
+
+
+class Lazy(Generic[_T]):
+    """Something for each node by position, computed when it is first asked for: most processes run a part of a flow."""
+
+    def __init__(self, compute: Callable[[int], _T]) -> None:
+        self._compute = compute
+        self._known: dict[int, _T] = {}
+
+    def __getitem__(self, position: int) -> _T:
+        if position not in self._known:
+            self._known[position] = self._compute(position)
+        return self._known[position]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A checked flow and its edges, by position in ``flow.nodes``. What derives from it is computed when needed."""
+
+    flow: Flow
+    names: tuple[str, ...]
+    index: Mapping[str, int]
+    parents: Edges
+    successors: Edges
+
+    @classmethod
+    def of(cls, flow: Flow) -> Graph:
+        names = tuple(node.name for node in flow.nodes)
+        index = {name: position for position, name in enumerate(names)}
+        parents = tuple(tuple([index[name] for name in node.needs]) for node in flow.nodes)
+        successors = tuple(map(tuple, successors_of(parents)))
+        return cls(flow, names, index, parents, successors)
+
+    @cached_property
+    def roots(self) -> tuple[int, ...]:
+        """The nodes that need nothing."""
+        return tuple(position for position, parents in enumerate(self.parents) if not parents)
+
+    @cached_property
+    def sinks(self) -> tuple[int, ...]:
+        """The nodes that nothing needs."""
+        return tuple(position for position, successors in enumerate(self.successors) if not successors)
+
+    @cached_property
+    def arguments(self) -> Lazy[Template]:
+        """The compiled ``args`` of each node."""
+        return Lazy(lambda position: compile_value(self.flow.nodes[position].args))
+
+    @cached_property
+    def inputs(self) -> Lazy[tuple[int, ...]]:
+        """For each node, the nodes whose outputs its arguments refer to."""
+        return Lazy(lambda position: self._positions(self.arguments[position]))
+
+    @cached_property
+    def result(self) -> Template:
+        """What the result of the run is: as the flow says, else the output of the sink, or of each sink by name."""
+        if self.flow.result is not None:
+            return compile_value(self.flow.result)
+        outputs = {self.names[sink]: f"${{nodes.{self.names[sink]}.output}}" for sink in self.sinks}
+        return compile_value(outputs if len(outputs) != 1 else next(iter(outputs.values())))
+
+    @cached_property
+    def result_inputs(self) -> tuple[int, ...]:
+        """The nodes whose outputs the result refers to."""
+        return self._positions(self.result)
+
+    def resolve_arguments(self, position: int, params: Values, outputs: Mapping[int, Value]) -> dict[str, Value]:
+        """The arguments of a node. ``outputs`` holds at least the outputs of ``inputs[position]``. Not to be changed.
+
+        :raises UnresolvedReferenceError: when a reference points at something that an output does not hold.
+        """
+        named = {self.names[each]: outputs[each] for each in self.inputs[position]}
+        return cast("dict[str, Value]", self.arguments[position].resolve(params, named))
+
+    def resolve_result(self, params: Values, outputs: Mapping[int, Value]) -> Value:
+        """The result of the run. ``outputs`` holds at least the outputs of ``result_inputs``.
+
+        :raises UnresolvedReferenceError: when a reference points at something that an output does not hold.
+        """
+        return self.result.resolve(params, {self.names[each]: outputs[each] for each in self.result_inputs})
+
+    def critical_path(self, durations: Mapping[str, float]) -> tuple[str, ...]:
+        """The chain of nodes that took longest in all. ``durations`` are seconds by name; a missing one counts as 0."""
+        ends: list[float] = []
+        before: list[int | None] = []
+        for position, name in enumerate(self.names):
+            latest = max(self.parents[position], key=ends.__getitem__, default=None)
+            before.append(latest)
+            ends.append((0.0 if latest is None else ends[latest]) + durations.get(name, 0.0))
+        last = max(range(len(ends)), key=ends.__getitem__, default=None)
+        chain: list[str] = []
+        while last is not None:
+            chain.append(self.names[last])
+            last = before[last]
+        return tuple(reversed(chain))
+
+    def _positions(self, template: Template) -> tuple[int, ...]:
+        return tuple([self.index[name] for name in template.nodes])

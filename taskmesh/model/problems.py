@@ -1,0 +1,55 @@
+"""What is wrong with a definition: one sentence each, with the place it is about."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Path: TypeAlias = "tuple[str | int, ...]"
+"""Keys and positions from the top of a flow to a place in it, as in ``("nodes", "ship", "args", "parcel")``."""
+
+MAX_HINTS = 50
+"""A wrong prefix can make every name of a large flow unknown, and each hint compares with thousands of names."""
+
+_MANY_NAMES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A rule that is broken, and where. ``on_key`` means that the key at ``path`` is at fault, not its value."""
+
+    path: Path
+    message: str
+    on_key: bool = False
+
+    def __str__(self) -> str:
+        if len(self.path) >= 2 and self.path[0] == "nodes":
+            return f"node {self.path[1]!r}: {self.message}"
+        return self.message
+
+
+class Hints:
+    """Finds the known name that is nearest to an unknown one. Gives up silently after MAX_HINTS names."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = tuple(known)
+        self._found: dict[str, str] = {}
+
+    def did_you_mean(self, name: str) -> str:
+        """``"; did you mean 'x'?"``, or nothing where no known name is near."""
+        hint = self._found.get(name)
+        if hint is None and len(self._found) < MAX_HINTS:
+            hint = self._found[name] = self._hint(name)
+        return hint or ""
+
+    def _hint(self, name: str) -> str:
+        nearest = difflib.get_close_matches(name, self._candidates(name), n=1)
+        return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+    def _candidates(self, name: str) -> tuple[str, ...]:
+        if len(self._known) <= _MANY_NAMES:
+            return self._known
+        similar = (known for known in self._known if abs(len(known) - len(name)) <= 1 and known[:3] == name[:3])
+        return tuple(known for known, _ in zip(similar, range(_MANY_NAMES), strict=False))

@@ -1,0 +1,284 @@
+"""References in values: ``${params.NAME.key}``, ``${nodes.NAME.output.key.0}`` and ``${params}``.
+
+A string that is one reference and nothing else stands for the referred value, whatever its type. Inside a longer
+string a reference becomes text: a string as it is, null, booleans and containers as JSON. Of dollars right before
+a ``{``, each pair stands for one dollar: ``$${`` is a literal ``${``. Dollars anywhere else, and the keys of
+mappings, are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from taskmesh.errors import FlowError, UnresolvedReferenceError
+from taskmesh.model.problems import Path, Problem
+from taskmesh.model.values import Value, Values
+
+MAX_DEPTH = 64
+"""Containers inside containers; far more than data needs, far less than the interpreter's stack."""
+
+NAME_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]{0,127}"
+
+Resolver: TypeAlias = "Callable[[Values, Values], Value]"
+_Compiled: TypeAlias = "tuple[Any, Resolver | None]"
+
+# The look-behind keeps a long run of dollars from being scanned again from each of them.
+_OPENING = re.compile(r"(?<!\$)(\$+)\{")
+_BODY = re.compile(r"([^{}]*)\}")
+_NAME = re.compile(NAME_PATTERN)
+_INDEX = re.compile(r"-?[0-9]{1,18}")
+_FORMS = "write ${params.NAME} or ${nodes.NAME.output}, and $${ where ${ is meant literally"
+_TOO_DEEP = f"the value is nested deeper than {MAX_DEPTH} levels"
+_SHOWN_KEYS = 10
+
+
+class _TooDeepError(Exception):
+    """Ends the compilation of a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A value whose references are known. ``nodes`` and ``params`` are the names it refers to, in order."""
+
+    constant: Value
+    nodes: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    resolver: Resolver | None = field(default=None, repr=False, compare=False)
+
+    def resolve(self, params: Values, outputs: Values) -> Value:
+        """The value with every reference replaced. ``outputs`` maps node names to outputs.
+
+        :raises UnresolvedReferenceError: when a reference points at something that is not there.
+        """
+        return self.constant if self.resolver is None else self.resolver(params, outputs)
+
+
+def compile_value(value: Value) -> Template:
+    """Read the references of a value once, so that resolving them is fast.
+
+    :raises FlowError: for text that is no reference, keys that are not text, and nesting deeper than MAX_DEPTH.
+    """
+    reading = read_template(value, ())
+    if reading.problems:
+        raise FlowError([str(problem) for problem in reading.problems])
+    return reading.template
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReading:
+    """A template, what is wrong with it, and for each name it refers to the place of the first reference."""
+
+    template: Template
+    problems: Sequence[Problem]
+    nodes: Mapping[str, Path]
+    params: Mapping[str, Path]
+
+
+def read_template(value: Value, path: Path) -> TemplateReading:
+    """``compile_value`` for those that gather problems; ``path`` is where the value stands."""
+    compiler = _Compiler()
+    try:
+        constant, resolver = compiler.compile(value, path, MAX_DEPTH)
+    except _TooDeepError:
+        return TemplateReading(Template(None), [Problem(path, _TOO_DEEP)], {}, {})
+    template = Template(constant, tuple(compiler.nodes), tuple(compiler.params), resolver)
+    return TemplateReading(template, compiler.problems, compiler.nodes, compiler.params)
+
+
+def escape(value: Value) -> Value:
+    """The value in which every string stands for itself when it is compiled.
+
+    :raises FlowError: for nesting deeper than MAX_DEPTH.
+    """
+    return _escaped(value, MAX_DEPTH)
+
+
+def _escaped(value: Value, depth: int) -> Value:
+    if isinstance(value, str):
+        return escape_text(value)
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth == 0:
+        raise FlowError([_TOO_DEEP])
+    if isinstance(value, Mapping):
+        return {key: _escaped(item, depth - 1) for key, item in value.items()}
+    return [_escaped(item, depth - 1) for item in value]
+
+
+def escape_text(text: str) -> str:
+    return _OPENING.sub(r"\1\1{", text) if "${" in text else text
+
+
+class _Compiler:
+    """Compiles one value; gathers the names it refers to and the problems."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Path] = {}
+        self.params: dict[str, Path] = {}
+        self.problems: list[Problem] = []
+
+    def compile(self, value: Any, path: Path, depth: int) -> _Compiled:
+        if isinstance(value, str):
+            return self._text(value, path) if "${" in value else (value, None)
+        if isinstance(value, Mapping):
+            self._check_keys(value, path)
+            return self._container(dict(value), value.items(), path, depth)
+        if isinstance(value, list | tuple):
+            return self._container(list(value), enumerate(value), path, depth)
+        return value, None
+
+    def _check_keys(self, mapping: Mapping[Any, Any], path: Path) -> None:
+        for key in mapping:
+            if not isinstance(key, str):
+                self.problems.append(Problem(path, f"the key {key!r} is not text; only text can be a key"))
+
+    def _container(self, base: Any, items: Any, path: Path, depth: int) -> _Compiled:
+        if depth == 0:
+            # Ends the whole value at once: one that holds itself twice has 2**MAX_DEPTH more places as deep as this.
+            raise _TooDeepError
+        changing: list[tuple[Any, Resolver]] = []
+        for key, item in items:
+            constant, resolver = self.compile(item, (*path, key), depth - 1)
+            base[key] = constant
+            if resolver is not None:
+                changing.append((key, resolver))
+        return base, _filled(base, changing) if changing else None
+
+    def _text(self, text: str, path: Path) -> _Compiled:
+        pieces = [piece for piece in self._pieces(text, path) if piece != ""]
+        if len(pieces) == 1 and not isinstance(pieces[0], str):
+            return None, pieces[0]
+        if all(isinstance(piece, str) for piece in pieces):
+            return "".join(map(str, pieces)), None
+        return None, _joined(text, pieces)
+
+    def _pieces(self, text: str, path: Path) -> Iterator[str | Resolver]:
+        position = 0
+        for opening in _OPENING.finditer(text):
+            literal = text[position : opening.start()] + "$" * (len(opening[1]) // 2)
+            position = opening.end()
+            if len(opening[1]) % 2 == 0:
+                yield literal + "{"
+                continue
+            yield literal
+            body = _BODY.match(text, position)
+            position = body.end() if body else position
+            yield self._reference(body[1] if body else None, path)
+        yield text[position:]
+
+    def _reference(self, body: str | None, path: Path) -> str | Resolver:
+        if body is None:
+            self.problems.append(Problem(path, f"a reference that begins with ${{ has no closing }}; {_FORMS}"))
+            return ""
+        match body.split("."):
+            case ["params"]:
+                return _all_params
+            case ["params", name, *keys] if _NAME.fullmatch(name) and all(keys):
+                self.params.setdefault(name, path)
+                return _param(name, keys)
+            case ["nodes", name, "output", *keys] if _NAME.fullmatch(name) and all(keys):
+                self.nodes.setdefault(name, path)
+                return _output(name, keys)
+        self.problems.append(Problem(path, f"'${{{body}}}' is not a reference; {_FORMS}"))
+        return ""
+
+
+def _all_params(params: Values, outputs: Values) -> Value:
+    return params
+
+
+def _param(name: str, keys: list[str]) -> Resolver:
+    steps = _steps(keys)
+
+    def resolve(params: Values, outputs: Values) -> Value:
+        if name not in params:
+            raise UnresolvedReferenceError(_shown("params", name, *keys), f"the run has no parameter {name!r}")
+        return _follow(params[name], steps, ("params", name)) if steps else params[name]
+
+    return resolve
+
+
+def _output(name: str, keys: list[str]) -> Resolver:
+    steps = _steps(keys)
+
+    def resolve(params: Values, outputs: Values) -> Value:
+        if name not in outputs:
+            raise UnresolvedReferenceError(_shown("nodes", name, "output", *keys), f"node {name!r} has no output")
+        return _follow(outputs[name], steps, ("nodes", name, "output")) if steps else outputs[name]
+
+    return resolve
+
+
+_Step: TypeAlias = "tuple[str, int | None]"
+
+
+def _steps(keys: list[str]) -> tuple[_Step, ...]:
+    return tuple((key, int(key) if _INDEX.fullmatch(key) else None) for key in keys)
+
+
+def _follow(value: Any, steps: tuple[_Step, ...], root: tuple[str, ...]) -> Any:
+    for place, (key, index) in enumerate(steps):
+        try:
+            # A text is a sequence too, but one of its letters is never what was meant.
+            value = value[index] if isinstance(value, list | tuple) and index is not None else _member(value, key)
+        except LookupError:
+            whole = _shown(*root, *(step[0] for step in steps))
+            above = _shown(*root, *(step[0] for step in steps[:place]))
+            raise UnresolvedReferenceError(whole, f"{above} is {_described(value)}") from None
+    return value
+
+
+def _member(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        return value[key]
+    raise LookupError(key)
+
+
+def _shown(*parts: str) -> str:
+    return "${" + ".".join(parts) + "}"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        shown = [repr(key) for _, key in zip(range(_SHOWN_KEYS), value, strict=False)]
+        more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
+        return f"an object with the keys {', '.join(shown)}{more}" if shown else "an empty object"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return "null" if value is None else f"a {type(value).__name__}, which has nothing inside"
+
+
+def _filled(base: Any, changing: list[tuple[Any, Resolver]]) -> Resolver:
+    def resolve(params: Values, outputs: Values) -> Any:
+        value = base.copy()
+        for key, resolver in changing:
+            value[key] = resolver(params, outputs)
+        return value
+
+    return resolve
+
+
+def _joined(text: str, pieces: list[str | Resolver]) -> Resolver:
+    def resolve(params: Values, outputs: Values) -> Value:
+        return "".join(piece if isinstance(piece, str) else _as_text(piece(params, outputs), text) for piece in pieces)
+
+    return resolve
+
+
+def _as_text(value: Any, text: str) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain_text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnresolvedReferenceError(f"the text {text[:80]!r}", f"a value has no form as text: {error}") from None
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | set | frozenset):
+        raise TypeError(f"it holds {type(value).__name__}")
+    return str(value)

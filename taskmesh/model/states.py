@@ -1,0 +1,61 @@
+"""The states of nodes and runs, and the one table of what may follow what.
+
+    waiting ──► ready ──► running ──► succeeded
+       │          ▲          │  ├───► failed
+       │          └──────────┘  └───► cancelled
+       └──► skipped        (released, or taken from a dead holder)
+
+The Lua scripts of the store are the only code that carries these transitions out; tests hold
+each script to this table.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    """Where a node of a run is."""
+
+    WAITING = "waiting"  # some node that it needs has not ended; has no record in the store
+    READY = "ready"  # to be published, or in a shard queue
+    RUNNING = "running"  # claimed by a holder
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # a node that it needs did not succeed
+    CANCELLED = "cancelled"  # the run was halted before it started
+
+    @property
+    def ended(self) -> bool:
+        return self in ENDED_NODE_STATES
+
+
+class RunState(StrEnum):
+    """Where a run is."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self is not RunState.RUNNING
+
+
+ENDED_NODE_STATES = frozenset(
+    {NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED}
+)
+
+TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
+    "admit": {NodeState.WAITING: NodeState.READY},
+    "spread": {NodeState.WAITING: NodeState.READY},
+    "spread_failure": {NodeState.WAITING: NodeState.SKIPPED},
+    "claim": {NodeState.READY: NodeState.RUNNING},
+    "take_over": {NodeState.RUNNING: NodeState.RUNNING},
+    "release": {NodeState.RUNNING: NodeState.READY},
+    "settle_succeeded": {NodeState.RUNNING: NodeState.SUCCEEDED},
+    "settle_failed": {NodeState.RUNNING: NodeState.FAILED},
+    "settle_cancelled": {NodeState.RUNNING: NodeState.CANCELLED},
+}
+"""For each event, the states it may meet and what each becomes; any other state stays as it is."""

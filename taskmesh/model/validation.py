@@ -1,0 +1,206 @@
+"""The rules that a flow has to keep, whichever face it was written with. Finds everything that is wrong at once.
+
+A draft is a ``Flow`` whose nodes stand in any order, whose ``needs`` may leave out the nodes that ``args`` refers to,
+and whose nodes may have an empty ``pool``: that of their task then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from taskmesh.errors import FlowError
+from taskmesh.model.catalog import TaskCatalog, TaskInfo
+from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Flow, Node
+from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
+from taskmesh.model.params import fits, type_sentence
+from taskmesh.model.problems import Hints, Path, Problem
+from taskmesh.model.references import NAME_PATTERN, read_template
+from taskmesh.model.values import Value
+
+MAX_NODES = 200_000
+
+POOL_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
+TITLE_PATTERN = r"[^\s${}]{1,255}"
+VERSION_PATTERN = r"[A-Za-z0-9._+-]{1,64}"
+
+_NAME = re.compile(NAME_PATTERN)
+_POOL = re.compile(POOL_PATTERN)
+_TITLE = re.compile(TITLE_PATTERN)
+_VERSION = re.compile(VERSION_PATTERN)
+_NAME_RULE = "a name begins with a letter or _, goes on with letters, digits, _ or -, and has at most 128 characters"
+
+
+def check(draft: Flow, tasks: TaskCatalog | None = None) -> list[Problem]:
+    """Every rule that the draft breaks. ``tasks``, where given, are the only ones that nodes may name."""
+    return examine(draft, tasks)[0]
+
+
+def complete(draft: Flow, tasks: TaskCatalog | None = None) -> Flow:
+    """The flow that a draft stands for: needs and pools filled in, nodes in topological order.
+
+    :raises FlowError: with every problem of the draft.
+    """
+    problems, flow = examine(draft, tasks)
+    if problems:
+        raise FlowError([f"flow {draft.name!r}: {problem}" for problem in problems])
+    return flow
+
+
+def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem], Flow]:
+    """``check`` and ``complete`` in one go; the flow is good only where there is no problem."""
+    examination = _Examination(draft, tasks)
+    examination.look_at_head()
+    if len(draft.nodes) > MAX_NODES:
+        examination.found(("nodes",), f"{len(draft.nodes)} nodes; a flow may have {MAX_NODES}: split it into several")
+        return examination.problems, draft
+    nodes = [examination.look_at_node(node) for node in draft.nodes]
+    examination.look_at_result()
+    order = examination.order(nodes)
+    return examination.problems, replace(draft, nodes=tuple(nodes[position] for position in order))
+
+
+class _Examination:
+    """Goes over one draft and gathers problems."""
+
+    def __init__(self, draft: Flow, tasks: TaskCatalog | None) -> None:
+        self.problems: list[Problem] = []
+        self._draft = draft
+        self._tasks = tasks
+        self._names = Counter(node.name for node in draft.nodes)
+        self._params = Counter(param.name for param in draft.params)
+        self._node_hints = Hints(self._names)
+        self._param_hints = Hints(self._params)
+        self._task_hints = Hints(tasks.names() if tasks else ())
+
+    def found(self, path: Path, message: str, on_key: bool = False) -> None:
+        self.problems.append(Problem(path, message, on_key))
+
+    def look_at_head(self) -> None:
+        draft = self._draft
+        if not _TITLE.fullmatch(draft.name):
+            self.found(("flow",), f"flow name {draft.name!r} must be 1-255 characters without spaces, $, {{ or }}")
+        if not _VERSION.fullmatch(draft.version):
+            self.found(("version",), f"version {draft.version!r} must be 1-64 letters, digits or any of . _ + -")
+        if not draft.nodes:
+            self.found(("nodes",), "the flow has no nodes; it needs at least one")
+        self._look_at_params()
+        self._look_at_shard_by()
+        for name, count in self._names.items():
+            if count > 1:
+                self.found(("nodes", name), f"{count} nodes have this name; give each its own", on_key=True)
+            if not _NAME.fullmatch(name):
+                self.found(("nodes", name), f"the name is not allowed: {_NAME_RULE}", on_key=True)
+
+    def _look_at_params(self) -> None:
+        for name, count in self._params.items():
+            if count > 1:
+                self.found(("params", name), f"{count} parameters are named {name!r}", on_key=True)
+            if not _NAME.fullmatch(name):
+                self.found(("params", name), f"the parameter name {name!r} is not allowed: {_NAME_RULE}", on_key=True)
+        for param in self._draft.params:
+            path = ("params", param.name, "default")
+            if param.required and param.default is not None:
+                self.found(path, f"parameter {param.name!r} is required, so its default would never be used")
+            if not param.required and param.default is not None and not fits(param, param.default):
+                self.found(path, f"the default of parameter {param.name!r} {type_sentence(param, param.default)}")
+
+    def _look_at_shard_by(self) -> None:
+        shard_by = self._draft.shard_by
+        root, _, name = shard_by.partition(".")
+        if root == "params" and name:
+            self._know_param(name, ("shard_by",))
+        elif shard_by not in ("run", "node"):
+            self.found(("shard_by",), f"shard_by {shard_by!r} must be run, node or params.NAME")
+
+    def look_at_node(self, node: Node) -> Node:
+        """The node with its needs and its pool filled in."""
+        path = ("nodes", node.name)
+        if isinstance(node.args, str) and node.args != ALL_PARAMS:
+            self.found((*path, "args"), f"args must map names to values, or be {ALL_PARAMS}")
+        references = self._look_at_references(node.args, (*path, "args"))
+        for position, name in enumerate(node.needs):
+            self._know_node(name, (*path, "needs", position), "needs")
+        info = self._look_at_task(node)
+        pool = node.pool or (info.pool if info else DEFAULT_POOL)
+        if not _POOL.fullmatch(pool):
+            self.found((*path, "pool"), f"the pool name {pool!r} must be 1-64 letters, digits, _ or -, no digit first")
+        needs = tuple(dict.fromkeys((*node.needs, *references)))
+        return Node(node.name, node.task, node.args, needs, pool)
+
+    def look_at_result(self) -> None:
+        self._look_at_references(self._draft.result, ("result",))
+
+    def _look_at_references(self, value: Value, path: Path) -> Iterable[str]:
+        """Names the nodes that the value refers to."""
+        reading = read_template(value, path)
+        self.problems += reading.problems
+        for name, place in reading.nodes.items():
+            self._know_node(name, place, "refers to")
+        for name, place in reading.params.items():
+            self._know_param(name, place)
+        return reading.nodes
+
+    def _know_node(self, name: str, path: Path, verb: str) -> None:
+        if name not in self._names:
+            hint = self._node_hints.did_you_mean(name)
+            self.found(path, f"{_subject(path)} {verb} {name!r}, which is no node of this flow{hint}")
+
+    def _know_param(self, name: str, path: Path) -> None:
+        if name not in self._params:
+            hint = self._param_hints.did_you_mean(name)
+            self.found(path, f"{_subject(path)} refers to params.{name}, which the flow does not declare{hint}")
+
+    def _look_at_task(self, node: Node) -> TaskInfo | None:
+        path = ("nodes", node.name, "task")
+        if not _TITLE.fullmatch(node.task):
+            self.found(path, f"the task name {node.task!r} must be 1-255 characters without spaces, $, {{ or }}")
+            return None
+        if self._tasks is None:
+            return None
+        info = self._tasks.find(node.task)
+        if info is None:
+            self.found(path, f"task {node.task!r} is not registered{self._task_hints.did_you_mean(node.task)}")
+        else:
+            self._look_at_arguments(node, info)
+        return info
+
+    def _look_at_arguments(self, node: Node, info: TaskInfo) -> None:
+        args = self._given(node)
+        if args is None:
+            return
+        path: Path = ("nodes", node.name, "args")
+        known = dict(info.parameters)
+        for name in args:
+            if name not in known and not info.accepts_any:
+                hint = Hints(known).did_you_mean(name)
+                self.found((*path, name), f"task {node.task!r} takes no argument {name!r}{hint}", on_key=True)
+        missing = [name for name, required in known.items() if required and name not in args]
+        if missing:
+            self.found(path, f"task {node.task!r} also needs the argument{'s'[: len(missing) > 1]} {_listed(missing)}")
+
+    def _given(self, node: Node) -> Iterable[str] | None:
+        """The names of the arguments of a node; None where only a run will tell."""
+        if isinstance(node.args, Mapping):
+            return node.args
+        if node.args == ALL_PARAMS and self._params:
+            return self._params
+        return None
+
+    def order(self, nodes: Sequence[Node]) -> list[int]:
+        index = {node.name: position for position, node in enumerate(nodes)}
+        order = order_of([[index[name] for name in node.needs if name in index] for node in nodes])
+        if len(order) < len(nodes):
+            cycle = find_cycle({node.name: node.needs for node in nodes})
+            self.found(("nodes", cycle[0], "needs"), cycle_sentence(cycle))
+        return order
+
+
+def _subject(path: Path) -> str:
+    return "it" if path[0] == "nodes" else str(path[0])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)

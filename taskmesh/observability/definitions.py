@@ -1,0 +1,67 @@
+"""Every metric: its name without the prefix, its labels, what it means. All times are seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+PREFIX = "taskmesh_"
+NODE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+TURN_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+
+class Kind(StrEnum):
+    """What a metric counts."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric. ``merge`` makes one value of a gauge that several processes report."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    merge: Callable[[Iterable[float]], float] = sum
+
+
+def _counter(name: str, text: str, *labels: str) -> Definition:
+    return Definition(name, Kind.COUNTER, text, labels)
+
+
+def _gauge(name: str, text: str, *labels: str, merge: Callable[[Iterable[float]], float] = sum) -> Definition:
+    return Definition(name, Kind.GAUGE, text, labels, merge=merge)
+
+
+def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Definition:
+    return Definition(name, Kind.HISTOGRAM, text, labels, buckets)
+
+
+_ALL = (
+    _counter("nodes_total", "Attempts of nodes that ended, by outcome.", "task", "outcome"),
+    _histogram("node_seconds", "How long the user's function ran.", NODE_BUCKETS, "task"),
+    _counter("claims_total", "Answers of the store to claims of nodes.", "answer"),
+    _counter("published_total", "Messages that the broker has confirmed."),
+    _counter("returned_total", "Messages that the broker returned as unroutable; they are published again."),
+    _counter("redelivered_total", "Messages that the broker delivered again."),
+    _counter("dead_letters_total", "Messages put into a dead-letter queue, by reason.", "reason"),
+    _counter("stale_settlements_total", "Ends of attempts that came after another attempt had taken over; refused."),
+    _counter("reclaimed_total", "Nodes taken from holders that were gone."),
+    _counter("redriven_total", "Nodes published again because their message was lost."),
+    _gauge("executors", "Executor processes that are ready."),
+    _counter("executor_deaths_total", "Executor processes that ended without being asked to."),
+    _gauge("in_flight", "Nodes claimed and not settled yet."),
+    _gauge("unconfirmed", "Messages published and not confirmed yet."),
+    _histogram("redis_batch_seconds", "How long the store took to answer one batch.", TURN_BUCKETS),
+    _histogram("loop_turn_seconds", "How long one turn of the I/O loop took.", TURN_BUCKETS),
+    _gauge("link_up", "1 when the connection of every I/O process is up.", "link", merge=min),
+)
+
+DEFINITIONS: Mapping[str, Definition] = MappingProxyType({each.name: each for each in _ALL})

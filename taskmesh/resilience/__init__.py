@@ -1,0 +1,1 @@
+"""Waiting, trying again, and not trying: the rules, on top of tenacity and pybreaker."""

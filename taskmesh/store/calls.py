@@ -1,0 +1,151 @@
+"""What the store is asked, and what it answers: one value for each script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Word(StrEnum):
+    """The answers of the scripts."""
+
+    ADMITTED = "admitted"
+    SAME = "same"
+    CONFLICT = "conflict"
+    FLOW_MISSING = "flow_missing"
+    CLAIMED = "claimed"
+    UNKNOWN = "unknown"
+    EARLY = "early"
+    HELD = "held"
+    FUTURE = "future"
+    ENDED = "ended"
+    SETTLED = "settled"
+    SPREAD = "spread"
+    AGAIN = "again"
+    BEHIND = "behind"
+    STALE = "stale"
+    RELEASED = "released"
+    REDRIVE = "redrive"
+    HALTED = "halted"
+    RENEWED = "renewed"
+    LOST = "lost"
+    DROPPED = "dropped"
+    BUSY = "busy"
+    ALIVE = "alive"
+
+
+class NodeKey(NamedTuple):
+    """Names one node of one run."""
+
+    run_id: str
+    node: int
+
+    @classmethod
+    def parse(cls, member: bytes) -> NodeKey:
+        """Read a member of an outbox or of a holder's set."""
+        run_id, _, node = member.decode().rpartition("/")
+        return cls(run_id, int(node))
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them."""
+
+    run_id: str
+    digest: bytes
+    header: bytes
+    flow_hash: str
+    flow_body: bytes
+    params: bytes
+    shard_key: str
+    node_count: int
+    pools: tuple[str, ...]
+    edges: bytes
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A wish to run a node. ``fields`` names what of the run its arguments need."""
+
+    key: NodeKey
+    token: int
+    pool: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAnswer:
+    """What became of a claim; ``attempt`` and what follows are there when ``word`` is ``claimed``.
+
+    ``spread`` is there when it is ``ended``: how many dependents have been told, -1 for all.
+    """
+
+    word: Word
+    attempt: int = 0
+    token: int = 0
+    ready_at: float = 0.0
+    halt: str = ""
+    fields: tuple[bytes | None, ...] = ()
+    spread: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of an attempt. ``state`` is succeeded, failed or cancelled; ``halt`` stops the run unless empty."""
+
+    key: NodeKey
+    token: int
+    state: str
+    output: bytes
+    error: bytes
+    halt: str
+    flow_hash: str
+    pool: str
+    pools: tuple[str, ...]
+    edges: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spreading:
+    """The next dependents of an ended node to tell; ``told_before`` of them know already."""
+
+    key: NodeKey
+    told_before: int
+    flow_hash: str
+    pool: str
+    pools: tuple[str, ...]
+    edges: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What followed: nodes that are ready now, and skipped nodes whose own dependents must be told next."""
+
+    word: Word
+    run_status: str = ""
+    ready: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A running node to make ready again. ``token`` None: whatever it is; ``counts``: the attempt is used up."""
+
+    key: NodeKey
+    holder: str
+    token: int | None
+    pool: str
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What became of a release or a re-drive: publish again with this attempt and token, unless it was too late."""
+
+    word: Word
+    attempt: int = 0
+    token: int = 0

@@ -1,0 +1,126 @@
+"""What the keeper and the workers tell the store about themselves: leases, lost work, probes, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from taskmesh.store.calls import NodeKey, Word
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Argument, Command, Link, Reply, value_of
+from taskmesh.store.scripts import Scripts
+from taskmesh.store.store import SERVER_TIME
+
+_KeysOf: TypeAlias = Callable[[int], list[str]]
+
+DEAD_LETTERS_KEPT = 10_000
+"""How many dead letters the stream remembers; the dead-letter queue keeps them all."""
+
+
+class Housekeeping:
+    """Leases of holders, the outboxes' old entries, probes, dead letters, retention."""
+
+    def __init__(self, link: Link, keys: Keys, retention_seconds: float, now: str = SERVER_TIME) -> None:
+        self._link = link
+        self._keys = keys
+        self._scripts = Scripts()
+        self._retention_seconds = retention_seconds
+        self._now = now
+
+    def time(self) -> float:
+        """The store's clock, in epoch seconds."""
+        seconds, microseconds = self._one(Command(self._keys.keeper(), "TIME"))
+        return int(seconds) + int(microseconds) / 1_000_000
+
+    def renew_holder(self, holder: str, lease_seconds: float, first: bool = False) -> bool:
+        """Say that ``holder`` lives; False when its nodes were given to others in some partition."""
+        arguments: list[Argument] = [self._now, holder, lease_seconds, int(first)]
+        replies = self._everywhere("renew_holder", lambda partition: [self._keys.holders(partition)], arguments)
+        return all(reply[0] == b"renewed" for reply in replies)
+
+    def end_holder(self, holder: str) -> None:
+        """Make the lease of a dead or leaving holder lapse now."""
+        keys = [self._keys.holders(partition) for partition in range(self._keys.partitions)]
+        self._all([Command(key, "ZADD", key, "XX", 0, holder) for key in keys])
+
+    def list_lapsed(self, limit: int) -> list[tuple[int, str]]:
+        """Holders whose lease is over, with the partition: at most ``limit`` of each partition."""
+        replies = self._everywhere("list_lapsed", lambda partition: [self._keys.holders(partition)], [self._now, limit])
+        return [(partition, holder.decode()) for partition, reply in enumerate(replies) for holder in reply]
+
+    def held_by(self, partition: int, holder: str, limit: int) -> list[NodeKey]:
+        """Some of the nodes that a holder runs."""
+        key = self._keys.held(partition, holder)
+        return [NodeKey.parse(member) for member in self._one(Command(key, "SRANDMEMBER", key, limit))]
+
+    def drop_holder(self, partition: int, holder: str) -> Word:
+        """Forget a lapsed holder that holds nothing any more."""
+        keys = [self._keys.holders(partition), self._keys.held(partition, holder)]
+        reply = self._one(Command.of_script(self._scripts["drop_holder"], keys, [self._now, holder, 1]))
+        return Word(reply[0].decode())
+
+    def overdue(self, pool: str, before: float, limit: int) -> list[NodeKey]:
+        """Nodes of a pool that were due before a time and that no holder has taken up: ``limit`` of each partition."""
+        keys = [self._keys.outbox(partition, pool) for partition in range(self._keys.partitions)]
+        replies = self._all(
+            [Command(key, "ZRANGEBYSCORE", key, "-inf", f"({before}", "LIMIT", 0, limit) for key in keys]
+        )
+        return [NodeKey.parse(member) for reply in replies for member in reply]
+
+    def backlog(self, pool: str) -> int:
+        """How many nodes of a pool wait for a holder."""
+        keys = [self._keys.outbox(partition, pool) for partition in range(self._keys.partitions)]
+        return sum(self._all([Command(key, "ZCARD", key) for key in keys]))
+
+    def note_probes(self, pool: str, sent: dict[str, float]) -> None:
+        """Record for shard queues when the newest probe that came through was sent."""
+        key = self._keys.probes(pool)
+        flat = [part for queue, at in sent.items() for part in (queue, repr(at))]
+        self._one(Command(key, "HSET", key, *flat))
+
+    def probes(self, pool: str) -> dict[str, float]:
+        """For each shard queue of a pool, when the newest probe that came through was sent."""
+        key = self._keys.probes(pool)
+        flat = self._one(Command(key, "HGETALL", key))
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        return {queue.decode(): float(at) for queue, at in pairs}
+
+    def announce_pools(self, pools: Sequence[str]) -> None:
+        key = self._keys.pools()
+        self._one(Command(key, "SADD", key, *pools))
+
+    def pools(self) -> list[str]:
+        """Every pool that workers have consumed."""
+        key = self._keys.pools()
+        return sorted(pool.decode() for pool in self._one(Command(key, "SMEMBERS", key)))
+
+    def record_dead_letter(self, reason: str, queue: str, body: bytes) -> None:
+        key = self._keys.dead_letters()
+        fields = ("reason", reason, "queue", queue, "at", repr(self.time()), "body", body)
+        self._one(Command(key, "XADD", key, "MAXLEN", "~", DEAD_LETTERS_KEPT, "*", *fields))
+
+    def hold_keeper(self, holder: str, lease_seconds: float) -> bool:
+        """Take or keep the keeper's lock; False while another has it."""
+        key, lease_ms = self._keys.keeper(), int(lease_seconds * 1000)
+        if self._one(Command(key, "SET", key, holder, "NX", "PX", lease_ms)):
+            return True
+        if self._one(Command(key, "GET", key)) != holder.encode():
+            return False
+        return bool(self._one(Command(key, "PEXPIRE", key, lease_ms)))
+
+    def forget_ended_runs(self) -> int:
+        """Take runs whose retention is over out of the lists (the runs themselves expire)."""
+        before = self.time() - self._retention_seconds
+        keys = [self._keys.closed_runs(partition) for partition in range(self._keys.partitions)]
+        return sum(self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", before) for key in keys]))
+
+    def _everywhere(self, name: str, keys_of: _KeysOf, arguments: Sequence[Argument]) -> list[Reply]:
+        script = self._scripts[name]
+        partitions = range(self._keys.partitions)
+        return self._all([Command.of_script(script, keys_of(partition), arguments) for partition in partitions])
+
+    def _one(self, command: Command) -> Reply:
+        return self._all([command])[0]
+
+    def _all(self, commands: Sequence[Command]) -> list[Reply]:
+        return [value_of(reply) for reply in self._link.exchange(commands)]

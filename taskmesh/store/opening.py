@@ -1,0 +1,91 @@
+"""From a URL to a link, and what a server must be like before a worker trusts it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.retry import Retry
+
+from taskmesh.errors import ConfigError, StoreUnavailableError
+from taskmesh.store.link import ClusterLink, Command, DirectLink, Link, value_of
+
+SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+MINIMUM_VERSION = 7
+DEFAULT_PORT = 6379
+
+
+def open_link(url: str, connect_timeout_seconds: float, socket_timeout_seconds: float) -> Link:
+    """A link to the server or cluster of ``url``; a direct one connects when it is first used.
+
+    :raises ConfigError: for a URL that is none, or of an unknown scheme.
+    :raises StoreUnavailableError: when no node of a cluster answers.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise ConfigError(f"store.url has the scheme {scheme!r}; known are {', '.join(SCHEMES)}")
+    options: dict[str, Any] = {
+        "socket_connect_timeout": connect_timeout_seconds,
+        "socket_timeout": socket_timeout_seconds,
+        "health_check_interval": 0,
+    }
+    if scheme.endswith("+cluster"):
+        return _open_cluster(url, options)
+    try:
+        # A batch must not be sent twice behind our back: whoever calls decides, and knows that it may have happened.
+        client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+    except ValueError as error:
+        raise ConfigError(f"store.url is not a Redis URL: {error}") from None
+    return DirectLink(client)
+
+
+def _open_cluster(url: str, options: dict[str, Any]) -> Link:
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    try:
+        nodes = [ClusterNode(host, port) for host, port in map(_host_and_port, hosts)]
+        client = RedisCluster(
+            startup_nodes=nodes,
+            username=parts.username,
+            password=parts.password,
+            ssl=parts.scheme.startswith("rediss"),
+            **options,
+        )
+    except ValueError as error:
+        raise ConfigError(f"store.url is not a Redis Cluster URL: {error}") from None
+    except redis.RedisError as error:
+        raise StoreUnavailableError(f"no node of the Redis Cluster answers: {error}") from None
+    return ClusterLink(client)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return (host, int(port)) if host else (text, DEFAULT_PORT)
+
+
+def refuse_unsafe(link: Link) -> None:
+    """Check what the promises rest on.
+
+    :raises StoreUnavailableError: too old a server, or one that may evict what it was told to keep.
+    """
+    [reply] = link.exchange([Command("", "INFO")])
+    facts = _facts(value_of(reply))
+    version = facts.get("valkey_version") or facts.get("redis_version", "0")
+    if int(facts.get("redis_version", "0").partition(".")[0]) < MINIMUM_VERSION:
+        raise StoreUnavailableError(f"Redis {version} is too old; taskmesh needs Redis {MINIMUM_VERSION} or Valkey")
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreUnavailableError(
+            f"Redis may evict runs (maxmemory-policy is {policy}); "
+            "run: redis-cli CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"
+        )
+
+
+def _facts(info: Any) -> dict[str, str]:
+    if isinstance(info, dict):
+        return {str(name): str(value) for name, value in info.items()}
+    lines = (line.partition(":") for line in info.decode().splitlines())
+    return {name: value for name, _, value in lines if value}

@@ -1,0 +1,190 @@
+"""What became of runs: reads that change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Command, Link, Reply, value_of
+from taskmesh.wire import unpack
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """The stored state of one node; times in epoch seconds of the store's clock, 0 = not yet."""
+
+    state: NodeState
+    attempt: int
+    token: int
+    ready_at: float
+    started_at: float
+    finished_at: float
+    holder: str
+    spread: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One row of a list of runs."""
+
+    run_id: str
+    flow: str
+    version: str
+    status: RunState
+    halt: str
+    tags: dict[str, str]
+    nodes: int
+    remaining: int
+    submitted_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that is stored of one run; nodes that wait have no record."""
+
+    summary: RunSummary
+    flow_hash: str
+    params: bytes
+    failed_node: int | None
+    nodes: dict[int, NodeRecord] = field(default_factory=dict)
+    outputs: dict[int, bytes] = field(default_factory=dict)
+    errors: dict[int, bytes] = field(default_factory=dict)
+
+
+class Reader:
+    """Reads runs, flows and dead letters."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+
+    def flow_body(self, flow_hash: str, run_id: str) -> bytes | None:
+        """The stored flow, from the partition of a run of it."""
+        key = self._keys.flow(self._keys.partition_of(run_id), flow_hash)
+        body: bytes | None = self._one(Command(key, "HGET", key, "body"))
+        return body
+
+    def run_fields(self, run_id: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Fields of one run, read in pages so that no command grows with the width of a flow."""
+        key = self._keys.run(run_id)
+        pages = [fields[start : start + _PAGE] for start in range(0, len(fields), _PAGE)]
+        replies = self._link.exchange([Command(key, "HMGET", key, *page) for page in pages])
+        return [value for reply in replies for value in value_of(reply)]
+
+    def statuses(self, run_ids: Sequence[str]) -> list[RunState | None]:
+        """The status of each run, None where there is no such run."""
+        keys = [self._keys.run(run_id) for run_id in run_ids]
+        replies = self._link.exchange([Command(key, "HGET", key, "status") for key in keys])
+        return [RunState(value.decode()) if value_of(value) else None for value in replies]
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """Everything of one run, or None. Read in pages (HSCAN), so a wide run does not stop the server."""
+        fields = dict(self._scan(self._keys.run(run_id)))
+        return _run_record(run_id, fields) if b"status" in fields else None
+
+    def list_runs(self, closed: bool, limit: int, offset: int = 0) -> list[RunSummary]:
+        """The newest runs first: those that have ended, or those that have not."""
+        index = self._keys.closed_runs if closed else self._keys.open_runs
+        keys = [index(partition) for partition in range(self._keys.partitions)]
+        replies = self._link.exchange(
+            [Command(key, "ZREVRANGE", key, 0, offset + limit - 1, "WITHSCORES") for key in keys]
+        )
+        ranked = sorted((pair for reply in replies for pair in _scored(value_of(reply))), key=lambda pair: -pair[1])
+        return self.summaries([run_id for run_id, _ in ranked[offset : offset + limit]])
+
+    def count_runs(self) -> tuple[int, int]:
+        """How many runs are open, and how many have ended and are kept."""
+        partitions = range(self._keys.partitions)
+        keys = [self._keys.open_runs(each) for each in partitions] + [self._keys.closed_runs(each) for each in partitions]
+        counts = [value_of(reply) for reply in self._link.exchange([Command(key, "ZCARD", key) for key in keys])]
+        return sum(counts[: len(partitions)]), sum(counts[len(partitions) :])
+
+    def summaries(self, run_ids: Sequence[str]) -> list[RunSummary]:
+        """A row for each run that exists."""
+        keys = [self._keys.run(run_id) for run_id in run_ids]
+        replies = self._link.exchange([Command(key, "HMGET", key, *_SUMMARY_FIELDS) for key in keys])
+        rows = zip(run_ids, map(value_of, replies), strict=True)
+        return [_summary(run_id, dict(zip(_SUMMARY_KEYS, row, strict=True))) for run_id, row in rows if row[0]]
+
+    def dead_letters(self, limit: int) -> list[dict[str, Any]]:
+        """The newest dead letters first: id, reason, queue, at, body."""
+        key = self._keys.dead_letters()
+        entries = self._one(Command(key, "XREVRANGE", key, "+", "-", "COUNT", limit))
+        return [{"id": entry_id.decode(), **_dead_letter(values)} for entry_id, values in entries]
+
+    def _one(self, command: Command) -> Reply:
+        [reply] = self._link.exchange([command])
+        return value_of(reply)
+
+    def _scan(self, key: str) -> Iterator[tuple[bytes, bytes]]:
+        cursor: int | bytes = 0
+        while True:
+            cursor, flat = self._one(Command(key, "HSCAN", key, cursor, "COUNT", _PAGE))
+            yield from zip(flat[::2], flat[1::2], strict=True)
+            if int(cursor) == 0:
+                return
+
+
+_SUMMARY_FIELDS = ("status", "header", "remaining", "submitted_at", "finished_at", "halt")
+_SUMMARY_KEYS = tuple(name.encode() for name in _SUMMARY_FIELDS)
+
+
+def _scored(flat: list[Any]) -> list[tuple[str, float]]:
+    if flat and isinstance(flat[0], list):
+        return [(member.decode(), float(score)) for member, score in flat]
+    return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def _dead_letter(values: Any) -> dict[str, Any]:
+    pairs = values.items() if isinstance(values, dict) else zip(values[::2], values[1::2], strict=True)
+    letter: dict[str, Any] = {name.decode(): value for name, value in pairs}
+    return {name: value if name == "body" else value.decode() for name, value in letter.items()}
+
+
+def _summary(run_id: str, fields: dict[bytes, Any]) -> RunSummary:
+    flow, version, tags, nodes = unpack(fields[b"header"])
+    finished_at = fields.get(b"finished_at")
+    return RunSummary(
+        run_id=run_id,
+        flow=flow,
+        version=version,
+        status=RunState(fields[b"status"].decode()),
+        halt=(fields.get(b"halt") or b"").decode(),
+        tags=tags,
+        nodes=nodes,
+        remaining=int(fields[b"remaining"]),
+        submitted_at=float(fields[b"submitted_at"]),
+        finished_at=float(finished_at) if finished_at else None,
+    )
+
+
+def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
+    failed_node = fields.get(b"failed_node")
+    return RunRecord(
+        summary=_summary(run_id, fields),
+        flow_hash=fields[b"flow"].decode(),
+        params=fields[b"params"],
+        failed_node=int(failed_node) if failed_node else None,
+        nodes={at: node_record(value) for at, value in _numbered(fields, b"node:")},
+        outputs=dict(_numbered(fields, b"output:")),
+        errors=dict(_numbered(fields, b"error:")),
+    )
+
+
+def _numbered(fields: dict[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:
+    for name, value in fields.items():
+        if name.startswith(prefix):
+            yield int(name[len(prefix) :]), value
+
+
+def node_record(packed: bytes) -> NodeRecord:
+    """Read a node's record as the scripts write it."""
+    state, *rest = unpack(packed)
+    return NodeRecord(NodeState(state), *rest)

@@ -1,0 +1,123 @@
+"""Flows written as Python functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NoReturn, ParamSpec
+
+from taskmesh.errors import UsageError
+from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.validation import complete
+from taskmesh.tasks.signature import Signature
+from taskmesh.tasks.trace import Trace
+
+P = ParamSpec("P")
+
+SINGLE_NODE = "task"
+"""The name of the only node of a run that was made by sending a task."""
+
+_TYPES: Mapping[object, ParamType] = {
+    str: ParamType.STRING,
+    int: ParamType.INTEGER,
+    float: ParamType.NUMBER,
+    bool: ParamType.BOOLEAN,
+    list: ParamType.ARRAY,
+    dict: ParamType.OBJECT,
+}
+
+
+class FlowDefinition(Generic[P]):
+    """A function that describes a flow by calling tasks."""
+
+    def __init__(
+        self, function: Callable[P, Any], name: str, version: str, on_failure: OnFailure, shard_by: str
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.version = version
+        self.on_failure = on_failure
+        self.shard_by = shard_by
+        self._params = _params(function, name)
+        self._flow: Flow | None = None
+
+    def compile(self) -> Flow:
+        """The flow. The function is traced when this is first called.
+
+        :raises FlowError: with every rule that the flow breaks.
+        :raises UsageError: when the function uses a placeholder as if it were a value.
+        """
+        if self._flow is None:
+            trace = Trace(self.name)
+            result = trace.run(self.function, {param.name: param for param in self._params})
+            self._flow = complete(
+                Flow(
+                    name=self.name,
+                    version=self.version,
+                    nodes=trace.nodes(),
+                    params=self._params,
+                    on_failure=self.on_failure,
+                    shard_by=self.shard_by,
+                    result=result,
+                )
+            )
+        return self._flow
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        raise UsageError(f"flow {self.name!r} cannot be called; submit it, or call its tasks from another flow")
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name!r} version {self.version!r}>"
+
+
+def make_flow(
+    function: Callable[P, Any],
+    *,
+    version: str = "1",
+    name: str | None = None,
+    on_failure: str = OnFailure.FAIL_FAST,
+    shard_by: str = "run",
+) -> FlowDefinition[P]:
+    """The flow that a function describes; ``name`` is the function's where none is given.
+
+    :raises UsageError: for a function that cannot describe a flow, or an unknown ``on_failure``.
+    """
+    name = name or function.__name__
+    if on_failure not in list(OnFailure):
+        raise UsageError(f"flow {name!r}: on_failure must be {' or '.join(OnFailure)}, not {on_failure!r}")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise UsageError(f"flow {name!r} must be a plain function, not async and no generator: it only describes")
+    return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by)
+
+
+def single_task_flow(task_name: str, pool: str) -> Flow:
+    """The flow that a task is run as when it is sent on its own; it takes the task's arguments as its params."""
+    return Flow(name=task_name, version="1", nodes=(Node(SINGLE_NODE, task_name, ALL_PARAMS, (), pool),))
+
+
+def _params(function: Callable[..., Any], flow: str) -> tuple[Param, ...]:
+    if Signature.of(function, flow).accepts_any:
+        raise UsageError(f"flow {flow!r} cannot take **kwargs; name each parameter")
+    hints = _hints(function)
+    return tuple(
+        _param(parameter, hints.get(parameter.name)) for parameter in inspect.signature(function).parameters.values()
+    )
+
+
+def _param(parameter: inspect.Parameter, hint: Any) -> Param:
+    kind = _TYPES.get(typing.get_origin(hint) or hint, ParamType.ANY)
+    if parameter.default is inspect.Parameter.empty:
+        return Param(parameter.name, kind)
+    default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+    return Param(parameter.name, kind, required=False, default=default)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        # A name that only type checkers import; the parameters take any value then.
+        return {}

@@ -1,0 +1,145 @@
+"""A task: a user's function, with its name and its policy."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+from taskmesh.errors import UsageError
+from taskmesh.model.flow import DEFAULT_POOL
+from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
+from taskmesh.tasks.signature import Signature
+from taskmesh.tasks.trace import Placeholder, current_trace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPolicy:
+    """How the nodes of a task are run. ``pool`` names the workers that run them.
+
+    :raises UsageError: for a pool name that is not allowed.
+    """
+
+    pool: str = DEFAULT_POOL
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(POOL_PATTERN, self.pool):
+            raise UsageError(f"the pool name {self.pool!r} must be 1-64 letters, digits, _ or -, no digit first")
+
+
+class Submitter(Protocol):
+    """Submits a run of one task. What it returns goes to the caller of ``Task.send``."""
+
+    def send(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Any: ...
+
+    async def asend(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Any: ...
+
+
+class Task(Generic[P, R]):
+    """A registered function. Still a plain callable; inside of a flow's function, calling it adds a node."""
+
+    def __init__(
+        self, function: Callable[P, R], name: str, policy: TaskPolicy, submitter: Submitter | None = None
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.policy = policy
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._signature = signature = Signature.of(function, name)
+        self.parameters = tuple((each, each in signature.required) for each in signature.names)
+        self._submitter = submitter
+
+    @property
+    def pool(self) -> str:
+        return self.policy.pool
+
+    @property
+    def accepts_any(self) -> bool:
+        return self._signature.accepts_any
+
+    # Any, since it is R outside of a flow and a Handle inside, and a type checker cannot know where it is called.
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        trace = current_trace()
+        if trace is not None:
+            return trace.call(self, self._signature.bind(args, kwargs))
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Placeholder):
+                raise UsageError(
+                    f"{value!r} is only good inside of its flow's function, not in a call of {self.name!r} here"
+                )
+        return self.function(*args, **kwargs)
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        """The arguments of a call by name, without defaults.
+
+        :raises UsageError: for arguments that the function would not take.
+        """
+        return self._signature.bind(args, kwargs)
+
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Submit a run of this one task; returns its handle.
+
+        :raises UsageError: for arguments that the function would not take, or inside of a flow's function.
+        """
+        return self._submitter_here().send(self, self._signature.bind(args, kwargs))
+
+    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """``send`` for async code."""
+        return await self._submitter_here().asend(self, self._signature.bind(args, kwargs))
+
+    def _submitter_here(self) -> Submitter:
+        if current_trace() is not None:
+            raise UsageError(f"task {self.name!r} cannot be sent inside of a flow's function; call it to add a node")
+        if self._submitter is None:
+            raise UsageError(f"task {self.name!r} belongs to no mesh that could send it; register it with @mesh.task")
+        return self._submitter
+
+    def __repr__(self) -> str:
+        return f"<task {self.name!r}>"
+
+
+def make_task(
+    function: Callable[P, R],
+    policy: TaskPolicy | None = None,
+    name: str | None = None,
+    submitter: Submitter | None = None,
+) -> Task[P, R]:
+    """The task of a function. ``name`` is ``module:function`` where none is given.
+
+    :raises UsageError: for a function that cannot be a task, or a name that is not allowed.
+    """
+    if name is None:
+        name = default_name(function)
+    if not re.fullmatch(TITLE_PATTERN, name):
+        raise UsageError(f"the task name {name!r} must be 1-255 characters without spaces, $, {{ or }}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(f"{name!r} cannot be a task: it is a generator; return a list instead")
+    return Task(function, name, policy or TaskPolicy(), submitter)
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """``module:function``, the same in the script that submits and in the worker that imports it as a module."""
+    qualname = getattr(function, "__qualname__", None)
+    if qualname is None or "<lambda>" in qualname:
+        raise UsageError(f"{function!r} has no name of its own to be known by; give one with name=")
+    module: str = function.__module__
+    return f"{_main_name() if module == '__main__' else module}:{qualname}"
+
+
+def _main_name() -> str:
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return main.__spec__.name
+    file = getattr(main, "__file__", None)
+    if file is None:
+        raise UsageError("a task that is typed at a prompt has no module to be found in; write it to a file")
+    return Path(file).stem

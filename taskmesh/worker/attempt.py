@@ -1,0 +1,81 @@
+"""The attempts that an I/O process has on its hands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from taskmesh.broker.protocol import AckToken, Delivery
+from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.plan import Plan
+from taskmesh.model.flow import OnFailure
+from taskmesh.store.calls import NodeKey
+from taskmesh.wire import pack
+from taskmesh.worker.protocol import Failure, Outcome
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One node that this process claims or runs. ``acks`` are settled when the attempt is."""
+
+    id: int
+    key: NodeKey
+    plan: Plan
+    shard_key: str
+    message_token: int
+    delivery: Delivery
+    acks: list[AckToken] = field(default_factory=list)
+    token: int = 0
+    number: int = 0
+
+    @property
+    def task(self) -> str:
+        return self.plan.flow.nodes[self.key.node].task
+
+    @property
+    def node_name(self) -> str:
+        return self.plan.graph.names[self.key.node]
+
+    def succeeded(self, outcome: Outcome) -> Ending:
+        return Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=outcome.output)
+
+    def failed(self, failure: Failure) -> Ending:
+        halt = "failed" if self.plan.flow.on_failure is OnFailure.FAIL_FAST else ""
+        error = pack({"type": failure.type, "message": failure.message, "traceback": failure.traceback})
+        return Ending(self.plan, self.key, self.token, self.shard_key, "failed", error=error, halt=halt)
+
+    def cancelled(self, reason: str) -> Ending:
+        error = pack({"type": "Cancelled", "message": f"not started: the run is {reason}", "traceback": ""})
+        return Ending(self.plan, self.key, self.token, self.shard_key, "cancelled", error=error)
+
+
+class InFlight:
+    """Attempts by node and by id."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[NodeKey, Attempt] = {}
+        self._by_id: dict[int, Attempt] = {}
+        self._next_id = 0
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def by_key(self, key: NodeKey) -> Attempt | None:
+        return self._by_key.get(key)
+
+    def by_id(self, id_: int) -> Attempt | None:
+        return self._by_id.get(id_)
+
+    def next_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def add(self, attempt: Attempt) -> None:
+        self._by_key[attempt.key] = attempt
+        self._by_id[attempt.id] = attempt
+
+    def remove(self, attempt: Attempt) -> None:
+        del self._by_key[attempt.key]
+        del self._by_id[attempt.id]
+
+    def all(self) -> list[Attempt]:
+        return list(self._by_key.values())

@@ -1,0 +1,54 @@
+"""Messages that are not work: those nobody can use, and the probes that show that a shard delivers."""
+
+from __future__ import annotations
+
+import logging
+
+from taskmesh.broker.protocol import AckToken, Consumer, Delivery, DirectMessage, Publisher
+from taskmesh.observability.tally import Tally
+from taskmesh.store.housekeeping import Housekeeping
+from taskmesh.wire.messages import ProbeMessage
+
+_log = logging.getLogger(__name__)
+
+
+class DeadLetters:
+    """Buries what cannot be used, with its reason, and writes down which probes came through."""
+
+    def __init__(self, housekeeping: Housekeeping, publisher: Publisher, consumer: Consumer, tally: Tally) -> None:
+        self._housekeeping = housekeeping
+        self._publisher = publisher
+        self._consumer = consumer
+        self._tally = tally
+        self._probes: dict[str, dict[str, float]] = {}
+        self._probe_acks: list[AckToken] = []
+
+    def bury(self, delivery: Delivery, label: str, reason: str) -> None:
+        """Move a message to its pool's dead-letter queue; it is acked when it is safe there. ``label`` names the kind of reason.
+
+        :raises StoreUnavailableError: nothing was moved; call again.
+        """
+        self._housekeeping.record_dead_letter(reason, delivery.queue, delivery.body)
+        dead_queue = f"{delivery.queue.rpartition('.')[0]}.dead"
+        headers = {"taskmesh-reason": reason, "taskmesh-queue": delivery.queue}
+        message = DirectMessage(dead_queue, delivery.body, headers)
+        self._publisher.publish([message], lambda: self._consumer.ack([delivery.token]))
+        self._tally.count("dead_letters_total", (label,))
+        _log.error("a message of queue %s went to %s: %s", delivery.queue, dead_queue, reason)
+
+    def note_probe(self, probe: ProbeMessage, token: AckToken) -> None:
+        sent = self._probes.setdefault(probe.pool, {})
+        sent[probe.queue] = max(probe.sent_at, sent.get(probe.queue, 0.0))
+        self._probe_acks.append(token)
+
+    def flush_probes(self) -> None:
+        """Write down what was noted.
+
+        :raises StoreUnavailableError: nothing was lost; call again.
+        """
+        for pool in list(self._probes):
+            self._housekeeping.note_probes(pool, self._probes[pool])
+            del self._probes[pool]
+        if self._probe_acks:
+            self._consumer.ack(self._probe_acks)
+            self._probe_acks = []

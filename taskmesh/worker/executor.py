@@ -1,0 +1,133 @@
+"""An executor process: runs user code, and talks with its I/O process through one private socket.
+
+``python -m taskmesh.worker.executor --fd N -A module[:attribute]``
+
+One thread reads the channel; ``threads`` threads, the main thread among them, run sync tasks in the order
+of their arrival; one event loop on a thread of its own runs async tasks. How much is in flight is decided
+by the I/O process alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from taskmesh.clock import SystemClock
+from taskmesh.errors import UsageError
+from taskmesh.worker.channel import BlockingChannel
+from taskmesh.worker.channel_adoption import adopt_channel
+from taskmesh.worker.executor_async import AsyncLane
+from taskmesh.worker.executor_loading import load_tasks
+from taskmesh.worker.invoke import Invoker
+from taskmesh.worker.protocol import Kind, Work
+
+UNFIT_EXIT_CODE = 2
+
+
+class Executor:
+    """The threads of one executor process."""
+
+    def __init__(self, channel: BlockingChannel, invoker: Invoker, threads: int) -> None:
+        self._channel = channel
+        self._invoker = invoker
+        self._threads = threads
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._async_lane = AsyncLane(invoker, channel)
+
+    def run(self) -> None:
+        """Work until told to stop. The main thread works too, since some libraries insist on it."""
+        _start_thread("channel", self._read)
+        for number in range(1, self._threads):
+            _start_thread(f"task-{number}", self._work)
+        self._work()
+
+    def _read(self) -> None:
+        try:
+            while messages := self._channel.receive():
+                for kind, payload in messages:
+                    self._take(kind, payload)
+        finally:
+            # The I/O process is gone, and with it the right to run what is here. A task cannot be interrupted.
+            os._exit(1)
+
+    def _take(self, kind: str, payload: Any) -> None:
+        if kind == Kind.WORK:
+            self._take_works([Work(*fields) for fields in payload])
+        elif kind == Kind.RECALL:
+            self._channel.send((Kind.RECALLED, [work.id for work in self._take_back()]))
+        elif kind == Kind.STOP:
+            self._take_back()
+            for _ in range(self._threads):
+                self._queue.put(None)
+
+    def _take_works(self, works: Sequence[Work]) -> None:
+        concurrent = []
+        for work in works:
+            if self._invoker.is_async(work):
+                concurrent.append(work)
+            else:
+                self._queue.put(work)
+        if concurrent:
+            self._async_lane.start(concurrent)
+
+    def _take_back(self) -> list[Work]:
+        waiting = []
+        try:
+            while work := self._queue.get_nowait():
+                waiting.append(work)
+        except Empty:
+            pass
+        return waiting
+
+    def _work(self) -> None:
+        while self._work_once(self._queue.get()):
+            pass
+
+    def _work_once(self, work: Work | None) -> bool:
+        # A function of its own, so that nothing of a finished work is held while waiting for the next.
+        if work is not None:
+            self._channel.send((Kind.OUTCOME, self._invoker.run(work)))
+        return work is not None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    channel = BlockingChannel(adopt_channel(options.fd))
+    _show_prints_line_by_line()
+    try:
+        tasks = load_tasks(options.apps)
+    except UsageError as error:
+        channel.send((Kind.UNFIT, str(error)))
+        return UNFIT_EXIT_CODE
+    channel.send((Kind.READY, {name: task.is_async for name, task in tasks.items()}))
+    Executor(channel, Invoker(tasks, options.max_value_bytes, SystemClock()), options.threads).run()
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="taskmesh.worker.executor", description="Started by an I/O process.")
+    parser.add_argument("--fd", type=int, required=True, help="the socket to the I/O process")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--max-value-bytes", type=int, required=True)
+    parser.add_argument("-A", dest="apps", action="append", default=[], metavar="MODULE[:ATTRIBUTE]")
+    return parser.parse_args(arguments)
+
+
+def _show_prints_line_by_line() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+
+
+def _start_thread(name: str, target: Any) -> None:
+    threading.Thread(target=target, name=name, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Runs user code once, and makes an outcome of whatever it does."""
+
+from __future__ import annotations
+
+import contextvars
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from taskmesh.clock import Clock
+from taskmesh.errors import TooLargeError, UnknownTaskError, UsageError, WireError
+from taskmesh.wire.codec import MAX_DECODED_BYTES, pack, unpack
+from taskmesh.worker.protocol import Failure, Outcome, Work
+
+MAX_MESSAGE_BYTES = 4 * 1024
+MAX_TRACEBACK_BYTES = 16 * 1024
+
+MAX_OUTPUT_BYTES = MAX_DECODED_BYTES - 64 * 1024
+"""Whatever the settings allow, an output must fit one frame beside its outcome's other fields."""
+
+_context: contextvars.ContextVar[tuple[str, str, int]] = contextvars.ContextVar("taskmesh_context")
+
+
+class Runnable(Protocol):
+    """What has to be known of a task to run it."""
+
+    @property
+    def function(self) -> Callable[..., Any]: ...
+
+    @property
+    def is_async(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a running task may know of itself. ``attempt`` counts from 1."""
+
+    run_id: str
+    node: str
+    attempt: int
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this node: hand it to a service that must not do things twice."""
+        return f"{self.run_id}/{self.node}"
+
+
+def current() -> TaskContext:
+    """The context of the task that is running here.
+
+    :raises UsageError: outside of a task.
+    """
+    try:
+        return TaskContext(*_context.get())
+    except LookupError:
+        raise UsageError("no task is running here: the task context exists only inside a task's function") from None
+
+
+class Invoker:
+    """Runs the works of one executor. Safe in threads."""
+
+    def __init__(self, tasks: Mapping[str, Runnable], max_value_bytes: int, clock: Clock) -> None:
+        self._tasks = tasks
+        self._max_value_bytes = min(max_value_bytes, MAX_OUTPUT_BYTES)
+        self._clock = clock
+
+    def is_async(self, work: Work) -> bool:
+        task = self._tasks.get(work.task)
+        return task is not None and task.is_async
+
+    def run(self, work: Work) -> Outcome:
+        """Run a sync task; never raises, not even for SystemExit."""
+        started_at, begun = self._clock.now(), self._clock.monotonic()
+        output, failure = b"", None
+        try:
+            output = self._pack(work.task, contextvars.copy_context().run(self._call, work))
+        except BaseException as error:
+            failure = describe(error)
+        return Outcome(work.id, output, failure, started_at, self._clock.monotonic() - begun)
+
+    async def run_async(self, work: Work) -> Outcome:
+        """Run an async task in the asyncio task of the caller, whose context it takes as its own."""
+        started_at, begun = self._clock.now(), self._clock.monotonic()
+        output, failure = b"", None
+        try:
+            output = self._pack(work.task, await self._call(work))
+        except BaseException as error:
+            failure = describe(error)
+        return Outcome(work.id, output, failure, started_at, self._clock.monotonic() - begun)
+
+    def _call(self, work: Work) -> Any:
+        task = self._tasks.get(work.task)
+        if task is None:
+            raise UnknownTaskError(work.task, " in this worker; name the module that defines it with -A")
+        _context.set(work.context)
+        return task.function(**unpack(work.arguments))
+
+    def _pack(self, task: str, value: Any) -> bytes:
+        try:
+            output = pack(value)
+        except WireError as error:
+            raise WireError(f"task {task!r} returned a value that cannot be stored: {error}") from None
+        if len(output) > self._max_value_bytes:
+            raise TooLargeError(
+                f"task {task!r} returned {len(output)} bytes; limits.max_value_bytes allows {self._max_value_bytes}"
+            )
+        return output
+
+
+def describe(error: BaseException) -> Failure:
+    """The failure that an exception stands for, cut to the sizes that are stored."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    trace = _trace(error)
+    # The frames hold the task's arguments and locals; nothing of them shall outlive the attempt.
+    error.__traceback__ = None
+    return Failure(_head(name), _head(_message(error)), trace)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(its message cannot be shown: {type(broken).__name__})"
+
+
+def _trace(error: BaseException) -> str:
+    frames = _without_own(error.__traceback__)
+    if frames is None:
+        return ""
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:
+        text = "".join(traceback.format_tb(frames))
+    return _utf8(text)[-MAX_TRACEBACK_BYTES:].decode(errors="ignore")
+
+
+def _without_own(frames: TracebackType | None) -> TracebackType | None:
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return frames
+
+
+def _head(text: str) -> str:
+    # Cutting the text first keeps a message of a gigabyte from being copied whole.
+    return _utf8(text[:MAX_MESSAGE_BYTES])[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode(errors="replace")

@@ -1,0 +1,31 @@
+"""How many messages each shard may send ahead: many when tasks are short, few when they are long."""
+
+from __future__ import annotations
+
+AHEAD = 64
+"""Per shard, when tasks are short: enough to fill a batch while the batch before is on its way."""
+
+SCARCE = 1
+"""Per shard, when tasks are long: what waits here could run elsewhere."""
+
+SHORT_TASK_WINDOW = 16
+"""A pool that wants so many works at once runs short ones."""
+
+
+class Prefetch:
+    """Follows the pool's window. ``fixed`` 0 means: adapt."""
+
+    def __init__(self, fixed: int, shards: int) -> None:
+        self._fixed = fixed
+        self._shards = shards
+        self.current = fixed or SCARCE
+
+    def adapt(self, window: int) -> int | None:
+        """The new prefetch of a shard, or None when it stays."""
+        if self._fixed:
+            return None
+        wanted = AHEAD if window >= SHORT_TASK_WINDOW else max(SCARCE, -(-window // self._shards))
+        if wanted == self.current:
+            return None
+        self.current = wanted
+        return wanted

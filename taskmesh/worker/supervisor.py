@@ -1,0 +1,232 @@
+"""``taskmesh worker``: starts the I/O processes, replaces those that die, and answers for all of them.
+
+It touches neither RabbitMQ nor Redis itself, and runs no user code, so it lives as long as the worker shall.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from taskmesh.clock import Clock, SystemClock
+from taskmesh.config.settings import Settings
+from taskmesh.errors import ConfigError
+from taskmesh.worker.channel_child import RestartDelay
+from taskmesh.worker.health import HealthServer
+from taskmesh.worker.supervisor_child import SILENT_SECONDS, IoEvents, IoProcess
+from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart
+from taskmesh.worker.supervisor_plan import WorkerPlan, plan_worker
+
+MARGIN_SECONDS = 5.0
+"""What an I/O process may need beyond its drain time, to settle and to close its connections."""
+
+STOP_SECONDS = 3.0
+
+EXIT_CLEAN, EXIT_UNCLEAN, EXIT_FATAL = 0, 1, 2
+
+_log = logging.getLogger(__name__)
+
+
+class MetricsSink(Protocol):
+    """Where the figures of all processes meet."""
+
+    def add(self, delta: Mapping[str, Any], source: str) -> None: ...
+
+    def render(self) -> bytes: ...
+
+
+def run_worker(
+    settings: Settings,
+    modules: Sequence[str],
+    metrics: MetricsSink,
+    on_io_death: Callable[[str], None],
+    clock: Clock | None = None,
+) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit code.
+
+    0 after a clean drain, 1 when something had to be cut off, 2 when it cannot run (one sentence is on stderr).
+    ``modules`` (``module`` or ``module:attribute``) stand in for those of the settings. ``on_io_death`` gets the
+    holder id of each I/O process that died; it is called in a thread and may block.
+    """
+    try:
+        plan = plan_worker(settings, modules)
+    except ConfigError as error:
+        return _say(str(error))
+    return asyncio.run(Supervisor(plan, metrics, on_io_death, clock or SystemClock()).run())
+
+
+class Supervisor:
+    """The supervisor's loop. ``terminate`` is what a signal does."""
+
+    def __init__(
+        self, plan: WorkerPlan, metrics: MetricsSink, on_io_death: Callable[[str], None], clock: Clock
+    ) -> None:
+        self.plan = plan
+        self._metrics = metrics
+        self._metrics_lock = threading.Lock()
+        self._on_io_death = on_io_death
+        self._clock = clock
+        self._children: dict[int, IoProcess] = {}
+        self._delays = [RestartDelay() for _ in range(plan.io_processes)]
+        self._hooks: set[asyncio.Task[None]] = set()
+        self._finished = asyncio.Event()
+        self._terminations = 0
+        self._ending = False
+        self._exit_code = EXIT_CLEAN
+        self._ticked_at = clock.monotonic()
+        self.health_port = 0
+
+    async def run(self) -> int:
+        """Supervise until everything has ended."""
+        try:
+            server = HealthServer(self.plan.health_host, self.plan.health_port, self)
+        except ConfigError as error:
+            return _say(str(error))
+        self.health_port = server.port
+        server.start()
+        _log.info("health and metrics on http://%s:%d", self.plan.health_host, server.port)
+        try:
+            with self._signals():
+                await self._supervise()
+        finally:
+            server.close()
+        return self._exit_code
+
+    def terminate(self) -> None:
+        """The first call drains, the second stops at once."""
+        self._ending = True
+        self._terminations += 1
+        if self._terminations == 1:
+            self._begin_drain()
+        elif self._terminations == 2:
+            self._begin_stop()
+
+    def not_live(self) -> list[str]:
+        sentences = [child.silence for child in list(self._children.values())]
+        if self._clock.monotonic() - self._ticked_at > SILENT_SECONDS:
+            sentences.append("the supervisor's loop does not turn")
+        return [sentence for sentence in sentences if sentence]
+
+    def not_ready(self) -> list[str]:
+        children = list(self._children.values())
+        sentences = [child.missing for child in children]
+        if self._ending:
+            sentences.append("the worker is shutting down")
+        elif len(children) < self.plan.io_processes:
+            sentences.append("an I/O process is to be started again")
+        return [sentence for sentence in sentences if sentence]
+
+    def metrics(self) -> bytes:
+        with self._metrics_lock:
+            return self._metrics.render()
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._tick()
+        for start in self.plan.starts():
+            self._spawn(start)
+        try:
+            await self._finished.wait()
+        finally:
+            self._ending = True
+            await asyncio.gather(*(child.child.end(0) for child in list(self._children.values())))
+            await asyncio.gather(*self._hooks)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        # Inside an app that runs a worker in a thread, signals are the app's own business.
+        ours = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGTERM, signal.SIGINT) if ours else ()
+        for number in numbers:
+            loop.add_signal_handler(number, self.terminate)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def _tick(self) -> None:
+        self._ticked_at = self._clock.monotonic()
+        self._loop.call_later(REPORT_SECONDS, self._tick)
+
+    def _spawn(self, start: IoStart) -> None:
+        if self._ending:
+            return
+        events = IoEvents(self._on_metrics, self._on_fatal, self._on_exit)
+        try:
+            self._children[start.index] = IoProcess(self.plan.io_module, start, events, self._clock)
+        except OSError as error:
+            _log.error("an I/O process cannot be started: %s", error)
+            self._spawn_later(start, lived_seconds=0.0)
+
+    def _spawn_later(self, start: IoStart, lived_seconds: float) -> None:
+        self._loop.call_later(self._delays[start.index].after(lived_seconds), self._spawn, start)
+
+    def _on_metrics(self, delta: Mapping[str, Any], source: str) -> None:
+        with self._metrics_lock:
+            self._metrics.add(delta, source)
+
+    def _on_fatal(self, sentence: str) -> None:
+        if self._exit_code != EXIT_FATAL:
+            self._exit_code = _say(sentence)
+            if not self._ending:
+                self.terminate()
+
+    def _on_exit(self, process: IoProcess, reason: str) -> None:
+        del self._children[process.start.index]
+        if process.child.exit_code != 0:
+            self._clear_up_after(process, reason)
+        if not self._ending:
+            self._spawn_later(process.start, self._clock.monotonic() - process.started_at)
+        self._finish_when_empty()
+
+    def _clear_up_after(self, process: IoProcess, reason: str) -> None:
+        _log.warning("I/O process %d (%s) is gone: %s", process.child.pid, process.holder_id, reason)
+        if self._ending:
+            self._exit_code = max(self._exit_code, EXIT_UNCLEAN)
+        task = asyncio.create_task(self._run_hook(process.holder_id))
+        self._hooks.add(task)
+        task.add_done_callback(self._hooks.discard)
+
+    async def _run_hook(self, holder_id: str) -> None:
+        try:
+            await asyncio.to_thread(self._on_io_death, holder_id)
+        except Exception:
+            # Its leases end by themselves then, only later.
+            _log.exception("the leases of %s could not be ended", holder_id)
+
+    def _begin_drain(self) -> None:
+        _log.info("draining for up to %g s", self.plan.drain_seconds)
+        for process in self._children.values():
+            process.drain(self.plan.drain_seconds)
+        self._loop.call_later(self.plan.drain_seconds + MARGIN_SECONDS, self._kill_all)
+        self._finish_when_empty()
+
+    def _begin_stop(self) -> None:
+        _log.warning("stopping at once")
+        self._exit_code = max(self._exit_code, EXIT_UNCLEAN)
+        for process in self._children.values():
+            process.stop()
+        self._loop.call_later(STOP_SECONDS, self._kill_all)
+
+    def _kill_all(self) -> None:
+        for process in self._children.values():
+            process.child.kill()
+
+    def _finish_when_empty(self) -> None:
+        if self._ending and not self._children:
+            self._finished.set()
+
+
+def _say(sentence: str) -> int:
+    sys.stderr.write(f"taskmesh worker: {sentence}\n")
+    sys.stderr.flush()
+    return EXIT_FATAL

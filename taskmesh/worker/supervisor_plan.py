@@ -1,0 +1,54 @@
+"""What a supervisor is to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskmesh.config.settings import Settings
+from taskmesh.errors import ConfigError
+from taskmesh.worker.supervisor_link import IoStart
+
+IO_MODULE = "taskmesh.worker.io_process"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """What to supervise. ``executors`` are counted over all I/O processes; ``settings`` are handed on as they are."""
+
+    apps: tuple[str, ...]
+    io_processes: int
+    executors: int
+    drain_seconds: float
+    health_host: str
+    health_port: int
+    settings: Mapping[str, Any]
+    io_module: str = IO_MODULE
+
+    def starts(self) -> list[IoStart]:
+        """One for each I/O process; the executors are dealt out evenly, at least one to each."""
+        share, extra = divmod(self.executors, self.io_processes)
+        return [
+            IoStart("", index, max(1, share + (index < extra)), self.apps, self.settings)
+            for index in range(self.io_processes)
+        ]
+
+
+def plan_worker(settings: Settings, modules: Sequence[str]) -> WorkerPlan:
+    """The plan that the settings make, for these modules or those of the settings.
+
+    :raises ConfigError: when nothing says which tasks to run.
+    """
+    apps = tuple(dict.fromkeys(modules or settings.worker.modules))
+    if not apps:
+        raise ConfigError("no app is named: give -A MODULE, or set worker.modules")
+    return WorkerPlan(
+        apps=apps,
+        io_processes=settings.worker.io_processes,
+        executors=settings.worker.executors,
+        drain_seconds=settings.worker.drain_seconds,
+        health_host=settings.worker.health_host,
+        health_port=settings.worker.health_port,
+        settings=settings.to_mapping(),
+    )

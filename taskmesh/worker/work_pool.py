@@ -1,0 +1,30 @@
+"""What the engine needs of a pool that runs user code."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from taskmesh.worker.protocol import Work
+
+
+class WorkPool(Protocol):
+    """Runs works and reports each exactly once, through callbacks on the engine's loop."""
+
+    @property
+    def tasks(self) -> Collection[str]:
+        """The names that can be run; empty until the pool is ready."""
+
+    @property
+    def capacity(self) -> int:
+        """How many more works the pool wants now."""
+
+    @property
+    def window(self) -> int:
+        """How many works the pool wants to have in flight."""
+
+    def submit(self, works: Sequence[Work]) -> None: ...
+
+    async def drain(self, timeout_seconds: float) -> bool: ...
+
+    async def stop(self) -> None: ...

@@ -1,0 +1,369 @@
+"""The scripts do what the transition table says, on every server that taskmesh supports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from taskmesh.dispatch.advance import Advance, Advancer, Ending, Entrance
+from taskmesh.dispatch.plan import EDGES_PER_SCRIPT, Plan
+from taskmesh.model.flow import Flow, Node
+from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Word
+from taskmesh.store.housekeeping import Housekeeping
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Command, Link
+from taskmesh.store.opening import open_link, refuse_unsafe
+from taskmesh.store.reader import Reader, RunRecord
+from taskmesh.store.store import Store
+from taskmesh.wire import pack, unpack
+
+SERVERS = ("redis_url", "valkey_url", "redis_cluster_url")
+ME, OTHER = "me", "other"
+
+
+class Bench:
+    """A store and what tests do with it again and again."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.link: Link = open_link(url, 2.0, 5.0)
+        self.keys = Keys(namespace, 4)
+        self.store = Store(self.link, self.keys, retention_seconds=60.0)
+        self.reader = Reader(self.link, self.keys)
+        self.housekeeping = Housekeeping(self.link, self.keys, 60.0)
+        self.advancer = Advancer(self.store, ME)
+        for holder in (ME, OTHER):
+            self.housekeeping.renew_holder(holder, 30.0, first=True)
+
+    def admit(self, plan: Plan, run_id: str = "r1", params: Any = None) -> Advance:
+        packed = pack(params or {})
+        entrance = Entrance(plan, run_id, b"digest" + packed, _header(plan), packed, run_id)
+        [advance] = self.advancer.admit([entrance])
+        return advance
+
+    def claim(self, plan: Plan, node: int, holder: str = ME, run_id: str = "r1", token: int = 1) -> ClaimAnswer:
+        claim = Claim(NodeKey(run_id, node), token, plan.pool_of(node), plan.inputs(node).fields)
+        [answer] = self.store.claim_nodes([claim], holder)
+        return answer
+
+    def settle(self, plan: Plan, node: int, token: int, state: str = "succeeded", **more: Any) -> Advance:
+        more.setdefault("output", pack(f"out {node}"))
+        run_id = more.pop("run_id", "r1")
+        [advance] = self.advancer.settle([Ending(plan, NodeKey(run_id, node), token, run_id, state, **more)])
+        return advance
+
+    def run_through(self, plan: Plan, node: int, state: str = "succeeded", **more: Any) -> Advance:
+        answer = self.claim(plan, node, run_id=more.get("run_id", "r1"))
+        assert answer.word is Word.CLAIMED
+        return self.settle(plan, node, answer.token, state, **more)
+
+    def release(self, node: int, holder: str, token: int | None, counts: bool = True) -> Word:
+        [answer] = self.store.release_nodes([Release(NodeKey("r1", node), holder, token, "default", counts)])
+        return answer.word
+
+    def record(self, run_id: str = "r1") -> RunRecord:
+        record = self.reader.run(run_id)
+        assert record is not None
+        return record
+
+    def outbox(self, pool: str = "default") -> set[NodeKey]:
+        return set(self.housekeeping.overdue(pool, 1e12, 10_000))
+
+
+@pytest.fixture(params=SERVERS)
+def bench(request: pytest.FixtureRequest, namespace: str) -> Iterator[Bench]:
+    bench = Bench(request.getfixturevalue(request.param), namespace)
+    yield bench
+    bench.link.close()
+
+
+def _header(plan: Plan) -> bytes:
+    return pack([plan.flow.name, plan.flow.version, {}, len(plan.flow.nodes)])
+
+
+def _plan(*nodes: Node) -> Plan:
+    return Plan.of(Flow("flow", "1", nodes))
+
+
+def _diamond() -> Plan:
+    return _plan(
+        Node("a", "t"), Node("b", "t", needs=("a",)), Node("c", "t", needs=("a",)), Node("d", "t", needs=("b", "c"))
+    )
+
+
+def _ready(advance: Advance) -> list[int]:
+    return sorted(ready.node for ready in advance.ready)
+
+
+def test_a_diamond_runs_in_order_and_ends(bench: Bench) -> None:
+    plan = _diamond()
+    assert _ready(bench.admit(plan)) == [0]
+    assert _ready(bench.run_through(plan, 0)) == [1, 2]
+    assert _ready(bench.run_through(plan, 2)) == []
+    assert bench.claim(plan, 3).word is Word.EARLY
+    assert _ready(bench.run_through(plan, 1)) == [3]
+    last = bench.run_through(plan, 3)
+    assert (last.word, last.run_status) == (Word.SETTLED, "succeeded")
+    record = bench.record()
+    assert record.summary.status is RunState.SUCCEEDED
+    assert record.summary.remaining == 0
+    assert unpack(record.outputs[3]) == "out 3"
+    assert {node.state for node in record.nodes.values()} == {NodeState.SUCCEEDED}
+    assert bench.outbox() == set()
+
+
+def test_every_call_may_be_repeated(bench: Bench) -> None:
+    plan = _diamond()
+    first = bench.admit(plan)
+    assert (bench.admit(plan).word, _ready(bench.admit(plan))) == (Word.SAME, _ready(first))
+    claimed = bench.claim(plan, 0)
+    assert bench.claim(plan, 0) == claimed
+    settled = bench.settle(plan, 0, claimed.token)
+    again = bench.settle(plan, 0, claimed.token)
+    assert (again.word, _ready(again)) == (Word.AGAIN, _ready(settled))
+    for node in (1, 2):
+        bench.run_through(plan, node)
+        bench.settle(plan, node, 2)
+    assert bench.record().summary.remaining == 1
+    bench.run_through(plan, 3)
+    bench.settle(plan, 3, 2)
+    assert bench.record().summary.remaining == 0
+    assert bench.record().summary.status is RunState.SUCCEEDED
+
+
+def test_another_body_under_the_same_id_is_a_conflict(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    assert bench.admit(plan, params={"other": 1}).word is Word.CONFLICT
+
+
+def test_only_the_newest_token_may_settle(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    old = bench.claim(plan, 0, OTHER)
+    assert bench.release(0, OTHER, old.token) is Word.RELEASED
+    new = bench.claim(plan, 0)
+    assert new.token > old.token
+    assert new.attempt == 2
+    assert bench.settle(plan, 0, old.token).word is Word.STALE
+    assert bench.record().nodes[0].state is NodeState.RUNNING
+    assert bench.settle(plan, 0, new.token).word is Word.SETTLED
+    assert bench.settle(plan, 0, old.token, "failed").word is Word.STALE
+    assert bench.record().nodes[0].state is NodeState.SUCCEEDED
+
+
+def test_a_living_holder_keeps_its_node_and_a_dead_one_does_not(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    theirs = bench.claim(plan, 0, OTHER)
+    assert bench.claim(plan, 0).word is Word.HELD
+    bench.housekeeping.end_holder(OTHER)
+    mine = bench.claim(plan, 0)
+    assert (mine.word, mine.token) == (Word.CLAIMED, theirs.token + 1)
+
+
+def test_the_keeper_takes_nodes_from_the_dead(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    bench.claim(plan, 0, OTHER)
+    assert bench.housekeeping.list_lapsed(10) == []
+    bench.housekeeping.end_holder(OTHER)
+    partition = bench.keys.partition_of("r1")
+    assert (partition, OTHER) in bench.housekeeping.list_lapsed(10)
+    assert bench.housekeeping.held_by(partition, OTHER, 10) == [NodeKey("r1", 0)]
+    assert bench.housekeeping.drop_holder(partition, OTHER) is Word.BUSY
+    assert bench.release(0, OTHER, None) is Word.RELEASED
+    assert bench.release(0, OTHER, None) is Word.STALE
+    assert bench.housekeeping.drop_holder(partition, OTHER) is Word.DROPPED
+    assert bench.housekeeping.renew_holder(OTHER, 30.0) is False
+    assert bench.outbox() == {NodeKey("r1", 0)}
+
+
+def test_a_release_can_keep_the_attempt_unused(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    claimed = bench.claim(plan, 0)
+    assert bench.release(0, ME, claimed.token, counts=False) is Word.RELEASED
+    assert bench.claim(plan, 0, token=3).attempt == 1
+
+
+def test_a_token_that_was_never_given_is_refused(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    assert bench.claim(plan, 0, token=7).word is Word.FUTURE
+    assert bench.claim(plan, 0, run_id="nobody").word is Word.UNKNOWN
+
+
+def test_failure_skips_what_depends_on_it(bench: Bench) -> None:
+    plan = _plan(
+        Node("a", "t"),
+        Node("b", "t"),
+        Node("c", "t", needs=("a",)),
+        Node("d", "t", needs=("c",)),
+        Node("e", "t", needs=("d", "b")),
+        Node("f", "t", needs=("b",)),
+    )
+    bench.admit(plan)
+    failed = bench.run_through(plan, 0, "failed", error=pack({"type": "E", "message": "no", "traceback": ""}))
+    assert failed.run_status == "running"
+    states = {index: node.state for index, node in bench.record().nodes.items()}
+    skipped = NodeState.SKIPPED
+    assert states == {0: NodeState.FAILED, 1: NodeState.READY, 2: skipped, 3: skipped, 4: skipped}
+    assert _ready(bench.run_through(plan, 1)) == [5]
+    assert bench.run_through(plan, 5).run_status == "failed"
+    assert bench.record().failed_node == 0
+    assert bench.outbox() == set()
+
+
+def test_a_halted_run_starts_nothing_more(bench: Bench) -> None:
+    plan = _plan(Node("a", "t"), Node("b", "t"), Node("c", "t", needs=("b",)))
+    bench.admit(plan)
+    bench.run_through(plan, 0, "failed", halt="failed")
+    claimed = bench.claim(plan, 1)
+    assert claimed.halt == "failed"
+    ended = bench.settle(plan, 1, claimed.token, "cancelled")
+    assert ended.run_status == "failed"
+    assert bench.record().nodes[2].state is NodeState.SKIPPED
+
+
+def test_cancelling_ends_a_run_as_cancelled(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    assert bench.store.halt_run("r1", "cancelled") == (Word.HALTED, "")
+    assert bench.store.halt_run("r1", "cancelled") == (Word.HALTED, "")
+    claimed = bench.claim(plan, 0)
+    assert claimed.halt == "cancelled"
+    assert bench.settle(plan, 0, claimed.token, "cancelled").run_status == "cancelled"
+    assert bench.store.halt_run("r1", "cancelled") == (Word.ENDED, "cancelled")
+    assert bench.store.halt_run("nobody", "cancelled") == (Word.UNKNOWN, "")
+
+
+WIDTH = EDGES_PER_SCRIPT * 2 + 7
+
+
+def test_a_wide_flow_spreads_in_slices(bench: Bench) -> None:
+    workers = [Node(f"w{index}", "t", needs=("a",)) for index in range(WIDTH)]
+    plan = _plan(Node("a", "t"), *workers, Node("join", "t", needs=tuple(node.name for node in workers)))
+    bench.admit(plan)
+    assert _ready(bench.run_through(plan, 0)) == list(range(1, WIDTH + 1))
+    for node in range(1, WIDTH):
+        assert _ready(bench.run_through(plan, node)) == []
+    assert _ready(bench.run_through(plan, WIDTH)) == [WIDTH + 1]
+    assert bench.run_through(plan, WIDTH + 1).run_status == "succeeded"
+
+
+def test_many_first_nodes_are_all_made_ready(bench: Bench) -> None:
+    plan = _plan(*(Node(f"w{index}", "t") for index in range(WIDTH)))
+    assert _ready(bench.admit(plan)) == list(range(WIDTH))
+    assert _ready(bench.admit(plan)) == list(range(WIDTH))
+    assert len(bench.outbox()) == WIDTH
+    assert bench.record().summary.remaining == WIDTH
+
+
+def test_a_teller_that_died_half_way_is_followed_by_another(bench: Bench) -> None:
+    workers = [Node(f"w{index}", "t", needs=("a",)) for index in range(WIDTH)]
+    plan = _plan(Node("a", "t"), *workers)
+    bench.admit(plan)
+    claimed = bench.claim(plan, 0)
+    told_once = [plan.chunks(0)[0]]
+    plan._chunks[0], whole = tuple(told_once), plan.chunks(0)
+    assert len(bench.settle(plan, 0, claimed.token).ready) == EDGES_PER_SCRIPT
+    plan._chunks[0] = whole
+    assert NodeKey("r1", 0) in bench.outbox()
+    again = bench.claim(plan, 0)
+    assert (again.word, again.spread) == (Word.ENDED, EDGES_PER_SCRIPT)
+    resumed = bench.advancer.resume(plan, NodeKey("r1", 0), "r1")
+    assert _ready(resumed) == list(range(1, WIDTH + 1))
+    assert NodeKey("r1", 0) not in bench.outbox()
+    assert len(bench.outbox()) == WIDTH
+
+
+def test_a_wide_failure_skips_all_and_counts_each_once(bench: Bench) -> None:
+    middle = [Node(f"w{index}", "t", needs=("a",)) for index in range(WIDTH)]
+    ends = [Node(f"e{index}", "t", needs=(f"w{index}", "w0")) for index in range(1, WIDTH)]
+    plan = _plan(Node("a", "t"), *middle, *ends)
+    bench.admit(plan)
+    assert bench.run_through(plan, 0, "failed").run_status == "failed"
+    record = bench.record()
+    assert record.summary.remaining == 0
+    assert len(record.nodes) == len(plan.flow.nodes)
+    assert bench.outbox() == set()
+
+
+def test_redrive_gives_a_new_token_to_what_still_waits(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    key = NodeKey("r1", 0)
+    [redriven] = bench.store.redrive_nodes([(key, "default")])
+    assert (redriven.word, redriven.token) == (Word.REDRIVE, 2)
+    bench.run_through(plan, 0)
+    [settled] = bench.store.redrive_nodes([(key, "default")])
+    assert settled.word is Word.SETTLED
+
+
+def test_scripts_come_back_after_a_flush(bench: Bench) -> None:
+    plan = _diamond()
+    bench.admit(plan)
+    for partition in range(bench.keys.partitions):
+        bench.link.exchange([Command(bench.keys.holders(partition), "SCRIPT", "FLUSH")])
+    assert bench.claim(plan, 0).word is Word.CLAIMED
+
+
+def test_ended_runs_expire_with_their_flow_and_open_ones_do_not(bench: Bench) -> None:
+    plan = _plan(Node("a", "t"))
+    bench.admit(plan, "r1")
+    bench.admit(plan, "r2")
+    run, other = bench.keys.run("r1"), bench.keys.run("r2")
+    flows = [bench.keys.flow(bench.keys.partition_of(each), plan.hash) for each in ("r1", "r2")]
+    bench.run_through(plan, 0)
+    assert 0 < bench.link.exchange([Command(run, "PTTL", run)])[0] <= 60_000
+    assert bench.link.exchange([Command(other, "PTTL", other)]) == [-1]
+    assert bench.link.exchange([Command(flows[1], "PTTL", flows[1])]) == [-1]
+    bench.run_through(plan, 0, run_id="r2")
+    assert all(bench.link.exchange([Command(flow, "PTTL", flow)])[0] > 0 for flow in flows)
+    bench.admit(plan, "r3")
+    flow = bench.keys.flow(bench.keys.partition_of("r3"), plan.hash)
+    assert bench.link.exchange([Command(flow, "PTTL", flow)]) == [-1]
+
+
+def test_lists_show_the_newest_first(bench: Bench) -> None:
+    plan = _plan(Node("a", "t"))
+    for run_id in ("r1", "r2", "r3"):
+        bench.admit(plan, run_id)
+    bench.run_through(plan, 0, run_id="r2")
+    assert [row.run_id for row in bench.reader.list_runs(False, 10)] == ["r3", "r1"]
+    assert [row.run_id for row in bench.reader.list_runs(True, 10)] == ["r2"]
+    assert bench.reader.count_runs() == (2, 1)
+    assert bench.reader.statuses(["r1", "r2", "no"]) == [RunState.RUNNING, RunState.SUCCEEDED, None]
+
+
+def test_one_keeper_at_a_time(bench: Bench) -> None:
+    assert bench.housekeeping.hold_keeper(ME, 0.3)
+    assert not bench.housekeeping.hold_keeper(OTHER, 0.3)
+    assert bench.housekeeping.hold_keeper(ME, 0.3)
+    bench.link.exchange([Command(bench.keys.keeper(), "DEL", bench.keys.keeper())])
+    assert bench.housekeeping.hold_keeper(OTHER, 0.3)
+
+
+def test_probes_and_dead_letters_are_kept(bench: Bench) -> None:
+    bench.housekeeping.note_probes("default", {"q0": 12.5})
+    bench.housekeeping.note_probes("default", {"q1": 13.5})
+    assert bench.housekeeping.probes("default") == {"q0": 12.5, "q1": 13.5}
+    bench.housekeeping.record_dead_letter("because", "q0", b"\xff")
+    [letter] = bench.reader.dead_letters(10)
+    assert (letter["reason"], letter["queue"], letter["body"]) == ("because", "q0", b"\xff")
+
+
+def test_a_server_that_may_evict_is_refused(redis_url: str, namespace: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    before = client.config_get("maxmemory-policy")["maxmemory-policy"]
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(Exception, match="maxmemory-policy is allkeys-lru"):
+            refuse_unsafe(open_link(redis_url, 2.0, 5.0))
+    finally:
+        client.config_set("maxmemory-policy", before)
+        client.close()

@@ -1,0 +1,1 @@
+"""Real servers and processes for tests: started on private ports and directories, and always ended."""

@@ -1,0 +1,53 @@
+"""Stands in for an I/O process: does what the name of its app says. Run with ``-m`` by the supervisor's tests."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import pathlib
+import signal
+import sys
+
+from taskmesh.worker.supervisor_link import Report, SupervisorLink
+
+
+class FakeIoProcess:
+    def __init__(self, fd: int) -> None:
+        self.link = SupervisorLink(fd, self.drain, self.stop)
+        self.exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.mode = ""
+
+    async def run(self) -> int:
+        start = await self.link.started()
+        self.mode, _, file = start.apps[0].partition(":")
+        if self.mode == "unfit":
+            self.link.fatal("RabbitMQ refuses the user 'guest': check the credentials in broker.url")
+            return 2
+        if self.mode == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.mode == "log":
+            # One write per line: all I/O processes of a worker share the file.
+            with pathlib.Path(file).open("a") as log:
+                log.write(f"{os.getpid()} {start.holder_id} {start.index} {start.executors}\n")
+        url = start.settings["broker"]["url"]
+        self.link.report(Report(ready=self.mode != "unready", missing=f"waits for {url}", metrics={"seen": 1}))
+        return await self.exit_code
+
+    def drain(self, seconds: float) -> None:
+        if self.mode != "stubborn":
+            self.exit_code.set_result(0)
+
+    def stop(self) -> None:
+        if not self.exit_code.done():
+            self.exit_code.set_result(5)
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    return await FakeIoProcess(parser.parse_args().fd).run()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

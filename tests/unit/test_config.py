@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from taskmesh.config import Settings, explain, load_settings, restore_settings
+from taskmesh.config.keys import KEYS
+from taskmesh.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+BROKER = "amqp://me:secret@rabbit/"
+STORE = "redis://:secret@redis/0"
+
+
+def problems(directory: Path, environ: dict[str, str], overrides: dict[str, object] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides, environ, directory)
+    return str(caught.value).splitlines()
+
+
+def test_with_nothing_given_it_runs_embedded_with_the_defaults(tmp_path: Path) -> None:
+    settings = load_settings({}, {}, tmp_path)
+    assert settings == Settings()
+    assert settings.is_embedded
+
+
+def test_the_default_file_has_every_key_and_equals_the_defaults(tmp_path: Path) -> None:
+    settings = load_settings({}, {"TASKMESH_CONFIG": str(CONFIGS / "default.toml")}, tmp_path)
+    assert settings == Settings()
+    origins = explain({}, {"TASKMESH_CONFIG": str(CONFIGS / "default.toml")}, tmp_path)
+    assert {origin.key for origin in origins if origin.origin == "default"} == set()
+    assert [origin.key for origin in origins] == list(KEYS)
+
+
+def test_every_key_of_the_default_file_is_commented() -> None:
+    lines = (CONFIGS / "default.toml").read_text().splitlines()
+    keys = [place for place, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(keys) == len(KEYS)
+    # health_port is told of above health_host.
+    assert [lines[place] for place in keys if not lines[place - 1].startswith("#")] == ["health_port = 9464"]
+
+
+def test_the_production_file_loads_and_says_only_what_differs(tmp_path: Path) -> None:
+    path = CONFIGS / "production.toml"
+    origins = explain({}, {"TASKMESH_CONFIG": str(path)}, tmp_path)
+    defaults = {origin.key: origin.value_shown for origin in explain({}, {}, tmp_path)}
+    said = [origin for origin in origins if origin.origin != "default"]
+    assert said
+    assert all(origin.value_shown != defaults[origin.key] for origin in said)
+
+
+def test_program_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    (tmp_path / "taskmesh.toml").write_text("[worker]\nthreads = 2\nprocesses = 2\nio_processes = 2\n")
+    environ = {"TASKMESH_WORKER__THREADS": "3", "TASKMESH_WORKER__PROCESSES": "3"}
+    worker = load_settings({"worker": {"threads": 4}}, environ, tmp_path).worker
+    assert (worker.threads, worker.processes, worker.io_processes, worker.max_crashes) == (4, 3, 2, 3)
+
+
+def test_overrides_may_be_dotted_and_none_says_nothing(tmp_path: Path) -> None:
+    worker = load_settings({"worker.threads": 4, "worker": {"processes": None}}, {}, tmp_path).worker
+    assert (worker.threads, worker.processes) == (4, 0)
+
+
+def test_pyproject_is_read_where_there_is_no_file_of_our_own(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.taskmesh]\nnamespace = "shop"\n[tool.other]\nx = 1\n')
+    assert load_settings({}, {}, tmp_path).namespace == "shop"
+    (tmp_path / "taskmesh.toml").write_text("")
+    assert load_settings({}, {}, tmp_path).namespace == "taskmesh"
+
+
+def test_the_environment_writes_lists_with_commas(tmp_path: Path) -> None:
+    environ = {
+        "TASKMESH_WORKER__POOLS": "io, cpu",
+        "TASKMESH_BROKER__SHARDS": "2",
+        "TASKMESH_BROKER__SHARD_WEIGHTS": "1,100",
+        "TASKMESH_WORKER__LEASE_SECONDS": "9.5",
+        "TASKMESH_NAMESPACE": "",
+    }
+    settings = load_settings({}, environ, tmp_path)
+    assert settings.worker.pools == ("io", "cpu")
+    assert settings.broker.shard_weights == (1, 100)
+    assert settings.worker.lease_seconds == 9.5
+    assert settings.namespace == "taskmesh"
+
+
+@pytest.mark.parametrize("names", [("TASKMESH_BROKER_URL", "TASKMESH_STORE_URL"), ("CLOUDAMQP_URL", "REDIS_URL")])
+def test_servers_by_the_short_names_and_by_those_of_hosting_platforms(tmp_path: Path, names: tuple[str, str]) -> None:
+    settings = load_settings({}, dict(zip(names, (BROKER, STORE), strict=True)), tmp_path)
+    assert (settings.broker.url, settings.store.url) == (BROKER, STORE)
+    assert not settings.is_embedded
+
+
+def test_the_platforms_redis_completes_a_pair_but_never_makes_half_a_one(tmp_path: Path) -> None:
+    assert load_settings({}, {"REDIS_URL": STORE}, tmp_path).is_embedded
+    settings = load_settings({}, {"REDIS_URL": STORE, "TASKMESH_BROKER_URL": BROKER}, tmp_path)
+    assert (settings.broker.url, settings.store.url) == (BROKER, STORE)
+
+
+def test_an_explicit_embedded_stands_above_the_platforms_servers(tmp_path: Path) -> None:
+    overrides = {"broker.url": "", "store.url": ""}
+    assert load_settings(overrides, {"AMQP_URL": BROKER, "REDIS_URL": STORE}, tmp_path).is_embedded
+
+
+def test_all_problems_come_at_once_each_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "taskmesh.toml").write_text(
+        '[worker]\nleas_seconds = 3\nthreads = true\n[log]\nformat = "xml"\n[limits]\nmax_nodes = 0\n'
+    )
+    environ = {"TASKMESH_WORKER__TREADS": "3", "TASKMESH_BROKER_URL": "htp://me:secret@rabbit"}
+    assert problems(tmp_path, environ, {"broker.shards": "x", "namespace": "a b"}) == [
+        "worker.leas_seconds (taskmesh.toml): no such setting; did you mean worker.lease_seconds?",
+        "worker.threads = True (taskmesh.toml): must be a whole number",
+        "log.format = 'xml' (taskmesh.toml): must be one of text, json",
+        "limits.max_nodes = 0 (taskmesh.toml): must be between 1 and 10000000",
+        "broker.url = htp://me:***@rabbit (TASKMESH_BROKER_URL): must be a URL that begins with one of "
+        "amqp://, amqps://, redis://, rediss://, redis+socket://",
+        "TASKMESH_WORKER__TREADS: no such setting; did you mean TASKMESH_WORKER__THREADS?",
+        "broker.shards = 'x' (given by the program): must be a whole number",
+        "namespace = 'a b' (given by the program): must be 1 to 64 letters, digits, '_' or '-', "
+        "and begin with a letter or digit",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "begins"),
+    [
+        ({"broker.url": BROKER}, "broker.url is set (given by the program), but store.url is not: give both"),
+        ({"store.url": STORE}, "store.url is set (given by the program), but broker.url is not: give both"),
+        (
+            {"broker.shard_weights": [1, 2]},
+            "broker.shard_weights (given by the program) has 2 weights, but broker.shards",
+        ),
+        ({"worker.lease_seconds": 5}, "worker.lease_seconds = 5 (given by the program) is less than 3 times"),
+    ],
+)
+def test_contradictions(tmp_path: Path, overrides: dict[str, object], begins: str) -> None:
+    (problem,) = problems(tmp_path, {}, overrides)
+    assert problem.startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("broker.url", "rabbit:5672", "must be a URL that begins with"),
+        ("broker.url", 3, "must be a URL"),
+        ("store.url", "redis://", "names no server after redis://"),
+        ("broker.shard_weights", [0], "must be between 1 and 100"),
+        ("broker.shard_weights", 3, "must be a list of whole numbers"),
+        ("worker.pools", "default", "must be a list of names"),
+        ("worker.pools", ["a.b"], "must be 1 to 64 letters"),
+        ("worker.health_host", "", "must be text, and not empty"),
+        ("worker.lease_seconds", float("nan"), "must be a number"),
+    ],
+)
+def test_wrong_values(tmp_path: Path, key: str, value: object, rule: str) -> None:
+    (problem,) = problems(tmp_path, {}, {key: value})
+    assert problem.startswith(f"{key} = ")
+    assert rule in problem
+
+
+def test_a_number_in_the_environment_that_is_none(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, {"TASKMESH_WORKER__THREADS": "many"})
+    assert problem == "worker.threads = 'many' (TASKMESH_WORKER__THREADS): must be a whole number"
+
+
+def test_variables_that_others_set_are_not_ours(tmp_path: Path) -> None:
+    environ = dict.fromkeys(
+        ["TASKMESH_PORT", "TASKMESH_WORKER_SERVICE_HOST", "TASKMESH_WORKER_PORT_9464_TCP", "TASKMESH_TEST_BROKER_URL"],
+        "tcp://10.0.0.1:9464",
+    )
+    assert load_settings({}, environ, tmp_path) == Settings()
+
+
+def test_a_file_that_is_missing_or_not_toml(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, {"TASKMESH_CONFIG": "no.toml"})
+    assert problem.startswith("no.toml: cannot be read (No such file or directory)")
+    (tmp_path / "taskmesh.toml").write_text("[worker\n")
+    (problem,) = problems(tmp_path, {})
+    assert problem.startswith("taskmesh.toml: is not TOML: ")
+    assert "line 1" in problem
+
+
+def test_no_secret_is_shown(tmp_path: Path) -> None:
+    origins = explain({"broker.url": BROKER, "store.url": STORE}, {}, tmp_path)
+    assert "secret" not in str(origins)
+    shown = {origin.key: (origin.value_shown, origin.origin) for origin in origins}
+    assert shown["broker.url"] == ("amqp://me:***@rabbit/", "given by the program")
+    assert "secret" not in "".join(problems(tmp_path, {"TASKMESH_BROKER_URL": "me:secret@rabbit"}))
+
+
+def test_settings_cross_to_another_process_as_plain_data(tmp_path: Path) -> None:
+    settings = load_settings(
+        {"broker.url": BROKER, "store.url": STORE, "worker.pools": ["io"], "namespace": "shop"}, {}, tmp_path
+    )
+    assert restore_settings(json.loads(json.dumps(settings.to_mapping()))) == settings
+
+
+def test_derived_values(tmp_path: Path) -> None:
+    worker = load_settings({"worker.processes": 3}, {}, tmp_path).worker
+    assert worker.executors == 3
+    assert Settings().worker.executors >= 1
+    assert worker.renewal_seconds * 3 <= worker.lease_seconds
+
+
+def test_the_files_are_toml() -> None:
+    for path in CONFIGS.glob("*.toml"):
+        assert tomllib.loads(path.read_text())

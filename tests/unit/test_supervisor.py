@@ -1,0 +1,241 @@
+"""The supervisor, with real child processes that stand in for I/O processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from taskmesh.clock import ManualClock, SystemClock
+from taskmesh.config.settings import BrokerSection, Settings, WorkerSection
+from taskmesh.errors import ConfigError
+from taskmesh.worker.supervisor import MARGIN_SECONDS, Supervisor, run_worker
+from taskmesh.worker.supervisor_child import SILENT_SECONDS
+from taskmesh.worker.supervisor_plan import plan_worker
+
+PATIENCE_SECONDS = 20
+FAKE = "tests.unit.fake_io_process"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.added: list[tuple[dict[str, Any], str]] = []
+
+    def add(self, delta: Mapping[str, Any], source: str) -> None:
+        self.added.append((dict(delta), source))
+
+    def render(self) -> bytes:
+        return f"seen {len(self.added)}\n".encode()
+
+
+class Fixture:
+    """A supervisor that runs as a task of the test's loop."""
+
+    def __init__(self, app: str, io_processes: int = 1, drain_seconds: float = 0.0) -> None:
+        worker = WorkerSection(io_processes=io_processes, processes=5, drain_seconds=drain_seconds, health_port=0)
+        settings = Settings(worker=worker, broker=BrokerSection(url="amqp://u:secret@h/"))
+        self.sink = Sink()
+        self.deaths: list[str] = []
+        self.clock = SystemClock()
+        plan = replace(plan_worker(settings, [app]), io_module=FAKE)
+        self.supervisor = Supervisor(plan, self.sink, self.deaths.append, self.clock)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def until_ready(self) -> None:
+        await self.until(lambda: self.supervisor.health_port > 0 and not self.supervisor.not_ready())
+
+
+def supervised(fixture: Fixture, scenario: Callable[[], Awaitable[None]]) -> int:
+    async def both() -> int:
+        running = asyncio.create_task(fixture.supervisor.run())
+        try:
+            await scenario()
+            return await asyncio.wait_for(running, PATIENCE_SECONDS)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    return asyncio.run(both())
+
+
+def lives(log: Path) -> list[list[str]]:
+    return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_every_io_process_is_started_and_a_drain_ends_them_cleanly(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fixture = Fixture(f"log:{log}", io_processes=2)
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        assert fixture.supervisor.not_live() == []
+        assert fixture.supervisor.metrics() == b"seen 2\n"
+        fixture.supervisor.terminate()
+        assert "the worker is shutting down" in fixture.supervisor.not_ready()
+
+    assert supervised(fixture, scenario) == 0
+    assert sorted((index, executors) for _, _, index, executors in lives(log)) == [("0", "3"), ("1", "2")]
+    assert {source for _, source in fixture.sink.added} == {holder for _, holder, _, _ in lives(log)}
+    assert fixture.deaths == []
+
+
+def test_a_killed_io_process_is_told_and_replaced_under_a_new_name(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fixture = Fixture(f"log:{log}")
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        os.kill(int(lives(log)[0][0]), signal.SIGKILL)
+        await fixture.until(lambda: len(lives(log)) == 2)
+        await fixture.until_ready()
+        fixture.supervisor.terminate()
+
+    assert supervised(fixture, scenario) == 0
+    first, second = (holder for _, holder, _, _ in lives(log))
+    assert fixture.deaths == [first]
+    assert first != second
+
+
+def test_one_that_dies_again_and_again_is_waited_for() -> None:
+    fixture = Fixture("die")
+
+    async def scenario() -> None:
+        await fixture.until(lambda: len(fixture.deaths) == 3)
+        assert fixture.supervisor.not_ready() != []
+        fixture.supervisor.terminate()
+
+    supervised(fixture, scenario)
+    assert 3 <= len(fixture.deaths) <= 4
+
+
+def test_a_fatal_problem_is_one_sentence_and_no_restart(capsys: pytest.CaptureFixture[str]) -> None:
+    fixture = Fixture("unfit", io_processes=2)
+
+    async def scenario() -> None:
+        return
+
+    assert supervised(fixture, scenario) == 2
+    assert capsys.readouterr().err == (
+        "taskmesh worker: RabbitMQ refuses the user 'guest': check the credentials in broker.url\n"
+    )
+
+
+def test_readiness_says_what_is_missing() -> None:
+    fixture = Fixture("unready")
+
+    async def scenario() -> None:
+        expected = ["I/O process 0: waits for amqp://u:secret@h/"]
+        await fixture.until(lambda: fixture.supervisor.not_ready() == expected)
+        fixture.supervisor.terminate()
+
+    assert supervised(fixture, scenario) == 0
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    fixture = Fixture("stubborn", drain_seconds=3600)
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await fixture.until(lambda: "the worker is shutting down" in fixture.supervisor.not_ready())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert supervised(fixture, scenario) == 1
+    assert len(fixture.deaths) == 1
+
+
+def test_a_drain_that_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskmesh.worker.supervisor.MARGIN_SECONDS", MARGIN_SECONDS / 50)
+    fixture = Fixture("stubborn")
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        fixture.supervisor.terminate()
+
+    assert supervised(fixture, scenario) == 1
+    assert len(fixture.deaths) == 1
+
+
+def test_an_io_process_that_falls_silent_is_not_alive() -> None:
+    fixture = Fixture("quiet")
+    clock = ManualClock()
+    fixture.supervisor = Supervisor(
+        replace(fixture.supervisor.plan), fixture.sink, fixture.deaths.append, clock
+    )
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        clock.advance(SILENT_SECONDS + 1)
+        sentences = fixture.supervisor.not_live()
+        assert any("was last heard of 11 s ago" in sentence for sentence in sentences)
+        assert any("was last heard of" in sentence for sentence in fixture.supervisor.not_ready())
+        fixture.supervisor.terminate()
+
+    assert supervised(fixture, scenario) == 0
+
+
+def test_a_hook_that_fails_does_not_stop_the_supervisor(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fixture = Fixture(f"log:{log}")
+
+    def broken(holder_id: str) -> None:
+        raise ConnectionError("no Redis")
+
+    fixture.supervisor = Supervisor(fixture.supervisor.plan, fixture.sink, broken, SystemClock())
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        os.kill(int(lives(log)[0][0]), signal.SIGKILL)
+        await fixture.until(lambda: len(lives(log)) == 2)
+        fixture.supervisor.terminate()
+
+    supervised(fixture, scenario)
+
+
+def test_nothing_is_left_when_the_supervisor_is_cancelled(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fixture = Fixture(f"log:{log}", io_processes=2)
+
+    async def scenario() -> None:
+        running = asyncio.create_task(fixture.supervisor.run())
+        await fixture.until_ready()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert len(lives(log)) == 2
+    assert not any(psutil.pid_exists(int(pid)) for pid, *_ in lives(log))
+
+
+def test_a_worker_without_an_app_or_a_port_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="no app is named"):
+        plan_worker(Settings(), [])
+    assert run_worker(Settings(), [], Sink(), print) == 2
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = Settings(worker=WorkerSection(health_port=taken.getsockname()[1], modules=("app",)))
+        assert run_worker(settings, [], Sink(), print) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "-A MODULE" in errors[0]
+    assert "worker.health_port" in errors[1]
+
+
+def test_executors_are_dealt_out_evenly_and_everyone_has_one() -> None:
+    settings = Settings(worker=WorkerSection(io_processes=3, processes=2, modules=("a", "b", "a")))
+    plan = plan_worker(settings, [])
+    assert plan.apps == ("a", "b")
+    assert [start.executors for start in plan.starts()] == [1, 1, 1]

@@ -1,0 +1,1 @@
+"""Example apps, deployable as they are: ``taskmesh worker -A workers.orders``."""
