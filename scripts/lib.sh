@@ -41,7 +41,7 @@ install_project() {
     wanted=$(cat setup.cfg pyproject.toml | cksum)
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     say "installing taskmesh${extra:+ with what its tests need} into $VENV"
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}" ||
+    "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --editable ".${extra:+[$extra]}" ||
         die "installing failed; pip says above what was missing"
     # An extra brings the rest along.
     printf '%s\n' "$wanted" | tee "$stamp" >"$VENV/.installed"

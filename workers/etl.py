@@ -59,7 +59,7 @@ def report(directory: str, counts: list[dict[str, Any]], report_directory: str) 
 
 
 @mesh.flow(version="1")
-def etl(directory: str, report_directory: str):  # type: ignore[no-untyped-def]
+def etl(directory: str, report_directory: str) -> Any:
     """List, count in SLICES slices at once, report."""
     slices = list_files(directory, SLICES)
     counts = [count(directory, slices[number]).named(f"count_{number + 1}") for number in range(SLICES)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
 from taskmesh import Mesh
 
@@ -54,7 +55,7 @@ def notify(order_id: str, receipt: str, tracking: str) -> str:
 
 
 @mesh.flow(version="1")
-def order(order_id: str, amount: float = 0.0):  # type: ignore[no-untyped-def]
+def order(order_id: str, amount: float = 0.0) -> Any:
     """The way of an order: the parcel is packed while nothing is charged yet, and shipped once it is paid."""
     stock = reserve(order_id)
     paid = charge(order_id, amount).after(stock)

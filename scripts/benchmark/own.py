@@ -23,7 +23,7 @@ def taskmesh(servers: Servers, io_processes: int, montage: Path | None, profile:
     }
     if profile is not None:
         env |= {"PYTHONPATH": str(PROFILING), "BENCH_PROFILE_DIRECTORY": str(profile)}
-    worker = ["-m", "taskmesh.cli", "worker", "-A", "scripts.benchmark.app:mesh"]
+    worker = ["-m", "taskmesh", "worker", "-A", "scripts.benchmark.app:mesh"]
     return Spec(
         f"taskmesh-io{io_processes}",
         workers=[[sys.executable, *worker, "--processes", str(PROCESSES), "--io-processes", str(io_processes)]],

@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pika
@@ -25,7 +26,6 @@ PREFETCH = 4000
 WINDOW = 4000  # unconfirmed messages
 IN_FLIGHT = 8000  # published and not consumed: keeps the queues short, so that both sides run at one pace
 BATCH = 500  # messages per turn of the loop
-PROPERTIES = BasicProperties(delivery_mode=2, content_type="application/octet-stream")
 
 
 async def open_channel(url: str) -> Channel:
@@ -55,6 +55,7 @@ class RawIo:
     publishing: Channel
     consuming: Channel
     exchange: str
+    properties: BasicProperties
     published: int = 0
     confirmed: int = 0
     received: int = 0
@@ -80,7 +81,7 @@ class RawIo:
         room = min(WINDOW - self.published + self.confirmed, IN_FLIGHT - self.published + self.acked)
         for _ in range(min(BATCH, room)):
             self.published += 1
-            self.publishing.basic_publish(self.exchange, f"run-{self.published}", BODY, PROPERTIES, mandatory=True)
+            self.publishing.basic_publish(self.exchange, f"run-{self.published}", BODY, self.properties, mandatory=True)
 
     def _on_message(self, channel: Channel, deliver: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self.received = deliver.delivery_tag
@@ -100,9 +101,15 @@ async def measure(io: RawIo, warm_up_seconds: float, seconds: float) -> float:
     return (io.acked - acked) / (time.perf_counter() - begun)
 
 
+def persistent() -> BasicProperties:
+    """Properties that make RabbitMQ keep a message over a restart."""
+    make: Callable[..., BasicProperties] = BasicProperties
+    return make(delivery_mode=2, content_type="application/octet-stream")
+
+
 async def run(options: argparse.Namespace) -> None:
     publishing, consuming = await asyncio.gather(open_channel(options.url), open_channel(options.url))
-    io = RawIo(publishing, consuming, options.exchange)
+    io = RawIo(publishing, consuming, options.exchange, persistent())
     io.start(options.queues)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)

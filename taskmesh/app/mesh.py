@@ -64,7 +64,9 @@ class Mesh:
     @overload
     def task(self, /, *, name: str | None = None, pool: str = ...) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
-    def task(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, pool: str = "default") -> Any:
+    def task(
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, pool: str = "default"
+    ) -> Any:
         """Register a function as a task, as ``@mesh.task`` or ``@mesh.task(pool="io")``.
 
         :raises UsageError: for a function that cannot be a task, or a name that is taken.

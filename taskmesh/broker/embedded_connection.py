@@ -8,15 +8,15 @@ between them loses the message, which the probes of the keeper find, as they fin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from kombu.asynchronous import Hub
 from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.messaging import Consumer, Producer
-from kombu.transport import redis, virtual
+from kombu.transport.virtual import QoS
 
 from taskmesh.broker.settings import BrokerSettings
 
@@ -25,46 +25,13 @@ POLL_SECONDS = 0.5
 
 _NEVER_SECONDS = 86_400 * 365
 
-# The transport's classes are not annotated at all.
-_Channel: Any = redis.Channel
-_QoS: Any = redis.QoS
-_Transport: Any = redis.Transport
-
 # kombu says that it is typed but annotates little: what it makes is Any to the rest of this package.
 new_consumer: Any = Consumer
 new_hub: Any = Hub
 new_producer: Any = Producer
 new_queue: Any = Queue
 _new_connection: Any = Connection
-
-
-class _BatchingQoS(_QoS):  # type: ignore[misc]
-    """The record of what is held, which can settle many messages in one round trip."""
-
-    def ack_all(self, tags: Sequence[str]) -> None:
-        with self.channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
-            pipe.zrem(self.unacked_index_key, *tags)
-            pipe.hdel(self.unacked_key, *tags)
-            pipe.execute()
-        for tag in tags:
-            virtual.QoS.ack(self, tag)
-
-
-class _OneClientChannel(_Channel):
-    """A channel that keeps its client: the driver's takes longer to make than a command to run."""
-
-    QoS = _BatchingQoS
-    _kept_client: Any = None
-
-    @contextmanager
-    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
-        if client is None:
-            self._kept_client = self._kept_client or self._create_client()
-        yield client or self._kept_client
-
-
-class _EmbeddedTransport(_Transport):
-    Channel = _OneClientChannel
+_QoS: Any = QoS
 
 
 def connect(settings: BrokerSettings) -> Any:
@@ -72,11 +39,34 @@ def connect(settings: BrokerSettings) -> Any:
 
     :raises Exception: one of ``Connection.connection_errors`` when that fails.
     """
-    connection = _new_connection(
-        settings.url, transport=_EmbeddedTransport, transport_options=_transport_options(settings)
-    )
+    connection = _new_connection(settings.url, transport_options=_transport_options(settings))
     connection.connect()
     return connection
+
+
+def open_channel(connection: Any) -> Any:
+    """Open a channel that keeps its client: kombu makes one for each command, which takes longer than the command."""
+    channel = connection.channel()
+    with channel.conn_or_acquire() as client:
+        channel.conn_or_acquire = lambda given=None: nullcontext(given or client)
+    return channel
+
+
+def ack_all(channel: Any, tags: Sequence[str]) -> None:
+    """Settle messages in one round trip, where kombu takes one for each."""
+    with channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+        pipe.zrem(channel.unacked_index_key, *tags)
+        pipe.hdel(channel.unacked_key, *tags)
+        pipe.execute()
+    for tag in tags:
+        # The base class only keeps count of what may be prefetched; the transport's would go to the broker again.
+        _QoS.ack(channel.qos, tag)
+
+
+def renew(channel: Any, tags: Sequence[str], now: float) -> None:
+    """Set the time at which messages were taken to ``now``, in epoch seconds."""
+    with channel.conn_or_acquire() as client:
+        client.zadd(channel.unacked_index_key, dict.fromkeys(tags, now), xx=True)
 
 
 def is_refusal(error: BaseException) -> bool:

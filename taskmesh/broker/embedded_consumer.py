@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from taskmesh.broker.embedded_connection import new_consumer, new_hub, new_queue
+from taskmesh.broker.embedded_connection import ack_all, new_consumer, new_hub, new_queue, open_channel, renew
 from taskmesh.broker.embedded_link import EmbeddedLink
 from taskmesh.broker.protocol import AckToken, Delivery, LinkState, shard_queue_name
 from taskmesh.broker.settings import BrokerSettings
@@ -90,7 +90,9 @@ class KombuConsumer:
     def _run_session(self, connection: Any) -> None:
         """On the thread. A command of the loop finds the session, or is found by it in our attributes."""
         self._generation += 1
-        session = _Session(connection, self._settings, self._generation, self._hand_out, self._clock)
+        session = _Session(
+            connection, self._settings, self._generation, self._hand_out, self._link.note_progress, self._clock
+        )
         self._session = session
         try:
             session.run(self._queues, self._prefetch, self._paused or self._link.stopping.is_set())
@@ -110,13 +112,15 @@ class _Session:
         settings: BrokerSettings,
         generation: int,
         hand_out: Callable[[Delivery], None],
+        note_progress: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._connection = connection
-        self._channel = connection.channel()
+        self._channel = open_channel(connection)
         self._settings = settings
         self._generation = generation
         self._hand_out = hand_out
+        self._note_progress = note_progress
         self._clock = clock
         self._hub = new_hub()
         self._commands: SimpleQueue[Callable[[_Session], None]] = SimpleQueue()
@@ -144,13 +148,16 @@ class _Session:
         finally:
             # Closing waits for the request in flight; a message that answers it now goes back to its queue.
             self._stopped = True
-            self._connection.release()
-            self._hub.close()
+            try:
+                self._connection.release()
+            finally:
+                self._hub.close()
 
     def ack(self, tokens: Sequence[AckToken]) -> None:
         held = self._take(tokens)
         if held:
-            self._channel.qos.ack_all([message.delivery_tag for message in held])
+            ack_all(self._channel, [message.delivery_tag for message in held])
+            self._note_progress()
 
     def requeue(self, tokens: Sequence[AckToken]) -> None:
         for message in self._take(tokens):
@@ -195,8 +202,6 @@ class _Session:
 
     def _renew_and_restore(self) -> None:
         """Say that we live, then give back what was held by those who have not said so for too long."""
-        held = {message.delivery_tag: self._clock.now() for message in self._held.values()}
-        if held:
-            with self._channel.conn_or_acquire() as client:
-                client.zadd(self._channel.unacked_index_key, held, xx=True)
+        if self._held:
+            renew(self._channel, [message.delivery_tag for message in self._held.values()], self._clock.now())
         self._connection.transport.cycle.maybe_restore_messages()

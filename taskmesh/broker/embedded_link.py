@@ -57,6 +57,10 @@ class EmbeddedLink:
         if threading.get_ident() != self._owner:
             raise RuntimeError(f"the {self._role} must be started, and then used on the thread of its loop only")
 
+    def note_progress(self) -> None:
+        """Something got through, from the thread: the next failure is tried again soon."""
+        self._failures = 0
+
     def call_soon(self, callback: Callable[[T], object], argument: T) -> None:
         """Call back on the loop, from the thread; nothing when the loop has ended."""
         try:
@@ -81,7 +85,6 @@ class EmbeddedLink:
 
     def _connect(self) -> None:
         with connect(self._settings) as connection:
-            self._failures = 0
             self.call_soon(self._set_state, LinkState.UP)
             self._session(connection)
 

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from taskmesh.broker.confirm_window import Batch
-from taskmesh.broker.embedded_connection import new_producer
+from taskmesh.broker.embedded_connection import new_producer, open_channel
 from taskmesh.broker.embedded_link import EmbeddedLink
 from taskmesh.broker.protocol import CONTENT_TYPE, DirectMessage, LinkState, Outgoing, shard_queue_name
 from taskmesh.broker.rendezvous import pick_shard
@@ -104,12 +104,13 @@ class KombuPublisher:
 
     def _session(self, connection: Any) -> None:
         """Publish until told to stop. What a lost connection left unsure is published again, by the next session."""
-        producer = new_producer(connection.channel())
+        producer = new_producer(open_channel(connection))
         while True:
             self._sending = self._sending or self._take()
             if self._link.stopping.is_set():
                 return
             self._send(producer, self._sending)
+            self._link.note_progress()
             self._link.call_soon(self._settle, self._sending)
             self._sending = []
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
 class Format(StrEnum):
-    """What a command prints for."""
+    """Whom a command prints for."""
 
     TEXT = "text"  # people
     JSON = "json"  # programs
@@ -24,23 +23,51 @@ Apps = Annotated[
         "--app",
         "-A",
         metavar="MODULE[:ATTR]",
-        help="Module that holds the Mesh with the tasks; looked for in this directory too. May be repeated.",
+        default_factory=list,
+        show_default="worker.modules of the settings",
+        help="Module that holds the Mesh with the tasks; looked for in this directory, too. May be repeated.",
+    ),
+]
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="FLOW",
+        help="A file in YAML or JSON, or module:name of a task or a Python flow of an app.",
+        show_default=False,
     ),
 ]
 
 Params = Annotated[
     list[str],
-    typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter of the run; JSON, or text. May be repeated."),
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="NAME=VALUE",
+        default_factory=list,
+        show_default=False,
+        help="A parameter of the run: JSON, or text where it is no JSON or the flow declares text. May be repeated.",
+    ),
 ]
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, as `taskmesh ls` prints it.")]
+Tags = Annotated[
+    list[str],
+    typer.Option(
+        "--tag",
+        metavar="NAME=TEXT",
+        default_factory=list,
+        show_default=False,
+        help="A tag of the run. May be repeated.",
+    ),
+]
 
 NewRunId = Annotated[
-    str | None, typer.Option("--id", help="Id of the run; giving the same id and body again gives the same run.")
+    str | None,
+    typer.Option("--id", help="Id of the run. The same id with the same body is the same run, never a second."),
 ]
 
-Tags = Annotated[list[str], typer.Option("--tag", metavar="NAME=TEXT", help="A tag of the run. May be repeated.")]
-
-FlowFile = Annotated[Path, typer.Argument(metavar="FILE", help="A flow in YAML or JSON.")]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id of a run, as `taskmesh ls` prints it.", show_default=False)
+]
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most; the newest first.")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from taskmesh.model.states import NodeState, RunState
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
 
@@ -39,13 +42,44 @@ def console() -> Console:
     """Standard output. Colours only on a terminal, and never where NO_COLOR is set."""
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False)
+    return Console(highlight=False, emoji=False, markup=False)
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines around its cells."""
+    from rich.table import Table
+
+    return Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def cell(text: str, style: str = "") -> Text:
+    """A cell that is wrapped rather than cut, so that ids can be copied."""
+    from rich.text import Text
+
+    return Text(text, style, overflow="fold")
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:
-    """One JSON document; without ``indent``, on one line that is sent off at once."""
-    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False, default=_as_json) + "\n")
+    """One JSON document; without ``indent``, on one line. Sent off at once, as a program may be waiting."""
+    sys.stdout.write(json_text(value, indent) + "\n")
     sys.stdout.flush()
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """JSON of plain data; what JSON has no form for becomes text, and bytes ``{"$bytes": Base64}``."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_as_json)
+    except (TypeError, ValueError):
+        return json.dumps(_plain(value), indent=indent, ensure_ascii=False, default=_as_json)
+
+
+def _plain(value: Any) -> Any:
+    """The value without what outputs may hold and JSON may not: keys that are no text, NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_json(value: Any) -> Any:

@@ -4,32 +4,128 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskmesh.cli.options import Apps, Format, NewRunId, Output, Params, Tags
+from taskmesh.cli.options import Apps, Format, NewRunId, Output, Params, Tags, Target
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from taskmesh.app.mesh import Mesh
     from taskmesh.app.run import Run
     from taskmesh.client.details import RunDetails
 
 RUN_FAILED = 1
-
-Target = Annotated[str, typer.Argument(metavar="FILE|TASK", help="A flow in YAML or JSON, or a task: module:function.")]
-
-Keep = Annotated[bool, typer.Option("--keep", help="Leave the run to other workers on Ctrl-C, rather than cancel it.")]
-
-NoWorker = Annotated[bool, typer.Option("--no-worker", help="Leave the work to workers that run elsewhere.")]
-
-Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Tasks at once in this process.")]
-
 RESULT_LENGTH = 2000
+
+Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="How many tasks this process runs at once.")]
+NoWorker = Annotated[bool, typer.Option("--no-worker", help="Run nothing here; leave it to workers elsewhere.")]
+Keep = Annotated[bool, typer.Option("--keep", help="On Ctrl-C leave the run to other workers, rather than cancel it.")]
 
 
 def run(
     target: Target,
-    app: Apps = [],  # noqa: B006
-    param: Params = [],  # noqa: B006
-) -> None: ...
+    app: Apps,
+    param: Params,
+    tag: Tags,
+    run_id: NewRunId = None,
+    threads: Threads = 4,
+    keep: Keep = False,
+    no_worker: NoWorker = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """Run a flow to its end, with a live view.
+
+    A worker inside this command does the work. Where no servers are named in the settings it brings its own and
+    keeps their data in .taskmesh, so `taskmesh ls` and `taskmesh show` know the run afterwards.
+    """
+    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of
+
+    with opened(app) as mesh:
+        flow = flow_of(target, mesh.registry, must_be_known=not no_worker)
+        params, tags = params_of(param, flow), pairs_of(tag, "--tag")
+        with working(mesh, 0 if no_worker else threads):
+            started = mesh.submit_params(flow, params, id=run_id, tags=tags)
+            details = _attend(started, keep, output)
+    end_as(details)
+
+
+def submit(
+    target: Target,
+    app: Apps,
+    param: Params,
+    tag: Tags,
+    run_id: NewRunId = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Submit a run and return at once; workers do the work.
+
+    With -A, tasks and their parameters are checked here. Without, the workers must know the tasks.
+    """
+    from taskmesh.cli.output import print_json
+    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of
+
+    with opened(app) as mesh:
+        flow = flow_of(target, mesh.registry, must_be_known=False)
+        submitted = mesh.submit_params(flow, params_of(param, flow), id=run_id, tags=pairs_of(tag, "--tag"))
+    if output is Format.JSON:
+        print_json({"run_id": submitted.id, "flow": flow.name, "version": flow.version})
+    else:
+        print(submitted.id)
+
+
+@contextmanager
+def working(mesh: Mesh, threads: int) -> Iterator[None]:
+    """A worker in this process for as long as the block runs; none for 0 threads."""
+    if threads == 0:
+        yield
+        return
+    with mesh.local_worker(threads=threads):
+        yield
+
+
+def end_as(*runs: RunDetails) -> None:
+    """End the command with the code that says whether all of the runs succeeded."""
+    if any(details.status != "succeeded" for details in runs):
+        raise typer.Exit(RUN_FAILED)
+
+
+def _attend(started: Run, keep: bool, output: Format) -> RunDetails:
+    from taskmesh.cli.output import console
+
+    try:
+        return _print_document(started) if output is Format.JSON else _show(started, console())
+    except KeyboardInterrupt:
+        typer.echo(_leave(started, keep), err=True)
+        raise
+
+
+def _leave(started: Run, keep: bool) -> str:
+    if keep:
+        return f"left run {started.id}; `taskmesh watch {started.id}` follows it once a worker goes on with it"
+    return f"cancelled run {started.id}" if started.cancel() else f"run {started.id} had ended"
+
+
+def _print_document(started: Run) -> RunDetails:
+    from taskmesh.cli.output import print_json, run_document
+
+    status = started.wait()
+    details = started.details()
+    result = started.result() if status == "succeeded" else None
+    print_json({**run_document(details), "result": result, "error": details.error})
+    return details
+
+
+def _show(started: Run, console: Console) -> RunDetails:
+    from taskmesh.cli.live import follow
+    from taskmesh.cli.output import json_text, shortened
+    from taskmesh.cli.summary import print_summary
+
+    details = follow(started, console)
+    print_summary(details, console)
+    if details.status == "succeeded":
+        result = shortened(json_text(started.result(), indent=None), RESULT_LENGTH)
+        console.print(f"result: {result}", soft_wrap=True, markup=False)
+    return details

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
-from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, duration_text, seconds_of, shortened
+from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, cell, duration_text, plain_table, seconds_of, shortened
 from taskmesh.cli.progress import graph_of
 from taskmesh.model.states import NodeState
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from taskmesh.client.details import NodeDetails, RunDetails
 
@@ -76,8 +76,9 @@ def _reason(node: NodeDetails) -> str:
 
 
 def _slowest(nodes: Sequence[NodeDetails], durations: Mapping[str, float]) -> Table:
-    table = Table("slowest nodes", "task", "took", "attempts", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table("slowest nodes", "task", "took", "attempts")
     ran = [node for node in nodes if node.name in durations]
     for node in sorted(ran, key=lambda node: -durations[node.name])[:MAX_SLOWEST]:
-        table.add_row(node.name, node.task, duration_text(durations[node.name]), str(node.attempts))
+        texts = (node.name, node.task, duration_text(durations[node.name]), str(node.attempts))
+        table.add_row(*map(cell, texts))
     return table

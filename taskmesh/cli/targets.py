@@ -1,10 +1,11 @@
-"""What a command works on: the mesh of an app, a flow out of a file, the parameters of a run."""
+"""What a command works on: the mesh of an app, a flow, the parameters of a run."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,61 +21,66 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(apps: Sequence[str] = (), settings: Settings | None = None) -> Iterator[Mesh]:
-    """A mesh with the tasks of the apps, closed at the end.
+    """A mesh that knows the tasks of the apps, closed at the end.
 
-    Without apps it takes those that the settings name, and may know no task. ``settings`` stand above those
-    of the apps, which otherwise are the settings of the first app's mesh.
+    Without ``settings`` it is the mesh of the first app, which may have settings of its own; without apps, those
+    that the settings name.
     """
     from taskmesh.app.locate import find_mesh
     from taskmesh.app.mesh import Mesh
 
-    own = None if apps and settings is None else Mesh(settings)
-    meshes = [find_mesh(app) for app in apps or (own.settings.worker.modules if own else ())]
-    mesh = own or meshes[0]
-    for other in meshes:
-        if other is not mesh:
-            _add_tasks(mesh.registry, other.registry)
-    try:
+    with ExitStack() as stack:
+        own = None if apps and settings is None else stack.enter_context(closing(Mesh(settings)))
+        named = apps or (own.settings.worker.modules if own else ())
+        found = [stack.enter_context(closing(find_mesh(app))) for app in named]
+        mesh = own or found[0]
+        for other in found:
+            if other is not mesh:
+                for task in other.registry:
+                    mesh.registry.add(task)
         yield mesh
-    finally:
-        for each in {id(each): each for each in (*meshes, mesh)}.values():
-            each.close()
 
 
-def _add_tasks(registry: Registry, others: Registry) -> None:
-    for name in others.names():
-        task = others.find(name)
-        if task is not None and registry.find(name) is not task:
-            registry.add(task)
+def flow_of(target: str, registry: Registry, must_be_known: bool) -> Flow:
+    """The flow in a file, or the task or the Python flow ``module:name`` of an app that is loaded.
 
-
-def flow_of(target: str, registry: Registry, strict: bool) -> Flow:
-    """The flow in a file, or that of a single task where ``target`` is ``module:function``.
-
-    Where ``strict``, or where any task is known, every task of the flow has to be in the registry.
+    Where ``must_be_known``, or where any task is known, the registry has to hold every task of the flow.
     """
     from taskmesh.flows import load_flow_file
 
-    known = any(True for _ in registry.names())
     if ":" in target and not Path(target).exists():
-        return _flow_of_task(target, registry, strict or known)
-    if not strict and not known:
-        return load_flow_file(target)
-    if not known:
+        return _named(target, registry, must_be_known)
+    if must_be_known and not len(registry):
         _ask_for_app(load_flow_file(target))
-    return load_flow_file(target, registry)
+    return load_flow_file(target, registry if len(registry) else None)
 
 
-def _flow_of_task(name: str, registry: Registry, must_be_known: bool) -> Flow:
+def _python_flow(module: str, attribute: str) -> Flow | None:
+    """The Python flow of this name in a module that an app has loaded; None where there is none."""
+    from taskmesh.tasks.flow import FlowDefinition
+
+    definition = getattr(sys.modules.get(module), attribute, None)
+    return definition.compile() if isinstance(definition, FlowDefinition) else None
+
+
+def _named(name: str, registry: Registry, must_be_known: bool) -> Flow:
     from taskmesh.model.flow import DEFAULT_POOL
     from taskmesh.model.problems import Hints
-    from taskmesh.tasks import single_task_flow
+    from taskmesh.tasks.flow import single_task_flow
 
     task = registry.find(name)
-    if task is None and must_be_known:
+    if task is not None:
+        return single_task_flow(name, task.pool)
+    module, _, attribute = name.partition(":")
+    flow = _python_flow(module, attribute) if len(registry) else None
+    if flow is not None:
+        return flow
+    if len(registry):
         hint = Hints(registry.names()).did_you_mean(name)
-        raise UsageError(f"{name!r} is neither a file nor a task of the apps that -A names{hint}")
-    return single_task_flow(name, task.pool if task else DEFAULT_POOL)
+        raise UsageError(f"{name!r} is neither a file nor a task or flow of the apps that -A names{hint}")
+    if must_be_known:
+        raise UsageError(f"no app is named, so {name!r} is not known here; add -A {module}")
+    return single_task_flow(name, DEFAULT_POOL)
 
 
 def _ask_for_app(flow: Flow) -> NoReturn:
@@ -93,12 +99,15 @@ def params_of(pairs: Sequence[str], flow: Flow) -> dict[str, Value]:
 
 
 def pairs_of(pairs: Sequence[str], option: str) -> dict[str, str]:
-    """``NAME=TEXT`` texts as a mapping."""
+    """``NAME=TEXT`` texts as a mapping; ``option`` is what errors call them.
+
+    :raises UsageError: for one without a name or a =, and for a name that is given twice.
+    """
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
         if not name or not separator:
-            raise UsageError(f"{option} {pair!r} has no name and value; write {option} NAME=VALUE")
+            raise UsageError(f"{option} {pair!r} is not a name and a value; write {option} NAME=VALUE")
         if name in found:
             raise UsageError(f"{option} {name} is given twice; give it once")
         found[name] = text

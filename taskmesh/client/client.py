@@ -238,7 +238,9 @@ class Client:
 
 
 def _past(record: RunRecord, plan: Plan) -> Iterator[RunEvent]:
-    stored = sorted(record.nodes.items(), key=lambda item: item[1].finished_at or item[1].started_at or item[1].ready_at)
+    stored = sorted(
+        record.nodes.items(), key=lambda item: item[1].finished_at or item[1].started_at or item[1].ready_at
+    )
     for position, node in stored:
         if position >= 0:
             at = node.finished_at or node.started_at or node.ready_at

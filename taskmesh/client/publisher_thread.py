@@ -21,7 +21,9 @@ MAX_WAITING = 20_000
 class PublisherThread:
     """Publishes from any thread. Made for one process; see ``Client`` for forks."""
 
-    def __init__(self, open_publisher: Callable[[Callable[[TaskmeshError], None]], Publisher], deadline_seconds: float) -> None:
+    def __init__(
+        self, open_publisher: Callable[[Callable[[TaskmeshError], None]], Publisher], deadline_seconds: float
+    ) -> None:
         self._open_publisher = open_publisher
         self._deadline_seconds = deadline_seconds
         self._waiting: deque[Outgoing | DirectMessage] = deque()

@@ -83,7 +83,10 @@ class Advancer:
             again = self._store.admit_runs([admissions[at] for at in missing], with_flow=True)
             for at, answer in zip(missing, again, strict=True):
                 told[at] = answer
-        advances = [_advance(each.plan, each.run_id, each.shard_key, answer) for each, answer in zip(entrances, told, strict=True)]
+        advances = [
+            _advance(each.plan, each.run_id, each.shard_key, answer)
+            for each, answer in zip(entrances, told, strict=True)
+        ]
         steps = (
             step
             for origin, each in enumerate(entrances)
@@ -95,7 +98,10 @@ class Advancer:
     def settle(self, endings: Sequence[Ending]) -> list[Advance]:
         """End attempts and find what is ready next; ``stale`` where another attempt has taken over."""
         told = self._store.settle_nodes([_settlement(each) for each in endings], self._holder)
-        advances = [_advance(each.plan, each.key.run_id, each.shard_key, answer) for each, answer in zip(endings, told, strict=True)]
+        advances = [
+            _advance(each.plan, each.key.run_id, each.shard_key, answer)
+            for each, answer in zip(endings, told, strict=True)
+        ]
         steps: deque[_Step] = deque()
         for origin, (each, answer) in enumerate(zip(endings, told, strict=True)):
             if answer.word in (Word.SETTLED, Word.AGAIN):

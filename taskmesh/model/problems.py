@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,7 +14,7 @@ Path: TypeAlias = "tuple[str | int, ...]"
 MAX_HINTS = 50
 """A wrong prefix can make every name of a large flow unknown, and each hint compares with thousands of names."""
 
-_MANY_NAMES = 5000
+_MAX_COMPARED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Hints:
     """Finds the known name that is nearest to an unknown one. Gives up silently after MAX_HINTS names."""
 
     def __init__(self, known: Iterable[str]) -> None:
-        self._known = tuple(known)
+        self._known = tuple(sorted(known))
         self._found: dict[str, str] = {}
 
     def did_you_mean(self, name: str) -> str:
@@ -49,7 +50,8 @@ class Hints:
         return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
     def _candidates(self, name: str) -> tuple[str, ...]:
-        if len(self._known) <= _MANY_NAMES:
+        if len(self._known) <= _MAX_COMPARED:
             return self._known
-        similar = (known for known in self._known if abs(len(known) - len(name)) <= 1 and known[:3] == name[:3])
-        return tuple(known for known, _ in zip(similar, range(_MANY_NAMES), strict=False))
+        # Neighbours in the alphabet share the longest beginning.
+        place = bisect_left(self._known, name)
+        return self._known[max(0, place - _MAX_COMPARED // 2) : place + _MAX_COMPARED // 2]

@@ -43,9 +43,7 @@ class RunState(StrEnum):
         return self is not RunState.RUNNING
 
 
-ENDED_NODE_STATES = frozenset(
-    {NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED}
-)
+ENDED_NODE_STATES = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})
 
 TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "admit": {NodeState.WAITING: NodeState.READY},

@@ -176,6 +176,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-        raise StoreUnavailableError(f"Redis refused the login: {error}; check the user and password of the URL") from None
+        raise StoreUnavailableError(
+            f"Redis refused the login: {error}; check the user and password of the URL"
+        ) from None
     except (exceptions.RedisError, OSError) as error:
         raise StoreUnavailableError(f"Redis does not answer: {error}") from None

@@ -102,7 +102,9 @@ class Reader:
     def count_runs(self) -> tuple[int, int]:
         """How many runs are open, and how many have ended and are kept."""
         partitions = range(self._keys.partitions)
-        keys = [self._keys.open_runs(each) for each in partitions] + [self._keys.closed_runs(each) for each in partitions]
+        keys = [self._keys.open_runs(each) for each in partitions] + [
+            self._keys.closed_runs(each) for each in partitions
+        ]
         counts = [value_of(reply) for reply in self._link.exchange([Command(key, "ZCARD", key) for key in keys])]
         return sum(counts[: len(partitions)]), sum(counts[len(partitions) :])
 

@@ -34,10 +34,10 @@ def load_tasks(apps: Sequence[str]) -> dict[str, Runnable]:
 def _collect(registries: Iterable[Registry]) -> dict[str, Runnable]:
     tasks: dict[str, Runnable] = {}
     for registry in registries:
-        for name in registry.names():
-            if name in tasks:
-                raise UsageError(f"two apps of this worker register a task {name!r}; name one of them otherwise")
-            tasks[name] = registry.find(name)
+        for task in registry:
+            if task.name in tasks:
+                raise UsageError(f"two apps of this worker register a task {task.name!r}; give one another name")
+            tasks[task.name] = task
     return tasks
 
 

@@ -88,7 +88,7 @@ class ExecutorProcess:
         return self._settings.threads + (0 if self._stalled else self._pace.lookahead)
 
     def wanted(self, lane: Lane) -> int:
-        """How many works it is worth claiming for. Async room grows with its use: sync works would only queue for it."""
+        """How many works to claim for it. Async room grows with its use, since sync works cannot take it."""
         window = self.window(lane)
         if lane is Lane.ASYNC:
             return min(window, max(FIRST_ASYNC_WORKS, 2 * self.load(lane)))

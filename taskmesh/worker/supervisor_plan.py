@@ -10,7 +10,7 @@ from taskmesh.config.settings import Settings
 from taskmesh.errors import ConfigError
 from taskmesh.worker.supervisor_link import IoStart
 
-IO_MODULE = "taskmesh.worker.io_process"
+IO_MODULE = "taskmesh.app.io_process"
 
 
 @dataclass(frozen=True, slots=True)

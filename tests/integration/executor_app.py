@@ -6,11 +6,13 @@ import asyncio
 import ctypes
 import os
 import pathlib
+import subprocess
 import sys
 import time
 from typing import Any
 
-from taskmesh.tasks import Registry, make_task
+from taskmesh.tasks.registry import Registry
+from taskmesh.tasks.task import make_task
 from taskmesh.worker.invoke import current
 
 registry = Registry()
@@ -44,9 +46,7 @@ def who() -> str:
 @task
 def mark_and_wait(started: str, until: str) -> int:
     """Tells that it runs by making a file; goes on when another exists."""
-    pathlib.Path(started).touch()
-    while not pathlib.Path(until).exists():
-        time.sleep(0.005)
+    _touch_and_wait(started, until)
     return os.getpid()
 
 
@@ -86,13 +86,7 @@ def close_everything() -> None:
 @task
 def child_group() -> int:
     """Starts a program that would outlive this process."""
-    return os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")
-
-
-@task
-async def nap(seconds: float) -> int:
-    await asyncio.sleep(seconds)
-    return os.getpid()
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
 
 
 @task
@@ -102,11 +96,15 @@ async def async_leave() -> None:
 
 @task
 async def meet(started: str, until: str) -> None:
-    pathlib.Path(started).touch()
-    while not pathlib.Path(until).exists():
-        await asyncio.sleep(0.005)
+    await asyncio.to_thread(_touch_and_wait, started, until)
 
 
 @task
 def modules() -> list[str]:
     return sorted(sys.modules)
+
+
+def _touch_and_wait(started: str, until: str) -> None:
+    pathlib.Path(started).touch()
+    while not pathlib.Path(until).exists():
+        time.sleep(0.005)

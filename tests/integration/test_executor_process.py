@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -87,9 +88,19 @@ class Bench:
 
 
 async def until_exists(path: Path) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not path.exists():
-            await asyncio.sleep(0.005)
+    await holds(path.exists)
+
+
+async def holds(condition: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells of."""
+    await asyncio.to_thread(_poll, condition)
+
+
+def _poll(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def work(id_: int, task: str, **arguments: Any) -> Work:
@@ -390,9 +401,7 @@ def test_an_app_that_breaks_later_is_tried_until_it_loads_again(
             pid = await bench.run(1, "pid")
             fault.touch()
             os.kill(pid, signal.SIGKILL)
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while "RuntimeError: half deployed" not in caplog.text:
-                    await asyncio.sleep(0.01)
+            await holds(lambda: "RuntimeError: half deployed" in caplog.text)
             bench.send(2, "add", a=1, b=1)
             fault.unlink()
             await bench.until_reported(2)

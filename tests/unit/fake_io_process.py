@@ -27,9 +27,7 @@ class FakeIoProcess:
         if self.mode == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.mode == "log":
-            # One write per line: all I/O processes of a worker share the file.
-            with pathlib.Path(file).open("a") as log:
-                log.write(f"{os.getpid()} {start.holder_id} {start.index} {start.executors}\n")
+            note(file, f"{os.getpid()} {start.holder_id} {start.index} {start.executors}\n")
         url = start.settings["broker"]["url"]
         self.link.report(Report(ready=self.mode != "unready", missing=f"waits for {url}", metrics={"seen": 1}))
         return await self.exit_code
@@ -41,6 +39,12 @@ class FakeIoProcess:
     def stop(self) -> None:
         if not self.exit_code.done():
             self.exit_code.set_result(5)
+
+
+def note(file: str, line: str) -> None:
+    # One write per line: all I/O processes of a worker share the file.
+    with pathlib.Path(file).open("a") as log:
+        log.write(line)
 
 
 async def main() -> int:

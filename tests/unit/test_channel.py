@@ -48,18 +48,19 @@ def test_the_blocking_side_sees_the_end() -> None:
     ours.close()
 
 
-def test_a_peer_that_does_not_read_blocks_nothing_and_loses_nothing() -> None:
+@pytest.mark.parametrize(("count", "size_bytes"), [(200, 50_000), (20_000, 1)])
+def test_a_peer_that_does_not_read_blocks_nothing_and_loses_nothing(count: int, size_bytes: int) -> None:
     async def scenario() -> list[Any]:
         ours, theirs = socket.socketpair()
         channel = LoopChannel(ours, lambda messages: None, lambda: None)
         channel.open(asyncio.get_running_loop())
-        for number in range(200):
-            channel.send([number, b"x" * 50_000])
+        for number in range(count):
+            channel.send([number, b"x" * size_bytes])
         await asyncio.sleep(0)
         received: list[Any] = []
         all_received = asyncio.Event()
         reader = threading.Thread(
-            target=_read_all, args=(theirs, 200, received, all_received, asyncio.get_running_loop())
+            target=_read_all, args=(theirs, count, received, all_received, asyncio.get_running_loop())
         )
         reader.start()
         await asyncio.wait_for(all_received.wait(), 20)
@@ -68,7 +69,7 @@ def test_a_peer_that_does_not_read_blocks_nothing_and_loses_nothing() -> None:
         theirs.close()
         return received
 
-    assert [number for number, _ in asyncio.run(scenario())] == list(range(200))
+    assert [number for number, _ in asyncio.run(scenario())] == list(range(count))
 
 
 def _read_all(
@@ -85,7 +86,12 @@ def test_the_loop_side_hands_over_everything_before_it_tells_of_the_end() -> Non
         ours, theirs = socket.socketpair()
         events: list[Any] = []
         closed = asyncio.Event()
-        channel = LoopChannel(ours, events.extend, lambda: (events.append("closed"), closed.set())[1])
+
+        def on_closed() -> None:
+            events.append("closed")
+            closed.set()
+
+        channel = LoopChannel(ours, events.extend, on_closed)
         channel.open(asyncio.get_running_loop())
         theirs.sendall(frame("one") + frame("two"))
         theirs.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -207,3 +208,12 @@ def test_derived_values(tmp_path: Path) -> None:
 def test_the_files_are_toml() -> None:
     for path in CONFIGS.glob("*.toml"):
         assert tomllib.loads(path.read_text())
+
+
+def test_the_reference_lists_every_key_with_its_default() -> None:
+    page = (CONFIGS.parent / "docs/configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+?) \|", page, re.MULTILINE))
+    assert list(rows) == list(KEYS)
+    for name, key in KEYS.items():
+        if isinstance(key.default, int | float) and key.default:
+            assert rows[name] == f"{key.default:.15g}"

@@ -13,7 +13,7 @@ import pytest
 from taskmesh.clock import SystemClock
 from taskmesh.errors import UsageError
 from taskmesh.wire.codec import pack, unpack
-from taskmesh.worker.invoke import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, Invoker, TaskContext, current
+from taskmesh.worker.invoke import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, Invoker, current
 from taskmesh.worker.protocol import Failure, Outcome, Work, read_outcome
 
 
@@ -96,12 +96,12 @@ def test_long_and_strange_messages_are_cut_and_cleaned() -> None:
 
 
 def test_an_error_that_cannot_be_shown_is_a_failure_all_the_same() -> None:
-    class Broken(Exception):
+    class BrokenError(Exception):
         def __str__(self) -> str:
             raise OSError("no")
 
     def task() -> NoReturn:
-        raise Broken
+        raise BrokenError
 
     assert "cannot be shown: OSError" in failure_of(task).message
 

@@ -10,7 +10,8 @@ from taskmesh.errors import UsageError
 from taskmesh.worker.executor_loading import load_tasks
 
 APP = """
-from taskmesh.tasks import Registry, make_task
+from taskmesh.tasks.registry import Registry
+from taskmesh.tasks.task import make_task
 
 class Mesh:
     def __init__(self):
@@ -109,7 +110,7 @@ def test_an_app_without_a_mesh_or_tasks_says_what_to_write() -> None:
     assert "has no Mesh at its top level" in sentence("app")
     assert sentence("app:mesh") == "'mesh' of module 'app' (-A app:mesh) does not exist; name the attribute of its Mesh"
     assert "'x' of module 'app' (-A app:x) is a int, not a Mesh" in sentence("app:x")
-    write("empty.py", "from taskmesh.tasks import Registry\nregistry = Registry()")
+    write("empty.py", "from taskmesh.tasks.registry import Registry\nregistry = Registry()")
     assert "no task is registered in empty" in sentence("empty")
     assert "no app is named" in sentence()
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,13 @@ def test_names_say_their_kind_and_unit() -> None:
 def test_a_child_that_counts_does_not_load_prometheus() -> None:
     code = "import sys, taskmesh.observability.tally; sys.exit('prometheus_client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_page_for_operators_lists_every_metric_with_its_labels() -> None:
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    found = re.findall(r"^\| `taskmesh_(\w+)` \| (\w+) \| (.*?) ?\|", page, re.MULTILINE)
+    rows = {name: (kind, labels) for name, kind, labels in found}
+    for name, definition in DEFINITIONS.items():
+        labels = ", ".join(f"`{label}`" for label in definition.labels)
+        assert rows[name] == (definition.kind, labels)
+    assert set(rows) == set(DEFINITIONS)

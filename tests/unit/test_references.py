@@ -57,7 +57,9 @@ def test_inside_text_references_become_text(text: str, value: str) -> None:
 
 
 def test_names_are_listed_in_order_without_repeats() -> None:
-    template = compile_value({"x": ["${nodes.b-2.output}", "${nodes.a.output} ${nodes.b-2.output}"], "y": "${params.n}"})
+    template = compile_value(
+        {"x": ["${nodes.b-2.output}", "${nodes.a.output} ${nodes.b-2.output}"], "y": "${params.n}"}
+    )
 
     assert template.nodes == ("b-2", "a")
     assert template.params == ("n",)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -49,12 +50,17 @@ class Fixture:
         self.supervisor = Supervisor(plan, self.sink, self.deaths.append, self.clock)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not condition():
-                await asyncio.sleep(0.01)
+        await asyncio.to_thread(_poll, condition)
 
     async def until_ready(self) -> None:
         await self.until(lambda: self.supervisor.health_port > 0 and not self.supervisor.not_ready())
+
+
+def _poll(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def supervised(fixture: Fixture, scenario: Callable[[], Awaitable[None]]) -> int:
@@ -171,9 +177,7 @@ def test_a_drain_that_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch)
 def test_an_io_process_that_falls_silent_is_not_alive() -> None:
     fixture = Fixture("quiet")
     clock = ManualClock()
-    fixture.supervisor = Supervisor(
-        replace(fixture.supervisor.plan), fixture.sink, fixture.deaths.append, clock
-    )
+    fixture.supervisor = Supervisor(replace(fixture.supervisor.plan), fixture.sink, fixture.deaths.append, clock)
 
     async def scenario() -> None:
         await fixture.until_ready()

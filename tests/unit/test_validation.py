@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ class Catalog:
         return self._tasks
 
 
-def flow(*nodes: Node, **fields: object) -> Flow:
-    return replace(Flow("f", "1", nodes or (Node("a", "w:x"),)), **fields)  # type: ignore[arg-type]
+def flow(*nodes: Node, **fields: Any) -> Flow:
+    return replace(Flow("f", "1", nodes or (Node("a", "w:x"),)), **fields)
 
 
 def sentences(draft: Flow, *tasks: Info) -> list[str]:
@@ -171,12 +172,9 @@ def test_completing_a_bad_draft_raises_every_problem() -> None:
 
 
 def test_hints_among_very_many_names_are_found_and_limited_in_number() -> None:
-    hints = Hints(f"name{number}" for number in range(100_000))
+    hints = Hints(f"step{number:06}_load" for number in range(100_000))
 
-    assert hints.did_you_mean("name99x99") in {f"; did you mean 'name99{digit}99'?" for digit in range(10)} | {
-        "; did you mean 'name9999'?",
-        "; did you mean 'name99999'?",
-    }
+    assert hints.did_you_mean("step076543_laod") == "; did you mean 'step076543_load'?"
     few = Hints(["abc"])
     found = [few.did_you_mean(f"abc{number}") for number in range(MAX_HINTS + 1)]
     assert all(found[:MAX_HINTS])
@@ -232,7 +230,7 @@ def test_types_are_held_to(kind: ParamType, good: object, bad: object) -> None:
 
     assert check_params(typed, {"p": good}) == {"p": good}
     for value in (bad, None):
-        with pytest.raises(FlowError, match="must be an? "):
+        with pytest.raises(FlowError, match=r"must be an? "):
             check_params(typed, {"p": value})
 
 

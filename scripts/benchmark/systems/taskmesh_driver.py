@@ -22,7 +22,7 @@ LAST_RUNS = 500
 
 class TaskmeshDriver(Driver):
     def __init__(self, montage_file: Path | None) -> None:
-        self._shape = read_shape(montage_file) if montage_file else twin_shape()
+        self._montage = montage(read_shape(montage_file) if montage_file else twin_shape())
         self._runs: list[Any] = []
 
     def wait(self) -> None:
@@ -40,13 +40,13 @@ class TaskmeshDriver(Driver):
         self._submit_many(fan_in(8), [{}] * count)
 
     def fan_in(self, width: int) -> None:
-        self._runs.append(mesh.submit(fan_in(width)))
+        self._runs.append(mesh.submit(fan_in(width, shard_by="node")))
 
     def chains_at_once(self, count: int) -> None:
         self._submit_many(chain(CHAIN_LENGTH), [{}] * count)
 
     def montage(self, count: int) -> None:
-        self._submit_many(montage(self._shape), [{}] * count)
+        self._submit_many(self._montage, [{}] * count)
 
     def one_run(self, nodes: int) -> None:
         self._runs.append(mesh.submit(lanes(LANES, nodes // LANES)))

@@ -1,0 +1,169 @@
+"""Commands that look at runs, and the one that ends them early."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taskmesh.cli.options import Format, Limit, Output, RunId
+from taskmesh.model.states import RunState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from taskmesh.client.details import RunDetails
+    from taskmesh.store.reader import RunSummary
+
+OUTPUT_LENGTH = 120
+
+Status = Annotated[RunState | None, typer.Option("--status", help="Only runs with this status.")]
+FlowName = Annotated[str | None, typer.Option("--flow", metavar="NAME", help="Only runs of this flow.")]
+Dead = Annotated[bool, typer.Option("--dead", help="List the messages that could not be handled, and why.")]
+
+
+def ls(
+    status: Status = None,
+    flow: FlowName = None,
+    limit: Limit = 50,
+    dead: Dead = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """List runs, or with --dead the messages that no worker could handle."""
+    from taskmesh.cli.output import console, print_json
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        if dead:
+            letters = mesh.dead_letters(limit)
+            if output is Format.JSON:
+                print_json(letters)
+            else:
+                console().print(_letters_table(letters) if letters else "no dead letters")
+            return
+        runs = mesh.runs(status=status, flow=flow, limit=limit)
+    if output is Format.JSON:
+        print_json([_summary_document(each) for each in runs])
+    else:
+        console().print(_runs_table(runs) if runs else "no runs")
+
+
+def show(run: RunId, output: Output = Format.TEXT) -> None:
+    """Show everything that is known of a run and its nodes."""
+    from taskmesh.cli.output import console, print_json, run_document
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        details = mesh.run(run).details()
+    if output is Format.JSON:
+        print_json(run_document(details))
+    else:
+        _print_details(details, console())
+
+
+def watch(run: RunId, output: Output = Format.TEXT) -> None:
+    """Follow a run until it has ended; with -o json, one JSON object on each line."""
+    from taskmesh.cli.live import follow
+    from taskmesh.cli.output import console, event_document, print_json
+    from taskmesh.cli.running import end_as
+    from taskmesh.cli.summary import print_summary
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        watched = mesh.run(run)
+        if output is Format.JSON:
+            for event in watched.watch():
+                print_json(event_document(event), indent=None)
+            details = watched.details()
+        else:
+            out = console()
+            details = follow(watched, out)
+            print_summary(details, out)
+    end_as(details)
+
+
+def cancel(run: RunId, output: Output = Format.TEXT) -> None:
+    """Let nothing more of a run start. What runs already may end."""
+    from taskmesh.cli.output import print_json
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        chosen = mesh.run(run)
+        cancelled, status = chosen.cancel(), chosen.status()
+    if output is Format.JSON:
+        print_json({"run_id": run, "cancelled": cancelled, "status": str(status)})
+    else:
+        print(f"run {run} is being cancelled" if cancelled else f"run {run} had ended before: {status}")
+
+
+def _summary_document(summary: RunSummary) -> dict[str, Any]:
+    return {
+        "run_id": summary.run_id,
+        "flow": summary.flow,
+        "version": summary.version,
+        "status": str(summary.status),
+        "tags": summary.tags,
+        "nodes": summary.nodes,
+        "remaining": summary.remaining,
+        "submitted_at": summary.submitted_at,
+        "finished_at": summary.finished_at,
+    }
+
+
+def _runs_table(runs: Sequence[RunSummary]) -> Table:
+    from taskmesh.cli.output import RUN_STYLES, cell, clock_text, duration_text, plain_table
+
+    table = plain_table("run", "flow", "status", "nodes", "submitted", "took", "tags")
+    for each in runs:
+        took = None if each.finished_at is None else each.finished_at - each.submitted_at
+        table.add_row(
+            cell(each.run_id),
+            cell(f"{each.flow} {each.version}"),
+            cell(str(each.status), RUN_STYLES[each.status]),
+            cell(f"{each.nodes - each.remaining}/{each.nodes}"),
+            cell(clock_text(each.submitted_at)),
+            cell(duration_text(took)),
+            cell(" ".join(f"{name}={text}" for name, text in each.tags.items())),
+        )
+    return table
+
+
+def _letters_table(letters: Sequence[Mapping[str, Any]]) -> Table:
+    from taskmesh.cli.output import cell, clock_text, plain_table
+
+    table = plain_table("id", "at", "queue", "bytes", "reason")
+    for letter in letters:
+        at = clock_text(float(letter["at"])) if letter.get("at") else ""
+        size = str(len(letter.get("body", b"")))
+        table.add_row(
+            *map(cell, (str(letter["id"]), at, str(letter.get("queue", "")), size, str(letter.get("reason"))))
+        )
+    return table
+
+
+def _print_details(details: RunDetails, out: Console) -> None:
+    from taskmesh.cli.output import (
+        NODE_LOOKS,
+        cell,
+        clock_text,
+        duration_text,
+        json_text,
+        plain_table,
+        seconds_of,
+        shortened,
+    )
+    from taskmesh.cli.summary import failures, headline
+
+    out.print(headline(details), soft_wrap=True)
+    out.print(f"submitted {clock_text(details.submitted_at)}", soft_wrap=True)
+    table = plain_table("", "node", "task", "attempts", "took", "output")
+    for node in details.nodes:
+        glyph, style = NODE_LOOKS[node.status]
+        value = "" if node.output is None else shortened(json_text(node.output, indent=None), OUTPUT_LENGTH)
+        texts = (node.task, str(node.attempts), duration_text(seconds_of(node)), value)
+        table.add_row(cell(glyph, style), cell(node.name, style), *map(cell, texts))
+    out.print(table)
+    for line in failures(details):
+        out.print(line, soft_wrap=True)

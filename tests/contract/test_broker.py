@@ -1,0 +1,299 @@
+"""What every broker adapter does alike."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from taskmesh.broker.protocol import AckToken, DirectMessage, LinkState, Outgoing, shard_queue_name
+from taskmesh.broker.settings import BrokerSettings
+from tests.contract.broker_peers import (
+    POOL,
+    Peers,
+    administer,
+    delete_pool,
+    numbered,
+    outgoing,
+    peers,
+    until,
+)
+from tests.harness.server import Server
+
+Scenario = Callable[[Peers], Awaitable[None]]
+
+
+@pytest.fixture(params=["rabbitmq", "embedded"])
+def settings(request: pytest.FixtureRequest, namespace: str) -> Iterator[BrokerSettings]:
+    rabbit = request.param == "rabbitmq"
+    url: str = request.getfixturevalue("rabbitmq_url" if rabbit else "valkey_url")
+    settings = BrokerSettings(url=url, namespace=namespace, shards=2)
+    yield settings
+    if rabbit:
+        administer(url, lambda channel: delete_pool(channel, settings))
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, settings: BrokerSettings) -> Server:
+    """The server behind ``settings``, to be stopped and started."""
+    name = "rabbitmq" if settings.url.startswith("amqp") else "valkey_server"
+    server: Server = request.getfixturevalue(name)
+    return server
+
+
+def play(settings: BrokerSettings, scenario: Scenario) -> None:
+    async def main() -> None:
+        async with peers(settings) as opened:
+            await scenario(opened)
+            assert opened.fatal == []
+
+    asyncio.run(main())
+
+
+def test_then_is_called_once_for_each_batch_in_order(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        called: list[int] = []
+        for number, size in enumerate([3, 0, 1, 200, 2]):
+            publisher.publish(outgoing(numbered(size)), lambda number=number: called.append(number))
+        assert publisher.unconfirmed == 206
+        assert await publisher.drain(30)
+        await until(lambda: len(called) == 5)
+        assert publisher.unconfirmed == 0
+        # An empty batch owes nothing to wait for.
+        assert [number for number in called if number != 1] == [0, 2, 3, 4]
+
+    play(settings, scenario)
+
+
+def test_every_message_is_delivered_once_and_an_acked_one_never_again(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        first = await peers.consumer()
+        await peers.publish(publisher, outgoing(numbered(500)))
+        await first.wait_for(500)
+        assert sorted(first.bodies) == sorted(numbered(500))
+        assert not any(delivery.redelivered for delivery in first.deliveries)
+        await first.consumer.close()
+
+        second = await peers.consumer()
+        await peers.publish(publisher, outgoing([b"last"]))
+        assert [delivery.body for delivery in await second.wait_for(1)] == [b"last"]
+
+    play(replace(settings, shards=1), scenario)
+
+
+def test_what_was_not_acked_comes_again_when_the_consumer_has_closed(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        first = await peers.consumer(acks=False)
+        await peers.publish(publisher, outgoing(numbered(20)))
+        deliveries = await first.wait_for(20)
+        first.consumer.ack([delivery.token for delivery in deliveries[:5]])
+        await first.consumer.close()
+
+        second = await peers.consumer()
+        await second.wait_for(15)
+        assert sorted(second.bodies) == sorted(delivery.body for delivery in deliveries[5:])
+        assert all(delivery.redelivered for delivery in second.deliveries)
+
+    play(settings, scenario)
+
+
+def test_a_requeued_message_is_delivered_again(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer(acks=False)
+        await peers.publish(publisher, outgoing([b"again"]))
+        (first,) = await inbox.wait_for(1)
+        inbox.consumer.requeue([first.token])
+        _, second = await inbox.wait_for(2)
+        assert (second.body, second.redelivered) == (b"again", True)
+        inbox.consumer.ack([second.token])
+
+    play(settings, scenario)
+
+
+def test_acking_what_is_acked_or_unknown_or_of_another_connection_does_no_harm(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer(acks=False)
+        await peers.publish(publisher, outgoing(numbered(2)))
+        deliveries = await inbox.wait_for(2)
+        token = deliveries[0].token
+        strangers = [AckToken(token.generation, 999), AckToken(token.generation + 1, token.tag)]
+        inbox.consumer.ack([token, token, *strangers])
+        inbox.consumer.requeue([token, *strangers])
+        inbox.consumer.ack([token, deliveries[1].token])
+        await peers.publish(publisher, outgoing([b"after"]))
+        await inbox.wait_for(3)
+        assert inbox.bodies[-1] == b"after"
+        assert inbox.deliveries[-1].token.generation == token.generation
+
+    play(settings, scenario)
+
+
+def test_a_paused_consumer_takes_nothing_more_and_can_still_ack(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        paused = await peers.consumer(acks=False, holder="a")
+        await peers.publish(publisher, outgoing(numbered(4)))
+        deliveries = list(await paused.wait_for(4))
+        paused.consumer.pause()
+
+        other = await peers.consumer(holder="b")
+        await peers.publish(publisher, outgoing(numbered(50, "n")))
+        await other.wait_for(50)
+        paused.consumer.ack([delivery.token for delivery in deliveries])
+        await paused.consumer.close()
+        await peers.publish(publisher, outgoing([b"last"]))
+        await other.wait_for(51)
+        assert sorted(other.bodies) == sorted([*numbered(50, "n"), b"last"])
+        assert len(paused.deliveries) == 4
+
+    play(settings, scenario)
+
+
+def test_no_more_than_the_prefetch_is_held(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer(acks=False, prefetch=5)
+        await peers.publish(publisher, outgoing(numbered(30)))
+        await inbox.wait_for(5)
+        await asyncio.sleep(0.3)
+        assert len(inbox.deliveries) == 5
+        inbox.consumer.ack([inbox.deliveries[0].token])
+        await inbox.wait_for(6)
+        inbox.consumer.ack([delivery.token for delivery in inbox.deliveries])
+        await inbox.wait_for(11)
+        inbox.consumer.set_prefetch(12)
+        inbox.consumer.ack([delivery.token for delivery in inbox.deliveries])
+        await inbox.wait_for(23)
+        await asyncio.sleep(0.3)
+        assert len(inbox.deliveries) == 23
+        # What was on its way while the limit changed may be delivered to us again; nothing is lost.
+        inbox.acks = True
+        inbox.consumer.ack([delivery.token for delivery in inbox.deliveries])
+        await inbox.wait_for_bodies(numbered(30))
+
+    play(replace(settings, shards=1), scenario)
+
+
+def test_a_direct_message_goes_to_its_queue_with_its_headers(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        queues = [shard_queue_name(settings.namespace, POOL, shard) for shard in range(2)]
+        await peers.publish(publisher, [DirectMessage(queue, b"probe", {"reason": "é"}) for queue in queues])
+        inbox = await peers.consumer()
+        await inbox.wait_for(2)
+        assert sorted(delivery.queue for delivery in inbox.deliveries) == queues
+
+    play(settings, scenario)
+
+
+def test_routing_keys_spread_over_the_shards_by_weight(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer(prefetch=1_000)
+        await peers.publish(publisher, outgoing(numbered(1_000)))
+        await inbox.wait_for(1_000)
+        hits = Counter(delivery.queue for delivery in inbox.deliveries)
+        shares = [hits[shard_queue_name(settings.namespace, POOL, shard)] / 125 for shard in range(4)]
+        assert shares == pytest.approx([1, 1, 2, 4], rel=0.4)
+        await peers.publish(publisher, outgoing(numbered(1_000)))
+        await inbox.wait_for(2_000)
+        assert len({(delivery.body, delivery.queue) for delivery in inbox.deliveries}) == 1_000
+
+    weighted = replace(settings, shards=4, shard_weights=(1, 1, 2, 4))
+    play(weighted, scenario)
+    if settings.url.startswith("amqp"):
+        administer(settings.url, lambda channel: delete_pool(channel, weighted))
+
+
+def test_any_text_is_a_routing_key_and_any_bytes_are_a_body(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer()
+        sent = {"": b"", "k" * 1_000: b"\x00\xff", "é\ud800": b"x" * 300_000}
+        await peers.publish(publisher, [Outgoing(POOL, key, body) for key, body in sent.items()])
+        await inbox.wait_for(3)
+        assert set(inbox.bodies) == set(sent.values())
+
+    play(settings, scenario)
+
+
+def test_pools_are_apart(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        both = await peers.consumer(pools=[POOL, "big.files"])
+        messages = [*outgoing(numbered(10)), *outgoing(numbered(10, "f"), "big.files")]
+        await peers.publish(publisher, messages)
+        await both.wait_for(20)
+        prefix = f"{settings.namespace}.big.files."
+        assert {d.body for d in both.deliveries if d.queue.startswith(prefix)} == set(numbered(10, "f"))
+
+    play(settings, scenario)
+    if settings.url.startswith("amqp"):
+        administer(settings.url, lambda channel: delete_pool(channel, settings, "big.files"))
+
+
+def test_calls_from_another_thread_are_refused(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer()
+        refused: list[RuntimeError] = []
+
+        def elsewhere() -> None:
+            for call in (lambda: publisher.publish([]), lambda: inbox.consumer.ack([]), inbox.consumer.pause):
+                try:
+                    call()
+                except RuntimeError as error:
+                    refused.append(error)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert len(refused) == 3
+
+    play(settings, scenario)
+
+
+def test_what_is_published_while_the_broker_is_away_is_delivered_when_it_is_back(
+    settings: BrokerSettings, server: Server
+) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer()
+        await peers.publish(publisher, outgoing(numbered(10, "before")))
+        await inbox.wait_for(10)
+        server.kill9()
+        confirmed = asyncio.Event()
+        publisher.publish(outgoing(numbered(10, "while")), confirmed.set)
+        assert not await publisher.drain(0.3)
+        await until(lambda: inbox.consumer.state is LinkState.DOWN)
+        server.start()
+        await until(confirmed.is_set)
+        await inbox.wait_for_bodies(numbered(10, "while"))
+        assert await publisher.drain(10)
+
+    play(settings, scenario)
+
+
+def test_both_can_be_closed_while_the_broker_is_away(settings: BrokerSettings, server: Server) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer(acks=False)
+        await peers.publish(publisher, outgoing(numbered(3)))
+        await inbox.wait_for(3)
+        server.kill9()
+        publisher.publish(outgoing([b"lost"]))
+        async with asyncio.timeout(15):
+            await publisher.close()
+            await inbox.consumer.close()
+        server.start()
+
+    play(settings, scenario)
