@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TooLargeError,
         UnavailableError,
         UnknownTaskError,
+        UnresolvedReferenceError,
         UsageError,
         WireError,
     )
@@ -73,6 +74,7 @@ _HOMES = {
             "TooLargeError",
             "UnavailableError",
             "UnknownTaskError",
+            "UnresolvedReferenceError",
             "UsageError",
             "WireError",
         ),
@@ -107,6 +109,7 @@ __all__ = [
     "TooLargeError",
     "UnavailableError",
     "UnknownTaskError",
+    "UnresolvedReferenceError",
     "UsageError",
     "WireError",
     "current_task",

@@ -12,12 +12,11 @@ TaskmeshError
 │   └── StoreUnavailableError
 ├── WireError                   bytes that are not what they should be
 │   └── TooLargeError           a value or a message over its limit
-├── RunError                    what became of a run
-│   ├── RunNotFoundError
-│   ├── RunFailedError
-│   ├── RunCancelledError
-│   └── ResultTimeoutError
-└── SubmitTimeoutError          the store did not answer before the deadline; the run may or may not exist
+└── RunError                    what became of a run
+    ├── RunNotFoundError
+    ├── RunFailedError
+    ├── RunCancelledError
+    └── ResultTimeoutError
 """
 
 from __future__ import annotations
@@ -128,7 +127,3 @@ class ResultTimeoutError(RunError, TimeoutError):
 
     def __init__(self, run_id: str, timeout_seconds: float) -> None:
         super().__init__(run_id, f"run {run_id!r} had not ended after {timeout_seconds:g} s")
-
-
-class SubmitTimeoutError(UnavailableError, TimeoutError):
-    """The store did not answer before the deadline. Submit again with the same id: it cannot run twice."""

@@ -188,7 +188,7 @@ class Mesh:
             worker.stop()
 
     def close(self) -> None:
-        """Publish what waits, within the submit timeout, and give the connections back. Used again, it connects again."""
+        """Publish what waits, within the submit timeout, and give the connections back. Used again, it reconnects."""
         with self._lock:
             producer, self._producer = self._producer, None
             if producer is not None and self._owner == os.getpid():

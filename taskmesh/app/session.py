@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.broker.factory import open_consumer, open_publisher
@@ -16,7 +17,8 @@ from taskmesh.keeper.keeper import Keeper, KeeperParts
 from taskmesh.observability.tally import Tally
 from taskmesh.store.opening import refuse_unsafe
 from taskmesh.worker.dead_letters import DeadLetters
-from taskmesh.worker.engine import Engine, Parts
+from taskmesh.worker.engine import Engine
+from taskmesh.worker.parts import Parts
 from taskmesh.worker.prefetch import Prefetch
 from taskmesh.worker.work_pool import WorkPool
 
@@ -111,7 +113,7 @@ class Session:
             return "no executor is ready yet"
         return ""
 
-    def figures(self) -> dict[str, object]:
+    def figures(self) -> dict[str, list[Any]]:
         """What changed since the last call, for the metrics."""
         self.tally.set("in_flight", self._engine.in_flight)
         self.tally.set("unconfirmed", self._publisher.unconfirmed)

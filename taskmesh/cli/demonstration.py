@@ -62,7 +62,7 @@ def _attend(run: Run, title: str, output: Format) -> RunDetails:
         run.wait()
         return run.details()
     out = console()
-    out.rule(title)
+    out.print(f"── {title} ──", style="bold")
     details = follow(run, out)
     print_summary(details, out)
     return details
@@ -76,7 +76,7 @@ def _sum_up(runs: list[RunDetails], report: Path, output: Format) -> None:
         print_json(facts)
         return
     out = console()
-    out.rule("summary")
+    out.print("── summary ──", style="bold")
     out.print(
         f"{len(runs)} runs, {facts['nodes']} nodes in {facts['seconds']:.2f} s: "
         f"{facts['nodes_per_second']:.0f} nodes/s with {THREADS} threads, embedded"

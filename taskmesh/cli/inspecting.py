@@ -158,12 +158,12 @@ def _print_details(details: RunDetails, out: Console) -> None:
 
     out.print(headline(details), soft_wrap=True)
     out.print(f"submitted {clock_text(details.submitted_at)}", soft_wrap=True)
-    table = plain_table("", "node", "task", "attempts", "took", "output")
+    table = plain_table("node", "task", "attempts", "took", "output")
     for node in details.nodes:
         glyph, style = NODE_LOOKS[node.status]
         value = "" if node.output is None else shortened(json_text(node.output, indent=None), OUTPUT_LENGTH)
         texts = (node.task, str(node.attempts), duration_text(seconds_of(node)), value)
-        table.add_row(cell(glyph, style), cell(node.name, style), *map(cell, texts))
+        table.add_row(cell(f"{glyph} {node.name}", style), *map(cell, texts))
     out.print(table)
     for line in failures(details):
         out.print(line, soft_wrap=True)

@@ -38,22 +38,31 @@ RUN_STYLES: Mapping[RunState, str] = {
 }
 
 
+WIDTH_OF_FILES = 10_000
+"""Where no terminal sets the width, nothing is wrapped or cut."""
+
+
 def console() -> Console:
     """Standard output. Colours only on a terminal, and never where NO_COLOR is set."""
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, markup=False)
+    width = None if sys.stdout.isatty() else WIDTH_OF_FILES
+    return Console(highlight=False, emoji=False, markup=False, width=width)
 
 
-def plain_table(*columns: str) -> Table:
-    """A table without lines around its cells."""
+def plain_table(identity: str, *columns: str) -> Table:
+    """A table without lines around its cells. The first column is never wrapped, so that ids can be copied."""
     from rich.table import Table
 
-    return Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(identity, no_wrap=True)
+    for column in columns:
+        table.add_column(column)
+    return table
 
 
 def cell(text: str, style: str = "") -> Text:
-    """A cell that is wrapped rather than cut, so that ids can be copied."""
+    """A cell that is wrapped rather than cut."""
     from rich.text import Text
 
     return Text(text, style, overflow="fold")

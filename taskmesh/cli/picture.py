@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -53,13 +54,12 @@ class Picture:
         table.add_column(justify="right", style="dim")
         table.add_column()
         for level, nodes in sorted(levels.items()):
-            table.add_row(str(level), Text("  ").join(nodes))
+            table.add_row(str(level), Columns(nodes, padding=(0, 2)))
         return table
 
     def _node(self, node: NodeProgress) -> Text:
         glyph, style = NODE_LOOKS[node.state]
-        # A name holds no space that a line could break at, and so stays beside its glyph.
-        text = Text(f"{glyph}\N{NO-BREAK SPACE}{node.name}", style)
+        text = Text(f"{glyph} {node.name}", style)
         if node.state is NodeState.RUNNING and node.started_at is not None:
             text.append(f" {self._since(node.started_at)}", "dim")
         return text

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from taskmesh.client.details import RunDetails
 
 RUN_FAILED = 1
-RESULT_LENGTH = 2000
+RESULT_LENGTH = 500
 
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="How many tasks this process runs at once.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Run nothing here; leave it to workers elsewhere.")]

@@ -12,7 +12,7 @@ from taskmesh.wire import pack, unpack
 class Inputs:
     """The inputs of one node of a flow.
 
-    ``fields`` are fields of the run's hash. Arguments that are all of the parameters, or constant, are never decoded here.
+    ``fields`` are fields of the run's hash. Arguments that are constant, or all of the parameters, stay packed.
     """
 
     def __init__(self, graph: Graph, node: int) -> None:

@@ -42,8 +42,8 @@ class Subscription:
             self._pubsub.close()
 
     def _skip_to(self, kind: str) -> None:
-        while (message := self._next_raw())["type"] != kind:
-            pass
+        while self._next_raw()["type"] != kind:
+            continue
 
     def _next_raw(self) -> Any:
         message = None

@@ -1,6 +1,7 @@
 """msgpack for every value that leaves a process. No type is ever rebuilt by name; sizes are checked before decoding.
 
-Extension types: 1 UUID (16 bytes), 2 Decimal (text), 3 set (packed array, sorted by its packed items), 4 integer beyond 64 bit (text).
+Extension types: 1 UUID (16 bytes), 2 Decimal (text), 3 set (packed array, sorted by its packed items), 4 integer beyond
+64 bit (text).
 Timezone-aware datetimes use msgpack's own timestamp type.
 """
 

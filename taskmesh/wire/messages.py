@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from taskmesh.errors import TooLargeError, WireError
 from taskmesh.wire.codec import pack, unpack
@@ -80,17 +80,23 @@ def decode_message(body: bytes) -> NodeMessage | ProbeMessage:
     raise WireError(f"message kind {fields[1]!r} is unknown")
 
 
-_NODE_TYPES = (str, int, int, int, str, str, (float, type(None)), str)
-_PROBE_TYPES = (str, str, float)
+_Types: TypeAlias = tuple[type | tuple[type, ...], ...]
+
+_NODE_TYPES: _Types = (str, int, int, int, str, str, (float, type(None)), str)
+_PROBE_TYPES: _Types = (str, str, float)
 
 
 def _node_message(fields: list[Any]) -> NodeMessage:
-    if len(fields) != len(_NODE_TYPES) or not all(map(isinstance, fields, _NODE_TYPES)):
+    if len(fields) != len(_NODE_TYPES) or not _are(fields, _NODE_TYPES):
         raise WireError("a node message with fields missing or of a wrong type")
     return NodeMessage(*fields)
 
 
 def _probe_message(fields: list[Any]) -> ProbeMessage:
-    if len(fields) != len(_PROBE_TYPES) or not all(map(isinstance, fields, _PROBE_TYPES)):
+    if len(fields) != len(_PROBE_TYPES) or not _are(fields, _PROBE_TYPES):
         raise WireError("a probe message with fields missing or of a wrong type")
     return ProbeMessage(*fields)
+
+
+def _are(fields: list[Any], types: _Types) -> bool:
+    return all(isinstance(field, type_) for field, type_ in zip(fields, types, strict=True))

@@ -24,7 +24,9 @@ class DeadLetters:
         self._probe_acks: list[AckToken] = []
 
     def bury(self, delivery: Delivery, label: str, reason: str) -> None:
-        """Move a message to its pool's dead-letter queue; it is acked when it is safe there. ``label`` names the kind of reason.
+        """Move a message to its pool's dead-letter queue; it is acked when it is safe there.
+
+        ``label`` names the kind of reason, for the metrics.
 
         :raises StoreUnavailableError: nothing was moved; call again.
         """

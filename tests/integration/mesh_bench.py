@@ -54,7 +54,9 @@ class MeshBench:
         )
         self.mesh.registry = engine_app.mesh.registry
 
-    def worker(self, *arguments: str, app: str = APP, ready: bool = True, env: Mapping[str, str] | None = None) -> Worker:
+    def worker(
+        self, *arguments: str, app: str = APP, ready: bool = True, env: Mapping[str, str] | None = None
+    ) -> Worker:
         port = free_port()
         words = ("worker", "-A", app, "--processes", "2", "--health-port", str(port), *arguments)
         worker = Worker(self._children.python("taskmesh", *words, env={**self.environ, **(env or {})}), port)

@@ -70,7 +70,9 @@ def test_async_callers_are_served(bench: MeshBench) -> None:
 def test_threads_share_a_mesh(bench: MeshBench) -> None:
     bench.worker()
     with ThreadPoolExecutor(8) as threads:
-        results = threads.map(lambda n: bench.mesh.submit(app.echo, value=n).result(timeout=PATIENCE_SECONDS), range(64))
+        results = threads.map(
+            lambda n: bench.mesh.submit(app.echo, value=n).result(timeout=PATIENCE_SECONDS), range(64)
+        )
         assert list(results) == list(range(64))
 
 

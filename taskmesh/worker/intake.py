@@ -1,0 +1,178 @@
+"""The first half of an attempt's life: a delivery is read, its node is claimed, and becomes work for an executor."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from taskmesh.broker.protocol import AckToken, Delivery
+from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.errors import StoreUnavailableError, UsageError, WireError
+from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
+from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
+from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.parts import Parts
+from taskmesh.worker.protocol import Failure, Work
+from taskmesh.worker.settling import Settler
+from taskmesh.worker.work_pool import WorkPool
+
+CLAIMS_PER_TURN = 128
+
+FIELDS_PER_CLAIM = 200
+"""A claim brings at most so many outputs with it; a wider join reads them in pages."""
+
+
+class Intake:
+    """Keeps deliveries until there is room for them, and turns them into works."""
+
+    def __init__(self, parts: Parts, in_flight: InFlight, settler: Settler, holder: str) -> None:
+        self._parts = parts
+        self._in_flight = in_flight
+        self._settler = settler
+        self._holder = holder
+        self._deliveries: deque[Delivery] = deque()
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def add(self, delivery: Delivery) -> None:
+        self._deliveries.append(delivery)
+
+    def give_up(self, keep: int) -> list[AckToken]:
+        """Forget the newest deliveries, all but ``keep``; returns their acks."""
+        tokens = []
+        while len(self._deliveries) > keep:
+            tokens.append(self._deliveries.pop().token)
+        return tokens
+
+    def feed(self, pool: WorkPool) -> None:
+        """Claim as many nodes as the pool has room for, and hand them to it.
+
+        :raises StoreUnavailableError: what was not handed over stays here.
+        """
+        attempts = self._read_deliveries(min(pool.capacity, CLAIMS_PER_TURN))
+        if not attempts:
+            return
+        try:
+            claims = [_claim_of(each) for each in attempts]
+            answers = self._parts.store.claim_nodes(claims, self._holder)
+            works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
+        except StoreUnavailableError:
+            self._put_back(attempts)
+            raise
+        pool.submit([work for work in works if work is not None])
+
+    def _read_deliveries(self, room: int) -> list[Attempt]:
+        attempts: list[Attempt] = []
+        while self._deliveries and len(attempts) < room:
+            attempt = self._read(self._deliveries[0])
+            self._deliveries.popleft()
+            if attempt is not None:
+                attempts.append(attempt)
+        self._parts.dead_letters.flush_probes()
+        return attempts
+
+    def _read(self, delivery: Delivery) -> Attempt | None:
+        try:
+            message = decode_message(delivery.body)
+        except WireError as error:
+            self._parts.dead_letters.bury(delivery, "undecodable", str(error))
+            return None
+        if isinstance(message, ProbeMessage):
+            self._parts.dead_letters.note_probe(message, delivery.token)
+            return None
+        known = self._in_flight.by_key(NodeKey(message.run_id, message.node))
+        if known is not None:
+            known.acks.append(delivery.token)
+            return None
+        plan = self._plan(message, delivery)
+        return self._open(message, plan, delivery) if plan is not None else None
+
+    def _plan(self, message: NodeMessage, delivery: Delivery) -> Plan | None:
+        try:
+            plan = self._parts.plans.get(message.flow_hash, message.run_id)
+        except (WireError, UsageError) as error:
+            reason = f"the flow of run {message.run_id!r} cannot be read: {error}"
+            self._parts.dead_letters.bury(delivery, "unreadable_flow", reason)
+            return None
+        if plan is None or not BEFORE_FIRST <= message.node < len(plan.flow.nodes):
+            reason = f"run {message.run_id!r} or its node {message.node} is unknown in this store"
+            self._parts.dead_letters.bury(delivery, "unknown_run", reason)
+            return None
+        return plan
+
+    def _open(self, message: NodeMessage, plan: Plan, delivery: Delivery) -> Attempt:
+        if delivery.redelivered:
+            self._parts.tally.count("redelivered_total")
+        attempt = Attempt(
+            id=self._in_flight.next_id(),
+            key=NodeKey(message.run_id, message.node),
+            plan=plan,
+            shard_key=message.shard_key,
+            message_token=message.token,
+            delivery=delivery,
+            acks=[delivery.token],
+        )
+        self._in_flight.add(attempt)
+        return attempt
+
+    def _put_back(self, attempts: list[Attempt]) -> None:
+        """Claim them again later: a claim that did happen answers this holder the same."""
+        for attempt in reversed(attempts):
+            if self._in_flight.by_id(attempt.id) is not None:
+                self._in_flight.remove(attempt)
+                self._deliveries.appendleft(attempt.delivery)
+                self._parts.consumer.requeue(attempt.acks[1:])
+
+    def _begin(self, pool: WorkPool, attempt: Attempt, answer: ClaimAnswer) -> Work | None:
+        self._parts.tally.count("claims_total", (answer.word,))
+        if answer.word is not Word.CLAIMED:
+            self._refused(attempt, answer)
+            return None
+        attempt.token = answer.token
+        attempt.number = answer.attempt
+        if answer.halt:
+            self._settler.end(attempt, attempt.cancelled(answer.halt))
+            return None
+        if attempt.task not in pool.tasks:
+            self._settler.end(attempt, attempt.failed(_unknown_task(attempt.task)))
+            return None
+        return self._work(attempt, answer)
+
+    def _work(self, attempt: Attempt, answer: ClaimAnswer) -> Work | None:
+        inputs = attempt.plan.inputs(attempt.key.node)
+        values: Sequence[bytes | None] = answer.fields
+        if len(inputs.fields) > FIELDS_PER_CLAIM:
+            values = self._parts.reader.run_fields(attempt.key.run_id, inputs.fields)
+        try:
+            arguments = inputs.arguments(values)
+        except (UsageError, WireError) as error:
+            self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
+            return None
+        return Work(attempt.id, attempt.task, arguments, (attempt.key.run_id, attempt.node_name, attempt.number))
+
+    def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
+        """Whoever has the node sees to it; only the dependents of an ended one may not all have been told."""
+        if answer.word is Word.ENDED and (attempt.delivery.redelivered or answer.spread >= 0):
+            self._settler.resume(attempt)
+        elif answer.word in (Word.UNKNOWN, Word.FUTURE):
+            reason = f"run {attempt.key.run_id!r} is unknown in this store, or has forgotten what it had promised"
+            self._parts.dead_letters.bury(attempt.delivery, "unknown_run", reason)
+        else:
+            self._parts.consumer.ack(attempt.acks)
+        self._in_flight.remove(attempt)
+
+
+def _claim_of(attempt: Attempt) -> Claim:
+    node = attempt.key.node
+    fields = attempt.plan.inputs(node).fields if node != BEFORE_FIRST else ()
+    wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
+    return Claim(attempt.key, attempt.message_token, attempt.plan.pool_of(node), wanted)
+
+
+def _unknown_task(task: str) -> Failure:
+    message = (
+        f"task {task!r} is not registered in this worker; start a worker with -A and the module that has it, "
+        "or correct the name in the flow"
+    )
+    return Failure("UnknownTask", message, "")

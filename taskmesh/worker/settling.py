@@ -1,0 +1,94 @@
+"""The second half of an attempt's life: its end, or its hand-back, reaches the store, the broker, and then is acked."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from taskmesh.broker.protocol import AckToken
+from taskmesh.dispatch.advance import Advance, Advancer, Ending
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.store.calls import Release, Word
+from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.parts import Parts
+
+SETTLEMENTS_PER_BATCH = 256
+
+
+class Settler:
+    """Gathers what has ended and settles it in batches. Nothing leaves it before the store has answered."""
+
+    def __init__(self, parts: Parts, in_flight: InFlight, holder: str) -> None:
+        self._parts = parts
+        self._in_flight = in_flight
+        self._holder = holder
+        self._advancer = Advancer(parts.store, holder)
+        self._endings: deque[tuple[Ending, list[AckToken]]] = deque()
+        self._releases: deque[tuple[Attempt, bool]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Ends and hand-backs that the store has not taken yet."""
+        return len(self._endings) + len(self._releases)
+
+    def end(self, attempt: Attempt, ending: Ending) -> None:
+        self._in_flight.remove(attempt)
+        self._endings.append((ending, attempt.acks))
+        self._parts.tally.count("nodes_total", (attempt.task, ending.state))
+
+    def release(self, attempt: Attempt, counts: bool) -> None:
+        """Hand a node back; ``counts`` says whether the attempt is used up."""
+        self._in_flight.remove(attempt)
+        self._releases.append((attempt, counts))
+
+    def settle(self) -> None:
+        """Take everything that has gathered to the store, and what follows from it to the broker.
+
+        :raises StoreUnavailableError: what was not taken stays here.
+        """
+        while self._endings:
+            self._settle_batch([self._endings[at] for at in range(min(len(self._endings), SETTLEMENTS_PER_BATCH))])
+        while self._releases:
+            self._release_batch([self._releases[at] for at in range(min(len(self._releases), SETTLEMENTS_PER_BATCH))])
+
+    def resume(self, attempt: Attempt) -> None:
+        """Tell the dependents of a node that had ended before again, then ack its message.
+
+        :raises StoreUnavailableError: the message was not acked.
+        """
+        advance = self._advancer.resume(attempt.plan, attempt.key, attempt.shard_key)
+        self._publish_then_ack(advance.ready, attempt.acks)
+
+    def _settle_batch(self, batch: Sequence[tuple[Ending, list[AckToken]]]) -> None:
+        advances = self._advancer.settle([ending for ending, _ in batch])
+        for _ in batch:
+            self._endings.popleft()
+        self._count_stale(advances)
+        ready = [each for advance in advances for each in advance.ready]
+        self._publish_then_ack(ready, [token for _, acks in batch for token in acks])
+
+    def _release_batch(self, batch: Sequence[tuple[Attempt, bool]]) -> None:
+        answers = self._parts.store.release_nodes([self._release_of(*each) for each in batch])
+        for _ in batch:
+            self._releases.popleft()
+        ready = [
+            Ready(attempt.plan, attempt.key.run_id, attempt.key.node, attempt.shard_key, answer.attempt, answer.token)
+            for (attempt, _), answer in zip(batch, answers, strict=True)
+            if answer.word is Word.RELEASED
+        ]
+        self._publish_then_ack(ready, [token for attempt, _ in batch for token in attempt.acks])
+
+    def _release_of(self, attempt: Attempt, counts: bool) -> Release:
+        return Release(attempt.key, self._holder, attempt.token, attempt.plan.pool_of(attempt.key.node), counts)
+
+    def _publish_then_ack(self, ready: Sequence[Ready], acks: list[AckToken]) -> None:
+        self._parts.dispatcher.publish(ready, lambda: self._confirmed(len(ready), acks))
+
+    def _confirmed(self, published: int, acks: list[AckToken]) -> None:
+        self._parts.tally.count("published_total", amount=published)
+        self._parts.consumer.ack(acks)
+
+    def _count_stale(self, advances: Sequence[Advance]) -> None:
+        stale = sum(advance.word is Word.STALE for advance in advances)
+        if stale:
+            self._parts.tally.count("stale_settlements_total", amount=stale)
