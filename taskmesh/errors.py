@@ -10,6 +10,7 @@ TaskmeshError
 ├── UnavailableError            a server cannot be reached or refuses; nothing was lost
 │   ├── BrokerUnavailableError
 │   └── StoreUnavailableError
+│       └── StoreRefusedError   it answers, but waiting does not help
 ├── WireError                   bytes that are not what they should be
 │   └── TooLargeError           a value or a message over its limit
 └── RunError                    what became of a run
@@ -81,6 +82,10 @@ class BrokerUnavailableError(UnavailableError):
 
 class StoreUnavailableError(UnavailableError):
     """Redis (or the embedded Valkey) cannot be used."""
+
+
+class StoreRefusedError(StoreUnavailableError):
+    """Redis answers, but not to us, or may not be trusted with runs; somebody has to change something."""
 
 
 class WireError(TaskmeshError):

@@ -115,7 +115,7 @@ def main() -> int:
     show(report, options.output)
     if plan.profile is not None:
         print(*write_text(plan.profile), sep="\n", file=sys.stderr)
-    if not (plan.only or plan.quick or not plan.own):
+    if plan.is_full:
         write_page(report)
     return 0
 

@@ -43,6 +43,11 @@ class Plan:
     profile: Path | None
     command: str
 
+    @property
+    def is_full(self) -> bool:
+        """Whether its figures may stand on the page: all of taskmesh, at full size, with no profiler in the way."""
+        return self.own and not (self.only or self.quick or self.profile)
+
     def wants(self, name: str) -> bool:
         return not self.only or name in self.only
 

@@ -108,7 +108,7 @@ def _peer_cell(figure: Figure | None, workload: Workload) -> str:
 
 def _resources(report: Report) -> Table:
     assert report.import_ms is not None
-    rows = [("import taskmesh, cold process", f"{report.import_ms:.0f} ms")]
+    rows = [("from taskmesh import Mesh, cold process", f"{report.import_ms:.0f} ms")]
     for tasks, roles in report.memory_mb.items():
         rows += [
             (f"memory of the largest {role}, after {int(tasks):,} tasks", f"{size:.0f} MB")

@@ -77,7 +77,7 @@ def _latency(report: Report) -> Iterator[Target]:
 
 def _resources(report: Report) -> Iterator[Target]:
     if report.import_ms is not None:
-        yield Target("import taskmesh", report.import_ms, IMPORT_MS, False, "ms")
+        yield Target("from taskmesh import Mesh", report.import_ms, IMPORT_MS, False, "ms")
     stages = list(report.memory_mb.values())
     for role, size in stages[-1].items() if stages else ():
         yield Target(f"memory of {role}", size, PROCESS_MB, False, "MB")

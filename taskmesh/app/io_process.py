@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from typing import Any
 
 from taskmesh.app.assembly import Foundation, lay_foundation
 from taskmesh.app.session import Identity, Session
@@ -46,14 +47,22 @@ class IoProcess:
             identity = Identity(start.holder_id, settings.worker.pools)
             session = Session(foundation, identity, lambda engine: self._pool(engine, start, foundation), self._refused)
             try:
-                await session.start()
-                reporting = asyncio.create_task(self._report(session))
-                seconds = await self._ending
-                if seconds is not None and not await session.drain(seconds):
-                    self._exit_code = max(self._exit_code, EXIT_UNCLEAN)
-                reporting.cancel()
+                await self._live(session)
             finally:
                 await session.close()
+
+    async def _live(self, session: Session) -> None:
+        reporting = asyncio.create_task(self._report(session))
+        starting = asyncio.create_task(session.start())
+        first: list[asyncio.Future[Any]] = [starting, self._ending]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            seconds = await self._ending
+            if seconds is not None and not await session.drain(seconds):
+                self._exit_code = max(self._exit_code, EXIT_UNCLEAN)
+        starting.cancel()
+        reporting.cancel()
 
     def _pool(self, engine: Engine, start: IoStart, foundation: Foundation) -> ExecutorPool:
         settings = foundation.settings

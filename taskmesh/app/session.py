@@ -12,9 +12,10 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.broker.factory import open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.errors import StoreUnavailableError, TaskmeshError
+from taskmesh.errors import StoreRefusedError, StoreUnavailableError, TaskmeshError
 from taskmesh.keeper.keeper import Keeper, KeeperParts
 from taskmesh.observability.tally import Tally
+from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.opening import refuse_unsafe
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
@@ -25,6 +26,8 @@ from taskmesh.worker.work_pool import WorkPool
 KEEPER_SECONDS = 1.0
 KEEPER_LEASE_SECONDS = 5.0
 PREFETCH_SECONDS = 0.5
+START_BASE_SECONDS = 0.2
+START_CAP_SECONDS = 5.0
 SETTLE_SECONDS = 3.0
 """After a drain: how long the last ends may take to reach the store and the broker."""
 
@@ -52,6 +55,8 @@ class Session:
         self._foundation = foundation
         self._identity = identity
         self._tasks: list[asyncio.Task[None]] = []
+        self._missing_store = "not started yet"
+        self._delay = full_jitter(START_BASE_SECONDS, START_CAP_SECONDS)
         self.tally = Tally()
         settings = foundation.settings
         self._publisher = open_publisher(foundation.broker, on_fatal)
@@ -90,12 +95,9 @@ class Session:
     async def start(self) -> None:
         """Take up work.
 
-        :raises TaskmeshError: the store refuses, or may not be trusted with runs.
+        :raises StoreRefusedError: the store refuses, or may not be trusted with runs.
         """
-        refuse_unsafe(self._foundation.link)
-        housekeeping = self._foundation.housekeeping
-        housekeeping.announce_pools(self._identity.pools)
-        housekeeping.renew_holder(self._identity.holder, self._lease_seconds, first=True)
+        await self._enter_store()
         await self._publisher.start()
         await self._consumer.start(self._engine.on_delivery)
         self._every(self._foundation.settings.worker.renewal_seconds, self._renew)
@@ -105,6 +107,8 @@ class Session:
     @property
     def missing(self) -> str:
         """What keeps this session from working, or an empty string."""
+        if self._missing_store:
+            return self._missing_store
         if self._consumer.state is LinkState.DOWN:
             return "not connected to the broker for consuming"
         if self._publisher.state is LinkState.DOWN:
@@ -140,6 +144,25 @@ class Session:
         await self._publisher.close()
         if not self._engine.in_flight and not self._engine.unsettled:
             self._end_lease()
+
+    async def _enter_store(self) -> None:
+        """Waits for a store that is away: servers and workers are often started together."""
+        failures = 0
+        while True:
+            try:
+                refuse_unsafe(self._foundation.link)
+                self._foundation.housekeeping.announce_pools(self._identity.pools)
+                self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds, first=True)
+            except StoreRefusedError:
+                raise
+            except StoreUnavailableError as error:
+                failures += 1
+                self._missing_store = str(error)
+                _log.warning("%s; trying again", error)
+                await asyncio.sleep(self._delay(failures))
+            else:
+                self._missing_store = ""
+                return
 
     async def _flush(self) -> None:
         try:

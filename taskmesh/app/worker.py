@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
-from taskmesh.app.assembly import lay_foundation
+from taskmesh.app.assembly import Foundation, lay_foundation
 from taskmesh.config.settings import Settings
-from taskmesh.errors import TaskmeshError
+from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.logs import configure
 from taskmesh.observability.metrics import Metrics
 from taskmesh.worker.supervisor import EXIT_FATAL, run_worker
+
+_log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, apps: Sequence[str]) -> int:
@@ -23,6 +26,14 @@ def run(settings: Settings, apps: Sequence[str]) -> int:
         sys.stderr.write(f"taskmesh worker: {error}\n")
         return EXIT_FATAL
     try:
-        return run_worker(settings, apps, Metrics(), foundation.housekeeping.end_holder)
+        return run_worker(settings, apps, Metrics(), lambda holder: _end_leases(foundation, holder))
     finally:
         foundation.close()
+
+
+def _end_leases(foundation: Foundation, holder: str) -> None:
+    """Tell at once that an I/O process is dead, so that its nodes need not wait for the end of its lease."""
+    try:
+        foundation.housekeeping.end_holder(holder)
+    except StoreUnavailableError as error:
+        _log.warning("the leases of %s will lapse later: %s", holder, error)

@@ -15,7 +15,7 @@ from redis import exceptions
 from redis.cluster import RedisCluster
 from redis.connection import AbstractConnection, ConnectionPool
 
-from taskmesh.errors import StoreUnavailableError
+from taskmesh.errors import StoreRefusedError, StoreUnavailableError
 from taskmesh.store.scripts import Script
 
 Argument: TypeAlias = str | bytes | int | float
@@ -176,8 +176,6 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-        raise StoreUnavailableError(
-            f"Redis refused the login: {error}; check the user and password of the URL"
-        ) from None
+        raise StoreRefusedError(f"Redis refused the login: {error}; check the user and password of the URL") from None
     except (exceptions.RedisError, OSError) as error:
         raise StoreUnavailableError(f"Redis does not answer: {error}") from None

@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
-from taskmesh.errors import ConfigError, StoreUnavailableError
+from taskmesh.errors import ConfigError, StoreRefusedError, StoreUnavailableError
 from taskmesh.store.link import ClusterLink, Command, DirectLink, Link, value_of
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
@@ -69,16 +69,16 @@ def _host_and_port(text: str) -> tuple[str, int]:
 def refuse_unsafe(link: Link) -> None:
     """Check what the promises rest on.
 
-    :raises StoreUnavailableError: too old a server, or one that may evict what it was told to keep.
+    :raises StoreRefusedError: too old a server, or one that may evict what it was told to keep.
     """
     [reply] = link.exchange([Command("", "INFO")])
     facts = _facts(value_of(reply))
     version = facts.get("valkey_version") or facts.get("redis_version", "0")
     if int(facts.get("redis_version", "0").partition(".")[0]) < MINIMUM_VERSION:
-        raise StoreUnavailableError(f"Redis {version} is too old; taskmesh needs Redis {MINIMUM_VERSION} or Valkey")
+        raise StoreRefusedError(f"Redis {version} is too old; taskmesh needs Redis {MINIMUM_VERSION} or Valkey")
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        raise StoreUnavailableError(
+        raise StoreRefusedError(
             f"Redis may evict runs (maxmemory-policy is {policy}); "
             "run: redis-cli CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"
         )

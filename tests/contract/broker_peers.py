@@ -29,6 +29,9 @@ PATIENCE_SECONDS = 40.0
 POLL_SECONDS = 0.01
 POOL = "default"
 
+NEW_QUEUE_SECONDS = 1.5
+"""RabbitMQ 3.10 writes a quorum queue's registration down half a second late: killed before, the queue has no leader."""
+
 
 async def until(condition: Callable[[], bool], timeout_seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something that gives no signal."""

@@ -13,6 +13,7 @@ import pytest
 from taskmesh.broker.protocol import AckToken, DirectMessage, LinkState, Outgoing, shard_queue_name
 from taskmesh.broker.settings import BrokerSettings
 from tests.contract.broker_peers import (
+    NEW_QUEUE_SECONDS,
     POOL,
     Peers,
     administer,
@@ -270,6 +271,7 @@ def test_what_is_published_while_the_broker_is_away_is_delivered_when_it_is_back
         inbox = await peers.consumer()
         await peers.publish(publisher, outgoing(numbered(10, "before")))
         await inbox.wait_for(10)
+        await asyncio.sleep(NEW_QUEUE_SECONDS)
         server.kill9()
         confirmed = asyncio.Event()
         publisher.publish(outgoing(numbered(10, "while")), confirmed.set)
@@ -289,6 +291,7 @@ def test_both_can_be_closed_while_the_broker_is_away(settings: BrokerSettings, s
         inbox = await peers.consumer(acks=False)
         await peers.publish(publisher, outgoing(numbered(3)))
         await inbox.wait_for(3)
+        await asyncio.sleep(NEW_QUEUE_SECONDS)
         server.kill9()
         publisher.publish(outgoing([b"lost"]))
         async with asyncio.timeout(15):

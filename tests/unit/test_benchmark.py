@@ -99,7 +99,7 @@ def test_targets_say_what_was_reached() -> None:
         "fan_in, half of the raw limit": True,
         "fan_in, 15 x celery": False,
         "chain, median of a hop": False,
-        "import taskmesh": True,
+        "from taskmesh import Mesh": True,
         "memory of io": True,
         "growth of io over the soak": True,
         "cost of scale, runs_queued": False,

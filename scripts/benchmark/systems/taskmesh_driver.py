@@ -17,7 +17,7 @@ LANES = 100
 CHAIN_LENGTH = 100
 # A shard is a queue, first in, first out, and there are many fewer shards than this: when the last of all that
 # were submitted have ended, the others have. To await each run would take time from the workers on a small machine.
-LAST_RUNS = 500
+LAST_RUNS = 100
 
 
 class TaskmeshDriver(Driver):
