@@ -17,7 +17,7 @@ HOP_MS = 1.2
 ROUND_TRIP_P50_MS, ROUND_TRIP_P99_MS = 1.2, 5.0
 IMPORT_MS = 150
 PROCESS_MB = 60
-GROWTH = 1.3  # of the time per node from the smallest to the largest, and of memory over a soak
+GROWTH = 1.3  # of the time per node from the cheapest size to the largest, and of memory over a soak
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +88,5 @@ def _resources(report: Report) -> Iterator[Target]:
 
 def _scale(report: Report) -> Iterator[Target]:
     for what, costs in report.scale.items():
-        smallest, *_, largest = costs.values()
-        yield Target(f"cost of scale, {what}", largest / smallest, GROWTH, False, "x")
+        *smaller, largest = costs.values()
+        yield Target(f"cost of scale, {what}", largest / min(smaller), GROWTH, False, "x")

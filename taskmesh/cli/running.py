@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskmesh.cli.options import Apps, Format, NewRunId, Output, Params, Tags, Target
+from taskmesh.errors import ResultTimeoutError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 RUN_FAILED = 1
 RESULT_LENGTH = 500
+
+CANCEL_SECONDS = 5.0
+"""How long a command that was interrupted goes on working, so that the run does not stay half cancelled."""
 
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="How many tasks this process runs at once.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Run nothing here; leave it to workers elsewhere.")]
@@ -105,7 +109,13 @@ def _attend(started: Run, keep: bool, output: Format) -> RunDetails:
 def _leave(started: Run, keep: bool) -> str:
     if keep:
         return f"left run {started.id}; `taskmesh watch {started.id}` follows it once a worker goes on with it"
-    return f"cancelled run {started.id}" if started.cancel() else f"run {started.id} had ended"
+    if not started.cancel():
+        return f"run {started.id} had ended"
+    try:
+        started.wait(CANCEL_SECONDS)
+    except ResultTimeoutError:
+        return f"run {started.id} will be cancelled once what runs of it has ended"
+    return f"cancelled run {started.id}"
 
 
 def _print_document(started: Run) -> RunDetails:

@@ -138,6 +138,7 @@ class Client:
     def watch(self, run_id: str) -> Iterator[RunEvent]:
         """What happens to a run, as it happens, until it ends: first what has happened already, then live."""
         with self._parts.taps.listen(self._parts.keys.events(run_id)) as tap:
+            self._parts.store.watch_run(run_id)
             record, plan = self._record(run_id)
             for event in _past(record, plan):
                 yield event

@@ -85,7 +85,6 @@ class ClaimAnswer:
     word: Word
     attempt: int = 0
     token: int = 0
-    ready_at: float = 0.0
     halt: str = ""
     fields: tuple[bytes | None, ...] = ()
     spread: int = 0

@@ -63,6 +63,10 @@ class Store:
         [reply] = self._run([self._script("halt_run", [self.keys.run(run_id)], [self.now, status])])
         return Word(reply[0].decode()), reply[1].decode() if len(reply) > 1 else ""
 
+    def watch_run(self, run_id: str) -> None:
+        """Have each transition of a run announced from now on; nothing happens where there is no such run."""
+        self._run([self._script("watch_run", [self.keys.run(run_id)], [])])
+
     def _run(self, commands: list[Command]) -> list[Reply]:
         return [value_of(reply) for reply in self.link.exchange(commands)]
 
@@ -179,8 +183,8 @@ def _admitted(reply: Reply) -> Told:
 def _claim_answer(reply: Reply) -> ClaimAnswer:
     word = Word(reply[0].decode())
     if word is Word.CLAIMED:
-        halt = reply[4].decode() if reply[4] else ""
-        return ClaimAnswer(word, reply[1], reply[2], float(reply[3]), halt, tuple(reply[5:]))
+        halt = reply[3].decode() if reply[3] else ""
+        return ClaimAnswer(word, reply[1], reply[2], halt, tuple(reply[4:]))
     return ClaimAnswer(word, spread=reply[1] if word is Word.ENDED else 0)
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
 from typing import Any
 
 import pytest
@@ -56,29 +55,23 @@ def test_a_peer_that_does_not_read_blocks_nothing_and_loses_nothing(count: int, 
         channel.open(asyncio.get_running_loop())
         for number in range(count):
             channel.send([number, b"x" * size_bytes])
-        await asyncio.sleep(0)
-        received: list[Any] = []
-        all_received = asyncio.Event()
-        reader = threading.Thread(
-            target=_read_all, args=(theirs, count, received, all_received, asyncio.get_running_loop())
-        )
-        reader.start()
-        await asyncio.wait_for(all_received.wait(), 20)
-        reader.join()
-        channel.close()
-        theirs.close()
-        return received
+        reading = asyncio.create_task(asyncio.to_thread(_read, theirs, count))
+        try:
+            return await asyncio.wait_for(asyncio.shield(reading), 20)
+        finally:
+            channel.close()
+            await reading
+            theirs.close()
 
     assert [number for number, _ in asyncio.run(scenario())] == list(range(count))
 
 
-def _read_all(
-    sock: socket.socket, count: int, received: list[Any], done: asyncio.Event, loop: asyncio.AbstractEventLoop
-) -> None:
+def _read(sock: socket.socket, count: int) -> list[Any]:
     channel = BlockingChannel(sock)
-    while len(received) < count:
-        received += channel.receive()
-    loop.call_soon_threadsafe(done.set)
+    received: list[Any] = []
+    while len(received) < count and (messages := channel.receive()):
+        received += messages
+    return received
 
 
 def test_the_loop_side_hands_over_everything_before_it_tells_of_the_end() -> None:

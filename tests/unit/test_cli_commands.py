@@ -72,7 +72,7 @@ def test_an_error_of_the_user_is_one_message_and_no_traceback(capsys: pytest.Cap
 
 
 def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("taskmesh.cli.targets.flow_of", interrupt)

@@ -18,8 +18,10 @@ import pytest
 from taskmesh.clock import ManualClock, SystemClock
 from taskmesh.config.settings import BrokerSection, Settings, WorkerSection
 from taskmesh.errors import ConfigError
+from taskmesh.worker.channel_child import Child
 from taskmesh.worker.supervisor import MARGIN_SECONDS, Supervisor, run_worker
 from taskmesh.worker.supervisor_child import SILENT_SECONDS
+from taskmesh.worker.supervisor_link import IoStart, start_message
 from taskmesh.worker.supervisor_plan import plan_worker
 
 PATIENCE_SECONDS = 20
@@ -236,6 +238,21 @@ def test_a_worker_without_an_app_or_a_port_says_so(capsys: pytest.CaptureFixture
     assert len(errors) == 2
     assert "-A MODULE" in errors[0]
     assert "worker.health_port" in errors[1]
+
+
+def test_what_a_child_said_comes_before_its_end() -> None:
+    async def scenario() -> list[Any]:
+        events: list[Any] = []
+        child = Child(FAKE, (), events.extend, events.append)
+        child.send(start_message(IoStart("h", 0, 1, ("unfit",), {})))
+        # The loop does not turn until both can be seen: what was said, and that it has ended.
+        _poll(lambda: not psutil.pid_exists(child.pid))
+        await child.end(PATIENCE_SECONDS)
+        return events
+
+    said, end = asyncio.run(scenario())
+    assert said[0] == "fatal"
+    assert end == "it ended with exit code 2"
 
 
 def test_executors_are_dealt_out_evenly_and_everyone_has_one() -> None:

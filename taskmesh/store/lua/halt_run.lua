@@ -7,5 +7,8 @@ local run = KEYS[1]
 local status = redis.call('HGET', run, 'status')
 if not status then return {'unknown'} end
 if status ~= 'running' then return {'ended', status} end
-if redis.call('HSETNX', run, 'halt', ARGV[2]) == 1 then announce(run, 'halt', ARGV[2], read_clock(ARGV[1])) end
+if redis.call('HSETNX', run, 'halt', ARGV[2]) == 1 then
+  note(redis.call('HGET', run, 'watched'), 'halt', ARGV[2], read_clock(ARGV[1]))
+  write(run)
+end
 return {'halted'}

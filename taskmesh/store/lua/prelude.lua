@@ -1,10 +1,11 @@
 -- Shared by every script, put before its body.
 --
 -- A run is one hash:
---   header, flow, params, shard_key   written once by admit_run
+--   header, digest, flow, params, shard_key, submitted_at   written once by admit_run
 --   status, remaining, finished_at    the run's state; remaining = nodes that have not ended
 --   halt                              why nothing new may start ("failed", "cancelled"); absent while all is well
 --   failed_node                       the first node that failed
+--   watched                           there when somebody wants each transition announced
 --   node:I                            the record of node I (below); absent while the node waits
 --   arrived:I                         how many of the nodes that I needs have succeeded
 --   output:I, error:I                 what node I gave back, or why it failed
@@ -22,18 +23,85 @@ local function read_clock(given)
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local function load(run, node)
-  local packed = redis.call('HGET', run, 'node:' .. node)
+local function unpacked(packed)
   return packed and cmsgpack.unpack(packed)
-end
-
-local function save(run, node, record)
-  redis.call('HSET', run, 'node:' .. node, cmsgpack.pack(record))
 end
 
 local function has_ended(record)
   local state = record[STATE]
   return state ~= 'ready' and state ~= 'running'
+end
+
+-- Writes to the run's hash and to the outboxes gather here and are carried out together by `write`, last.
+local changes, due, events = {}, {}, {}
+
+local function change(field, value)
+  changes[#changes + 1] = field
+  changes[#changes + 1] = value
+end
+
+local function save(node, record)
+  change('node:' .. node, cmsgpack.pack(record))
+end
+
+local function put_due(outbox, member, now)
+  local pairs_of = due[outbox]
+  if not pairs_of then
+    pairs_of = {}
+    due[outbox] = pairs_of
+  end
+  pairs_of[#pairs_of + 1] = now
+  pairs_of[#pairs_of + 1] = member
+end
+
+local function note(watched, ...)
+  if watched then events[#events + 1] = cmsgpack.pack({...}) end
+end
+
+local function write(run)
+  if #changes > 0 then redis.call('HSET', run, unpack(changes)) end
+  for outbox, pairs_of in pairs(due) do redis.call('ZADD', outbox, unpack(pairs_of)) end
+  for _, event in ipairs(events) do redis.call('SPUBLISH', run .. ':events', event) end
+end
+
+-- Tells the dependents on `edges` that a node they need has ended. The outbox of pool 0 is KEYS[first_outbox].
+-- Returns those that became ready, those that were skipped and have dependents themselves, and how many ended.
+local function tell(run, run_id, succeeded, edges, first_outbox, cause, now, watched)
+  local ready, skipped, ended = {}, {}, 0
+  for at = 1, #edges, EDGE_WIDTH do
+    local node, needed, outbox = edges[at], edges[at + 1], KEYS[first_outbox + edges[at + 2]]
+    if succeeded then
+      if needed == 1 or redis.call('HINCRBY', run, 'arrived:' .. node, 1) == needed then
+        save(node, {'ready', 0, 1, now, 0, 0, '', 0, ''})
+        put_due(outbox, run_id .. '/' .. node, now)
+        ready[#ready + 1] = node
+      end
+    elseif redis.call('HEXISTS', run, 'node:' .. node) == 0 then
+      local leaf = edges[at + 3] == 0
+      save(node, {'skipped', 0, 1, now, 0, now, '', leaf and SPREAD_DONE or 0, cause})
+      note(watched, 'node', node, 'skipped', now, 0, '')
+      ended = ended + 1
+      if not leaf then
+        put_due(outbox, run_id .. '/' .. node, now)
+        skipped[#skipped + 1] = node
+      end
+    end
+  end
+  return ready, skipped, ended
+end
+
+-- What `tell` answered, for a call that is repeated: read from the records, so nothing is counted twice.
+local function told(run, edges)
+  local ready, skipped = {}, {}
+  for at = 1, #edges, EDGE_WIDTH do
+    local record = unpacked(redis.call('HGET', run, 'node:' .. edges[at]))
+    if record and record[STATE] == 'ready' then
+      ready[#ready + 1] = edges[at]
+    elseif record and record[STATE] == 'skipped' and record[SPREAD] ~= SPREAD_DONE then
+      skipped[#skipped + 1] = edges[at]
+    end
+  end
+  return ready, skipped
 end
 
 -- The answer of a script that told dependents: how many became ready, those, then the skipped ones that must tell theirs.
@@ -44,69 +112,32 @@ local function report(word, status, ready, skipped)
   return answer
 end
 
-local function announce(run, ...)
-  redis.call('SPUBLISH', run .. ':events', cmsgpack.pack({...}))
-end
-
-local function make_ready(run, run_id, node, outbox, now)
-  save(run, node, {'ready', 0, 1, now, 0, 0, '', 0, ''})
-  redis.call('ZADD', outbox, now, run_id .. '/' .. node)
-end
-
-local function skip(run, run_id, node, outbox, now, cause, leaf)
-  save(run, node, {'skipped', 0, 1, now, 0, now, '', leaf and SPREAD_DONE or 0, cause})
-  if not leaf then redis.call('ZADD', outbox, now, run_id .. '/' .. node) end
-  announce(run, 'node', node, 'skipped', now, 0, '')
-end
-
--- Tells the dependents on `edges` that a node they need has ended. The outbox of pool 0 is KEYS[first_outbox].
--- Returns those that became ready, those that were skipped and have dependents themselves, and how many ended.
-local function tell(run, run_id, succeeded, edges, first_outbox, cause, now)
-  local ready, skipped, ended = {}, {}, 0
-  for at = 1, #edges, EDGE_WIDTH do
-    local node, needed, outbox, leaf = edges[at], edges[at + 1], KEYS[first_outbox + edges[at + 2]], edges[at + 3] == 0
-    if succeeded then
-      if needed == 1 or redis.call('HINCRBY', run, 'arrived:' .. node, 1) == needed then
-        make_ready(run, run_id, node, outbox, now)
-        ready[#ready + 1] = node
-      end
-    elseif redis.call('HEXISTS', run, 'node:' .. node) == 0 then
-      skip(run, run_id, node, outbox, now, cause, leaf)
-      ended = ended + 1
-      if not leaf then skipped[#skipped + 1] = node end
-    end
+-- Counts `ended` nodes off a run and writes all that has gathered; with the last node the run ends. Returns its status.
+-- KEYS 2, 3, 4 are the flow, the open runs and the closed runs.
+local function count_down_and_write(run, run_id, ended, found, retention_ms, now)
+  local remaining = tonumber(found.remaining) - ended
+  if ended == 0 or remaining > 0 then
+    if ended > 0 then change('remaining', remaining) end
+    write(run)
+    return found.status
   end
-  return ready, skipped, ended
-end
-
--- What `tell` answered, for a call that is repeated: read from the records, so nothing is counted twice.
-local function told(run, edges)
-  local ready, skipped = {}, {}
-  for at = 1, #edges, EDGE_WIDTH do
-    local record = load(run, edges[at])
-    if record and record[STATE] == 'ready' then
-      ready[#ready + 1] = edges[at]
-    elseif record and record[STATE] == 'skipped' and record[SPREAD] ~= SPREAD_DONE then
-      skipped[#skipped + 1] = edges[at]
-    end
-  end
-  return ready, skipped
-end
-
--- Counts `ended` nodes off the run and ends the run with its last node. Returns the run's status.
-local function count_down(run, run_id, flow, open, closed, ended, retention_ms, now)
-  if ended == 0 then return redis.call('HGET', run, 'status') end
-  if redis.call('HINCRBY', run, 'remaining', -ended) > 0 then return 'running' end
-  local status = redis.call('HGET', run, 'halt')
-  if not status then
-    status = redis.call('HEXISTS', run, 'failed_node') == 1 and 'failed' or 'succeeded'
-  end
-  redis.call('HSET', run, 'status', status, 'finished_at', now)
+  local status = found.halt or (found.failed_node and 'failed') or 'succeeded'
+  change('remaining', 0)
+  change('status', status)
+  change('finished_at', now)
+  note(found.watched, 'run', status, now)
+  write(run)
   redis.call('PEXPIRE', run, retention_ms)
-  redis.call('ZREM', open, run_id)
-  redis.call('ZADD', closed, now, run_id)
-  if redis.call('HINCRBY', flow, 'open_runs', -1) <= 0 then redis.call('PEXPIRE', flow, retention_ms) end
-  announce(run, 'run', status, now)
+  redis.call('ZREM', KEYS[3], run_id)
+  redis.call('ZADD', KEYS[4], now, run_id)
+  if redis.call('HINCRBY', KEYS[2], 'open_runs', -1) <= 0 then redis.call('PEXPIRE', KEYS[2], retention_ms) end
   redis.call('SPUBLISH', run .. ':end', status)
   return status
+end
+
+-- The record of a node and what `count_down_and_write` needs to know of its run, in one read.
+local function look_up(run, node)
+  local values = redis.call('HMGET', run, 'node:' .. node, 'remaining', 'status', 'halt', 'failed_node', 'watched')
+  return unpacked(values[1]),
+    {remaining = values[2], status = values[3], halt = values[4], failed_node = values[5], watched = values[6]}
 end

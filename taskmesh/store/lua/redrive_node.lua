@@ -7,7 +7,7 @@ local run, outbox = KEYS[1], KEYS[2]
 local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 local member = run_id .. '/' .. node
 
-local record = load(run, node)
+local record = unpacked(redis.call('HGET', run, 'node:' .. node))
 local pending = record and (record[STATE] == 'ready' or (has_ended(record) and record[SPREAD] ~= SPREAD_DONE))
 if not pending then
   redis.call('ZREM', outbox, member)
@@ -15,7 +15,8 @@ if not pending then
 end
 if record[STATE] == 'ready' then
   record[TOKEN] = record[TOKEN] + 1
-  save(run, node, record)
+  save(node, record)
 end
-redis.call('ZADD', outbox, now, member)
+put_due(outbox, member, now)
+write(run)
 return {'redrive', record[ATTEMPT], record[TOKEN]}

@@ -7,7 +7,8 @@ local run, held, outbox = KEYS[1], KEYS[2], KEYS[3]
 local now, run_id, node, holder, token = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local member = run_id .. '/' .. node
 
-local record = load(run, node)
+local values = redis.call('HMGET', run, 'node:' .. node, 'watched')
+local record, watched = unpacked(values[1]), values[2]
 if not record or record[STATE] ~= 'running' or record[HOLDER] ~= holder or (token ~= '' and record[TOKEN] ~= tonumber(token)) then
   if token == '' then redis.call('SREM', held, member) end
   return {'stale'}
@@ -17,8 +18,9 @@ record[TOKEN] = record[TOKEN] + 1
 record[READY_AT] = now
 record[HOLDER] = ''
 if ARGV[6] == '0' then record[ATTEMPT] = record[ATTEMPT] - 1 end
-save(run, node, record)
+save(node, record)
+put_due(outbox, member, now)
+note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], holder)
 redis.call('SREM', held, member)
-redis.call('ZADD', outbox, now, member)
-announce(run, 'node', tonumber(node), 'ready', now, record[ATTEMPT], holder)
+write(run)
 return {'released', record[ATTEMPT], record[TOKEN]}

@@ -1,23 +1,24 @@
 #!lua flags=allow-oom
 -- Tells the next dependents of an ended node: those that did not fit into the script that ended it.
--- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the dependents
+-- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools
 -- ARGV  1 now  2 run id  3 node  4 how many were told before  5 edges to the next ones  6 '1' = those are the last  7 retention in ms
 -- Returns {word, run status, number ready, ready..., skipped...}: spread | again (told before) | behind (a gap) | stale | unknown.
 local run, outbox = KEYS[1], KEYS[5]
 local now, run_id, node, from = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 local edges = cmsgpack.unpack(ARGV[5])
 
-local record = load(run, node)
+local record, found = look_up(run, node)
 if not record then return {'unknown'} end
 if not has_ended(record) then return {'stale'} end
 if record[SPREAD] ~= from then
   if record[SPREAD] ~= SPREAD_DONE and record[SPREAD] < from then return {'behind'} end
-  return report('again', redis.call('HGET', run, 'status'), told(run, edges))
+  return report('again', found.status, told(run, edges))
 end
 
 record[SPREAD] = ARGV[6] == '1' and SPREAD_DONE or from + #edges / EDGE_WIDTH
-save(run, node, record)
+save(node, record)
 if record[SPREAD] == SPREAD_DONE then redis.call('ZREM', outbox, run_id .. '/' .. node) end
-local ready, skipped, ended = tell(run, run_id, record[STATE] == 'succeeded', edges, 6, 'needs:' .. node, now)
-local status = count_down(run, run_id, KEYS[2], KEYS[3], KEYS[4], ended, ARGV[7], now)
+local ready, skipped, ended =
+  tell(run, run_id, record[STATE] == 'succeeded', edges, 6, 'needs:' .. node, now, found.watched)
+local status = count_down_and_write(run, run_id, ended, found, ARGV[7], now)
 return report('spread', status, ready, skipped)
