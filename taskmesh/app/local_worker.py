@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 
 from taskmesh.app.assembly import Foundation
@@ -16,6 +17,8 @@ from taskmesh.worker.supervisor_child import new_holder_id
 
 START_SECONDS = 30.0
 DRAIN_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class LocalWorker:
@@ -41,13 +44,19 @@ class LocalWorker:
             self.stop()
             raise UnavailableError(f"the worker in this process was not ready after {START_SECONDS:g} s")
         if self._fault is not None:
+            self._thread.join(DRAIN_SECONDS)
             raise UnavailableError(self._fault)
 
     def stop(self) -> None:
-        """Finish what runs, within some seconds, and end."""
+        """Finish what runs, within some seconds, and end.
+
+        :raises UnavailableError: the worker had died before; its nodes are left to others.
+        """
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(DRAIN_SECONDS * 3)
+        if self._fault is not None:
+            raise UnavailableError(self._fault)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -85,5 +94,6 @@ class LocalWorker:
 
     def _give_up(self, error: TaskmeshError) -> None:
         self._fault = str(error)
+        _log.error("the worker in this process has ended: %s", error)
         self._ending.set()
         self._begun.set()

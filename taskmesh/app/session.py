@@ -152,7 +152,7 @@ class Session:
             try:
                 refuse_unsafe(self._foundation.link)
                 self._foundation.housekeeping.announce_pools(self._identity.pools)
-                self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds, first=True)
+                self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
             except StoreRefusedError:
                 raise
             except StoreUnavailableError as error:
@@ -190,7 +190,6 @@ class Session:
         housekeeping = self._foundation.housekeeping
         if not housekeeping.renew_holder(self._identity.holder, self._lease_seconds):
             _log.warning("the lease of this process was over; its nodes may have been given to others")
-            housekeeping.renew_holder(self._identity.holder, self._lease_seconds, first=True)
 
     def _keep(self) -> None:
         self._keeper.run_pass()

@@ -13,6 +13,8 @@ from taskmesh.observability.logs import configure
 from taskmesh.observability.metrics import Metrics
 from taskmesh.worker.supervisor import EXIT_FATAL, run_worker
 
+IO_MODULE = "taskmesh.app.io_process"
+
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,7 @@ def run(settings: Settings, apps: Sequence[str]) -> int:
         sys.stderr.write(f"taskmesh worker: {error}\n")
         return EXIT_FATAL
     try:
-        return run_worker(settings, apps, Metrics(), lambda holder: _end_leases(foundation, holder))
+        return run_worker(settings, apps, IO_MODULE, Metrics(), lambda holder: _end_leases(foundation, holder))
     finally:
         foundation.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -13,12 +12,11 @@ from pika.spec import Basic, BasicProperties
 
 from taskmesh.broker.ack_window import AckWindow
 from taskmesh.broker.amqp_link import AmqpLink, LinkEvents
-from taskmesh.broker.amqp_topology import declare_pool
+from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare_pool
 from taskmesh.broker.protocol import AckToken, Delivery, LinkState, shard_queue_name
 from taskmesh.broker.rendezvous import priority
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
-from taskmesh.resilience.backoff import full_jitter
 
 _log = logging.getLogger(__name__)
 
@@ -58,9 +56,6 @@ class RabbitConsumer:
         self._queue_by_tag: dict[str, str] = {}
         self._starting: set[str] = set()
         self._serials = count()
-        self._recoveries = 0
-        self._recover_delay = full_jitter(settings.reconnect_base_seconds, settings.reconnect_cap_seconds)
-        self._recovery: asyncio.TimerHandle | None = None
 
     @property
     def state(self) -> LinkState:
@@ -116,8 +111,8 @@ class RabbitConsumer:
 
     async def close(self) -> None:
         """Send the last acks and end the connection; what is not acked goes to others."""
-        self._cancel_recovery()
         self._flush()
+        self._channel = None
         await self._link.close()
 
     def _on_channel(self, channel: Channel) -> None:
@@ -161,7 +156,6 @@ class RabbitConsumer:
     def _on_consuming(self, tag: str) -> None:
         self._starting.discard(tag)
         if not self._starting:
-            self._recoveries = 0
             self._link.mark_up()
 
     def _receiver(self, queue: str) -> Callable[[Channel, Basic.Deliver, BasicProperties, bytes], None]:
@@ -180,18 +174,14 @@ class RabbitConsumer:
         return receive
 
     def _on_cancelled(self, frame: Any) -> None:
-        """The broker has ended one of our consumers: its queue was deleted, or moved."""
-        queue = self._queue_by_tag.pop(frame.method.consumer_tag, None)
-        if queue is None or self._paused or self._recovery is not None:
-            return
-        self._recoveries += 1
-        _log.warning("the broker has stopped delivery from %s; declaring it again", queue)
-        self._recovery = self._link.loop.call_later(self._recover_delay(self._recoveries), self._recover)
+        """The broker has ended one of our consumers: its queue was deleted.
 
-    def _recover(self) -> None:
-        self._recovery = None
-        if self._channel is not None:
-            self._declare(self._channel, self._pools)
+        RabbitMQ may have resumed others by itself if their queues are there again, and loses what they should get then;
+        a new connection is the way to be sure of all.
+        """
+        queue = self._queue_by_tag.pop(frame.method.consumer_tag, None)
+        if queue is not None and not self._paused:
+            self._link.drop(f"the broker has stopped delivery from {queue}", RECREATE_SECONDS)
 
     def _cancel_all(self) -> None:
         if self._channel is not None:
@@ -204,12 +194,6 @@ class RabbitConsumer:
         self._window = AckWindow()
         self._queue_by_tag.clear()
         self._starting.clear()
-        self._cancel_recovery()
-
-    def _cancel_recovery(self) -> None:
-        if self._recovery is not None:
-            self._recovery.cancel()
-            self._recovery = None
 
     def _wake(self) -> None:
         if not self._flush_is_due:

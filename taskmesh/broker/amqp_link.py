@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 class LinkEvents:
     """What a link tells its owner, always on the loop.
 
-    ``on_channel``: a new channel is open. ``on_down``: it is gone. ``on_change``: it was marked up, blocked or
-    unblocked. ``on_fatal``: it ended for a reason that trying again cannot mend.
+    ``on_channel``: a new channel is open. ``on_down``: it is gone, said once or twice. ``on_change``: it was marked
+    up, blocked or unblocked. ``on_fatal``: it ended for a reason that trying again cannot mend.
     """
 
     on_channel: Callable[[Channel], None]
@@ -64,6 +64,7 @@ class AmqpLink:
         self._closed: asyncio.Event = asyncio.Event()
         self._thread = 0
         self._attempt = 0
+        self._pause_seconds = 0.0
         self._was_up = False
         self._stopped = False
         self.generation = 0
@@ -106,9 +107,12 @@ class AmqpLink:
         assert self._connection is not None
         return self._connection.corked()
 
-    def drop(self, reason: str) -> None:
-        """Give the connection up and make a new one."""
+    def drop(self, reason: str, pause_seconds: float = 0.0) -> None:
+        """Give the connection up and make a new one, not before ``pause_seconds`` have passed."""
+        self._pause_seconds = pause_seconds
         if self._connection is not None:
+            # At once, not when the connection has ended: until then the owner would use a channel that is gone.
+            self._go_down()
             self._connection.abort(reason)
 
     def fail(self, message: str) -> None:
@@ -191,14 +195,14 @@ class AmqpLink:
         self._connection = None
         self._closed.set()
         self._cancel_timer()
-        self._state = LinkState.DOWN
-        self._events.on_down()
+        self._go_down()
         if self._stopped:
             return
         if fault is not None:
             self.fail(fault)
             return
-        delay_seconds = self._delay(self._attempt)
+        delay_seconds = self._pause_seconds + self._delay(self._attempt)
+        self._pause_seconds = 0.0
         _log.warning(
             "the %s has no connection to %s (%s); next try in %.2f s",
             self._role,
@@ -207,6 +211,10 @@ class AmqpLink:
             delay_seconds,
         )
         self._timer = self._loop.call_later(delay_seconds, self._connect)
+
+    def _go_down(self) -> None:
+        self._state = LinkState.DOWN
+        self._events.on_down()
 
     def _set_state(self, state: LinkState) -> None:
         if self._state is not state:

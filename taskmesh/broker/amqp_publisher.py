@@ -20,7 +20,7 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from taskmesh.broker.amqp_link import AmqpLink, LinkEvents
-from taskmesh.broker.amqp_topology import declare_pool
+from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare_pool
 from taskmesh.broker.confirm_window import Batch, ConfirmWindow, Parcel
 from taskmesh.broker.protocol import CONTENT_TYPE, DirectMessage, LinkState, Outgoing, exchange_name, pool_of_queue
 from taskmesh.broker.settings import BrokerSettings
@@ -101,6 +101,7 @@ class RabbitPublisher:
         """End the connection. What is unconfirmed then may or may not have arrived."""
         if self._watch is not None:
             self._watch.cancel()
+        self._channel = None
         await self._link.close()
 
     def _parcel(self, message: Outgoing | DirectMessage, batch: Batch) -> Parcel:
@@ -139,7 +140,8 @@ class RabbitPublisher:
         """Whether messages of a pool can go; begins to declare it otherwise, which ends in ``_wake``."""
         if pool is None or pool in self._declared:
             return True
-        if self._declaring_since is None:
+        # Queues that were deleted are not made again before the pause is over.
+        if self._declaring_since is None and not self._retrying:
             self._declaring_since = self._link.loop.time()
             declare_pool(channel, self._settings, pool, lambda: self._on_declared(pool))
         return False
@@ -166,14 +168,14 @@ class RabbitPublisher:
     def _on_confirm(self, frame: Any) -> None:
         answer: Basic.Ack | Basic.Nack = frame.method
         if isinstance(answer, Basic.Nack):
-            self._retry(self._window.take(answer.delivery_tag, answer.multiple), "refused by the broker")
+            self._retry(self._window.take(answer.delivery_tag, answer.multiple), "refused by the broker", 0.0)
             return
         confirmed = self._window.confirm(answer.delivery_tag, answer.multiple)
         self._settle(confirmed.safe)
         if confirmed.unroutable:
             # Somebody has deleted queues: they are made again before anything more is sent to their pool.
             self._declared.difference_update(parcel.pool for parcel in confirmed.unroutable if parcel.pool)
-            self._retry(confirmed.unroutable, "returned: no queue takes them")
+            self._retry(confirmed.unroutable, "returned: no queue takes them", RECREATE_SECONDS)
         self._wake()
 
     def _settle(self, parcels: Sequence[Parcel]) -> None:
@@ -192,13 +194,13 @@ class RabbitPublisher:
         if batch.then is not None:
             self._link.loop.call_soon(batch.then)
 
-    def _retry(self, parcels: Sequence[Parcel], reason: str) -> None:
-        """Publish again after a delay that grows while nothing gets through."""
+    def _retry(self, parcels: Sequence[Parcel], reason: str, pause_seconds: float) -> None:
+        """Publish again after the pause and a delay that grows while nothing gets through."""
         if not parcels:
             return
         if not self._retrying:
             self._retries += 1
-            delay_seconds = self._retry_delay(self._retries)
+            delay_seconds = pause_seconds + self._retry_delay(self._retries)
             _log.warning(
                 "messages to %s were %s; publishing again in %.2f s", _place(parcels[0]), reason, delay_seconds
             )

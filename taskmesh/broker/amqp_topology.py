@@ -22,6 +22,13 @@ A worker that dies counts against every message that it held, so RabbitMQ 4's de
 after 20 crashes. The store counts attempts and knows whom to blame; this only ends a loop that the store never sees.
 """
 
+RECREATE_SECONDS = 1.0
+"""How long a queue that was deleted stays away before any of us makes it again.
+
+RabbitMQ (3.10, quorum queues) tells consumers of a deletion only while the queue is missing. Otherwise it resumes them
+on the new queue under their old tags, takes what comes for repetitions by its numbers, and drops it: they are deaf.
+"""
+
 _DEFAULT_EXCHANGE = ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class EmbeddedLink:
         """Begin to connect; what the thread has to say is said on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._owner = threading.get_ident()
+        self._ended = asyncio.Event()
         self._thread.start()
 
     def check_thread(self) -> None:
@@ -72,7 +74,9 @@ class EmbeddedLink:
         """Wait for the thread to end, after ``stopping`` was set and the session woken."""
         self.stopping.set()
         if self._owner:
-            await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
+            # Not asyncio.to_thread: its pool refuses work once the interpreter is on its way out.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), CLOSE_SECONDS)
         self.state = LinkState.DOWN
 
     def _run(self) -> None:
@@ -82,6 +86,7 @@ class EmbeddedLink:
             except Exception as error:
                 self._on_error(error)
             self.call_soon(self._set_state, LinkState.DOWN)
+        self.call_soon(lambda _: self._ended.set(), None)
 
     def _connect(self) -> None:
         with connect(self._settings) as connection:

@@ -25,7 +25,12 @@ CANCEL_SECONDS = 5.0
 """How long a command that was interrupted goes on working, so that the run does not stay half cancelled."""
 
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="How many tasks this process runs at once.")]
-NoWorker = Annotated[bool, typer.Option("--no-worker", help="Run nothing here; leave it to workers elsewhere.")]
+LocalWorker = Annotated[
+    bool,
+    typer.Option(
+        "--worker", help="Also run a worker here when servers are configured; it must know every task of its pools."
+    ),
+]
 Keep = Annotated[bool, typer.Option("--keep", help="On Ctrl-C leave the run to other workers, rather than cancel it.")]
 
 
@@ -37,20 +42,21 @@ def run(
     run_id: NewRunId = None,
     threads: Threads = 4,
     keep: Keep = False,
-    no_worker: NoWorker = False,
+    worker: LocalWorker = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Run a flow to its end, with a live view.
 
-    A worker inside this command does the work. Where no servers are named in the settings it brings its own and
-    keeps their data in .taskmesh, so `taskmesh ls` and `taskmesh show` know the run afterwards.
+    Where no servers are named in the settings, a worker inside this command does the work, with a store of its own
+    in .taskmesh, so `taskmesh ls` and `taskmesh show` know the run afterwards. Else the workers of those servers do it.
     """
     from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of
 
     with opened(app) as mesh:
-        flow = flow_of(target, mesh.registry, must_be_known=not no_worker)
+        works_here = worker or mesh.settings.is_embedded
+        flow = flow_of(target, mesh.registry, must_be_known=works_here)
         params, tags = params_of(param, flow), pairs_of(tag, "--tag")
-        with working(mesh, 0 if no_worker else threads):
+        with working(mesh, threads if works_here else 0):
             started = mesh.submit_params(flow, params, id=run_id, tags=tags)
             details = _attend(started, keep, output)
     end_as(details)

@@ -78,7 +78,7 @@ class Client:
     def __init__(self, parts: ClientParts, limits: ClientLimits) -> None:
         self._parts = parts
         self._limits = limits
-        self._advancer = Advancer(parts.store, holder="")
+        self._advancer = Advancer(parts.store)
 
     def submit(self, plan: Plan, submissions: Sequence[Submission]) -> list[str]:
         """Store runs of one flow and send their first nodes off; returns the run ids.

@@ -70,9 +70,8 @@ class _Step:
 class Advancer:
     """Carries transitions out and follows them to their end."""
 
-    def __init__(self, store: Store, holder: str) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._holder = holder
 
     def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
         """Store runs and find their first nodes."""
@@ -97,7 +96,7 @@ class Advancer:
 
     def settle(self, endings: Sequence[Ending]) -> list[Advance]:
         """End attempts and find what is ready next; ``stale`` where another attempt has taken over."""
-        told = self._store.settle_nodes([_settlement(each) for each in endings], self._holder)
+        told = self._store.settle_nodes([_settlement(each) for each in endings])
         advances = [
             _advance(each.plan, each.key.run_id, each.shard_key, answer)
             for each, answer in zip(endings, told, strict=True)

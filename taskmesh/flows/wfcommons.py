@@ -235,21 +235,22 @@ def node_names(ids: Iterable[str]) -> list[str]:
     """A valid node name for each id, all different; an id that is a valid name keeps it."""
     ids = list(ids)
     taken = {each for each in ids if _NAME.fullmatch(each)}
+    counts: dict[str, int] = {}
     names = []
     for each in ids:
-        name = each if _NAME.fullmatch(each) else _free_name(each, taken)
+        name = each if _NAME.fullmatch(each) else _free_name(each, taken, counts)
         taken.add(name)
         names.append(name)
     return names
 
 
-def _free_name(text: str, taken: set[str]) -> str:
+def _free_name(text: str, taken: set[str], counts: dict[str, int]) -> str:
     base = re.sub(r"[^A-Za-z0-9_-]+", "_", text)
     base = base if _NAME.match(base) else f"_{base}"
-    name, count = base[:_NAME_LENGTH], 1
+    name = base[:_NAME_LENGTH]
     while name in taken:
-        count += 1
-        name = f"{base[: _NAME_LENGTH - 8]}_{count}"
+        counts[base] = counts.get(base, 1) + 1
+        name = f"{base[: _NAME_LENGTH - 8]}_{counts[base]}"
     return name
 
 

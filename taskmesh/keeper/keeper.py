@@ -12,14 +12,14 @@ from taskmesh.dispatch.dispatcher import Dispatcher, Ready
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.errors import WireError
 from taskmesh.observability.tally import Tally
-from taskmesh.store.calls import NodeKey, Release, Renewed, Word
+from taskmesh.store.calls import NodeKey, Renewed, Word
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
 from taskmesh.wire.messages import ProbeMessage, encode_message
 
 NODES_PER_PASS = 200
-"""How many nodes of one holder, or of one partition's outbox, one pass handles."""
+"""How many nodes of one partition's outbox one pass looks after."""
 
 PROBE_AGAIN_SECONDS = 10.0
 """A probe that has not come through is sent again after this long: its queue may have been deleted."""
@@ -69,31 +69,11 @@ class Keeper:
         if not self._parts.housekeeping.hold_keeper(self._holder, self._lease_seconds):
             return False
         now = self._parts.housekeeping.time()
-        self._reclaim()
         for pool in self._parts.housekeeping.pools():
             self._probe(pool, now)
-            self._redrive_lost(pool)
-        self._forget_ended(now)
+            self._look_after_overdue(pool)
+        self._tidy(now)
         return True
-
-    # Holders that are gone
-
-    def _reclaim(self) -> None:
-        for partition, holder in self._parts.housekeeping.list_lapsed(NODES_PER_PASS):
-            keys = self._parts.housekeeping.held_by(partition, holder, NODES_PER_PASS)
-            if keys:
-                self._release(keys, holder)
-            self._parts.housekeeping.drop_holder(partition, holder)
-
-    def _release(self, keys: Sequence[NodeKey], holder: str) -> None:
-        known = list(self._plans_of(keys))
-        releases = [Release(key, holder, None, plan.pool_of(key.node), counts=True) for key, plan, _ in known]
-        answers = self._parts.store.release_nodes(releases)
-        count = self._publish(known, answers, Word.RELEASED)
-        self._parts.tally.count("reclaimed_total", amount=count)
-        _log.warning("holder %s is gone; %d of its nodes were given to others", holder, count)
-
-    # Messages that are gone
 
     def _probe(self, pool: str, now: float) -> None:
         received = self._parts.housekeeping.probes(pool)
@@ -105,7 +85,7 @@ class Keeper:
                 [DirectMessage(queue, encode_message(ProbeMessage(pool, queue, now))) for queue in due]
             )
 
-    def _redrive_lost(self, pool: str) -> None:
+    def _look_after_overdue(self, pool: str) -> None:
         received = self._parts.housekeeping.probes(pool)
         queues = self._queues(pool)
         if not all(queue in received for queue in queues):
@@ -118,17 +98,16 @@ class Keeper:
     def _redrive(self, keys: Sequence[NodeKey]) -> None:
         known = list(self._plans_of(keys))
         answers = self._parts.store.redrive_nodes([(key, plan.pool_of(key.node)) for key, plan, _ in known])
-        count = self._publish(known, answers, Word.REDRIVE)
-        self._parts.tally.count("redriven_total", amount=count)
-        _log.warning("%d nodes had no message any more and were published again", count)
+        count = self._publish(known, answers)
+        if count:
+            self._parts.tally.count("redriven_total", amount=count)
+            _log.warning("%d nodes had no message or no holder any more and were published again", count)
 
-    # Both
-
-    def _publish(self, known: Sequence[_Known], answers: Sequence[Renewed], word: Word) -> int:
+    def _publish(self, known: Sequence[_Known], answers: Sequence[Renewed]) -> int:
         ready = [
             Ready(plan, key.run_id, key.node, shard_key, answer.attempt, answer.token)
             for (key, plan, shard_key), answer in zip(known, answers, strict=True)
-            if answer.word is word
+            if answer.word is Word.REDRIVE
         ]
         self._parts.dispatcher.publish(ready)
         return len(ready)
@@ -146,9 +125,10 @@ class Keeper:
             if plan is not None:
                 yield key, plan, shard_key.decode()
 
-    def _forget_ended(self, now: float) -> None:
+    def _tidy(self, now: float) -> None:
         if now - self._tidied_at >= RETENTION_PASS_SECONDS:
             self._parts.housekeeping.forget_ended_runs()
+            self._parts.housekeeping.forget_lapsed_holders()
             self._tidied_at = now
 
     def _queues(self, pool: str) -> list[str]:

@@ -28,11 +28,6 @@ class Word(StrEnum):
     RELEASED = "released"
     REDRIVE = "redrive"
     HALTED = "halted"
-    RENEWED = "renewed"
-    LOST = "lost"
-    DROPPED = "dropped"
-    BUSY = "busy"
-    ALIVE = "alive"
 
 
 class NodeKey(NamedTuple):
@@ -71,7 +66,6 @@ class Claim:
 
     key: NodeKey
     token: int
-    pool: str
     fields: tuple[str, ...]
 
 
@@ -132,11 +126,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A running node to make ready again. ``token`` None: whatever it is; ``counts``: the attempt is used up."""
+    """A running node to make ready again. ``counts``: the attempt is used up."""
 
     key: NodeKey
-    holder: str
-    token: int | None
+    token: int
     pool: str
     counts: bool
 

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from taskmesh.clock import Clock
 from taskmesh.errors import StoreUnavailableError
@@ -69,17 +71,19 @@ class EmbeddedServer:
             return
         else:
             with contextlib.suppress(redis.RedisError):
-                redis.Redis(unix_socket_path=str(self.socket_path)).shutdown()
+                self._client().shutdown()
         finally:
             os.close(users)
 
     def _answers(self) -> bool:
         try:
-            return bool(redis.Redis(unix_socket_path=str(self.socket_path)).ping())
-        except redis.BusyLoadingError:
-            return False
+            return bool(self._client().ping())
         except (redis.RedisError, OSError):
             return False
+
+    def _client(self) -> redis.Redis:
+        # The driver's own retries would take seconds to find out that there is no server yet.
+        return redis.Redis(unix_socket_path=str(self.socket_path), retry=Retry(NoBackoff(), 0))
 
     def _start(self) -> None:
         self.socket_path.unlink(missing_ok=True)

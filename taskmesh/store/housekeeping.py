@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
-from taskmesh.store.calls import NodeKey, Word
+from taskmesh.store.calls import NodeKey
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Argument, Command, Link, Reply, value_of
 from taskmesh.store.scripts import Scripts
 from taskmesh.store.store import SERVER_TIME
 
-_KeysOf: TypeAlias = Callable[[int], list[str]]
+LAPSED_HOLDER_KEPT_SECONDS = 3600.0
 
 DEAD_LETTERS_KEPT = 10_000
 """How many dead letters the stream remembers; the dead-letter queue keeps them all."""
@@ -32,35 +31,27 @@ class Housekeeping:
         seconds, microseconds = self._one(Command(self._keys.keeper(), "TIME"))
         return int(seconds) + int(microseconds) / 1_000_000
 
-    def renew_holder(self, holder: str, lease_seconds: float, first: bool = False) -> bool:
-        """Say that ``holder`` lives; False when its nodes were given to others in some partition."""
-        arguments: list[Argument] = [self._now, holder, lease_seconds, int(first)]
-        replies = self._everywhere("renew_holder", lambda partition: [self._keys.holders(partition)], arguments)
+    def renew_holder(self, holder: str, lease_seconds: float) -> bool:
+        """Say that ``holder`` lives; False when its lease was over, so that others may have taken its nodes."""
+        script = self._scripts["renew_holder"]
+        arguments: list[Argument] = [self._now, holder, lease_seconds]
+        keys = [self._keys.holders(partition) for partition in range(self._keys.partitions)]
+        replies = self._all([Command.of_script(script, [key], arguments) for key in keys])
         return all(reply[0] == b"renewed" for reply in replies)
 
     def end_holder(self, holder: str) -> None:
         """Make the lease of a dead or leaving holder lapse now."""
         keys = [self._keys.holders(partition) for partition in range(self._keys.partitions)]
-        self._all([Command(key, "ZADD", key, "XX", 0, holder) for key in keys])
+        self._all([Command(key, "ZREM", key, holder) for key in keys])
 
-    def list_lapsed(self, limit: int) -> list[tuple[int, str]]:
-        """Holders whose lease is over, with the partition: at most ``limit`` of each partition."""
-        replies = self._everywhere("list_lapsed", lambda partition: [self._keys.holders(partition)], [self._now, limit])
-        return [(partition, holder.decode()) for partition, reply in enumerate(replies) for holder in reply]
-
-    def held_by(self, partition: int, holder: str, limit: int) -> list[NodeKey]:
-        """Some of the nodes that a holder runs."""
-        key = self._keys.held(partition, holder)
-        return [NodeKey.parse(member) for member in self._one(Command(key, "SRANDMEMBER", key, limit))]
-
-    def drop_holder(self, partition: int, holder: str) -> Word:
-        """Forget a lapsed holder that holds nothing any more."""
-        keys = [self._keys.holders(partition), self._keys.held(partition, holder)]
-        reply = self._one(Command.of_script(self._scripts["drop_holder"], keys, [self._now, holder, 1]))
-        return Word(reply[0].decode())
+    def forget_lapsed_holders(self) -> None:
+        """Take holders whose lease has long been over out of the lists."""
+        before = self.time() - LAPSED_HOLDER_KEPT_SECONDS
+        keys = [self._keys.holders(partition) for partition in range(self._keys.partitions)]
+        self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", before) for key in keys])
 
     def overdue(self, pool: str, before: float, limit: int) -> list[NodeKey]:
-        """Nodes of a pool that were due before a time and that no holder has taken up: ``limit`` of each partition."""
+        """Nodes of a pool that were due before a time and have not ended: at most ``limit`` of each partition."""
         keys = [self._keys.outbox(partition, pool) for partition in range(self._keys.partitions)]
         replies = self._all(
             [Command(key, "ZRANGEBYSCORE", key, "-inf", f"({before}", "LIMIT", 0, limit) for key in keys]
@@ -68,7 +59,7 @@ class Housekeeping:
         return [NodeKey.parse(member) for reply in replies for member in reply]
 
     def backlog(self, pool: str) -> int:
-        """How many nodes of a pool wait for a holder."""
+        """How many nodes of a pool wait or run."""
         keys = [self._keys.outbox(partition, pool) for partition in range(self._keys.partitions)]
         return sum(self._all([Command(key, "ZCARD", key) for key in keys]))
 
@@ -113,11 +104,6 @@ class Housekeeping:
         before = self.time() - self._retention_seconds
         keys = [self._keys.closed_runs(partition) for partition in range(self._keys.partitions)]
         return sum(self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", before) for key in keys]))
-
-    def _everywhere(self, name: str, keys_of: _KeysOf, arguments: Sequence[Argument]) -> list[Reply]:
-        script = self._scripts[name]
-        partitions = range(self._keys.partitions)
-        return self._all([Command.of_script(script, keys_of(partition), arguments) for partition in partitions])
 
     def _one(self, command: Command) -> Reply:
         return self._all([command])[0]

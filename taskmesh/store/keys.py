@@ -45,16 +45,12 @@ class Keys:
         return self._tagged(partition, "closed")
 
     def outbox(self, partition: int, pool: str) -> str:
-        """Sorted set of RUN/NODE that no holder has taken up, by the time they were due."""
+        """Sorted set of RUN/NODE that are due and have not ended, by the time they were due or last looked after."""
         return self._tagged(partition, f"outbox:{pool}")
 
     def holders(self, partition: int) -> str:
         """Sorted set of I/O processes, by the end of their lease."""
         return self._tagged(partition, "holders")
-
-    def held(self, partition: int, holder: str) -> str:
-        """Set of RUN/NODE that a holder runs."""
-        return self._tagged(partition, f"held:{holder}")
 
     def probes(self, pool: str) -> str:
         """Hash of shard queue -> time at which the newest received probe was sent."""

@@ -45,8 +45,8 @@ class Store:
     def claim_nodes(self, claims: Sequence[Claim], holder: str) -> list[ClaimAnswer]:
         return [_claim_answer(reply) for reply in self._run([self._claim(each, holder) for each in claims])]
 
-    def settle_nodes(self, settlements: Sequence[Settlement], holder: str) -> list[Told]:
-        return [_told(reply) for reply in self._run([self._settle(each, holder) for each in settlements])]
+    def settle_nodes(self, settlements: Sequence[Settlement]) -> list[Told]:
+        return [_told(reply) for reply in self._run([self._settle(each) for each in settlements])]
 
     def spread_nodes(self, spreadings: Sequence[Spreading]) -> list[Told]:
         return [_told(reply) for reply in self._run([self._spread(each) for each in spreadings])]
@@ -55,7 +55,7 @@ class Store:
         return [_renewed(reply) for reply in self._run([self._release(each) for each in releases])]
 
     def redrive_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
-        """Prepare to publish nodes again; each comes with its pool."""
+        """Prepare to publish nodes again that nobody has; each comes with its pool."""
         return [_renewed(reply) for reply in self._run([self._redrive(key, pool) for key, pool in nodes])]
 
     def halt_run(self, run_id: str, status: str) -> tuple[Word, str]:
@@ -103,16 +103,11 @@ class Store:
         partition = keys.partition_of(run_id)
         return self._script(
             "claim_node",
-            [
-                keys.run(run_id),
-                keys.outbox(partition, each.pool),
-                keys.held(partition, holder),
-                keys.holders(partition),
-            ],
-            [self.now, run_id, node, each.token, holder, *each.fields],
+            [keys.run(run_id), keys.holders(partition)],
+            [self.now, node, each.token, holder, *each.fields],
         )
 
-    def _settle(self, each: Settlement, holder: str) -> Command:
+    def _settle(self, each: Settlement) -> Command:
         keys, (run_id, node) = self.keys, each.key
         partition = keys.partition_of(run_id)
         return self._script(
@@ -122,7 +117,6 @@ class Store:
                 keys.flow(partition, each.flow_hash),
                 keys.open_runs(partition),
                 keys.closed_runs(partition),
-                keys.held(partition, holder),
                 keys.outbox(partition, each.pool),
                 *(keys.outbox(partition, pool) for pool in each.pools),
             ],
@@ -160,18 +154,17 @@ class Store:
     def _release(self, each: Release) -> Command:
         keys, (run_id, node) = self.keys, each.key
         partition = keys.partition_of(run_id)
-        token = "" if each.token is None else each.token
         return self._script(
             "release_node",
-            [keys.run(run_id), keys.held(partition, each.holder), keys.outbox(partition, each.pool)],
-            [self.now, run_id, node, each.holder, token, int(each.counts)],
+            [keys.run(run_id), keys.outbox(partition, each.pool)],
+            [self.now, run_id, node, each.token, int(each.counts)],
         )
 
     def _redrive(self, key: NodeKey, pool: str) -> Command:
-        partition = self.keys.partition_of(key.run_id)
+        keys, partition = self.keys, self.keys.partition_of(key.run_id)
         return self._script(
             "redrive_node",
-            [self.keys.run(key.run_id), self.keys.outbox(partition, pool)],
+            [keys.run(key.run_id), keys.outbox(partition, pool), keys.holders(partition)],
             [self.now, key.run_id, key.node],
         )
 

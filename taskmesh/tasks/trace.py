@@ -146,6 +146,7 @@ class Trace:
         self._flow = flow
         self._nodes: list[_TracedNode] = []
         self._names: dict[str, _TracedNode] = {}
+        self._numbers: dict[str, int] = {}
 
     def run(self, function: Callable[..., Any], params: Mapping[str, object]) -> Any:
         """Call a flow's function with a handle for each of ``params``; its result, as a value with references."""
@@ -170,6 +171,9 @@ class Trace:
         if other is not None and other is not node:
             raise UsageError(f"flow {self._flow!r} has a node {name!r} already; give this one another name")
         del self._names[node.name]
+        base, _, number = node.name.rpartition("_")
+        if base in self._numbers and number.isdecimal():
+            self._numbers[base] = min(self._numbers[base], int(number))
         node.name = name
         self._names[name] = node
 
@@ -195,7 +199,11 @@ class Trace:
         base = _UNFIT_FOR_NAMES.sub("_", re.split(r"[.:]", task)[-1])
         if base not in self._names:
             return base
-        return next(name for number in count(2) if (name := f"{base}_{number}") not in self._names)
+        # Where the last search for this base ended: thousands of calls of one task must not search from 2 each time.
+        start = self._numbers.get(base, 2)
+        number = next(number for number in count(start) if f"{base}_{number}" not in self._names)
+        self._numbers[base] = number + 1
+        return f"{base}_{number}"
 
     def _snapshot(self, value: Any, depth: int) -> Any:
         """A copy in which every text stands for itself; placeholders stay, as their nodes may still be renamed."""

@@ -27,6 +27,9 @@ from taskmesh.worker.work_pool import WorkPool
 RETRY_BASE_SECONDS = 0.05
 RETRY_CAP_SECONDS = 2.0
 
+PARK_SECONDS = 0.25
+"""How often a node that another holder runs is looked at: when that holder dies, its node is taken over so soon."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,11 +42,12 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._pool: WorkPool | None = None
         self._in_flight = InFlight()
-        self._settler = Settler(parts, self._in_flight, holder)
+        self._settler = Settler(parts, self._in_flight)
         self._intake = Intake(parts, self._in_flight, self._settler, holder)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self._failures = 0
         self._scheduled = False
+        self._unparking = False
         self._taking = True
 
     @property
@@ -118,8 +122,16 @@ class Engine:
         if pool is None or not self._taking:
             return
         self._intake.feed(pool)
+        if self._intake.parked and not self._unparking:
+            self._unparking = True
+            self._loop.call_later(PARK_SECONDS, self._unpark)
         if self._settler.waiting or (len(self._intake) and pool.capacity):
             self._wake()
+
+    def _unpark(self) -> None:
+        self._unparking = False
+        self._intake.unpark()
+        self._wake()
 
     def _try_again(self, error: StoreUnavailableError) -> None:
         self._failures += 1

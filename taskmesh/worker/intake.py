@@ -31,6 +31,7 @@ class Intake:
         self._settler = settler
         self._holder = holder
         self._deliveries: deque[Delivery] = deque()
+        self._parked: list[Delivery] = []
 
     def __len__(self) -> int:
         return len(self._deliveries)
@@ -38,8 +39,19 @@ class Intake:
     def add(self, delivery: Delivery) -> None:
         self._deliveries.append(delivery)
 
+    @property
+    def parked(self) -> int:
+        """Deliveries of nodes that another holder runs, or has died with."""
+        return len(self._parked)
+
+    def unpark(self) -> None:
+        """Look at the parked ones again."""
+        self._deliveries.extend(self._parked)
+        self._parked.clear()
+
     def give_up(self, keep: int) -> list[AckToken]:
         """Forget the newest deliveries, all but ``keep``; returns their acks."""
+        self.unpark()
         tokens = []
         while len(self._deliveries) > keep:
             tokens.append(self._deliveries.pop().token)
@@ -152,9 +164,11 @@ class Intake:
         return Work(attempt.id, attempt.task, arguments, (attempt.key.run_id, attempt.node_name, attempt.number))
 
     def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
-        """Whoever has the node sees to it; only the dependents of an ended one may not all have been told."""
+        """A message that nobody needs is acked; but the dependents of an ended node may not all have been told."""
         if answer.word is Word.ENDED and (attempt.delivery.redelivered or answer.spread >= 0):
             self._settler.resume(attempt)
+        elif answer.word is Word.HELD:
+            self._parked.append(attempt.delivery)
         elif answer.word in (Word.UNKNOWN, Word.FUTURE):
             reason = f"run {attempt.key.run_id!r} is unknown in this store, or has forgotten what it had promised"
             self._parts.dead_letters.bury(attempt.delivery, "unknown_run", reason)
@@ -167,7 +181,7 @@ def _claim_of(attempt: Attempt) -> Claim:
     node = attempt.key.node
     fields = attempt.plan.inputs(node).fields if node != BEFORE_FIRST else ()
     wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
-    return Claim(attempt.key, attempt.message_token, attempt.plan.pool_of(node), wanted)
+    return Claim(attempt.key, attempt.message_token, wanted)
 
 
 def _unknown_task(task: str) -> Failure:

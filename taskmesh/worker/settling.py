@@ -18,11 +18,10 @@ SETTLEMENTS_PER_BATCH = 256
 class Settler:
     """Gathers what has ended and settles it in batches. Nothing leaves it before the store has answered."""
 
-    def __init__(self, parts: Parts, in_flight: InFlight, holder: str) -> None:
+    def __init__(self, parts: Parts, in_flight: InFlight) -> None:
         self._parts = parts
         self._in_flight = in_flight
-        self._holder = holder
-        self._advancer = Advancer(parts.store, holder)
+        self._advancer = Advancer(parts.store)
         self._endings: deque[tuple[Ending, list[AckToken]]] = deque()
         self._releases: deque[tuple[Attempt, bool]] = deque()
 
@@ -68,7 +67,7 @@ class Settler:
         self._publish_then_ack(ready, [token for _, acks in batch for token in acks])
 
     def _release_batch(self, batch: Sequence[tuple[Attempt, bool]]) -> None:
-        answers = self._parts.store.release_nodes([self._release_of(*each) for each in batch])
+        answers = self._parts.store.release_nodes([_release_of(*each) for each in batch])
         for _ in batch:
             self._releases.popleft()
         ready = [
@@ -77,9 +76,6 @@ class Settler:
             if answer.word is Word.RELEASED
         ]
         self._publish_then_ack(ready, [token for attempt, _ in batch for token in attempt.acks])
-
-    def _release_of(self, attempt: Attempt, counts: bool) -> Release:
-        return Release(attempt.key, self._holder, attempt.token, attempt.plan.pool_of(attempt.key.node), counts)
 
     def _publish_then_ack(self, ready: Sequence[Ready], acks: list[AckToken]) -> None:
         self._parts.dispatcher.publish(ready, lambda: self._confirmed(len(ready), acks))
@@ -92,3 +88,7 @@ class Settler:
         stale = sum(advance.word is Word.STALE for advance in advances)
         if stale:
             self._parts.tally.count("stale_settlements_total", amount=stale)
+
+
+def _release_of(attempt: Attempt, counts: bool) -> Release:
+    return Release(attempt.key, attempt.token, attempt.plan.pool_of(attempt.key.node), counts)

@@ -44,6 +44,7 @@ class MetricsSink(Protocol):
 def run_worker(
     settings: Settings,
     modules: Sequence[str],
+    io_module: str,
     metrics: MetricsSink,
     on_io_death: Callable[[str], None],
     clock: Clock | None = None,
@@ -51,11 +52,12 @@ def run_worker(
     """Run a worker until SIGTERM or SIGINT; returns the exit code.
 
     0 after a clean drain, 1 when something had to be cut off, 2 when it cannot run (one sentence is on stderr).
-    ``modules`` (``module`` or ``module:attribute``) stand in for those of the settings. ``on_io_death`` gets the
+    ``modules`` (``module`` or ``module:attribute``) stand in for those of the settings. ``io_module`` is
+    what an I/O process runs. ``on_io_death`` gets the
     holder id of each I/O process that died; it is called in a thread and may block.
     """
     try:
-        plan = plan_worker(settings, modules)
+        plan = plan_worker(settings, modules, io_module)
     except ConfigError as error:
         return _say(str(error))
     return asyncio.run(Supervisor(plan, metrics, on_io_death, clock or SystemClock()).run())

@@ -10,8 +10,6 @@ from taskmesh.config.settings import Settings
 from taskmesh.errors import ConfigError
 from taskmesh.worker.supervisor_link import IoStart
 
-IO_MODULE = "taskmesh.app.io_process"
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
@@ -24,7 +22,7 @@ class WorkerPlan:
     health_host: str
     health_port: int
     settings: Mapping[str, Any]
-    io_module: str = IO_MODULE
+    io_module: str
 
     def starts(self) -> list[IoStart]:
         """One for each I/O process; the executors are dealt out evenly, at least one to each."""
@@ -35,7 +33,7 @@ class WorkerPlan:
         ]
 
 
-def plan_worker(settings: Settings, modules: Sequence[str]) -> WorkerPlan:
+def plan_worker(settings: Settings, modules: Sequence[str], io_module: str) -> WorkerPlan:
     """The plan that the settings make, for these modules or those of the settings.
 
     :raises ConfigError: when nothing says which tasks to run.
@@ -51,4 +49,5 @@ def plan_worker(settings: Settings, modules: Sequence[str]) -> WorkerPlan:
         health_host=settings.worker.health_host,
         health_port=settings.worker.health_port,
         settings=settings.to_mapping(),
+        io_module=io_module,
     )

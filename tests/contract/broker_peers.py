@@ -30,7 +30,7 @@ POLL_SECONDS = 0.01
 POOL = "default"
 
 NEW_QUEUE_SECONDS = 1.5
-"""RabbitMQ 3.10 writes a quorum queue's registration down half a second late: killed before, the queue has no leader."""
+"""RabbitMQ 3.10 saves the registration of a quorum queue a little late: killed before, the queue gets no leader."""
 
 
 async def until(condition: Callable[[], bool], timeout_seconds: float = PATIENCE_SECONDS) -> None:
@@ -127,7 +127,7 @@ async def peers(settings: BrokerSettings) -> AsyncIterator[Peers]:
         await opened.close()
 
 
-def administer(url: str, action: Callable[[BlockingChannel], None]) -> None:
+def administer(url: str, action: Callable[[BlockingChannel], object]) -> None:
     """Do something to a RabbitMQ as its administrator would."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     try:

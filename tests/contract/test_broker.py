@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_then_is_called_once_for_each_batch_in_order(settings: BrokerSettings) -
         publisher = await peers.publisher()
         called: list[int] = []
         for number, size in enumerate([3, 0, 1, 200, 2]):
-            publisher.publish(outgoing(numbered(size)), lambda number=number: called.append(number))
+            publisher.publish(outgoing(numbered(size)), partial(called.append, number))
         assert publisher.unconfirmed == 206
         assert await publisher.drain(30)
         await until(lambda: len(called) == 5)
@@ -249,7 +250,12 @@ def test_calls_from_another_thread_are_refused(settings: BrokerSettings) -> None
         refused: list[RuntimeError] = []
 
         def elsewhere() -> None:
-            for call in (lambda: publisher.publish([]), lambda: inbox.consumer.ack([]), inbox.consumer.pause):
+            calls: list[Callable[[], None]] = [
+                partial(publisher.publish, []),
+                partial(inbox.consumer.ack, []),
+                inbox.consumer.pause,
+            ]
+            for call in calls:
                 try:
                     call()
                 except RuntimeError as error:

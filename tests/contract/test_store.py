@@ -12,7 +12,7 @@ from taskmesh.dispatch.advance import Advance, Advancer, Ending, Entrance
 from taskmesh.dispatch.plan import EDGES_PER_SCRIPT, Plan
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Word
+from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Renewed, Word
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link
@@ -34,9 +34,9 @@ class Bench:
         self.store = Store(self.link, self.keys, retention_seconds=60.0)
         self.reader = Reader(self.link, self.keys)
         self.housekeeping = Housekeeping(self.link, self.keys, 60.0)
-        self.advancer = Advancer(self.store, ME)
+        self.advancer = Advancer(self.store)
         for holder in (ME, OTHER):
-            self.housekeeping.renew_holder(holder, 30.0, first=True)
+            self.housekeeping.renew_holder(holder, 30.0)
 
     def admit(self, plan: Plan, run_id: str = "r1", params: Any = None) -> Advance:
         packed = pack(params or {})
@@ -45,7 +45,7 @@ class Bench:
         return advance
 
     def claim(self, plan: Plan, node: int, holder: str = ME, run_id: str = "r1", token: int = 1) -> ClaimAnswer:
-        claim = Claim(NodeKey(run_id, node), token, plan.pool_of(node), plan.inputs(node).fields)
+        claim = Claim(NodeKey(run_id, node), token, plan.inputs(node).fields)
         [answer] = self.store.claim_nodes([claim], holder)
         return answer
 
@@ -60,9 +60,13 @@ class Bench:
         assert answer.word is Word.CLAIMED
         return self.settle(plan, node, answer.token, state, **more)
 
-    def release(self, node: int, holder: str, token: int | None, counts: bool = True) -> Word:
-        [answer] = self.store.release_nodes([Release(NodeKey("r1", node), holder, token, "default", counts)])
+    def release(self, node: int, token: int, counts: bool = True) -> Word:
+        [answer] = self.store.release_nodes([Release(NodeKey("r1", node), token, "default", counts)])
         return answer.word
+
+    def redrive(self, node: int) -> Renewed:
+        [answer] = self.store.redrive_nodes([(NodeKey("r1", node), "default")])
+        return answer
 
     def record(self, run_id: str = "r1") -> RunRecord:
         record = self.reader.run(run_id)
@@ -144,7 +148,7 @@ def test_only_the_newest_token_may_settle(bench: Bench) -> None:
     plan = _diamond()
     bench.admit(plan)
     old = bench.claim(plan, 0, OTHER)
-    assert bench.release(0, OTHER, old.token) is Word.RELEASED
+    assert bench.release(0, old.token) is Word.RELEASED
     new = bench.claim(plan, 0)
     assert new.token > old.token
     assert new.attempt == 2
@@ -168,25 +172,23 @@ def test_a_living_holder_keeps_its_node_and_a_dead_one_does_not(bench: Bench) ->
 def test_the_keeper_takes_nodes_from_the_dead(bench: Bench) -> None:
     plan = _diamond()
     bench.admit(plan)
-    bench.claim(plan, 0, OTHER)
-    assert bench.housekeeping.list_lapsed(10) == []
-    bench.housekeeping.end_holder(OTHER)
-    partition = bench.keys.partition_of("r1")
-    assert (partition, OTHER) in bench.housekeeping.list_lapsed(10)
-    assert bench.housekeeping.held_by(partition, OTHER, 10) == [NodeKey("r1", 0)]
-    assert bench.housekeeping.drop_holder(partition, OTHER) is Word.BUSY
-    assert bench.release(0, OTHER, None) is Word.RELEASED
-    assert bench.release(0, OTHER, None) is Word.STALE
-    assert bench.housekeeping.drop_holder(partition, OTHER) is Word.DROPPED
-    assert bench.housekeeping.renew_holder(OTHER, 30.0) is False
+    theirs = bench.claim(plan, 0, OTHER)
     assert bench.outbox() == {NodeKey("r1", 0)}
+    assert bench.redrive(0).word is Word.HELD
+    bench.housekeeping.end_holder(OTHER)
+    redriven = bench.redrive(0)
+    assert (redriven.word, redriven.attempt, redriven.token) == (Word.REDRIVE, 1, theirs.token + 1)
+    assert bench.settle(plan, 0, theirs.token).word is Word.STALE
+    assert bench.claim(plan, 0).attempt == 2
+    assert bench.housekeeping.renew_holder(OTHER, 30.0) is False
+    assert bench.housekeeping.renew_holder(OTHER, 30.0) is True
 
 
 def test_a_release_can_keep_the_attempt_unused(bench: Bench) -> None:
     plan = _diamond()
     bench.admit(plan)
     claimed = bench.claim(plan, 0)
-    assert bench.release(0, ME, claimed.token, counts=False) is Word.RELEASED
+    assert bench.release(0, claimed.token, counts=False) is Word.RELEASED
     assert bench.claim(plan, 0, token=3).attempt == 1
 
 
@@ -296,12 +298,10 @@ def test_a_wide_failure_skips_all_and_counts_each_once(bench: Bench) -> None:
 def test_redrive_gives_a_new_token_to_what_still_waits(bench: Bench) -> None:
     plan = _diamond()
     bench.admit(plan)
-    key = NodeKey("r1", 0)
-    [redriven] = bench.store.redrive_nodes([(key, "default")])
+    redriven = bench.redrive(0)
     assert (redriven.word, redriven.token) == (Word.REDRIVE, 2)
     bench.run_through(plan, 0)
-    [settled] = bench.store.redrive_nodes([(key, "default")])
-    assert settled.word is Word.SETTLED
+    assert bench.redrive(0).word is Word.SETTLED
 
 
 def test_scripts_come_back_after_a_flush(bench: Bench) -> None:

@@ -52,8 +52,11 @@ def test_help_lists_every_command_and_loads_no_client_library() -> None:
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
     assert "loaded []" in output
-    verbs = "run submit ls show watch cancel worker import graph validate config bench demo version".split()
-    assert [verb for verb in verbs if f"│ {verb} " not in output] == []
+    shown = {line.split()[1] for line in output.splitlines() if line.startswith("│ ") and line[2].isalpha()}
+    assert shown == {
+        *("run", "submit", "ls", "show", "watch", "cancel", "worker"),
+        *("graph", "validate", "import", "config", "bench", "demo", "version"),
+    }
 
 
 def test_wrong_usage_ends_with_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +235,7 @@ def test_a_target_is_a_file_a_task_or_a_python_flow() -> None:
 def test_a_target_that_is_nothing_gets_a_hint() -> None:
     with pytest.raises(UsageError, match=r"did you mean 'workers.orders:reserve'"):
         flow_of("workers.orders:reserv", registry(), must_be_known=False)
-    with pytest.raises(UsageError, match="add -A some.app"):
+    with pytest.raises(UsageError, match=r"add -A some\.app"):
         flow_of("some.app:task", Registry(), must_be_known=True)
 
 

@@ -48,7 +48,7 @@ class Fixture:
         self.sink = Sink()
         self.deaths: list[str] = []
         self.clock = SystemClock()
-        plan = replace(plan_worker(settings, [app]), io_module=FAKE)
+        plan = plan_worker(settings, [app], FAKE)
         self.supervisor = Supervisor(plan, self.sink, self.deaths.append, self.clock)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -227,13 +227,13 @@ def test_nothing_is_left_when_the_supervisor_is_cancelled(tmp_path: Path) -> Non
 
 def test_a_worker_without_an_app_or_a_port_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no app is named"):
-        plan_worker(Settings(), [])
-    assert run_worker(Settings(), [], Sink(), print) == 2
+        plan_worker(Settings(), [], FAKE)
+    assert run_worker(Settings(), [], FAKE, Sink(), print) == 2
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = Settings(worker=WorkerSection(health_port=taken.getsockname()[1], modules=("app",)))
-        assert run_worker(settings, [], Sink(), print) == 2
+        assert run_worker(settings, [], FAKE, Sink(), print) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
     assert "-A MODULE" in errors[0]
@@ -257,6 +257,6 @@ def test_what_a_child_said_comes_before_its_end() -> None:
 
 def test_executors_are_dealt_out_evenly_and_everyone_has_one() -> None:
     settings = Settings(worker=WorkerSection(io_processes=3, processes=2, modules=("a", "b", "a")))
-    plan = plan_worker(settings, [])
+    plan = plan_worker(settings, [], FAKE)
     assert plan.apps == ("a", "b")
     assert [start.executors for start in plan.starts()] == [1, 1, 1]

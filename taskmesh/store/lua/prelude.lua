@@ -64,6 +64,23 @@ local function write(run)
   for _, event in ipairs(events) do redis.call('SPUBLISH', run .. ':events', event) end
 end
 
+-- Whether a holder's lease is in force.
+local function is_alive(holders, holder, now)
+  local until_time = redis.call('ZSCORE', holders, holder)
+  return until_time and tonumber(until_time) > now
+end
+
+-- What runs has no right to run any more: its token is behind.
+local function make_ready_again(run_id, node, record, outbox, now, watched)
+  record[STATE] = 'ready'
+  record[TOKEN] = record[TOKEN] + 1
+  record[READY_AT] = now
+  record[HOLDER] = ''
+  save(node, record)
+  put_due(outbox, run_id .. '/' .. node, now)
+  note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], '')
+end
+
 -- Tells the dependents on `edges` that a node they need has ended. The outbox of pool 0 is KEYS[first_outbox].
 -- Returns those that became ready, those that were skipped and have dependents themselves, and how many ended.
 local function tell(run, run_id, succeeded, edges, first_outbox, cause, now, watched)

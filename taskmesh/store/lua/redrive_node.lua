@@ -1,22 +1,26 @@
 #!lua flags=allow-oom
--- Prepares to publish again a node whose message was lost, or whose dependents were not all told.
--- KEYS  1 run  2 outbox of the node's pool
+-- Looks after a node that has been due for long: prepares to publish it again when nobody has it any more.
+-- KEYS  1 run  2 outbox of the node's pool  3 holders
 -- ARGV  1 now  2 run id  3 node
--- Returns {'redrive', attempt, token} | {'settled'} (nothing to do; forgotten).
-local run, outbox = KEYS[1], KEYS[2]
+-- Returns {'redrive', attempt, token} | {'held'} (a living holder runs it) | {'settled'} (nothing to do; forgotten).
+local run, outbox, holders = KEYS[1], KEYS[2], KEYS[3]
 local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 local member = run_id .. '/' .. node
 
-local record = unpacked(redis.call('HGET', run, 'node:' .. node))
-local pending = record and (record[STATE] == 'ready' or (has_ended(record) and record[SPREAD] ~= SPREAD_DONE))
-if not pending then
+local values = redis.call('HMGET', run, 'node:' .. node, 'watched')
+local record = unpacked(values[1])
+if not record or record[SPREAD] == SPREAD_DONE then
   redis.call('ZREM', outbox, member)
   return {'settled'}
 end
-if record[STATE] == 'ready' then
-  record[TOKEN] = record[TOKEN] + 1
-  save(node, record)
+if record[STATE] == 'running' and is_alive(holders, record[HOLDER], now) then
+  redis.call('ZADD', outbox, now, member)
+  return {'held'}
 end
-put_due(outbox, member, now)
+if has_ended(record) then
+  put_due(outbox, member, now)
+else
+  make_ready_again(run_id, node, record, outbox, now, values[2])
+end
 write(run)
 return {'redrive', record[ATTEMPT], record[TOKEN]}

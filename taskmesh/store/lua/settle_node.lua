@@ -1,13 +1,12 @@
 #!lua flags=allow-oom
 -- Records the end of an attempt, if the token is still the node's, and tells the dependents.
--- KEYS  1 run  2 flow  3 open  4 closed  5 held by the holder  6 outbox of the node's pool  7.. outboxes of the flow's pools
+-- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools
 -- ARGV  1 now  2 run id  3 node  4 token  5 succeeded | failed | cancelled  6 output  7 error  8 halt ('' = go on)
 --       9 edges to the dependents  10 '1' = those are all  11 retention in ms
 -- Returns {word, run status, number ready, ready..., skipped...}: settled | again (the same call before) | stale | unknown.
-local run, held, outbox = KEYS[1], KEYS[5], KEYS[6]
+local run, outbox = KEYS[1], KEYS[5]
 local now, run_id, node, token, state = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local edges = cmsgpack.unpack(ARGV[9])
-local member = run_id .. '/' .. node
 
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
@@ -18,7 +17,7 @@ record[STATE] = state
 record[FINISHED_AT] = now
 record[SPREAD] = ARGV[10] == '1' and SPREAD_DONE or #edges / EDGE_WIDTH
 save(node, record)
-if record[SPREAD] ~= SPREAD_DONE then put_due(outbox, member, now) end
+if record[SPREAD] == SPREAD_DONE then redis.call('ZREM', outbox, run_id .. '/' .. node) end
 if state == 'succeeded' then
   change('output:' .. node, ARGV[6])
 elseif ARGV[7] ~= '' then
@@ -33,8 +32,7 @@ if ARGV[8] ~= '' and not found.halt then
   change('halt', found.halt)
 end
 note(found.watched, 'node', tonumber(node), state, now, record[ATTEMPT], record[HOLDER])
-redis.call('SREM', held, member)
 local ready, skipped, ended =
-  tell(run, run_id, state == 'succeeded', edges, 7, 'needs:' .. node, now, found.watched)
+  tell(run, run_id, state == 'succeeded', edges, 6, 'needs:' .. node, now, found.watched)
 local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[11], now)
 return report('settled', status, ready, skipped)
