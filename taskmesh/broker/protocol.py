@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 CONTENT_TYPE = "application/vnd.taskmesh+msgpack"
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One message to publish. ``routing_key`` is what the shards are chosen by."""
 
     pool: str
@@ -33,16 +32,14 @@ class DirectMessage:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class AckToken:
+class AckToken(NamedTuple):
     """Names a delivery to its consumer. ``generation`` grows with each connection: acks of an older one are dropped."""
 
     generation: int
     tag: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One message received. It stays the consumer's until ``ack`` or ``requeue``."""
 
     body: bytes

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.plan import BEFORE_FIRST, EdgeChunk, Plan
 from taskmesh.store.calls import Admission, NodeKey, Settlement, Spreading, Told, Word
-from taskmesh.store.store import Store
+from taskmesh.store.store import Request, Store
 
 SPREADS_PER_EXCHANGE = 50
 """How many spreading scripts go to Redis in one batch."""
@@ -33,8 +34,7 @@ class Entrance:
     shard_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """An attempt that is over. ``state`` is succeeded, failed or cancelled; ``halt`` stops the run unless empty."""
 
     plan: Plan
@@ -56,8 +56,7 @@ class Advance:
     ready: list[Ready] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """One slice of dependents to tell, for the call with the place ``origin``."""
 
     origin: int
@@ -96,7 +95,14 @@ class Advancer:
 
     def settle(self, endings: Sequence[Ending]) -> list[Advance]:
         """End attempts and find what is ready next; ``stale`` where another attempt has taken over."""
-        told = self._store.settle_nodes([_settlement(each) for each in endings])
+        return self.follow(endings, self._store.settle_nodes([_settlement(each) for each in endings]))
+
+    def settling(self, endings: Sequence[Ending]) -> Request[Told]:
+        """The first half of ``settle``, to be sent together with other calls; ``follow`` is the second."""
+        return self._store.settling([_settlement(each) for each in endings])
+
+    def follow(self, endings: Sequence[Ending], told: Sequence[Told]) -> list[Advance]:
+        """Go on from the answers to ``settling``: find what is ready, tell who has not been told."""
         advances = [
             _advance(each.plan, each.key.run_id, each.shard_key, answer)
             for each, answer in zip(endings, told, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskmesh.broker.protocol import Outgoing, Publisher
 from taskmesh.dispatch.plan import Plan
@@ -13,8 +13,7 @@ FIRST_TOKEN = 1
 """The token that the scripts give a node when it becomes ready for the first time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A node that a worker should take up. ``node`` is its place in the flow."""
 
     plan: Plan

@@ -28,31 +28,31 @@ class Housekeeping:
 
     def time(self) -> float:
         """The store's clock, in epoch seconds."""
-        seconds, microseconds = self._one(Command(self._keys.keeper(), "TIME"))
+        seconds, microseconds = self._one(Command(self._keys.keeper, "TIME"))
         return int(seconds) + int(microseconds) / 1_000_000
 
     def renew_holder(self, holder: str, lease_seconds: float) -> bool:
         """Say that ``holder`` lives; False when its lease was over, so that others may have taken its nodes."""
         script = self._scripts["renew_holder"]
         arguments: list[Argument] = [self._now, holder, lease_seconds]
-        keys = [self._keys.holders(partition) for partition in range(self._keys.partitions)]
+        keys = [partition.holders for partition in self._keys.partitions]
         replies = self._all([Command.of_script(script, [key], arguments) for key in keys])
         return all(reply[0] == b"renewed" for reply in replies)
 
     def end_holder(self, holder: str) -> None:
         """Make the lease of a dead or leaving holder lapse now."""
-        keys = [self._keys.holders(partition) for partition in range(self._keys.partitions)]
+        keys = [partition.holders for partition in self._keys.partitions]
         self._all([Command(key, "ZREM", key, holder) for key in keys])
 
     def forget_lapsed_holders(self) -> None:
         """Take holders whose lease has long been over out of the lists."""
         before = self.time() - LAPSED_HOLDER_KEPT_SECONDS
-        keys = [self._keys.holders(partition) for partition in range(self._keys.partitions)]
+        keys = [partition.holders for partition in self._keys.partitions]
         self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", before) for key in keys])
 
     def overdue(self, pool: str, before: float, limit: int) -> list[NodeKey]:
         """Nodes of a pool that were due before a time and have not ended: at most ``limit`` of each partition."""
-        keys = [self._keys.outbox(partition, pool) for partition in range(self._keys.partitions)]
+        keys = [partition.outbox(pool) for partition in self._keys.partitions]
         replies = self._all(
             [Command(key, "ZRANGEBYSCORE", key, "-inf", f"({before}", "LIMIT", 0, limit) for key in keys]
         )
@@ -60,7 +60,7 @@ class Housekeeping:
 
     def backlog(self, pool: str) -> int:
         """How many nodes of a pool wait or run."""
-        keys = [self._keys.outbox(partition, pool) for partition in range(self._keys.partitions)]
+        keys = [partition.outbox(pool) for partition in self._keys.partitions]
         return sum(self._all([Command(key, "ZCARD", key) for key in keys]))
 
     def note_probes(self, pool: str, sent: dict[str, float]) -> None:
@@ -77,22 +77,22 @@ class Housekeeping:
         return {queue.decode(): float(at) for queue, at in pairs}
 
     def announce_pools(self, pools: Sequence[str]) -> None:
-        key = self._keys.pools()
+        key = self._keys.pools
         self._one(Command(key, "SADD", key, *pools))
 
     def pools(self) -> list[str]:
         """Every pool that workers have consumed."""
-        key = self._keys.pools()
+        key = self._keys.pools
         return sorted(pool.decode() for pool in self._one(Command(key, "SMEMBERS", key)))
 
     def record_dead_letter(self, reason: str, queue: str, body: bytes) -> None:
-        key = self._keys.dead_letters()
+        key = self._keys.dead_letters
         fields = ("reason", reason, "queue", queue, "at", repr(self.time()), "body", body)
         self._one(Command(key, "XADD", key, "MAXLEN", "~", DEAD_LETTERS_KEPT, "*", *fields))
 
     def hold_keeper(self, holder: str, lease_seconds: float) -> bool:
         """Take or keep the keeper's lock; False while another has it."""
-        key, lease_ms = self._keys.keeper(), int(lease_seconds * 1000)
+        key, lease_ms = self._keys.keeper, int(lease_seconds * 1000)
         if self._one(Command(key, "SET", key, holder, "NX", "PX", lease_ms)):
             return True
         if self._one(Command(key, "GET", key)) != holder.encode():
@@ -102,7 +102,7 @@ class Housekeeping:
     def forget_ended_runs(self) -> int:
         """Take runs whose retention is over out of the lists (the runs themselves expire)."""
         before = self.time() - self._retention_seconds
-        keys = [self._keys.closed_runs(partition) for partition in range(self._keys.partitions)]
+        keys = [partition.closed_runs for partition in self._keys.partitions]
         return sum(self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", before) for key in keys]))
 
     def _one(self, command: Command) -> Reply:

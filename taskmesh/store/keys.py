@@ -6,64 +6,74 @@ All keys of a run carry the hash tag of the run's partition, so one script touch
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+class Partition:
+    """The keys below one hash tag."""
+
+    def __init__(self, namespace: str, number: int) -> None:
+        self._tag = f"{namespace}:{{{number}}}:"
+        self.open_runs = f"{self._tag}open"
+        """Sorted set of runs that have not ended, by the time of submission."""
+        self.closed_runs = f"{self._tag}closed"
+        """Sorted set of runs that have ended, by the time of their end."""
+        self.holders = f"{self._tag}holders"
+        """Sorted set of I/O processes, by the end of their lease."""
+        self._outboxes: dict[str, str] = {}
+
+    def run(self, run_id: str) -> str:
+        return f"{self._tag}run:{run_id}"
+
+    def flow(self, flow_hash: str) -> str:
+        return f"{self._tag}flow:{flow_hash}"
+
+    def outbox(self, pool: str) -> str:
+        """Sorted set of RUN/NODE that are due and have not ended, by the time they were due or last looked after."""
+        key = self._outboxes.get(pool)
+        if key is None:
+            key = self._outboxes[pool] = f"{self._tag}outbox:{pool}"
+        return key
+
+    def outboxes(self, pools: tuple[str, ...]) -> list[str]:
+        return [self.outbox(pool) for pool in pools]
+
+
 class Keys:
     """Names of keys below one namespace, spread over ``partitions`` hash tags."""
 
-    namespace: str
-    partitions: int
+    def __init__(self, namespace: str, partitions: int) -> None:
+        self.namespace = namespace
+        self.partitions = tuple(Partition(namespace, number) for number in range(partitions))
 
-    def partition_of(self, run_id: str) -> int:
-        return zlib.crc32(run_id.encode()) % self.partitions
-
-    def _tagged(self, partition: int, name: str) -> str:
-        return f"{self.namespace}:{{{partition}}}:{name}"
+    def partition_of(self, run_id: str) -> Partition:
+        return self.partitions[zlib.crc32(run_id.encode()) % len(self.partitions)]
 
     def run(self, run_id: str) -> str:
-        return self._tagged(self.partition_of(run_id), f"run:{run_id}")
+        return self.partition_of(run_id).run(run_id)
 
     def events(self, run_id: str) -> str:
-        """The sharded channel on which the transitions of a run are announced."""
+        """The sharded channel on which the transitions of a watched run are announced."""
         return f"{self.run(run_id)}:events"
 
     def end(self, run_id: str) -> str:
         """The sharded channel on which only the end of a run is announced."""
         return f"{self.run(run_id)}:end"
 
-    def flow(self, partition: int, flow_hash: str) -> str:
-        return self._tagged(partition, f"flow:{flow_hash}")
-
-    def open_runs(self, partition: int) -> str:
-        """Sorted set of runs that have not ended, by the time of submission."""
-        return self._tagged(partition, "open")
-
-    def closed_runs(self, partition: int) -> str:
-        """Sorted set of runs that have ended, by the time of their end."""
-        return self._tagged(partition, "closed")
-
-    def outbox(self, partition: int, pool: str) -> str:
-        """Sorted set of RUN/NODE that are due and have not ended, by the time they were due or last looked after."""
-        return self._tagged(partition, f"outbox:{pool}")
-
-    def holders(self, partition: int) -> str:
-        """Sorted set of I/O processes, by the end of their lease."""
-        return self._tagged(partition, "holders")
-
     def probes(self, pool: str) -> str:
         """Hash of shard queue -> time at which the newest received probe was sent."""
         return f"{self.namespace}:probes:{pool}"
 
+    @property
     def pools(self) -> str:
         """Set of the pools that workers consume."""
         return f"{self.namespace}:pools"
 
+    @property
     def keeper(self) -> str:
         """The lock of the keeper."""
         return f"{self.namespace}:keeper"
 
+    @property
     def dead_letters(self) -> str:
         """Stream of messages that no worker could use."""
         return f"{self.namespace}:dead"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
+import hiredis
 import redis
 from redis import exceptions
 from redis.cluster import RedisCluster
@@ -45,14 +46,27 @@ class Command:
         return Command(self.key, "EVAL", self.script.source, *self.arguments[2:])
 
 
-class Link(Protocol):
-    """The way to one Redis, or to a cluster of them. Safe in threads and after a fork."""
+class Conversation(Protocol):
+    """Commands that were sent and whose replies have not been read."""
 
-    def exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        """Send all, return the replies in order; a server's refusal of one command stands in its place.
+    def collect(self) -> list[Reply]:
+        """The replies in order; a server's refusal of one command stands in its place. To be called once.
 
         :raises StoreUnavailableError: the connection broke; what became of the commands is unknown.
         """
+
+
+class Link(Protocol):
+    """The way to one Redis, or to a cluster of them. Safe in threads and after a fork."""
+
+    def begin(self, commands: Sequence[Command]) -> Conversation:
+        """Send all, and let the server work while the caller does something else.
+
+        :raises StoreUnavailableError: the connection broke; what became of the commands is unknown.
+        """
+
+    def exchange(self, commands: Sequence[Command]) -> list[Reply]:
+        """Send all and wait for the replies; errors as of ``collect``."""
 
     def pubsub(self) -> Any:
         """A subscriber of redis-py that knows `ssubscribe` and `get_sharded_message`."""
@@ -77,9 +91,11 @@ class DirectLink:
         self._client = client
         self._pool = client.connection_pool
 
+    def begin(self, commands: Sequence[Command]) -> Conversation:
+        return _Direct(self._pool, commands)
+
     def exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        replies = _converse(self._pool, commands)
-        return _answer_missing_scripts(commands, replies, lambda again: _converse(self._pool, again))
+        return self.begin(commands).collect()
 
     def pubsub(self) -> Any:
         return self._client.pubsub()
@@ -88,41 +104,48 @@ class DirectLink:
         self._client.close()
 
 
+class _Direct:
+    """A conversation with one server."""
+
+    def __init__(self, pool: ConnectionPool, commands: Sequence[Command]) -> None:
+        self._pool = pool
+        self._commands = commands
+        self._exchange = _Exchange(pool, commands)
+
+    def collect(self) -> list[Reply]:
+        replies = self._exchange.collect()
+        return _answer_missing_scripts(self._commands, replies, lambda again: _Exchange(self._pool, again).collect())
+
+
 class ClusterLink:
     """A Redis Cluster: each command goes to the node that has its slot."""
 
     def __init__(self, client: RedisCluster) -> None:
         self._client = client
 
-    def exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        replies = self._by_node(commands)
-        moved = [at for at, reply in enumerate(replies) if isinstance(reply, _SLOT_ELSEWHERE)]
-        if moved:
-            self._refresh()
-            for at, reply in zip(moved, self._by_node([commands[at] for at in moved]), strict=True):
-                replies[at] = reply
-        return _answer_missing_scripts(commands, replies, self._by_node)
+    def begin(self, commands: Sequence[Command]) -> Conversation:
+        return _Scattered(self, commands)
 
-    def _by_node(self, commands: Sequence[Command]) -> list[Reply]:
+    def exchange(self, commands: Sequence[Command]) -> list[Reply]:
+        return self.begin(commands).collect()
+
+    def by_node(self, commands: Sequence[Command]) -> list[tuple[_Exchange, list[int]]]:
+        """Send each command to its node; with the places of the commands."""
         places: dict[str, tuple[ConnectionPool, list[int]]] = {}
         for at, command in enumerate(commands):
             name, pool = self._pool_of(command.key)
             places.setdefault(name, (pool, []))[1].append(at)
-        replies: list[Reply] = [None] * len(commands)
-        for pool, ats in places.values():
-            for at, reply in zip(ats, _converse(pool, [commands[at] for at in ats]), strict=True):
-                replies[at] = reply
-        return replies
+        exchanges: list[tuple[_Exchange, list[int]]] = []
+        try:
+            for pool, ats in places.values():
+                exchanges.append((_Exchange(pool, [commands[at] for at in ats]), ats))
+        except StoreUnavailableError:
+            _discard(exchanges)
+            raise
+        return exchanges
 
-    def _pool_of(self, key: str) -> tuple[str, ConnectionPool]:
-        with translated():
-            node = self._client.get_node_from_key(key)
-            if node is None:
-                self._client.nodes_manager.initialize()
-                raise StoreUnavailableError(f"no node of the Redis Cluster serves the slot of {key!r}")
-            return node.name, self._client.get_redis_connection(node).connection_pool
-
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Ask the cluster again who serves which slot."""
         with translated():
             self._client.nodes_manager.initialize()
 
@@ -132,6 +155,56 @@ class ClusterLink:
     def close(self) -> None:
         self._client.close()
 
+    def _pool_of(self, key: str) -> tuple[str, ConnectionPool]:
+        with translated():
+            node = self._client.get_node_from_key(key)
+            if node is None:
+                self._client.nodes_manager.initialize()
+                raise StoreUnavailableError(f"no node of the Redis Cluster serves the slot of {key!r}")
+            return node.name, self._client.get_redis_connection(node).connection_pool
+
+
+class _Scattered:
+    """A conversation with several nodes of a cluster."""
+
+    def __init__(self, link: ClusterLink, commands: Sequence[Command]) -> None:
+        self._link = link
+        self._commands = commands
+        self._exchanges = link.by_node(commands)
+
+    def collect(self) -> list[Reply]:
+        replies = _gathered(self._exchanges, len(self._commands))
+        moved = [at for at, reply in enumerate(replies) if isinstance(reply, _SLOT_ELSEWHERE)]
+        if moved:
+            self._link.refresh()
+            for at, reply in zip(moved, self._again([self._commands[at] for at in moved]), strict=True):
+                replies[at] = reply
+        return _answer_missing_scripts(self._commands, replies, self._again)
+
+    def _again(self, commands: Sequence[Command]) -> list[Reply]:
+        return _gathered(self._link.by_node(commands), len(commands))
+
+
+def _gathered(exchanges: Sequence[tuple[_Exchange, list[int]]], count: int) -> list[Reply]:
+    replies: list[Reply] = [None] * count
+    for done, (exchange, ats) in enumerate(exchanges, 1):
+        try:
+            collected = exchange.collect()
+        except StoreUnavailableError:
+            _discard(exchanges[done:])
+            raise
+        for at, reply in zip(ats, collected, strict=True):
+            replies[at] = reply
+    return replies
+
+
+def _discard(exchanges: Sequence[tuple[_Exchange, list[int]]]) -> None:
+    for exchange, _ in exchanges:
+        exchange.discard()
+
+
+# Its stub has it take a tuple of one.
+_pack = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
 
 _SLOT_ELSEWHERE = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
 
@@ -147,20 +220,37 @@ def _answer_missing_scripts(
     return replies
 
 
-def _converse(pool: ConnectionPool, commands: Sequence[Command]) -> list[Reply]:
-    with translated():
-        connection = pool.get_connection()
-        try:
-            packed: list[bytes] = []
-            for command in commands:
-                packed.extend(connection.pack_command(*command.arguments))
-            connection.send_packed_command([b"".join(packed)])
-            return [_read(connection) for _ in commands]
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
-            pool.release(connection)
+class _Exchange:
+    """One write and one read on one connection, which is nobody else's in between."""
+
+    __slots__ = ("_connection", "_count", "_pool")
+
+    def __init__(self, pool: ConnectionPool, commands: Sequence[Command]) -> None:
+        self._pool = pool
+        self._count = len(commands)
+        with translated():
+            self._connection = pool.get_connection()
+            try:
+                packed = b"".join([_pack(command.arguments) for command in commands])
+                self._connection.send_packed_command([packed])
+            except BaseException:
+                self.discard()
+                raise
+
+    def collect(self) -> list[Reply]:
+        with translated():
+            try:
+                replies = [_read(self._connection) for _ in range(self._count)]
+            except BaseException:
+                self.discard()
+                raise
+            self._pool.release(self._connection)
+            return replies
+
+    def discard(self) -> None:
+        """Give the connection up: replies may still be on their way, and nobody must take them for his own."""
+        self._connection.disconnect()
+        self._pool.release(self._connection)
 
 
 def _read(connection: AbstractConnection) -> Reply:

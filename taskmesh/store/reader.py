@@ -67,7 +67,7 @@ class Reader:
 
     def flow_body(self, flow_hash: str, run_id: str) -> bytes | None:
         """The stored flow, from the partition of a run of it."""
-        key = self._keys.flow(self._keys.partition_of(run_id), flow_hash)
+        key = self._keys.partition_of(run_id).flow(flow_hash)
         body: bytes | None = self._one(Command(key, "HGET", key, "body"))
         return body
 
@@ -91,8 +91,7 @@ class Reader:
 
     def list_runs(self, closed: bool, limit: int, offset: int = 0) -> list[RunSummary]:
         """The newest runs first: those that have ended, or those that have not."""
-        index = self._keys.closed_runs if closed else self._keys.open_runs
-        keys = [index(partition) for partition in range(self._keys.partitions)]
+        keys = [each.closed_runs if closed else each.open_runs for each in self._keys.partitions]
         replies = self._link.exchange(
             [Command(key, "ZREVRANGE", key, 0, offset + limit - 1, "WITHSCORES") for key in keys]
         )
@@ -101,10 +100,8 @@ class Reader:
 
     def count_runs(self) -> tuple[int, int]:
         """How many runs are open, and how many have ended and are kept."""
-        partitions = range(self._keys.partitions)
-        keys = [self._keys.open_runs(each) for each in partitions] + [
-            self._keys.closed_runs(each) for each in partitions
-        ]
+        partitions = self._keys.partitions
+        keys = [each.open_runs for each in partitions] + [each.closed_runs for each in partitions]
         counts = [value_of(reply) for reply in self._link.exchange([Command(key, "ZCARD", key) for key in keys])]
         return sum(counts[: len(partitions)]), sum(counts[len(partitions) :])
 
@@ -117,7 +114,7 @@ class Reader:
 
     def dead_letters(self, limit: int) -> list[dict[str, Any]]:
         """The newest dead letters first: id, reason, queue, at, body."""
-        key = self._keys.dead_letters()
+        key = self._keys.dead_letters
         entries = self._one(Command(key, "XREVRANGE", key, "+", "-", "COUNT", limit))
         return [{"id": entry_id.decode(), **_dead_letter(values)} for entry_id, values in entries]
 

@@ -6,7 +6,9 @@ arguments: it answers the same and counts nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from taskmesh.store.calls import (
     Admission,
@@ -28,6 +30,21 @@ SERVER_TIME = ""
 """As the time of a script call: take the server's own clock."""
 
 
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[A]):
+    """Calls that can be sent together with others, and how their answers are read."""
+
+    commands: list[Command]
+    read: Callable[[Reply], A]
+
+    def answers(self, replies: Sequence[Reply]) -> list[A]:
+        """:raises StoreUnavailableError: the server refused one of the calls."""
+        return [self.read(value_of(reply)) for reply in replies]
+
+
 class Store:
     """The state of all runs below one namespace. ``holder`` names this process where it claims."""
 
@@ -40,32 +57,41 @@ class Store:
 
     def admit_runs(self, admissions: Sequence[Admission], with_flow: bool = False) -> list[Told]:
         """Store runs; those whose flow the partition lacks answer ``flow_missing`` unless ``with_flow``."""
-        return [_admitted(reply) for reply in self._run([self._admit(each, with_flow) for each in admissions])]
+        return self._ask(Request([self._admit(each, with_flow) for each in admissions], _admitted))
+
+    def claiming(self, claims: Sequence[Claim], holder: str) -> Request[ClaimAnswer]:
+        return Request([self._claim(each, holder) for each in claims], _claim_answer)
 
     def claim_nodes(self, claims: Sequence[Claim], holder: str) -> list[ClaimAnswer]:
-        return [_claim_answer(reply) for reply in self._run([self._claim(each, holder) for each in claims])]
+        return self._ask(self.claiming(claims, holder))
+
+    def settling(self, settlements: Sequence[Settlement]) -> Request[Told]:
+        return Request([self._settle(each) for each in settlements], _told)
 
     def settle_nodes(self, settlements: Sequence[Settlement]) -> list[Told]:
-        return [_told(reply) for reply in self._run([self._settle(each) for each in settlements])]
+        return self._ask(self.settling(settlements))
 
     def spread_nodes(self, spreadings: Sequence[Spreading]) -> list[Told]:
-        return [_told(reply) for reply in self._run([self._spread(each) for each in spreadings])]
+        return self._ask(Request([self._spread(each) for each in spreadings], _told))
 
     def release_nodes(self, releases: Sequence[Release]) -> list[Renewed]:
-        return [_renewed(reply) for reply in self._run([self._release(each) for each in releases])]
+        return self._ask(Request([self._release(each) for each in releases], _renewed))
 
     def redrive_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
         """Prepare to publish nodes again that nobody has; each comes with its pool."""
-        return [_renewed(reply) for reply in self._run([self._redrive(key, pool) for key, pool in nodes])]
+        return self._ask(Request([self._redrive(key, pool) for key, pool in nodes], _renewed))
 
     def halt_run(self, run_id: str, status: str) -> tuple[Word, str]:
         """Let nothing new start; the second value is the status of a run that had ended before."""
         [reply] = self._run([self._script("halt_run", [self.keys.run(run_id)], [self.now, status])])
-        return Word(reply[0].decode()), reply[1].decode() if len(reply) > 1 else ""
+        return _WORDS[reply[0]], reply[1].decode() if len(reply) > 1 else ""
 
     def watch_run(self, run_id: str) -> None:
         """Have each transition of a run announced from now on; nothing happens where there is no such run."""
         self._run([self._script("watch_run", [self.keys.run(run_id)], [])])
+
+    def _ask(self, request: Request[A]) -> list[A]:
+        return request.answers(self.link.exchange(request.commands))
 
     def _run(self, commands: list[Command]) -> list[Reply]:
         return [value_of(reply) for reply in self.link.exchange(commands)]
@@ -74,15 +100,10 @@ class Store:
         return Command.of_script(self._scripts[name], keys, arguments)
 
     def _admit(self, each: Admission, with_flow: bool) -> Command:
-        keys, partition = self.keys, self.keys.partition_of(each.run_id)
+        keys = self.keys.partition_of(each.run_id)
         return self._script(
             "admit_run",
-            [
-                keys.run(each.run_id),
-                keys.flow(partition, each.flow_hash),
-                keys.open_runs(partition),
-                *(keys.outbox(partition, pool) for pool in each.pools),
-            ],
+            [keys.run(each.run_id), keys.flow(each.flow_hash), keys.open_runs, *keys.outboxes(each.pools)],
             [
                 self.now,
                 each.run_id,
@@ -99,31 +120,20 @@ class Store:
         )
 
     def _claim(self, each: Claim, holder: str) -> Command:
-        keys, (run_id, node) = self.keys, each.key
-        partition = keys.partition_of(run_id)
+        run_id, node = each.key
+        keys = self.keys.partition_of(run_id)
         return self._script(
-            "claim_node",
-            [keys.run(run_id), keys.holders(partition)],
-            [self.now, node, each.token, holder, *each.fields],
+            "claim_node", [keys.run(run_id), keys.holders], [self.now, node, each.token, holder, *each.fields]
         )
 
     def _settle(self, each: Settlement) -> Command:
-        keys, (run_id, node) = self.keys, each.key
-        partition = keys.partition_of(run_id)
         return self._script(
             "settle_node",
-            [
-                keys.run(run_id),
-                keys.flow(partition, each.flow_hash),
-                keys.open_runs(partition),
-                keys.closed_runs(partition),
-                keys.outbox(partition, each.pool),
-                *(keys.outbox(partition, pool) for pool in each.pools),
-            ],
+            self._keys_of_telling(each),
             [
                 self.now,
-                run_id,
-                node,
+                each.key.run_id,
+                each.key.node,
                 each.token,
                 each.state,
                 each.output,
@@ -136,45 +146,52 @@ class Store:
         )
 
     def _spread(self, each: Spreading) -> Command:
-        keys, (run_id, node) = self.keys, each.key
-        partition = keys.partition_of(run_id)
+        run_id, node = each.key
         return self._script(
             "spread_node",
-            [
-                keys.run(run_id),
-                keys.flow(partition, each.flow_hash),
-                keys.open_runs(partition),
-                keys.closed_runs(partition),
-                keys.outbox(partition, each.pool),
-                *(keys.outbox(partition, pool) for pool in each.pools),
-            ],
+            self._keys_of_telling(each),
             [self.now, run_id, node, each.told_before, each.edges, int(each.last), self._retention_ms],
         )
 
+    def _keys_of_telling(self, each: Settlement | Spreading) -> list[str]:
+        run_id = each.key.run_id
+        keys = self.keys.partition_of(run_id)
+        return [
+            keys.run(run_id),
+            keys.flow(each.flow_hash),
+            keys.open_runs,
+            keys.closed_runs,
+            keys.outbox(each.pool),
+            *keys.outboxes(each.pools),
+        ]
+
     def _release(self, each: Release) -> Command:
-        keys, (run_id, node) = self.keys, each.key
-        partition = keys.partition_of(run_id)
+        run_id, node = each.key
+        keys = self.keys.partition_of(run_id)
         return self._script(
             "release_node",
-            [keys.run(run_id), keys.outbox(partition, each.pool)],
+            [keys.run(run_id), keys.outbox(each.pool)],
             [self.now, run_id, node, each.token, int(each.counts)],
         )
 
     def _redrive(self, key: NodeKey, pool: str) -> Command:
-        keys, partition = self.keys, self.keys.partition_of(key.run_id)
+        keys = self.keys.partition_of(key.run_id)
         return self._script(
             "redrive_node",
-            [keys.run(key.run_id), keys.outbox(partition, pool), keys.holders(partition)],
+            [keys.run(key.run_id), keys.outbox(pool), keys.holders],
             [self.now, key.run_id, key.node],
         )
 
 
+_WORDS = {word.value.encode(): word for word in Word}
+
+
 def _admitted(reply: Reply) -> Told:
-    return Told(Word(reply[0].decode()), "running", tuple(reply[1:]))
+    return Told(_WORDS[reply[0]], "running", tuple(reply[1:]))
 
 
 def _claim_answer(reply: Reply) -> ClaimAnswer:
-    word = Word(reply[0].decode())
+    word = _WORDS[reply[0]]
     if word is Word.CLAIMED:
         halt = reply[3].decode() if reply[3] else ""
         return ClaimAnswer(word, reply[1], reply[2], halt, tuple(reply[4:]))
@@ -182,7 +199,7 @@ def _claim_answer(reply: Reply) -> ClaimAnswer:
 
 
 def _told(reply: Reply) -> Told:
-    word = Word(reply[0].decode())
+    word = _WORDS[reply[0]]
     if len(reply) == 1:
         return Told(word)
     count = reply[2]
@@ -190,5 +207,5 @@ def _told(reply: Reply) -> Told:
 
 
 def _renewed(reply: Reply) -> Renewed:
-    word = Word(reply[0].decode())
+    word = _WORDS[reply[0]]
     return Renewed(word, reply[1], reply[2]) if len(reply) > 1 else Renewed(word)

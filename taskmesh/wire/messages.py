@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from taskmesh.errors import TooLargeError, WireError
 from taskmesh.wire.codec import pack, unpack
@@ -18,8 +18,7 @@ _NODE = "node"
 _PROBE = "probe"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeMessage:
+class NodeMessage(NamedTuple):
     """Says that a node of a run is ready. ``node`` is its place in the flow; -1 stands before the first nodes."""
 
     run_id: str
@@ -44,20 +43,7 @@ class ProbeMessage:
 def encode_message(message: NodeMessage | ProbeMessage) -> bytes:
     """The bytes of a message."""
     if isinstance(message, NodeMessage):
-        return pack(
-            (
-                MESSAGE_SCHEMA,
-                _NODE,
-                message.run_id,
-                message.node,
-                message.attempt,
-                message.token,
-                message.flow_hash,
-                message.shard_key,
-                message.deadline,
-                message.trace,
-            )
-        )
+        return pack((MESSAGE_SCHEMA, _NODE, *message))
     return pack((MESSAGE_SCHEMA, _PROBE, message.pool, message.queue, message.sent_at))
 
 

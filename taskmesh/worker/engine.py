@@ -1,9 +1,10 @@
 """The heart of an I/O process: from deliveries to work for the executors, from outcomes to what is ready next.
 
-One turn of the loop does each step for everything that has gathered since the last:
+Each turn of the loop collects the store's answers to the turn before and asks the next questions, all in one batch:
 
-    1. settle what the executors have ended      2. publish what became ready     3. ack once that is confirmed
-    4. read deliveries                           5. claim their nodes             6. hand them to the executors
+    1. what was settled: publish what became ready, and ack once that is confirmed
+    2. what was claimed: hand it to the executors
+    3. ask to settle what the executors have ended, and to claim the nodes of the messages that came
 
 A store that does not answer leaves everything where it was; the turn is tried again, and every call may be repeated.
 """
@@ -13,10 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.resilience.backoff import full_jitter
+from taskmesh.store.calls import ClaimAnswer, Told
+from taskmesh.store.link import Conversation
+from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.intake import Intake
 from taskmesh.worker.parts import Parts
@@ -33,6 +38,15 @@ PARK_SECONDS = 0.25
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the store was asked and has not answered yet."""
+
+    conversation: Conversation
+    settling: Request[Told] | None
+    claiming: Request[ClaimAnswer] | None
+
+
 class Engine:
     """Runs the nodes that the broker delivers. Everything happens on one event loop and one thread."""
 
@@ -45,6 +59,7 @@ class Engine:
         self._settler = Settler(parts, self._in_flight)
         self._intake = Intake(parts, self._in_flight, self._settler, holder)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
+        self._asked: _Asked | None = None
         self._failures = 0
         self._scheduled = False
         self._unparking = False
@@ -110,23 +125,40 @@ class Engine:
         self._scheduled = False
         begun = self._parts.clock.monotonic()
         try:
-            self._settler.settle()
-            self._take()
+            self._collect()
+            self._ask()
             self._failures = 0
         except StoreUnavailableError as error:
+            self._intake.put_back()
             self._try_again(error)
         self._parts.tally.observe("loop_turn_seconds", self._parts.clock.monotonic() - begun)
 
-    def _take(self) -> None:
-        pool = self._pool
-        if pool is None or not self._taking:
+    def _ask(self) -> None:
+        """Send what there is to settle and to claim; the store works on it while the loop serves its sockets."""
+        self._settler.hand_back()
+        settling = self._settler.request()
+        claiming = self._intake.request(self._pool.capacity) if self._pool and self._taking else None
+        commands = [*(settling.commands if settling else ()), *(claiming.commands if claiming else ())]
+        if commands:
+            self._asked = _Asked(self._parts.store.link.begin(commands), settling, claiming)
+            self._wake()
+        self._look_at_parked_later()
+
+    def _collect(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is None:
             return
-        self._intake.feed(pool)
+        replies = asked.conversation.collect()
+        settled = len(asked.settling.commands) if asked.settling else 0
+        if asked.settling:
+            self._settler.take(asked.settling.answers(replies[:settled]))
+        if asked.claiming and self._pool:
+            self._intake.take(asked.claiming.answers(replies[settled:]), self._pool)
+
+    def _look_at_parked_later(self) -> None:
         if self._intake.parked and not self._unparking:
             self._unparking = True
             self._loop.call_later(PARK_SECONDS, self._unpark)
-        if self._settler.waiting or (len(self._intake) and pool.capacity):
-            self._wake()
 
     def _unpark(self) -> None:
         self._unparking = False

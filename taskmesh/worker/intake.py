@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
-from taskmesh.errors import StoreUnavailableError, UsageError, WireError
+from taskmesh.errors import UsageError, WireError
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
+from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.parts import Parts
@@ -32,6 +33,7 @@ class Intake:
         self._holder = holder
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
+        self._claiming: list[Attempt] = []
 
     def __len__(self) -> int:
         return len(self._deliveries)
@@ -57,22 +59,33 @@ class Intake:
             tokens.append(self._deliveries.pop().token)
         return tokens
 
-    def feed(self, pool: WorkPool) -> None:
-        """Claim as many nodes as the pool has room for, and hand them to it.
+    def request(self, room: int) -> Request[ClaimAnswer] | None:
+        """Ask the store for as many nodes as there is room for; None when no message waits. ``take`` gets the answers.
+
+        :raises StoreUnavailableError: what was not read stays here.
+        """
+        self._claiming = self._read_deliveries(min(room, CLAIMS_PER_TURN))
+        if not self._claiming:
+            return None
+        return self._parts.store.claiming([_claim_of(each) for each in self._claiming], self._holder)
+
+    def take(self, answers: Sequence[ClaimAnswer], pool: WorkPool) -> None:
+        """Hand what was claimed to the pool.
 
         :raises StoreUnavailableError: what was not handed over stays here.
         """
-        attempts = self._read_deliveries(min(pool.capacity, CLAIMS_PER_TURN))
-        if not attempts:
-            return
-        try:
-            claims = [_claim_of(each) for each in attempts]
-            answers = self._parts.store.claim_nodes(claims, self._holder)
-            works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
-        except StoreUnavailableError:
-            self._put_back(attempts)
-            raise
+        works = [self._begin(pool, *each) for each in zip(self._claiming, answers, strict=True)]
+        self._claiming = []
         pool.submit([work for work in works if work is not None])
+
+    def put_back(self) -> None:
+        """Claim later what was asked for: a claim that did happen answers this holder the same."""
+        for attempt in reversed(self._claiming):
+            if self._in_flight.by_id(attempt.id) is not None:
+                self._in_flight.remove(attempt)
+                self._deliveries.appendleft(attempt.delivery)
+                self._parts.consumer.requeue(attempt.acks[1:])
+        self._claiming = []
 
     def _read_deliveries(self, room: int) -> list[Attempt]:
         attempts: list[Attempt] = []
@@ -127,14 +140,6 @@ class Intake:
         )
         self._in_flight.add(attempt)
         return attempt
-
-    def _put_back(self, attempts: list[Attempt]) -> None:
-        """Claim them again later: a claim that did happen answers this holder the same."""
-        for attempt in reversed(attempts):
-            if self._in_flight.by_id(attempt.id) is not None:
-                self._in_flight.remove(attempt)
-                self._deliveries.appendleft(attempt.delivery)
-                self._parts.consumer.requeue(attempt.acks[1:])
 
     def _begin(self, pool: WorkPool, attempt: Attempt, answer: ClaimAnswer) -> Work | None:
         self._parts.tally.count("claims_total", (answer.word,))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.store.calls import Release, Word
+from taskmesh.store.calls import Release, Told, Word
+from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.parts import Parts
 
@@ -24,6 +25,7 @@ class Settler:
         self._advancer = Advancer(parts.store)
         self._endings: deque[tuple[Ending, list[AckToken]]] = deque()
         self._releases: deque[tuple[Attempt, bool]] = deque()
+        self._batch: list[tuple[Ending, list[AckToken]]] = []
 
     @property
     def waiting(self) -> int:
@@ -40,13 +42,28 @@ class Settler:
         self._in_flight.remove(attempt)
         self._releases.append((attempt, counts))
 
-    def settle(self) -> None:
-        """Take everything that has gathered to the store, and what follows from it to the broker.
+    def request(self) -> Request[Told] | None:
+        """Ask the store to settle a batch of what has ended; None when nothing has. ``take`` gets the answers."""
+        self._batch = [self._endings[at] for at in range(min(len(self._endings), SETTLEMENTS_PER_BATCH))]
+        return self._advancer.settling([ending for ending, _ in self._batch]) if self._batch else None
+
+    def take(self, told: Sequence[Told]) -> None:
+        """Publish what became ready, and ack the batch once that is confirmed.
+
+        :raises StoreUnavailableError: what was not settled stays here; ask again.
+        """
+        advances = self._advancer.follow([ending for ending, _ in self._batch], told)
+        for _ in self._batch:
+            self._endings.popleft()
+        self._count_stale(advances)
+        ready = [each for advance in advances for each in advance.ready]
+        self._publish_then_ack(ready, [token for _, acks in self._batch for token in acks])
+
+    def hand_back(self) -> None:
+        """Release what is to be handed back.
 
         :raises StoreUnavailableError: what was not taken stays here.
         """
-        while self._endings:
-            self._settle_batch([self._endings[at] for at in range(min(len(self._endings), SETTLEMENTS_PER_BATCH))])
         while self._releases:
             self._release_batch([self._releases[at] for at in range(min(len(self._releases), SETTLEMENTS_PER_BATCH))])
 
@@ -57,14 +74,6 @@ class Settler:
         """
         advance = self._advancer.resume(attempt.plan, attempt.key, attempt.shard_key)
         self._publish_then_ack(advance.ready, attempt.acks)
-
-    def _settle_batch(self, batch: Sequence[tuple[Ending, list[AckToken]]]) -> None:
-        advances = self._advancer.settle([ending for ending, _ in batch])
-        for _ in batch:
-            self._endings.popleft()
-        self._count_stale(advances)
-        ready = [each for advance in advances for each in advance.ready]
-        self._publish_then_ack(ready, [token for _, acks in batch for token in acks])
 
     def _release_batch(self, batch: Sequence[tuple[Attempt, bool]]) -> None:
         answers = self._parts.store.release_nodes([_release_of(*each) for each in batch])

@@ -307,8 +307,8 @@ def test_redrive_gives_a_new_token_to_what_still_waits(bench: Bench) -> None:
 def test_scripts_come_back_after_a_flush(bench: Bench) -> None:
     plan = _diamond()
     bench.admit(plan)
-    for partition in range(bench.keys.partitions):
-        bench.link.exchange([Command(bench.keys.holders(partition), "SCRIPT", "FLUSH")])
+    for partition in bench.keys.partitions:
+        bench.link.exchange([Command(partition.holders, "SCRIPT", "FLUSH")])
     assert bench.claim(plan, 0).word is Word.CLAIMED
 
 
@@ -317,7 +317,7 @@ def test_ended_runs_expire_with_their_flow_and_open_ones_do_not(bench: Bench) ->
     bench.admit(plan, "r1")
     bench.admit(plan, "r2")
     run, other = bench.keys.run("r1"), bench.keys.run("r2")
-    flows = [bench.keys.flow(bench.keys.partition_of(each), plan.hash) for each in ("r1", "r2")]
+    flows = [bench.keys.partition_of(each).flow(plan.hash) for each in ("r1", "r2")]
     bench.run_through(plan, 0)
     assert 0 < bench.link.exchange([Command(run, "PTTL", run)])[0] <= 60_000
     assert bench.link.exchange([Command(other, "PTTL", other)]) == [-1]
@@ -325,7 +325,7 @@ def test_ended_runs_expire_with_their_flow_and_open_ones_do_not(bench: Bench) ->
     bench.run_through(plan, 0, run_id="r2")
     assert all(bench.link.exchange([Command(flow, "PTTL", flow)])[0] > 0 for flow in flows)
     bench.admit(plan, "r3")
-    flow = bench.keys.flow(bench.keys.partition_of("r3"), plan.hash)
+    flow = bench.keys.partition_of("r3").flow(plan.hash)
     assert bench.link.exchange([Command(flow, "PTTL", flow)]) == [-1]
 
 
@@ -344,7 +344,7 @@ def test_one_keeper_at_a_time(bench: Bench) -> None:
     assert bench.housekeeping.hold_keeper(ME, 0.3)
     assert not bench.housekeeping.hold_keeper(OTHER, 0.3)
     assert bench.housekeeping.hold_keeper(ME, 0.3)
-    bench.link.exchange([Command(bench.keys.keeper(), "DEL", bench.keys.keeper())])
+    bench.link.exchange([Command(bench.keys.keeper, "DEL", bench.keys.keeper)])
     assert bench.housekeeping.hold_keeper(OTHER, 0.3)
 
 
