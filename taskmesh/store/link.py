@@ -55,6 +55,9 @@ class Conversation(Protocol):
         :raises StoreUnavailableError: the connection broke; what became of the commands is unknown.
         """
 
+    def discard(self) -> None:
+        """Do without the replies; also after a ``collect`` that raised."""
+
 
 class Link(Protocol):
     """The way to one Redis, or to a cluster of them. Safe in threads and after a fork."""
@@ -115,6 +118,9 @@ class _Direct:
     def collect(self) -> list[Reply]:
         replies = self._exchange.collect()
         return _answer_missing_scripts(self._commands, replies, lambda again: _Exchange(self._pool, again).collect())
+
+    def discard(self) -> None:
+        self._exchange.discard()
 
 
 class ClusterLink:
@@ -181,6 +187,9 @@ class _Scattered:
                 replies[at] = reply
         return _answer_missing_scripts(self._commands, replies, self._again)
 
+    def discard(self) -> None:
+        _discard(self._exchanges)
+
     def _again(self, commands: Sequence[Command]) -> list[Reply]:
         return _gathered(self._link.by_node(commands), len(commands))
 
@@ -223,11 +232,12 @@ def _answer_missing_scripts(
 class _Exchange:
     """One write and one read on one connection, which is nobody else's in between."""
 
-    __slots__ = ("_connection", "_count", "_pool")
+    __slots__ = ("_connection", "_count", "_pool", "_released")
 
     def __init__(self, pool: ConnectionPool, commands: Sequence[Command]) -> None:
         self._pool = pool
         self._count = len(commands)
+        self._released = False
         with translated():
             self._connection = pool.get_connection()
             try:
@@ -244,13 +254,16 @@ class _Exchange:
             except BaseException:
                 self.discard()
                 raise
+            self._released = True
             self._pool.release(self._connection)
             return replies
 
     def discard(self) -> None:
         """Give the connection up: replies may still be on their way, and nobody must take them for his own."""
-        self._connection.disconnect()
-        self._pool.release(self._connection)
+        if not self._released:
+            self._released = True
+            self._connection.disconnect()
+            self._pool.release(self._connection)
 
 
 def _read(connection: AbstractConnection) -> Reply:

@@ -1,6 +1,7 @@
 """The heart of an I/O process: from deliveries to work for the executors, from outcomes to what is ready next.
 
-Each turn of the loop collects the store's answers to the turn before and asks the next questions, all in one batch:
+Each turn of the loop asks the store the next questions in one batch, and collects the answers to those before; so the
+store and this process work at the same time:
 
     1. what was settled: publish what became ready, and ack once that is confirmed
     2. what was claimed: hand it to the executors
@@ -13,20 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.calls import ClaimAnswer, Told
-from taskmesh.store.link import Conversation
+from taskmesh.store.link import Command, Conversation
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.intake import Intake
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome
-from taskmesh.worker.settling import Settler
+from taskmesh.worker.settling import Ended, Settler
 from taskmesh.worker.work_pool import WorkPool
 
 RETRY_BASE_SECONDS = 0.05
@@ -42,9 +44,15 @@ _log = logging.getLogger(__name__)
 class _Asked:
     """What the store was asked and has not answered yet."""
 
-    conversation: Conversation
-    settling: Request[Told] | None
-    claiming: Request[ClaimAnswer] | None
+    settling: tuple[list[Ended], Request[Told]] | None
+    claiming: tuple[list[Attempt], Request[ClaimAnswer]] | None
+    conversation: Conversation | None = None
+
+    def commands(self) -> list[Command]:
+        return [
+            *(self.settling[1].commands if self.settling else ()),
+            *(self.claiming[1].commands if self.claiming else ()),
+        ]
 
 
 class Engine:
@@ -59,7 +67,7 @@ class Engine:
         self._settler = Settler(parts, self._in_flight)
         self._intake = Intake(parts, self._in_flight, self._settler, holder)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
-        self._asked: _Asked | None = None
+        self._asked: deque[_Asked] = deque()
         self._failures = 0
         self._scheduled = False
         self._unparking = False
@@ -72,7 +80,7 @@ class Engine:
     @property
     def unsettled(self) -> int:
         """Ends and hand-backs that the store has not taken yet."""
-        return self._settler.waiting
+        return self._settler.waiting + sum(len(asked.settling[0]) for asked in self._asked if asked.settling)
 
     def use(self, pool: WorkPool) -> None:
         self._pool = pool
@@ -125,35 +133,57 @@ class Engine:
         self._scheduled = False
         begun = self._parts.clock.monotonic()
         try:
-            self._collect()
-            self._ask()
+            asked = self._ask()
+            if len(self._asked) > 1 or (self._asked and not asked):
+                self._collect()
             self._failures = 0
         except StoreUnavailableError as error:
-            self._intake.put_back()
+            self._put_all_back()
             self._try_again(error)
+        if self._asked:
+            self._wake()
         self._parts.tally.observe("loop_turn_seconds", self._parts.clock.monotonic() - begun)
 
-    def _ask(self) -> None:
-        """Send what there is to settle and to claim; the store works on it while the loop serves its sockets."""
+    def _ask(self) -> bool:
+        """Send what there is to settle and to claim; the store works on it while the loop does other things."""
         self._settler.hand_back()
-        settling = self._settler.request()
-        claiming = self._intake.request(self._pool.capacity) if self._pool and self._taking else None
-        commands = [*(settling.commands if settling else ()), *(claiming.commands if claiming else ())]
-        if commands:
-            self._asked = _Asked(self._parts.store.link.begin(commands), settling, claiming)
-            self._wake()
         self._look_at_parked_later()
+        claiming = self._intake.request(self._room()) if self._taking else None
+        asked = _Asked(self._settler.request(), claiming)
+        commands = asked.commands()
+        if not commands:
+            return False
+        # Noted before it is sent: should the sending fail, it is put back with the rest.
+        self._asked.append(asked)
+        self._asked[-1] = replace(asked, conversation=self._parts.store.link.begin(commands))
+        return True
+
+    def _room(self) -> int:
+        claims_asked = sum(len(asked.claiming[0]) for asked in self._asked if asked.claiming)
+        return max(0, self._pool.capacity - claims_asked) if self._pool else 0
 
     def _collect(self) -> None:
-        asked, self._asked = self._asked, None
-        if asked is None:
-            return
-        replies = asked.conversation.collect()
-        settled = len(asked.settling.commands) if asked.settling else 0
+        """Take the oldest answers."""
+        asked = self._asked[0]
+        replies = asked.conversation.collect() if asked.conversation else []
+        settled = len(asked.settling[0]) if asked.settling else 0
         if asked.settling:
-            self._settler.take(asked.settling.answers(replies[:settled]))
+            self._settler.take(asked.settling[0], asked.settling[1].answers(replies[:settled]))
+            self._asked[0] = replace(asked, settling=None)
         if asked.claiming and self._pool:
-            self._intake.take(asked.claiming.answers(replies[settled:]), self._pool)
+            self._intake.take(asked.claiming[0], asked.claiming[1].answers(replies[settled:]), self._pool)
+        self._asked.popleft()
+
+    def _put_all_back(self) -> None:
+        """Ask again later, in the same order; what did happen answers the same."""
+        for asked in reversed(self._asked):
+            if asked.conversation:
+                asked.conversation.discard()
+            if asked.settling:
+                self._settler.put_back(asked.settling[0])
+            if asked.claiming:
+                self._intake.put_back(asked.claiming[0])
+        self._asked.clear()
 
     def _look_at_parked_later(self) -> None:
         if self._intake.parked and not self._unparking:

@@ -33,7 +33,6 @@ class Intake:
         self._holder = holder
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
-        self._claiming: list[Attempt] = []
 
     def __len__(self) -> int:
         return len(self._deliveries)
@@ -59,33 +58,31 @@ class Intake:
             tokens.append(self._deliveries.pop().token)
         return tokens
 
-    def request(self, room: int) -> Request[ClaimAnswer] | None:
-        """Ask the store for as many nodes as there is room for; None when no message waits. ``take`` gets the answers.
+    def request(self, room: int) -> tuple[list[Attempt], Request[ClaimAnswer]] | None:
+        """As many attempts as there is room for, and the question that claims their nodes; None when no message waits.
 
         :raises StoreUnavailableError: what was not read stays here.
         """
-        self._claiming = self._read_deliveries(min(room, CLAIMS_PER_TURN))
-        if not self._claiming:
+        attempts = self._read_deliveries(min(room, CLAIMS_PER_TURN))
+        if not attempts:
             return None
-        return self._parts.store.claiming([_claim_of(each) for each in self._claiming], self._holder)
+        return attempts, self._parts.store.claiming([_claim_of(each) for each in attempts], self._holder)
 
-    def take(self, answers: Sequence[ClaimAnswer], pool: WorkPool) -> None:
+    def take(self, attempts: Sequence[Attempt], answers: Sequence[ClaimAnswer], pool: WorkPool) -> None:
         """Hand what was claimed to the pool.
 
-        :raises StoreUnavailableError: what was not handed over stays here.
+        :raises StoreUnavailableError: nothing was handed over; put the attempts back.
         """
-        works = [self._begin(pool, *each) for each in zip(self._claiming, answers, strict=True)]
-        self._claiming = []
+        works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
         pool.submit([work for work in works if work is not None])
 
-    def put_back(self) -> None:
+    def put_back(self, attempts: Sequence[Attempt]) -> None:
         """Claim later what was asked for: a claim that did happen answers this holder the same."""
-        for attempt in reversed(self._claiming):
+        for attempt in reversed(attempts):
             if self._in_flight.by_id(attempt.id) is not None:
                 self._in_flight.remove(attempt)
                 self._deliveries.appendleft(attempt.delivery)
                 self._parts.consumer.requeue(attempt.acks[1:])
-        self._claiming = []
 
     def _read_deliveries(self, room: int) -> list[Attempt]:
         attempts: list[Attempt] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
@@ -16,6 +17,13 @@ from taskmesh.worker.parts import Parts
 SETTLEMENTS_PER_BATCH = 256
 
 
+class Ended(NamedTuple):
+    """The end of an attempt, and what to ack when it is settled."""
+
+    ending: Ending
+    acks: list[AckToken]
+
+
 class Settler:
     """Gathers what has ended and settles it in batches. Nothing leaves it before the store has answered."""
 
@@ -23,9 +31,8 @@ class Settler:
         self._parts = parts
         self._in_flight = in_flight
         self._advancer = Advancer(parts.store)
-        self._endings: deque[tuple[Ending, list[AckToken]]] = deque()
+        self._endings: deque[Ended] = deque()
         self._releases: deque[tuple[Attempt, bool]] = deque()
-        self._batch: list[tuple[Ending, list[AckToken]]] = []
 
     @property
     def waiting(self) -> int:
@@ -34,7 +41,7 @@ class Settler:
 
     def end(self, attempt: Attempt, ending: Ending) -> None:
         self._in_flight.remove(attempt)
-        self._endings.append((ending, attempt.acks))
+        self._endings.append(Ended(ending, attempt.acks))
         self._parts.tally.count("nodes_total", (attempt.task, ending.state))
 
     def release(self, attempt: Attempt, counts: bool) -> None:
@@ -42,22 +49,24 @@ class Settler:
         self._in_flight.remove(attempt)
         self._releases.append((attempt, counts))
 
-    def request(self) -> Request[Told] | None:
-        """Ask the store to settle a batch of what has ended; None when nothing has. ``take`` gets the answers."""
-        self._batch = [self._endings[at] for at in range(min(len(self._endings), SETTLEMENTS_PER_BATCH))]
-        return self._advancer.settling([ending for ending, _ in self._batch]) if self._batch else None
+    def request(self) -> tuple[list[Ended], Request[Told]] | None:
+        """A batch of what has ended, and the question that settles it; None when nothing has ended."""
+        batch = [self._endings.popleft() for _ in range(min(len(self._endings), SETTLEMENTS_PER_BATCH))]
+        return (batch, self._advancer.settling([ended.ending for ended in batch])) if batch else None
 
-    def take(self, told: Sequence[Told]) -> None:
+    def take(self, batch: Sequence[Ended], told: Sequence[Told]) -> None:
         """Publish what became ready, and ack the batch once that is confirmed.
 
-        :raises StoreUnavailableError: what was not settled stays here; ask again.
+        :raises StoreUnavailableError: not all dependents could be told; put the batch back.
         """
-        advances = self._advancer.follow([ending for ending, _ in self._batch], told)
-        for _ in self._batch:
-            self._endings.popleft()
+        advances = self._advancer.follow([ended.ending for ended in batch], told)
         self._count_stale(advances)
         ready = [each for advance in advances for each in advance.ready]
-        self._publish_then_ack(ready, [token for _, acks in self._batch for token in acks])
+        self._publish_then_ack(ready, [token for ended in batch for token in ended.acks])
+
+    def put_back(self, batch: Sequence[Ended]) -> None:
+        """Settle again later: what has been settled answers the same."""
+        self._endings.extendleft(reversed(batch))
 
     def hand_back(self) -> None:
         """Release what is to be handed back.
