@@ -119,9 +119,8 @@ class Mesh:
         tags: Mapping[str, str] | None = None,
     ) -> Run:
         """``submit`` with the parameters as one mapping."""
-        working = self._working
-        [run_id] = working.submit(self._flow_of(what), [params], None if id is None else [id], tags)
-        return Run(working.client, run_id)
+        [run] = self._working.submit(self._flow_of(what), [params], None if id is None else [id], tags)
+        return run
 
     def submit_many(
         self,
@@ -132,8 +131,7 @@ class Mesh:
         tags: Mapping[str, str] | None = None,
     ) -> list[Run]:
         """Submit many runs of one flow, pipelined: much faster than one by one."""
-        working = self._working
-        return [Run(working.client, run_id) for run_id in working.submit(self._flow_of(what), params, ids, tags)]
+        return self._working.submit(self._flow_of(what), params, ids, tags)
 
     async def asubmit(
         self, what: Submittable, /, *, id: str | None = None, tags: Mapping[str, str] | None = None, **params: Any

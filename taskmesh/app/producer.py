@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskmesh.app.assembly import lay_foundation
+from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
 from taskmesh.client.client import Client, ClientLimits, ClientParts, Submission
 from taskmesh.client.publisher_thread import PublisherThread
@@ -46,10 +47,12 @@ class Producer:
         params: Sequence[Mapping[str, Any]],
         ids: Sequence[str] | None,
         tags: Mapping[str, str] | None,
-    ) -> list[str]:
+    ) -> list[Run]:
+        """Submit runs of one flow."""
+        plan = self._plan(flow)
         names: Sequence[str | None] = ids if ids is not None else [None] * len(params)
         submissions = [Submission(each, run_id, tags) for each, run_id in zip(params, names, strict=True)]
-        return self.client.submit(self._plan(flow), submissions)
+        return [Run(self.client, run_id, plan) for run_id in self.client.submit(plan, submissions)]
 
     def close(self) -> None:
         self.client.close(self._deadline_seconds)

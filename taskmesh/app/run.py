@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taskmesh.client.client import Client
     from taskmesh.client.details import RunDetails, RunEvent
+    from taskmesh.dispatch.plan import Plan
     from taskmesh.model.states import RunState
 
 
 class Run:
     """One run, by its id. Cheap to make; asks the store each time. Timeouts are in seconds, None = wait for ever."""
 
-    __slots__ = ("_client", "id")
+    __slots__ = ("_client", "_plan", "id")
 
-    def __init__(self, client: Client, run_id: str) -> None:
+    def __init__(self, client: Client, run_id: str, plan: Plan | None = None) -> None:
         self._client = client
+        self._plan = plan
         self.id = run_id
 
     def __repr__(self) -> str:
@@ -41,7 +43,7 @@ class Run:
         :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled.
         :raises ResultTimeoutError: it had not ended when the time was over.
         """
-        return self._client.result(self.id, timeout)
+        return self._client.result(self.id, timeout, self._plan)
 
     def details(self) -> RunDetails:
         """Everything that is stored of the run and its nodes."""

@@ -85,7 +85,7 @@ class Client:
 
         When this returns, the runs are accepted: they reach an end whatever dies afterwards.
 
-        :raises RunConflictError: an id is taken by a run with another body; those before it were submitted.
+        :raises RunConflictError: an id is taken by a run with another body; of the others, some were submitted.
         :raises StoreUnavailableError: the store does not answer; submit again with the same ids.
         """
         self._refuse_oversized_flow(plan.flow)
@@ -114,18 +114,20 @@ class Client:
                 left = LOOK_AGAIN_SECONDS if deadline is None else deadline - self._parts.clock.monotonic()
                 if left <= 0:
                     raise ResultTimeoutError(run_id, timeout_seconds or 0.0)
-                tap.next(min(left, LOOK_AGAIN_SECONDS))
+                announced = tap.next(min(left, LOOK_AGAIN_SECONDS))
+                if announced is not None:
+                    return RunState(announced.decode())
         return status
 
-    def result(self, run_id: str, timeout_seconds: float | None = None) -> Any:
-        """Block until the run has ended; returns its result.
+    def result(self, run_id: str, timeout_seconds: float | None = None, plan: Plan | None = None) -> Any:
+        """Block until the run has ended; returns its result. ``plan`` saves looking up what is run.
 
         :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled.
         :raises ResultTimeoutError: it had not ended when the time was over.
         """
         status = self.wait(run_id, timeout_seconds)
         if status is RunState.SUCCEEDED:
-            return self._result(run_id)
+            return self._result(run_id, plan or self._plan(run_id))
         if status is RunState.CANCELLED:
             raise RunCancelledError(run_id)
         record, plan = self._record(run_id)
@@ -212,8 +214,7 @@ class Client:
                 f"flow {flow.name!r} has {len(flow.nodes)} nodes; limits.max_nodes allows {self._limits.max_nodes}"
             )
 
-    def _result(self, run_id: str) -> Any:
-        plan = self._plan(run_id)
+    def _result(self, run_id: str, plan: Plan) -> Any:
         sources = plan.graph.result_inputs
         params, *outputs = self._parts.reader.run_fields(run_id, ["params", *(f"output:{each}" for each in sources)])
         values = {source: unpack(output) for source, output in zip(sources, outputs, strict=True) if output is not None}
