@@ -13,10 +13,17 @@ from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.plan import Plan
+from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Flow
+from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.subscription import Subscription
 
 PLANS_KEPT = 256
+
+STORE_FAILURES = 5
+"""So many submits in a row wait for a Redis that does not answer; the next ones are refused at once."""
+
+STORE_RESET_SECONDS = 1.0
 
 
 class Producer:
@@ -38,6 +45,13 @@ class Producer:
             publisher=publisher,
             taps=Taps(lambda: Subscription(foundation.link)),
             clock=foundation.clock,
+            store_breaker=local_breaker(
+                "the way to Redis",
+                STORE_FAILURES,
+                STORE_RESET_SECONDS,
+                counts=(StoreUnavailableError,),
+                error=StoreUnavailableError,
+            ),
         )
         self.client = Client(parts, ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,10 +57,28 @@ class Run:
         """Let nothing more start; False when the run had ended before. What runs now may end."""
         return self._client.cancel(self.id)
 
-    async def aresult(self, timeout: float | None = None) -> Any:
-        """``result`` for asyncio."""
-        return await asyncio.to_thread(self.result, timeout)
+    async def astatus(self) -> RunState:
+        """``status`` for asyncio."""
+        return await asyncio.to_thread(self.status)
 
     async def await_end(self, timeout: float | None = None) -> RunState:
         """``wait`` for asyncio."""
         return await asyncio.to_thread(self.wait, timeout)
+
+    async def aresult(self, timeout: float | None = None) -> Any:
+        """``result`` for asyncio."""
+        return await asyncio.to_thread(self.result, timeout)
+
+    async def adetails(self) -> RunDetails:
+        """``details`` for asyncio."""
+        return await asyncio.to_thread(self.details)
+
+    async def awatch(self) -> AsyncIterator[RunEvent]:
+        """``watch`` for asyncio."""
+        events = self.watch()
+        while (event := await asyncio.to_thread(next, events, None)) is not None:
+            yield event
+
+    async def acancel(self) -> bool:
+        """``cancel`` for asyncio."""
+        return await asyncio.to_thread(self.cancel)

@@ -28,6 +28,7 @@ from taskmesh.errors import (
 from taskmesh.model.flow import Flow
 from taskmesh.model.params import check_params
 from taskmesh.model.states import RunState
+from taskmesh.resilience.breaker import LocalBreaker
 from taskmesh.store.calls import Word
 from taskmesh.store.keys import Keys
 from taskmesh.store.reader import Reader, RunRecord, RunSummary
@@ -53,6 +54,7 @@ class ClientParts:
     publisher: PublisherThread
     taps: Taps
     clock: Clock
+    store_breaker: LocalBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ class Client:
         self._parts.plans.add(plan)
         for start in range(0, len(entrances), RUNS_PER_BATCH):
             batch = entrances[start : start + RUNS_PER_BATCH]
-            self._send_off(batch, self._advancer.admit(batch))
+            with self._parts.store_breaker.calling():
+                advances = self._advancer.admit(batch)
+            self._send_off(batch, advances)
         return [each.run_id for each in entrances]
 
     def status(self, run_id: str) -> RunState:

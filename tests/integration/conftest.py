@@ -32,3 +32,13 @@ def frail_bench(
     bench = MeshBench(servers, namespace, child_processes, tmp_path)
     yield bench
     bench.mesh.close()
+
+
+@pytest.fixture
+def cluster_bench(
+    rabbitmq_url: str, redis_cluster_url: str, namespace: str, child_processes: Processes, tmp_path: Path
+) -> Iterator[MeshBench]:
+    """A mesh on a Redis Cluster of three nodes."""
+    bench = MeshBench({"broker": rabbitmq_url, "store": redis_cluster_url}, namespace, child_processes, tmp_path)
+    yield bench
+    bench.mesh.close()

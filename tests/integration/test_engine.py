@@ -67,6 +67,19 @@ def test_async_callers_are_served(bench: MeshBench) -> None:
     assert asyncio.run(use()) == [0, 2, 4, 6, 8]
 
 
+def test_async_callers_can_watch_and_cancel(bench: MeshBench) -> None:
+    bench.worker()
+
+    async def use() -> tuple[list[str], bool, RunState]:
+        run = await bench.mesh.asubmit(app.slow_chain, seconds=0.01)
+        states = [event.state async for event in run.awatch()]
+        return states, await run.acancel(), (await run.adetails()).status
+
+    states, cancelled, status = asyncio.run(use())
+    assert states[-1] == status == RunState.SUCCEEDED
+    assert cancelled is False
+
+
 def test_threads_share_a_mesh(bench: MeshBench) -> None:
     bench.worker()
     with ThreadPoolExecutor(8) as threads:
@@ -210,3 +223,16 @@ def test_a_second_sigterm_stops_at_once(bench: MeshBench) -> None:
     worker.process.wait_for_line("draining")
     worker.process.signal(signal.SIGTERM)
     assert worker.process.wait(timeout_seconds=10) == 1
+
+
+def test_everything_runs_on_a_redis_cluster(cluster_bench: MeshBench) -> None:
+    bench = cluster_bench
+    doomed = bench.worker()
+    assert bench.mesh.submit(app.diamond, start=4).result(timeout=PATIENCE_SECONDS) == 8
+    watched = list(bench.mesh.submit(app.slow_chain, seconds=0.01).watch())
+    assert watched[-1].state == RunState.SUCCEEDED
+    runs = bench.mesh.submit_many(app.fan, [{} for _ in range(20)])
+    doomed.process.kill9()
+    bench.worker()
+    assert [run.result(timeout=PATIENCE_SECONDS) for run in runs] == [sum(range(100))] * 20
+    assert len(bench.mesh.runs(status=RunState.SUCCEEDED)) == 22
