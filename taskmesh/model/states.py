@@ -46,12 +46,13 @@ class RunState(StrEnum):
 ENDED_NODE_STATES = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})
 
 TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
-    "admit": {NodeState.WAITING: NodeState.READY},
-    "spread": {NodeState.WAITING: NodeState.READY},
-    "spread_failure": {NodeState.WAITING: NodeState.SKIPPED},
+    "tell_success": {NodeState.WAITING: NodeState.READY},  # the last node that it needs has succeeded
+    "tell_failure": {NodeState.WAITING: NodeState.SKIPPED},
     "claim": {NodeState.READY: NodeState.RUNNING},
-    "take_over": {NodeState.RUNNING: NodeState.RUNNING},
+    "claim_from_dead": {NodeState.READY: NodeState.RUNNING, NodeState.RUNNING: NodeState.RUNNING},
     "release": {NodeState.RUNNING: NodeState.READY},
+    "redrive": {NodeState.READY: NodeState.READY},
+    "redrive_from_dead": {NodeState.READY: NodeState.READY, NodeState.RUNNING: NodeState.READY},
     "settle_succeeded": {NodeState.RUNNING: NodeState.SUCCEEDED},
     "settle_failed": {NodeState.RUNNING: NodeState.FAILED},
     "settle_cancelled": {NodeState.RUNNING: NodeState.CANCELLED},

@@ -3,78 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import redis
 
-from taskmesh.dispatch.advance import Advance, Advancer, Ending, Entrance
-from taskmesh.dispatch.plan import EDGES_PER_SCRIPT, Plan
-from taskmesh.model.flow import Flow, Node
+from taskmesh.dispatch.advance import Advance
+from taskmesh.dispatch.plan import EDGES_PER_SCRIPT
+from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Renewed, Word
-from taskmesh.store.housekeeping import Housekeeping
-from taskmesh.store.keys import Keys
-from taskmesh.store.link import Command, Link
+from taskmesh.store.calls import NodeKey, Word
+from taskmesh.store.link import Command
 from taskmesh.store.opening import open_link, refuse_unsafe
-from taskmesh.store.reader import Reader, RunRecord
-from taskmesh.store.store import Store
 from taskmesh.wire import pack, unpack
+from tests.contract.store_bench import ME, OTHER, Bench, diamond, plan_of
 
 SERVERS = ("redis_url", "valkey_url", "redis_cluster_url")
-ME, OTHER = "me", "other"
-
-
-class Bench:
-    """A store and what tests do with it again and again."""
-
-    def __init__(self, url: str, namespace: str) -> None:
-        self.link: Link = open_link(url, 2.0, 5.0)
-        self.keys = Keys(namespace, 4)
-        self.store = Store(self.link, self.keys, retention_seconds=60.0)
-        self.reader = Reader(self.link, self.keys)
-        self.housekeeping = Housekeeping(self.link, self.keys, 60.0)
-        self.advancer = Advancer(self.store)
-        for holder in (ME, OTHER):
-            self.housekeeping.renew_holder(holder, 30.0)
-
-    def admit(self, plan: Plan, run_id: str = "r1", params: Any = None) -> Advance:
-        packed = pack(params or {})
-        entrance = Entrance(plan, run_id, b"digest" + packed, _header(plan), packed, run_id)
-        [advance] = self.advancer.admit([entrance])
-        return advance
-
-    def claim(self, plan: Plan, node: int, holder: str = ME, run_id: str = "r1", token: int = 1) -> ClaimAnswer:
-        claim = Claim(NodeKey(run_id, node), token, plan.inputs(node).fields)
-        [answer] = self.store.claim_nodes([claim], holder)
-        return answer
-
-    def settle(self, plan: Plan, node: int, token: int, state: str = "succeeded", **more: Any) -> Advance:
-        more.setdefault("output", pack(f"out {node}"))
-        run_id = more.pop("run_id", "r1")
-        [advance] = self.advancer.settle([Ending(plan, NodeKey(run_id, node), token, run_id, state, **more)])
-        return advance
-
-    def run_through(self, plan: Plan, node: int, state: str = "succeeded", **more: Any) -> Advance:
-        answer = self.claim(plan, node, run_id=more.get("run_id", "r1"))
-        assert answer.word is Word.CLAIMED
-        return self.settle(plan, node, answer.token, state, **more)
-
-    def release(self, node: int, token: int, counts: bool = True) -> Word:
-        [answer] = self.store.release_nodes([Release(NodeKey("r1", node), token, "default", counts)])
-        return answer.word
-
-    def redrive(self, node: int) -> Renewed:
-        [answer] = self.store.redrive_nodes([(NodeKey("r1", node), "default")])
-        return answer
-
-    def record(self, run_id: str = "r1") -> RunRecord:
-        record = self.reader.run(run_id)
-        assert record is not None
-        return record
-
-    def outbox(self, pool: str = "default") -> set[NodeKey]:
-        return set(self.housekeeping.overdue(pool, 1e12, 10_000))
 
 
 @pytest.fixture(params=SERVERS)
@@ -84,26 +27,12 @@ def bench(request: pytest.FixtureRequest, namespace: str) -> Iterator[Bench]:
     bench.link.close()
 
 
-def _header(plan: Plan) -> bytes:
-    return pack([plan.flow.name, plan.flow.version, {}, len(plan.flow.nodes)])
-
-
-def _plan(*nodes: Node) -> Plan:
-    return Plan.of(Flow("flow", "1", nodes))
-
-
-def _diamond() -> Plan:
-    return _plan(
-        Node("a", "t"), Node("b", "t", needs=("a",)), Node("c", "t", needs=("a",)), Node("d", "t", needs=("b", "c"))
-    )
-
-
 def _ready(advance: Advance) -> list[int]:
     return sorted(ready.node for ready in advance.ready)
 
 
 def test_a_diamond_runs_in_order_and_ends(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     assert _ready(bench.admit(plan)) == [0]
     assert _ready(bench.run_through(plan, 0)) == [1, 2]
     assert _ready(bench.run_through(plan, 2)) == []
@@ -120,7 +49,7 @@ def test_a_diamond_runs_in_order_and_ends(bench: Bench) -> None:
 
 
 def test_every_call_may_be_repeated(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     first = bench.admit(plan)
     assert (bench.admit(plan).word, _ready(bench.admit(plan))) == (Word.SAME, _ready(first))
     claimed = bench.claim(plan, 0)
@@ -139,13 +68,13 @@ def test_every_call_may_be_repeated(bench: Bench) -> None:
 
 
 def test_another_body_under_the_same_id_is_a_conflict(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     assert bench.admit(plan, params={"other": 1}).word is Word.CONFLICT
 
 
 def test_only_the_newest_token_may_settle(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     old = bench.claim(plan, 0, OTHER)
     assert bench.release(0, old.token) is Word.RELEASED
@@ -160,7 +89,7 @@ def test_only_the_newest_token_may_settle(bench: Bench) -> None:
 
 
 def test_a_living_holder_keeps_its_node_and_a_dead_one_does_not(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     theirs = bench.claim(plan, 0, OTHER)
     assert bench.claim(plan, 0).word is Word.HELD
@@ -170,7 +99,7 @@ def test_a_living_holder_keeps_its_node_and_a_dead_one_does_not(bench: Bench) ->
 
 
 def test_the_keeper_takes_nodes_from_the_dead(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     theirs = bench.claim(plan, 0, OTHER)
     assert bench.outbox() == {NodeKey("r1", 0)}
@@ -185,7 +114,7 @@ def test_the_keeper_takes_nodes_from_the_dead(bench: Bench) -> None:
 
 
 def test_a_release_can_keep_the_attempt_unused(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     claimed = bench.claim(plan, 0)
     assert bench.release(0, claimed.token, counts=False) is Word.RELEASED
@@ -193,14 +122,14 @@ def test_a_release_can_keep_the_attempt_unused(bench: Bench) -> None:
 
 
 def test_a_token_that_was_never_given_is_refused(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     assert bench.claim(plan, 0, token=7).word is Word.FUTURE
     assert bench.claim(plan, 0, run_id="nobody").word is Word.UNKNOWN
 
 
 def test_failure_skips_what_depends_on_it(bench: Bench) -> None:
-    plan = _plan(
+    plan = plan_of(
         Node("a", "t"),
         Node("b", "t"),
         Node("c", "t", needs=("a",)),
@@ -221,7 +150,7 @@ def test_failure_skips_what_depends_on_it(bench: Bench) -> None:
 
 
 def test_a_halted_run_starts_nothing_more(bench: Bench) -> None:
-    plan = _plan(Node("a", "t"), Node("b", "t"), Node("c", "t", needs=("b",)))
+    plan = plan_of(Node("a", "t"), Node("b", "t"), Node("c", "t", needs=("b",)))
     bench.admit(plan)
     bench.run_through(plan, 0, "failed", halt="failed")
     claimed = bench.claim(plan, 1)
@@ -232,7 +161,7 @@ def test_a_halted_run_starts_nothing_more(bench: Bench) -> None:
 
 
 def test_cancelling_ends_a_run_as_cancelled(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     assert bench.store.halt_run("r1", "cancelled") == (Word.HALTED, "")
     assert bench.store.halt_run("r1", "cancelled") == (Word.HALTED, "")
@@ -248,7 +177,7 @@ WIDTH = EDGES_PER_SCRIPT * 2 + 7
 
 def test_a_wide_flow_spreads_in_slices(bench: Bench) -> None:
     workers = [Node(f"w{index}", "t", needs=("a",)) for index in range(WIDTH)]
-    plan = _plan(Node("a", "t"), *workers, Node("join", "t", needs=tuple(node.name for node in workers)))
+    plan = plan_of(Node("a", "t"), *workers, Node("join", "t", needs=tuple(node.name for node in workers)))
     bench.admit(plan)
     assert _ready(bench.run_through(plan, 0)) == list(range(1, WIDTH + 1))
     for node in range(1, WIDTH):
@@ -258,7 +187,7 @@ def test_a_wide_flow_spreads_in_slices(bench: Bench) -> None:
 
 
 def test_many_first_nodes_are_all_made_ready(bench: Bench) -> None:
-    plan = _plan(*(Node(f"w{index}", "t") for index in range(WIDTH)))
+    plan = plan_of(*(Node(f"w{index}", "t") for index in range(WIDTH)))
     assert _ready(bench.admit(plan)) == list(range(WIDTH))
     assert _ready(bench.admit(plan)) == list(range(WIDTH))
     assert len(bench.outbox()) == WIDTH
@@ -267,7 +196,7 @@ def test_many_first_nodes_are_all_made_ready(bench: Bench) -> None:
 
 def test_a_teller_that_died_half_way_is_followed_by_another(bench: Bench) -> None:
     workers = [Node(f"w{index}", "t", needs=("a",)) for index in range(WIDTH)]
-    plan = _plan(Node("a", "t"), *workers)
+    plan = plan_of(Node("a", "t"), *workers)
     bench.admit(plan)
     claimed = bench.claim(plan, 0)
     told_once = [plan.chunks(0)[0]]
@@ -286,7 +215,7 @@ def test_a_teller_that_died_half_way_is_followed_by_another(bench: Bench) -> Non
 def test_a_wide_failure_skips_all_and_counts_each_once(bench: Bench) -> None:
     middle = [Node(f"w{index}", "t", needs=("a",)) for index in range(WIDTH)]
     ends = [Node(f"e{index}", "t", needs=(f"w{index}", "w0")) for index in range(1, WIDTH)]
-    plan = _plan(Node("a", "t"), *middle, *ends)
+    plan = plan_of(Node("a", "t"), *middle, *ends)
     bench.admit(plan)
     assert bench.run_through(plan, 0, "failed").run_status == "failed"
     record = bench.record()
@@ -296,7 +225,7 @@ def test_a_wide_failure_skips_all_and_counts_each_once(bench: Bench) -> None:
 
 
 def test_redrive_gives_a_new_token_to_what_still_waits(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     redriven = bench.redrive(0)
     assert (redriven.word, redriven.token) == (Word.REDRIVE, 2)
@@ -305,7 +234,7 @@ def test_redrive_gives_a_new_token_to_what_still_waits(bench: Bench) -> None:
 
 
 def test_scripts_come_back_after_a_flush(bench: Bench) -> None:
-    plan = _diamond()
+    plan = diamond()
     bench.admit(plan)
     for partition in bench.keys.partitions:
         bench.link.exchange([Command(partition.holders, "SCRIPT", "FLUSH")])
@@ -313,7 +242,7 @@ def test_scripts_come_back_after_a_flush(bench: Bench) -> None:
 
 
 def test_ended_runs_expire_with_their_flow_and_open_ones_do_not(bench: Bench) -> None:
-    plan = _plan(Node("a", "t"))
+    plan = plan_of(Node("a", "t"))
     bench.admit(plan, "r1")
     bench.admit(plan, "r2")
     run, other = bench.keys.run("r1"), bench.keys.run("r2")
@@ -330,7 +259,7 @@ def test_ended_runs_expire_with_their_flow_and_open_ones_do_not(bench: Bench) ->
 
 
 def test_lists_show_the_newest_first(bench: Bench) -> None:
-    plan = _plan(Node("a", "t"))
+    plan = plan_of(Node("a", "t"))
     for run_id in ("r1", "r2", "r3"):
         bench.admit(plan, run_id)
     bench.run_through(plan, 0, run_id="r2")

@@ -1,0 +1,126 @@
+"""Every script, met with a node in every state, does what the transition table says and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from taskmesh.dispatch.plan import Plan
+from taskmesh.model.flow import Flow, Node
+from taskmesh.model.states import TRANSITIONS, NodeState
+from taskmesh.store.calls import NodeKey, Settlement, Spreading
+from tests.contract.store_bench import ME, OTHER, Bench
+
+NODE, PARENT = 1, 0
+
+
+@pytest.fixture
+def bench(redis_url: str, namespace: str) -> Iterator[Bench]:
+    bench = Bench(redis_url, namespace)
+    yield bench
+    bench.link.close()
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """A node that needs one other; a bystander keeps the run from ending."""
+    return Plan.of(
+        Flow("flow", "1", (Node("parent", "t"), Node("node", "t", needs=("parent",)), Node("bystander", "t")))
+    )
+
+
+def _state(bench: Bench) -> NodeState:
+    record = bench.record().nodes.get(NODE)
+    return record.state if record else NodeState.WAITING
+
+
+def _token(bench: Bench) -> int:
+    record = bench.record().nodes.get(NODE)
+    return record.token if record else 1
+
+
+def _bring_to(bench: Bench, plan: Plan, state: NodeState) -> None:
+    """From nothing to ``state``, by the events of a normal life; a running node is OTHER's."""
+    bench.admit(plan)
+    if state is NodeState.WAITING:
+        return
+    bench.run_through(plan, PARENT, "failed" if state is NodeState.SKIPPED else "succeeded")
+    if state not in (NodeState.READY, NodeState.SKIPPED):
+        token = bench.claim(plan, NODE, OTHER).token
+        if state is not NodeState.RUNNING:
+            bench.settle(plan, NODE, token, state)
+    assert _state(bench) is state
+
+
+def _settle(state: str) -> Callable[[Bench, Plan], object]:
+    return lambda bench, plan: bench.settle(plan, NODE, _token(bench), state)
+
+
+def _tell(parent_state: str) -> Callable[[Bench, Plan], object]:
+    def tell(bench: Bench, plan: Plan) -> None:
+        # As the script that ends the parent does; for a parent that has ended, as one that goes on telling.
+        chunk = plan.chunks(PARENT)[0]
+        answer = bench.claim(plan, PARENT)
+        token = answer.token or 2
+        key = NodeKey("r1", PARENT)
+        settlement = Settlement(
+            key, token, parent_state, b"", b"", "", plan.hash, "default", plan.pools, chunk.packed, chunk.last
+        )
+        bench.store.settle_nodes([settlement])
+        bench.store.spread_nodes([Spreading(key, 0, plan.hash, "default", plan.pools, chunk.packed, chunk.last)])
+
+    return tell
+
+
+def _from_dead(event: Callable[[Bench, Plan], object]) -> Callable[[Bench, Plan], object]:
+    def happen(bench: Bench, plan: Plan) -> None:
+        bench.housekeeping.end_holder(OTHER)
+        event(bench, plan)
+
+    return happen
+
+
+def _claim(bench: Bench, plan: Plan) -> object:
+    return bench.claim(plan, NODE, ME)
+
+
+def _redrive(bench: Bench, plan: Plan) -> object:
+    return bench.redrive(NODE)
+
+
+EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
+    "tell_success": _tell("succeeded"),
+    "tell_failure": _tell("failed"),
+    "claim": _claim,
+    "claim_from_dead": _from_dead(_claim),
+    "release": lambda bench, plan: bench.release(NODE, _token(bench)),
+    "redrive": _redrive,
+    "redrive_from_dead": _from_dead(_redrive),
+    "settle_succeeded": _settle("succeeded"),
+    "settle_failed": _settle("failed"),
+    "settle_cancelled": _settle("cancelled"),
+}
+
+
+def test_every_event_of_the_table_is_tried() -> None:
+    assert EVENTS.keys() == TRANSITIONS.keys()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", NodeState)
+def test_a_script_keeps_to_the_table(bench: Bench, plan: Plan, state: NodeState, event: str) -> None:
+    _bring_to(bench, plan, state)
+    EVENTS[event](bench, plan)
+    assert _state(bench) is TRANSITIONS[event].get(state, state)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", NodeState)
+def test_an_event_that_is_repeated_changes_nothing_more(bench: Bench, plan: Plan, state: NodeState, event: str) -> None:
+    _bring_to(bench, plan, state)
+    EVENTS[event](bench, plan)
+    once, remaining = _state(bench), bench.record().summary.remaining
+    EVENTS[event](bench, plan)
+    assert bench.record().summary.remaining == remaining
+    assert _state(bench) is TRANSITIONS[event].get(once, once)
