@@ -6,6 +6,11 @@ say() {
     printf '%s\n' "$*"
 }
 
+# tell TEXT...: says it on standard error, where it is in the way of no `-o json`.
+tell() {
+    say "$@" >&2
+}
+
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 2
@@ -29,7 +34,7 @@ make_venv() {
     local python
     "$VENV/bin/python" -c 'import pip' 2>/dev/null && return
     python=$(find_python)
-    say "making $VENV with $("$python" --version)"
+    tell "making $VENV with $("$python" --version)"
     "$python" -m venv --clear "$VENV" >/dev/null 2>&1 && return
     rm -rf "$VENV"
     die "$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"
@@ -40,7 +45,7 @@ install_project() {
     local extra=$1 stamp="$VENV/.installed${1:+-$1}" wanted
     wanted=$(cat setup.cfg pyproject.toml | cksum)
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
-    say "installing taskmesh${extra:+ with what its tests need} into $VENV"
+    tell "installing taskmesh${extra:+ with what its tests need} into $VENV"
     "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --editable ".${extra:+[$extra]}" ||
         die "installing failed; pip says above what was missing"
     # An extra brings the rest along.

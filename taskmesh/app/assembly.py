@@ -9,6 +9,7 @@ from taskmesh.broker.settings import BrokerSettings
 from taskmesh.clock import Clock, SystemClock
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.plan import Plans
+from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.embedded import EmbeddedServer
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
@@ -47,7 +48,7 @@ def lay_foundation(settings: Settings) -> Foundation:
     clock = SystemClock()
     embedded = EmbeddedServer(Path(settings.embedded.directory), clock) if settings.is_embedded else None
     if embedded is not None:
-        embedded.acquire()
+        _start(embedded, settings.embedded.directory)
     section = settings.store
     url = embedded.url if embedded is not None else section.url or ""
     link = open_link(url, section.connect_timeout_seconds, section.socket_timeout_seconds)
@@ -65,6 +66,16 @@ def lay_foundation(settings: Settings) -> Foundation:
         broker=_broker_settings(settings, embedded),
         embedded=embedded,
     )
+
+
+def _start(server: EmbeddedServer, directory: str) -> None:
+    try:
+        server.acquire()
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the embedded store cannot keep its data in {directory} ({error.strerror}); start in a directory "
+            "where you may write, or set embedded.directory to one"
+        ) from None
 
 
 def _broker_settings(settings: Settings, embedded: EmbeddedServer | None) -> BrokerSettings:

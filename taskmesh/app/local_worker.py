@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.session import Identity, Session
-from taskmesh.errors import TaskmeshError, UnavailableError
+from taskmesh.errors import UnavailableError
 from taskmesh.tasks.registry import Registry
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.invoke import Invoker
@@ -22,12 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class LocalWorker:
-    """Runs the nodes of ``registry``'s tasks until it is stopped."""
+    """Runs the nodes of ``registry``'s tasks until it is stopped. ``pools`` are consumed beside the tasks' own."""
 
-    def __init__(self, foundation: Foundation, registry: Registry, threads: int) -> None:
+    def __init__(self, foundation: Foundation, registry: Registry, threads: int, pools: Sequence[str] = ()) -> None:
         self._foundation = foundation
         self._registry = registry
         self._threads = threads
+        self._pools = _pools(registry, (*foundation.settings.worker.pools, *pools))
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
         self._begun = threading.Event()
@@ -63,14 +65,15 @@ class LocalWorker:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        identity = Identity(new_holder_id(), self._pools())
+        identity = Identity(new_holder_id(), self._pools)
         session = Session(self._foundation, identity, self._pool, self._give_up)
         try:
             await session.start()
             await self._await_readiness(session)
             await self._ending.wait()
             await session.drain(DRAIN_SECONDS)
-        except TaskmeshError as error:
+        except Exception as error:
+            # Left alone it would end the thread, and who waits for the start would hear of it only by the time.
             self._give_up(error)
         finally:
             await session.close()
@@ -80,11 +83,6 @@ class LocalWorker:
             await asyncio.sleep(0.005)
         self._begun.set()
 
-    def _pools(self) -> tuple[str, ...]:
-        tasks = (self._registry.find(name) for name in self._registry.names())
-        named = {task.pool for task in tasks if task is not None}
-        return tuple(sorted(named | set(self._foundation.settings.worker.pools)))
-
     def _pool(self, engine: Engine) -> LocalPool:
         names = frozenset(self._registry.names())
         tasks = {name: task for name in names if (task := self._registry.find(name)) is not None}
@@ -92,8 +90,15 @@ class LocalWorker:
         invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock)
         return LocalPool(invoker, names, self._threads, engine.on_outcomes)
 
-    def _give_up(self, error: TaskmeshError) -> None:
-        self._fault = str(error)
-        _log.error("the worker in this process has ended: %s", error)
+    def _give_up(self, error: Exception) -> None:
+        if self._fault is None:
+            self._fault = str(error)
+            # Who waits for the start is told by `start`.
+            if self._begun.is_set():
+                _log.error("the worker in this process has ended: %s", error)
         self._ending.set()
         self._begun.set()
+
+
+def _pools(registry: Registry, others: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({task.pool for task in registry} | set(others)))

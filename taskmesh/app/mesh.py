@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -44,6 +45,7 @@ class Mesh:
         self._producer: Producer | None = None
         self._owner = 0
         self._task_flows: dict[str, Flow] = {}
+        _free_lock_after_fork(self)
 
     @property
     def settings(self) -> Settings:
@@ -119,7 +121,8 @@ class Mesh:
         tags: Mapping[str, str] | None = None,
     ) -> Run:
         """``submit`` with the parameters as one mapping."""
-        [run] = self._working.submit(self._flow_of(what), [params], None if id is None else [id], tags)
+        checked = _arguments_of(what, [params])
+        [run] = self._working.submit(self._flow_of(what), checked, None if id is None else [id], tags)
         return run
 
     def submit_many(
@@ -131,7 +134,8 @@ class Mesh:
         tags: Mapping[str, str] | None = None,
     ) -> list[Run]:
         """Submit many runs of one flow, pipelined: much faster than one by one."""
-        return self._working.submit(self._flow_of(what), params, ids, tags)
+        checked = _arguments_of(what, params)
+        return self._working.submit(self._flow_of(what), checked, ids, tags)
 
     async def asubmit(
         self, what: Submittable, /, *, id: str | None = None, tags: Mapping[str, str] | None = None, **params: Any
@@ -171,14 +175,16 @@ class Mesh:
         return self._working.client.dead_letters(limit)
 
     @contextlib.contextmanager
-    def local_worker(self, threads: int = 4) -> Iterator[None]:
+    def local_worker(self, threads: int = 4, pools: Sequence[str] = ()) -> Iterator[None]:
         """A worker inside this process for the tasks that are registered here, for as long as the block runs.
+
+        It works for the pools of these tasks, those of the settings, and ``pools``: those that flow files name.
 
         :raises UnavailableError: the servers do not answer, or refuse.
         """
         from taskmesh.app.local_worker import LocalWorker
 
-        worker = LocalWorker(self._working.foundation, self.registry, threads)
+        worker = LocalWorker(self._working.foundation, self.registry, threads, pools)
         worker.start()
         try:
             yield
@@ -214,3 +220,20 @@ class Mesh:
         if flow is None:
             flow = self._task_flows[what.name] = single_task_flow(what.name, what.pool)
         return flow
+
+
+def _free_lock_after_fork(mesh: Mesh) -> None:
+    """A thread that holds the lock while another forks is not there in the child to give it back."""
+    reference = weakref.ref(mesh)
+
+    def free() -> None:
+        forked = reference()
+        if forked is not None:
+            forked._lock = threading.RLock()
+
+    os.register_at_fork(after_in_child=free)
+
+
+def _arguments_of(what: Submittable, params: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The params, held to the function's signature where a task is run on its own: it declares none."""
+    return [what.bind(**each) for each in params] if isinstance(what, Task) else params

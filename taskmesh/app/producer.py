@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ class Producer:
         self.foundation = lay_foundation(settings)
         self._deadline_seconds = settings.client.submit_timeout_seconds
         self._plans: dict[int, tuple[Flow, Plan]] = {}
+        self._lock = threading.Lock()
         foundation = self.foundation
         publisher = PublisherThread(
             lambda on_fatal: open_publisher(foundation.broker, on_fatal), self._deadline_seconds
@@ -76,7 +78,9 @@ class Producer:
         """The plan of a flow, kept with the flow itself so that its place in memory is not used again."""
         known = self._plans.get(id(flow))
         if known is None:
-            while len(self._plans) >= PLANS_KEPT:
-                del self._plans[next(iter(self._plans))]
-            known = self._plans[id(flow)] = (flow, Plan.of(flow))
+            known = (flow, Plan.of(flow))
+            with self._lock:
+                while len(self._plans) >= PLANS_KEPT:
+                    del self._plans[next(iter(self._plans))]
+                self._plans[id(flow)] = known
         return known[1]

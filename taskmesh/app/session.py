@@ -25,9 +25,13 @@ from taskmesh.worker.work_pool import WorkPool
 
 KEEPER_SECONDS = 1.0
 KEEPER_LEASE_SECONDS = 5.0
+RENEWALS_AWAITED = 2
+"""When the store comes back, its keeper gives every holder that lives the time of so many renewals to say so."""
+
 PREFETCH_SECONDS = 0.5
 START_BASE_SECONDS = 0.2
 START_CAP_SECONDS = 5.0
+LOOK_SECONDS = 0.01
 SETTLE_SECONDS = 3.0
 """After a drain: how long the last ends may take to reach the store and the broker."""
 
@@ -79,18 +83,7 @@ class Session:
         self._engine = Engine(parts, identity.holder, settings.worker.max_crashes)
         self._pool = make_pool(self._engine)
         self._engine.use(self._pool)
-        keeper_parts = KeeperParts(
-            foundation.store,
-            foundation.reader,
-            foundation.housekeeping,
-            foundation.plans,
-            dispatcher,
-            self._publisher,
-            self.tally,
-        )
-        self._keeper = Keeper(
-            keeper_parts, identity.holder, settings.namespace, settings.broker.shards, KEEPER_LEASE_SECONDS
-        )
+        self._keeper = self._make_keeper(dispatcher)
 
     async def start(self) -> None:
         """Take up work.
@@ -129,8 +122,10 @@ class Session:
         """Take nothing more, finish what runs, hand the rest back; False when something had to be handed back."""
         self._consumer.pause()
         self._consumer.requeue(self._engine.stop_taking())
-        finished = await self._pool.drain(seconds)
+        finished = await self._finish(seconds)
         if not finished:
+            # Handed back only when it cannot run here any more.
+            await self._pool.stop()
             self._engine.release_all()
         await self._flush()
         return finished
@@ -139,6 +134,7 @@ class Session:
         """Leave; what was not drained is taken over by others when the lease is over."""
         for task in self._tasks:
             task.cancel()
+        self._engine.stop_taking()
         await self._pool.stop()
         await self._consumer.close()
         await self._publisher.close()
@@ -164,11 +160,21 @@ class Session:
                 self._missing_store = ""
                 return
 
+    async def _finish(self, seconds: float) -> bool:
+        """Wait until all that was claimed has run, claims on their way included; False when the time was over."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._engine.claiming:
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            return False
+        return await self._pool.drain(seconds)
+
     async def _flush(self) -> None:
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
                 while self._engine.unsettled:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             _log.warning("%d ends did not reach the store in time", self._engine.unsettled)
         await self._publisher.drain(SETTLE_SECONDS)
@@ -183,13 +189,42 @@ class Session:
     def _lease_seconds(self) -> float:
         return self._foundation.settings.worker.lease_seconds
 
+    def _make_keeper(self, dispatcher: Dispatcher) -> Keeper:
+        foundation = self._foundation
+        parts = KeeperParts(
+            foundation.store,
+            foundation.reader,
+            foundation.housekeeping,
+            foundation.plans,
+            dispatcher,
+            self._publisher,
+            self.tally,
+        )
+        settings = foundation.settings
+        return Keeper(
+            parts,
+            self._identity.holder,
+            settings.namespace,
+            settings.broker.shards,
+            KEEPER_LEASE_SECONDS,
+            RENEWALS_AWAITED * settings.worker.renewal_seconds,
+        )
+
     def _every(self, seconds: float, step: Callable[[], None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(_repeat(seconds, step)))
 
     def _renew(self) -> None:
         housekeeping = self._foundation.housekeeping
-        if not housekeeping.renew_holder(self._identity.holder, self._lease_seconds):
+        try:
+            in_force = housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
+        except StoreUnavailableError as error:
+            self._missing_store = str(error)
+            raise
+        self._missing_store = ""
+        if not in_force:
             _log.warning("the lease of this process was over; its nodes may have been given to others")
+            # A store that has lost the lease may have lost the list of pools too, and with it the keeper's work.
+            housekeeping.announce_pools(self._identity.pools)
 
     def _keep(self) -> None:
         self._keeper.run_pass()

@@ -46,6 +46,10 @@ class EmbeddedLink:
 
     def start(self) -> None:
         """Begin to connect; what the thread has to say is said on the running loop."""
+        # kombu tells of every message that it gives back; what matters is logged here.
+        kombu_log = logging.getLogger("kombu")
+        if kombu_log.level == logging.NOTSET:
+            kombu_log.setLevel(logging.WARNING)
         self._loop = asyncio.get_running_loop()
         self._owner = threading.get_ident()
         self._ended = asyncio.Event()
@@ -94,10 +98,10 @@ class EmbeddedLink:
             self._session(connection)
 
     def _on_error(self, error: Exception) -> None:
-        if is_refusal(error):
-            message = f"the broker refuses the login of the {self._role} ({error}); correct broker.url"
+        fault = self._lasting_fault(error)
+        if fault is not None:
             self.stopping.set()
-            self.call_soon(self._on_fatal, BrokerUnavailableError(message))
+            self.call_soon(self._on_fatal, BrokerUnavailableError(fault))
             return
         self._failures += 1
         delay_seconds = self._delay(self._failures)
@@ -105,6 +109,14 @@ class EmbeddedLink:
             reason = str(error) or type(error).__name__
             _log.warning("the %s has no connection (%s); next try in %.2f s", self._role, reason, delay_seconds)
         self.stopping.wait(delay_seconds)
+
+    def _lasting_fault(self, error: Exception) -> str | None:
+        """The sentence for an error that trying again cannot mend."""
+        if is_refusal(error):
+            return f"the broker refuses the login of the {self._role} ({error}); correct broker.url"
+        if isinstance(error, ImportError):
+            return f"the embedded broker cannot be loaded ({error}); install taskmesh again with all it depends on"
+        return None
 
     def _set_state(self, state: LinkState) -> None:
         self.state = state

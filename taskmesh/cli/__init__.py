@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -21,9 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a glyph shows a question mark instead of ending the command.
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    # Whoever stops the command, it takes its leave: it cancels its run and lets the embedded server end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         build()(args=arguments, prog_name="taskmesh")
     except TaskmeshError as error:
         print(f"taskmesh: {error}", file=sys.stderr)
+        sys.exit(WRONG_USAGE)
+    except OSError as error:
+        print(f"taskmesh: {error.strerror or error}: {error.filename or 'the output'}", file=sys.stderr)
         sys.exit(WRONG_USAGE)
     sys.exit(0)

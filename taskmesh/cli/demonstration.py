@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,9 +83,15 @@ def _sum_up(runs: list[RunDetails], report: Path, output: Format) -> None:
         f"{facts['nodes_per_second']:.0f} nodes/s with {THREADS} threads, embedded"
     )
     out.print(f"report      {report}", soft_wrap=True)
-    out.print("look back   taskmesh ls, taskmesh show RUN", soft_wrap=True)
-    out.print("go on       taskmesh worker -A workers.orders   (docs/cli.md, docs/flows.md)", soft_wrap=True)
+    taskmesh = _command()
+    out.print(f"look back   {taskmesh} ls, {taskmesh} show RUN", soft_wrap=True)
+    out.print(f"go on       {taskmesh} worker -A workers.orders   (docs/cli.md, docs/flows.md)", soft_wrap=True)
     out.print("production  set TASKMESH_BROKER_URL and TASKMESH_STORE_URL   (docs/operations.md)", soft_wrap=True)
+
+
+def _command() -> str:
+    """How this command can be called again, also from an environment that is not activated."""
+    return "taskmesh" if shutil.which("taskmesh") else sys.argv[0]
 
 
 def _facts(runs: list[RunDetails], report: Path) -> dict[str, Any]:

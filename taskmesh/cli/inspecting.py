@@ -39,7 +39,7 @@ def ls(
         if dead:
             letters = mesh.dead_letters(limit)
             if output is Format.JSON:
-                print_json(letters)
+                print_json([_letter_document(each) for each in letters])
             else:
                 console().print(_letters_table(letters) if letters else "no dead letters")
             return
@@ -112,6 +112,10 @@ def _summary_document(summary: RunSummary) -> dict[str, Any]:
     }
 
 
+def _letter_document(letter: Mapping[str, Any]) -> dict[str, Any]:
+    return {**letter, "at": float(letter["at"])}
+
+
 def _runs_table(runs: Sequence[RunSummary]) -> Table:
     from taskmesh.cli.output import RUN_STYLES, cell, clock_text, duration_text, plain_table
 
@@ -135,11 +139,8 @@ def _letters_table(letters: Sequence[Mapping[str, Any]]) -> Table:
 
     table = plain_table("id", "at", "queue", "bytes", "reason")
     for letter in letters:
-        at = clock_text(float(letter["at"])) if letter.get("at") else ""
-        size = str(len(letter.get("body", b"")))
-        table.add_row(
-            *map(cell, (str(letter["id"]), at, str(letter.get("queue", "")), size, str(letter.get("reason"))))
-        )
+        at, size = clock_text(float(letter["at"])), str(len(letter["body"]))
+        table.add_row(*map(cell, (letter["id"], at, letter["queue"], size, letter["reason"])))
     return table
 
 

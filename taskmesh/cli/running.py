@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
     from taskmesh.app.run import Run
     from taskmesh.client.details import RunDetails
+    from taskmesh.model.flow import Flow
 
 RUN_FAILED = 1
 RESULT_LENGTH = 500
@@ -55,8 +56,8 @@ def run(
     with opened(app) as mesh:
         works_here = worker or mesh.settings.is_embedded
         flow = flow_of(target, mesh.registry, must_be_known=works_here)
-        params, tags = params_of(param, flow), pairs_of(tag, "--tag")
-        with working(mesh, threads if works_here else 0):
+        params, tags = params_of(param, flow, mesh.registry), pairs_of(tag, "--tag")
+        with working(mesh, threads if works_here else 0, flow):
             started = mesh.submit_params(flow, params, id=run_id, tags=tags)
             details = _attend(started, keep, output)
     end_as(details)
@@ -75,11 +76,12 @@ def submit(
     With -A, tasks and their parameters are checked here. Without, the workers must know the tasks.
     """
     from taskmesh.cli.output import print_json
-    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of
+    from taskmesh.cli.targets import flow_to_submit, opened, pairs_of, params_of
 
     with opened(app) as mesh:
-        flow = flow_of(target, mesh.registry, must_be_known=False)
-        submitted = mesh.submit_params(flow, params_of(param, flow), id=run_id, tags=pairs_of(tag, "--tag"))
+        flow = flow_to_submit(target, mesh.registry)
+        params = params_of(param, flow, mesh.registry)
+        submitted = mesh.submit_params(flow, params, id=run_id, tags=pairs_of(tag, "--tag"))
     if output is Format.JSON:
         print_json({"run_id": submitted.id, "flow": flow.name, "version": flow.version})
     else:
@@ -87,12 +89,13 @@ def submit(
 
 
 @contextmanager
-def working(mesh: Mesh, threads: int) -> Iterator[None]:
-    """A worker in this process for as long as the block runs; none for 0 threads."""
+def working(mesh: Mesh, threads: int, *flows: Flow) -> Iterator[None]:
+    """A worker in this process, also for the pools of ``flows``, while the block runs; none for 0 threads."""
     if threads == 0:
         yield
         return
-    with mesh.local_worker(threads=threads):
+    pools = sorted({node.pool for flow in flows for node in flow.nodes})
+    with mesh.local_worker(threads, pools):
         yield
 
 
@@ -117,6 +120,7 @@ def _leave(started: Run, keep: bool) -> str:
         return f"left run {started.id}; `taskmesh watch {started.id}` follows it once a worker goes on with it"
     if not started.cancel():
         return f"run {started.id} had ended"
+    typer.echo(f"cancelling run {started.id}", err=True)
     try:
         started.wait(CANCEL_SECONDS)
     except ResultTimeoutError:

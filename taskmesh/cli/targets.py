@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskmesh.errors import UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskmesh.config import Settings
     from taskmesh.model.flow import Flow, ParamType
     from taskmesh.model.values import Value
+    from taskmesh.tasks.flow import FlowDefinition
     from taskmesh.tasks.registry import Registry
 
 
@@ -44,58 +45,93 @@ def opened(apps: Sequence[str] = (), settings: Settings | None = None) -> Iterat
 def flow_of(target: str, registry: Registry, must_be_known: bool) -> Flow:
     """The flow in a file, or the task or the Python flow ``module:name`` of an app that is loaded.
 
-    Where ``must_be_known``, or where any task is known, the registry has to hold every task of the flow.
+    Where ``must_be_known``, or where any task is known, the registry has to hold every task of a file's flow.
     """
     from taskmesh.flows import load_flow_file
 
-    if ":" in target and not Path(target).exists():
-        return _named(target, registry, must_be_known)
+    if _is_name(target):
+        return _named(target, registry)
+    _refuse_code(target, registry)
     if must_be_known and not len(registry):
         _ask_for_app(load_flow_file(target))
     return load_flow_file(target, registry if len(registry) else None)
 
 
-def _python_flow(module: str, attribute: str) -> Flow | None:
-    """The Python flow of this name in a module that an app has loaded; None where there is none."""
+def flow_to_submit(target: str, registry: Registry) -> Flow:
+    """``flow_of`` for workers elsewhere: where no app is loaded, any name may be one of their tasks."""
+    from taskmesh.model.flow import DEFAULT_POOL
+    from taskmesh.tasks.flow import single_task_flow
+
+    if _is_name(target) and not len(registry):
+        return single_task_flow(target, DEFAULT_POOL)
+    return flow_of(target, registry, must_be_known=False)
+
+
+def _is_name(target: str) -> bool:
+    return ":" in target and not Path(target).exists()
+
+
+def _refuse_code(target: str, registry: Registry) -> None:
+    """A file with code, or a module, was meant as one with a flow."""
+    path = Path(target)
+    if path.suffix == ".py" or (not path.exists() and path.name in _modules(registry)):
+        raise UsageError(f"{target} is code, not a flow file; name a task or a flow in it, as in {path.stem}:NAME")
+
+
+def _modules(registry: Registry) -> set[str]:
+    return {name.partition(":")[0] for name in registry.names()}
+
+
+def _python_flows(modules: Iterable[str]) -> dict[str, FlowDefinition[Any]]:
+    """The Python flows in those of the modules that an app has loaded, by ``module:name``."""
     from taskmesh.tasks.flow import FlowDefinition
 
-    definition = getattr(sys.modules.get(module), attribute, None)
-    return definition.compile() if isinstance(definition, FlowDefinition) else None
+    return {
+        f"{module}:{name}": value
+        for module in modules
+        for name, value in getattr(sys.modules.get(module), "__dict__", {}).items()
+        if isinstance(value, FlowDefinition)
+    }
 
 
-def _named(name: str, registry: Registry, must_be_known: bool) -> Flow:
-    from taskmesh.model.flow import DEFAULT_POOL
+def _named(name: str, registry: Registry) -> Flow:
     from taskmesh.model.problems import Hints
     from taskmesh.tasks.flow import single_task_flow
 
+    module = name.partition(":")[0]
+    if not len(registry):
+        raise UsageError(f"no app with tasks is named, so {name!r} is not known here; add -A {module}")
     task = registry.find(name)
     if task is not None:
         return single_task_flow(name, task.pool)
-    module, _, attribute = name.partition(":")
-    flow = _python_flow(module, attribute) if len(registry) else None
-    if flow is not None:
-        return flow
-    if len(registry):
-        hint = Hints(registry.names()).did_you_mean(name)
-        raise UsageError(f"{name!r} is neither a file nor a task or flow of the apps that -A names{hint}")
-    if must_be_known:
-        raise UsageError(f"no app is named, so {name!r} is not known here; add -A {module}")
-    return single_task_flow(name, DEFAULT_POOL)
+    flows = _python_flows({*_modules(registry), module})
+    if name in flows:
+        return flows[name].compile()
+    hint = Hints([*registry.names(), *flows]).did_you_mean(name)
+    raise UsageError(f"{name!r} is neither a file nor a task or flow of the apps that -A names{hint}")
 
 
 def _ask_for_app(flow: Flow) -> NoReturn:
     modules = sorted({node.task.partition(":")[0] for node in flow.nodes if ":" in node.task})
     options = " ".join(f"-A {module}" for module in modules) or "-A MODULE"
-    raise UsageError(f"no app is named, so the tasks of flow {flow.name!r} are not known here; add {options}")
+    raise UsageError(
+        f"no app with tasks is named, so the tasks of flow {flow.name!r} are not known here; add {options}"
+    )
 
 
-def params_of(pairs: Sequence[str], flow: Flow) -> dict[str, Value]:
+def params_of(pairs: Sequence[str], flow: Flow, registry: Registry) -> dict[str, Value]:
     """The parameters of a run, from ``NAME=VALUE`` texts.
 
     A value is read as JSON where it is JSON and the flow does not declare a string; else it is text.
+
+    :raises UsageError: also for arguments that the function of a task which runs on its own would not take.
     """
+    from taskmesh.tasks.flow import single_task_flow
+
     declared = {param.name: param.type for param in flow.params}
-    return {name: _value(text, declared.get(name)) for name, text in pairs_of(pairs, "-p").items()}
+    params = {name: _value(text, declared.get(name)) for name, text in pairs_of(pairs, "-p").items()}
+    task = registry.find(flow.name)
+    return task.bind(**params) if task is not None and flow == single_task_flow(task.name, task.pool) else params
 
 
 def pairs_of(pairs: Sequence[str], option: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ is busy or idle. This thread does nothing else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ from taskmesh.errors import TaskmeshError
 
 MAX_WAITING = 20_000
 """Messages that may wait for their confirm before a caller has to wait too (about 10 MB)."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class PublisherThread:
@@ -29,6 +33,7 @@ class PublisherThread:
         self._waiting: deque[Outgoing | DirectMessage] = deque()
         self._room = threading.Condition()
         self._unconfirmed = 0
+        self._congested = False
         self._woken = False
         self._publisher: Publisher | None = None
         self._fatal: str | None = None
@@ -50,10 +55,13 @@ class PublisherThread:
     def publish(self, messages: Sequence[Outgoing]) -> None:
         """Hand messages over. Blocks while too many wait, but never longer than the deadline.
 
-        The store knows the nodes of these messages: what never reaches the broker from here is found by the keeper.
+        The store knows the nodes of these messages, so the keeper publishes what does not reach the broker from here:
+        where there is no room after that time, or the broker refuses for good, they are left to it. Nobody waits again
+        before the broker has confirmed something.
         """
         with self._room:
-            self._room.wait_for(self._has_room, self._deadline_seconds)
+            if not self._await_room():
+                return
             self._unconfirmed += len(messages)
             self._waiting.extend(messages)
             wake, self._woken = not self._woken, True
@@ -66,10 +74,18 @@ class PublisherThread:
             return self._room.wait_for(lambda: self._unconfirmed == 0 or self._fatal is not None, timeout_seconds)
 
     def close(self, timeout_seconds: float) -> None:
-        """Publish what waits, as far as the time allows, and end the thread."""
+        """Publish what waits, as far as the time allows, and end the thread; once is enough, twice does no harm."""
         self.drain(timeout_seconds)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._room:
+            self._fatal = self._fatal or "closed"
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout_seconds)
+
+    def _await_room(self) -> bool:
+        if not self._congested:
+            self._congested = not self._room.wait_for(self._has_room, self._deadline_seconds)
+        return self._fatal is None and self._has_room()
 
     def _has_room(self) -> bool:
         return self._unconfirmed < MAX_WAITING or self._fatal is not None
@@ -88,15 +104,17 @@ class PublisherThread:
         try:
             publisher = self._open_publisher(self._give_up)
             await publisher.start()
-        except TaskmeshError as error:
+        except Exception as error:
             self._give_up(error)
             return
         self._publisher = publisher
         self._hand_over()
 
-    def _give_up(self, error: TaskmeshError) -> None:
+    def _give_up(self, error: Exception) -> None:
+        _log.error("this process publishes nothing; the keeper of a worker will: %s", error)
         with self._room:
             self._fatal = str(error)
+            self._waiting.clear()
             self._room.notify_all()
 
     def _hand_over(self) -> None:
@@ -112,4 +130,5 @@ class PublisherThread:
     def _confirmed(self, count: int) -> None:
         with self._room:
             self._unconfirmed -= count
+            self._congested = False
             self._room.notify_all()

@@ -98,10 +98,9 @@ class WorkerSection:
 
 @dataclass(frozen=True, slots=True)
 class LimitsSection:
-    """What is refused: a value, a message (bytes), a flow (nodes) over its limit."""
+    """What is refused: a value (bytes), a flow (nodes) over its limit."""
 
     max_value_bytes: int = ranged(1_048_576, 1024, 32 * 1_048_576)
-    max_message_bytes: int = ranged(65_536, 2048, 16 * 1_048_576)
     max_nodes: int = ranged(200_000, 1, 10_000_000)
 
 

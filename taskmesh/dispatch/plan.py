@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from taskmesh.dispatch.inputs import Inputs
+from taskmesh.errors import UsageError, WireError
 from taskmesh.model.flow import Flow
 from taskmesh.model.graph import Graph
 from taskmesh.wire import pack
@@ -48,7 +50,10 @@ class Plan:
     @classmethod
     def from_body(cls, body: bytes) -> Plan:
         """:raises WireError: when the bytes are no flow that this version reads."""
-        return cls(decode_flow(body), body, flow_hash(body))
+        try:
+            return cls(decode_flow(body), body, flow_hash(body))
+        except (UsageError, LookupError, TypeError) as error:
+            raise WireError(f"not a flow: {error}") from None
 
     @cached_property
     def _pool_numbers(self) -> dict[str, int]:
@@ -92,17 +97,19 @@ class Plan:
 
 
 class Plans:
-    """The plans that this process has seen, newest use last; at most ``capacity`` of them."""
+    """The plans that this process has seen last, at most ``capacity`` of them. Safe in threads."""
 
     def __init__(self, fetch: Callable[[str, str], bytes | None], capacity: int = 256) -> None:
         self._fetch = fetch
         self._capacity = capacity
         self._plans: dict[str, Plan] = {}
+        self._lock = threading.Lock()
 
     def add(self, plan: Plan) -> None:
-        self._plans[plan.hash] = plan
-        while len(self._plans) > self._capacity:
-            del self._plans[next(iter(self._plans))]
+        with self._lock:
+            self._plans[plan.hash] = plan
+            while len(self._plans) > self._capacity:
+                del self._plans[next(iter(self._plans))]
 
     def get(self, hash_: str, run_id: str) -> Plan | None:
         """The plan with this hash, from the cache or from the partition of ``run_id``; None where neither has it."""

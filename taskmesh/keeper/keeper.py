@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple
 
 from taskmesh.broker.protocol import DirectMessage, Publisher, shard_queue_name
 from taskmesh.dispatch.dispatcher import Dispatcher, Ready
@@ -22,7 +22,9 @@ NODES_PER_PASS = 200
 """How many nodes of one partition's outbox one pass looks after."""
 
 PROBE_AGAIN_SECONDS = 10.0
-"""A probe that has not come through is sent again after this long: its queue may have been deleted."""
+PROBE_AGAIN_CAP_SECONDS = 300.0
+"""A probe that has not come through is sent again after this long, since its queue may have been deleted; then after
+twice as long, up to the cap: in a queue that nobody consumes, or that long tasks hold up, probes only gather."""
 
 PUBLISH_MARGIN_SECONDS = 5.0
 """A node may be published this long after it was due; only a probe sent later than that proves it lost."""
@@ -30,8 +32,6 @@ PUBLISH_MARGIN_SECONDS = 5.0
 RETENTION_PASS_SECONDS = 60.0
 
 PROBE_SECONDS = 1.0
-
-_Known: TypeAlias = tuple[NodeKey, Plan, str]
 
 _log = logging.getLogger(__name__)
 
@@ -49,16 +49,54 @@ class KeeperParts:
     tally: Tally
 
 
+class _Probe(NamedTuple):
+    """The last probe of a shard, and when to send the next should it not come through."""
+
+    sent_at: float
+    patience_seconds: float
+
+    def is_due(self, received: float, now: float) -> bool:
+        return now - self.sent_at >= (PROBE_SECONDS if received >= self.sent_at else self.patience_seconds)
+
+    def next(self, received: float, now: float) -> _Probe:
+        if received >= self.sent_at:
+            return _Probe(now, PROBE_AGAIN_SECONDS)
+        return _Probe(now, min(self.patience_seconds * 2, PROBE_AGAIN_CAP_SECONDS))
+
+
+_NO_PROBE = _Probe(0.0, PROBE_AGAIN_SECONDS)
+
+
+class _Overdue(NamedTuple):
+    """A node that was due long ago; no ``plan`` where it cannot be read. ``is_gone``: its run is not there any more."""
+
+    key: NodeKey
+    plan: Plan | None
+    shard_key: str
+    is_gone: bool
+
+
 class Keeper:
     """Keeps every unfinished node moving. ``run_pass`` is called about once a second."""
 
-    def __init__(self, parts: KeeperParts, holder: str, namespace: str, shards: int, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        parts: KeeperParts,
+        holder: str,
+        namespace: str,
+        shards: int,
+        lease_seconds: float,
+        grace_seconds: float,
+    ) -> None:
+        """``grace_seconds`` is how long a keeper that is new, or has lost the store, takes no holder for dead."""
         self._parts = parts
         self._holder = holder
         self._namespace = namespace
         self._shards = shards
         self._lease_seconds = lease_seconds
-        self._sent: dict[str, float] = {}
+        self._grace_seconds = grace_seconds
+        self._keeping_since: float | None = None
+        self._probes: dict[str, _Probe] = {}
         self._tidied_at = 0.0
 
     def run_pass(self) -> bool:
@@ -66,64 +104,78 @@ class Keeper:
 
         :raises StoreUnavailableError: the pass ended half-way, which does no harm.
         """
+        # A pass that fails half-way leaves it so, and the grace begins again: leases may have lapsed meanwhile.
+        since, self._keeping_since = self._keeping_since, None
         if not self._parts.housekeeping.hold_keeper(self._holder, self._lease_seconds):
             return False
         now = self._parts.housekeeping.time()
         for pool in self._parts.housekeeping.pools():
-            self._probe(pool, now)
-            self._look_after_overdue(pool)
+            received = self._parts.housekeeping.probes(pool)
+            self._probe(pool, received, now)
+            if since is not None and now - since >= self._grace_seconds:
+                self._look_after_overdue(pool, received)
         self._tidy(now)
+        self._keeping_since = now if since is None else since
         return True
 
-    def _probe(self, pool: str, now: float) -> None:
-        received = self._parts.housekeeping.probes(pool)
-        sent = self._sent
-        due = [queue for queue in self._queues(pool) if _is_due(sent.get(queue, 0.0), received.get(queue, 0.0), now)]
-        sent.update(dict.fromkeys(due, now))
+    def _probe(self, pool: str, received: Mapping[str, float], now: float) -> None:
+        probes = {queue: self._probes.get(queue, _NO_PROBE) for queue in self._queues(pool)}
+        due = {queue: probe for queue, probe in probes.items() if probe.is_due(received.get(queue, 0.0), now)}
+        for queue, probe in due.items():
+            self._probes[queue] = probe.next(received.get(queue, 0.0), now)
         if due:
             self._parts.publisher.publish(
                 [DirectMessage(queue, encode_message(ProbeMessage(pool, queue, now))) for queue in due]
             )
 
-    def _look_after_overdue(self, pool: str) -> None:
-        received = self._parts.housekeeping.probes(pool)
+    def _look_after_overdue(self, pool: str, received: Mapping[str, float]) -> None:
         queues = self._queues(pool)
         if not all(queue in received for queue in queues):
             return
         proven = min(received[queue] for queue in queues) - PUBLISH_MARGIN_SECONDS
         keys = self._parts.housekeeping.overdue(pool, proven, NODES_PER_PASS)
         if keys:
-            self._redrive(keys)
+            self._redrive(pool, list(self._looked_up(keys)))
 
-    def _redrive(self, keys: Sequence[NodeKey]) -> None:
-        known = list(self._plans_of(keys))
-        answers = self._parts.store.redrive_nodes([(key, plan.pool_of(key.node)) for key, plan, _ in known])
-        count = self._publish(known, answers)
-        if count:
-            self._parts.tally.count("redriven_total", amount=count)
-            _log.warning("%d nodes had no message or no holder any more and were published again", count)
+    def _redrive(self, pool: str, overdue: Sequence[_Overdue]) -> None:
+        """Publish again what nobody has. What is gone is forgotten; what cannot be read makes room for the others."""
+        movable = [each for each in overdue if each.plan is not None or each.is_gone]
+        answers = self._parts.store.redrive_nodes([(each.key, pool) for each in movable])
+        answered = list(zip(movable, answers, strict=True))
+        self._publish(answered)
+        unreadable = [each.key for each in overdue if each.plan is None and not each.is_gone]
+        unreadable += [each.key for each, answer in answered if answer.word is Word.BROKEN]
+        if unreadable:
+            self._parts.housekeeping.postpone(pool, unreadable)
 
-    def _publish(self, known: Sequence[_Known], answers: Sequence[Renewed]) -> int:
+    def _publish(self, answered: Sequence[tuple[_Overdue, Renewed]]) -> None:
         ready = [
-            Ready(plan, key.run_id, key.node, shard_key, answer.attempt, answer.token)
-            for (key, plan, shard_key), answer in zip(known, answers, strict=True)
-            if answer.word is Word.REDRIVE
+            Ready(each.plan, each.key.run_id, each.key.node, each.shard_key, answer.attempt, answer.token)
+            for each, answer in answered
+            if answer.word is Word.REDRIVE and each.plan is not None
         ]
-        self._parts.dispatcher.publish(ready)
-        return len(ready)
+        if ready:
+            self._parts.dispatcher.publish(ready)
+            self._parts.tally.count("redriven_total", amount=len(ready))
+            _log.warning("%d nodes had no message or no holder any more and were published again", len(ready))
 
-    def _plans_of(self, keys: Iterable[NodeKey]) -> Iterator[_Known]:
-        for key in keys:
-            flow_hash, shard_key = self._parts.reader.run_fields(key.run_id, ("flow", "shard_key"))
+    def _looked_up(self, keys: Sequence[NodeKey]) -> Iterator[_Overdue]:
+        rows = self._parts.reader.fields_of_runs([key.run_id for key in keys], ("flow", "shard_key"))
+        for key, (flow_hash, shard_key) in zip(keys, rows, strict=True):
             if flow_hash is None or shard_key is None:
-                continue
-            try:
-                plan = self._parts.plans.get(flow_hash.decode(), key.run_id)
-            except WireError as error:
-                _log.error("the flow of run %s cannot be read: %s", key.run_id, error, extra={"run": key.run_id})
-                continue
-            if plan is not None:
-                yield key, plan, shard_key.decode()
+                yield _Overdue(key, None, "", is_gone=True)
+            else:
+                yield _Overdue(key, self._plan(flow_hash.decode(), key.run_id), shard_key.decode(), is_gone=False)
+
+    def _plan(self, flow_hash: str, run_id: str) -> Plan | None:
+        try:
+            plan = self._parts.plans.get(flow_hash, run_id)
+        except WireError as error:
+            _log.error("the flow of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
+            return None
+        if plan is None:
+            _log.error("the flow of run %s is not in the store any more", run_id, extra={"run": run_id})
+        return plan
 
     def _tidy(self, now: float) -> None:
         if now - self._tidied_at >= RETENTION_PASS_SECONDS:
@@ -133,8 +185,3 @@ class Keeper:
 
     def _queues(self, pool: str) -> list[str]:
         return [shard_queue_name(self._namespace, pool, shard) for shard in range(self._shards)]
-
-
-def _is_due(sent: float, received: float, now: float) -> bool:
-    came_through = received >= sent
-    return now - sent >= (PROBE_SECONDS if came_through else PROBE_AGAIN_SECONDS)

@@ -31,6 +31,7 @@ class Word(StrEnum):
     RELEASED = "released"
     REDRIVE = "redrive"
     HALTED = "halted"
+    BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
 
 
 class NodeKey(NamedTuple):
@@ -44,6 +45,11 @@ class NodeKey(NamedTuple):
         """Read a member of an outbox or of a holder's set."""
         run_id, _, node = member.decode().rpartition("/")
         return cls(run_id, int(node))
+
+    @property
+    def member(self) -> str:
+        """As a member of an outbox."""
+        return f"{self.run_id}/{self.node}"
 
 
 @dataclass(frozen=True, slots=True)

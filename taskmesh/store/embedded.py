@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -88,17 +87,10 @@ class EmbeddedServer:
     def _start(self) -> None:
         self.socket_path.unlink(missing_ok=True)
         log = self._directory / "valkey.log"
-        process = subprocess.Popen(
-            self._command(log),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            # Ctrl-C in the terminal must not stop the server before the processes that use it.
-            start_new_session=True,
-        )
+        pid = _spawn(self._command(log))
         deadline = self._clock.monotonic() + START_SECONDS
         while not self._answers():
-            if process.poll() is not None or self._clock.monotonic() > deadline:
+            if os.waitpid(pid, os.WNOHANG)[0] == pid or self._clock.monotonic() > deadline:
                 raise StoreUnavailableError(f"the embedded Valkey does not start; see {log}")
             self._clock.sleep(_POLL_SECONDS)
 
@@ -116,6 +108,13 @@ class EmbeddedServer:
             "lazyfree-lazy-expire": "yes",
         }
         return [_binary(), *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+
+def _spawn(command: list[str]) -> int:
+    """Start a server that may outlive this process; so not by subprocess, which warns of children that it leaves."""
+    quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
+    # A session of its own: Ctrl-C in the terminal must not stop the server before the processes that use it.
+    return os.posix_spawn(command[0], command, {}, file_actions=quiet, setsid=True)
 
 
 def _socket_path(directory: Path) -> Path:

@@ -58,6 +58,12 @@ class Housekeeping:
         )
         return [NodeKey.parse(member) for reply in replies for member in reply]
 
+    def postpone(self, pool: str, keys: Sequence[NodeKey]) -> None:
+        """Put overdue nodes behind the others, so that what cannot be helped now does not hide what can."""
+        now = repr(self.time())
+        outboxes = [self._keys.partition_of(key.run_id).outbox(pool) for key in keys]
+        self._all([Command(box, "ZADD", box, "XX", now, key.member) for box, key in zip(outboxes, keys, strict=True)])
+
     def backlog(self, pool: str) -> int:
         """How many nodes of a pool wait or run."""
         keys = [partition.outbox(pool) for partition in self._keys.partitions]

@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeAlias, cast
 import hiredis
 import redis
 from redis import exceptions
-from redis.cluster import RedisCluster
 from redis.connection import AbstractConnection, ConnectionPool
 
 from taskmesh.errors import StoreRefusedError, StoreUnavailableError
@@ -87,6 +86,14 @@ def value_of(reply: Reply) -> Reply:
     return reply
 
 
+def found_damage(reply: Reply) -> bool:
+    """Whether a call stopped at what it found under its keys: the server is well, and answers the calls for others."""
+    if type(reply) is not exceptions.ResponseError:
+        return False
+    text = str(reply)
+    return text.startswith("WRONGTYPE") or (_IN_A_SCRIPT in text and not text.startswith(_OF_THE_SERVER))
+
+
 class DirectLink:
     """One Redis server."""
 
@@ -113,112 +120,24 @@ class _Direct:
     def __init__(self, pool: ConnectionPool, commands: Sequence[Command]) -> None:
         self._pool = pool
         self._commands = commands
-        self._exchange = _Exchange(pool, commands)
+        self._exchange = Exchange(pool, commands)
 
     def collect(self) -> list[Reply]:
         replies = self._exchange.collect()
-        return _answer_missing_scripts(self._commands, replies, lambda again: _Exchange(self._pool, again).collect())
+        return answer_missing_scripts(self._commands, replies, lambda again: Exchange(self._pool, again).collect())
 
     def discard(self) -> None:
         self._exchange.discard()
 
 
-class ClusterLink:
-    """A Redis Cluster: each command goes to the node that has its slot."""
-
-    def __init__(self, client: RedisCluster) -> None:
-        self._client = client
-
-    def begin(self, commands: Sequence[Command]) -> Conversation:
-        return _Scattered(self, commands)
-
-    def exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        return self.begin(commands).collect()
-
-    def by_node(self, commands: Sequence[Command]) -> list[tuple[_Exchange, list[int]]]:
-        """Send each command to its node; with the places of the commands."""
-        places: dict[str, tuple[ConnectionPool, list[int]]] = {}
-        for at, command in enumerate(commands):
-            name, pool = self._pool_of(command.key)
-            places.setdefault(name, (pool, []))[1].append(at)
-        exchanges: list[tuple[_Exchange, list[int]]] = []
-        try:
-            for pool, ats in places.values():
-                exchanges.append((_Exchange(pool, [commands[at] for at in ats]), ats))
-        except StoreUnavailableError:
-            _discard(exchanges)
-            raise
-        return exchanges
-
-    def refresh(self) -> None:
-        """Ask the cluster again who serves which slot."""
-        with translated():
-            self._client.nodes_manager.initialize()
-
-    def pubsub(self) -> Any:
-        return self._client.pubsub()
-
-    def close(self) -> None:
-        self._client.close()
-
-    def _pool_of(self, key: str) -> tuple[str, ConnectionPool]:
-        with translated():
-            node = self._client.get_node_from_key(key)
-            if node is None:
-                self._client.nodes_manager.initialize()
-                raise StoreUnavailableError(f"no node of the Redis Cluster serves the slot of {key!r}")
-            return node.name, self._client.get_redis_connection(node).connection_pool
-
-
-class _Scattered:
-    """A conversation with several nodes of a cluster."""
-
-    def __init__(self, link: ClusterLink, commands: Sequence[Command]) -> None:
-        self._link = link
-        self._commands = commands
-        self._exchanges = link.by_node(commands)
-
-    def collect(self) -> list[Reply]:
-        replies = _gathered(self._exchanges, len(self._commands))
-        moved = [at for at, reply in enumerate(replies) if isinstance(reply, _SLOT_ELSEWHERE)]
-        if moved:
-            self._link.refresh()
-            for at, reply in zip(moved, self._again([self._commands[at] for at in moved]), strict=True):
-                replies[at] = reply
-        return _answer_missing_scripts(self._commands, replies, self._again)
-
-    def discard(self) -> None:
-        _discard(self._exchanges)
-
-    def _again(self, commands: Sequence[Command]) -> list[Reply]:
-        return _gathered(self._link.by_node(commands), len(commands))
-
-
-def _gathered(exchanges: Sequence[tuple[_Exchange, list[int]]], count: int) -> list[Reply]:
-    replies: list[Reply] = [None] * count
-    for done, (exchange, ats) in enumerate(exchanges, 1):
-        try:
-            collected = exchange.collect()
-        except StoreUnavailableError:
-            _discard(exchanges[done:])
-            raise
-        for at, reply in zip(ats, collected, strict=True):
-            replies[at] = reply
-    return replies
-
-
-def _discard(exchanges: Sequence[tuple[_Exchange, list[int]]]) -> None:
-    for exchange, _ in exchanges:
-        exchange.discard()
-
-
 # Its stub has it take a tuple of one.
 _pack = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
 
-_SLOT_ELSEWHERE = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+_IN_A_SCRIPT = "on @user_script:"
+_OF_THE_SERVER = ("MISCONF", "NOREPLICAS", "BUSY")
 
 
-def _answer_missing_scripts(
+def answer_missing_scripts(
     commands: Sequence[Command], replies: list[Reply], exchange: Callable[[Sequence[Command]], list[Reply]]
 ) -> list[Reply]:
     missing = [at for at, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
@@ -229,7 +148,7 @@ def _answer_missing_scripts(
     return replies
 
 
-class _Exchange:
+class Exchange:
     """One write and one read on one connection, which is nobody else's in between."""
 
     __slots__ = ("_connection", "_count", "_pool", "_released")
@@ -279,6 +198,14 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-        raise StoreRefusedError(f"Redis refused the login: {error}; check the user and password of the URL") from None
+        raise StoreRefusedError(
+            f"Redis refused the login ({_said(error)}); check the user and password of store.url"
+        ) from None
     except (exceptions.RedisError, OSError) as error:
-        raise StoreUnavailableError(f"Redis does not answer: {error}") from None
+        raise StoreUnavailableError(
+            f"Redis does not answer ({_said(error)}); check that it runs, and store.url"
+        ) from None
+
+
+def _said(error: Exception) -> str:
+    return str(error).rstrip(". ")

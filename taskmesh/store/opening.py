@@ -11,7 +11,8 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
 from taskmesh.errors import ConfigError, StoreRefusedError, StoreUnavailableError
-from taskmesh.store.link import ClusterLink, Command, DirectLink, Link, value_of
+from taskmesh.store.cluster_link import ClusterLink
+from taskmesh.store.link import Command, DirectLink, Link, value_of
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 MINIMUM_VERSION = 7

@@ -8,7 +8,7 @@ from typing import Any
 
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.keys import Keys
-from taskmesh.store.link import Command, Link, Reply, value_of
+from taskmesh.store.link import Command, Link, Reply, found_damage, value_of
 from taskmesh.wire import unpack
 
 _PAGE = 500
@@ -78,6 +78,12 @@ class Reader:
         replies = self._link.exchange([Command(key, "HMGET", key, *page) for page in pages])
         return [value for reply in replies for value in value_of(reply)]
 
+    def fields_of_runs(self, run_ids: Sequence[str], fields: Sequence[str]) -> list[list[bytes | None]]:
+        """The same few fields of many runs; None for all of a run that is not there, or is damaged."""
+        keys = [self._keys.run(run_id) for run_id in run_ids]
+        replies = self._link.exchange([Command(key, "HMGET", key, *fields) for key in keys])
+        return [[None] * len(fields) if found_damage(reply) else value_of(reply) for reply in replies]
+
     def statuses(self, run_ids: Sequence[str]) -> list[RunState | None]:
         """The status of each run, None where there is no such run."""
         keys = [self._keys.run(run_id) for run_id in run_ids]
@@ -87,7 +93,8 @@ class Reader:
     def run(self, run_id: str) -> RunRecord | None:
         """Everything of one run, or None. Read in pages (HSCAN), so a wide run does not stop the server."""
         fields = dict(self._scan(self._keys.run(run_id)))
-        return _run_record(run_id, fields) if b"status" in fields else None
+        # A run that expires while it is read comes in part.
+        return _run_record(run_id, fields) if fields.keys() >= _RECORD_FIELDS else None
 
     def list_runs(self, closed: bool, limit: int, offset: int = 0) -> list[RunSummary]:
         """The newest runs first: those that have ended, or those that have not."""
@@ -107,9 +114,7 @@ class Reader:
 
     def summaries(self, run_ids: Sequence[str]) -> list[RunSummary]:
         """A row for each run that exists."""
-        keys = [self._keys.run(run_id) for run_id in run_ids]
-        replies = self._link.exchange([Command(key, "HMGET", key, *_SUMMARY_FIELDS) for key in keys])
-        rows = zip(run_ids, map(value_of, replies), strict=True)
+        rows = zip(run_ids, self.fields_of_runs(run_ids, _SUMMARY_FIELDS), strict=True)
         return [_summary(run_id, dict(zip(_SUMMARY_KEYS, row, strict=True))) for run_id, row in rows if row[0]]
 
     def dead_letters(self, limit: int) -> list[dict[str, Any]]:
@@ -133,6 +138,7 @@ class Reader:
 
 _SUMMARY_FIELDS = ("status", "header", "remaining", "submitted_at", "finished_at", "halt")
 _SUMMARY_KEYS = tuple(name.encode() for name in _SUMMARY_FIELDS)
+_RECORD_FIELDS = frozenset((b"status", b"header", b"remaining", b"submitted_at", b"flow", b"params"))
 
 
 def _scored(flat: list[Any]) -> list[tuple[str, float]]:

@@ -6,6 +6,7 @@ arguments: it answers the same and counts nothing twice.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -23,7 +24,7 @@ from taskmesh.store.calls import (
     Word,
 )
 from taskmesh.store.keys import Keys
-from taskmesh.store.link import Command, Link, Reply, value_of
+from taskmesh.store.link import Command, Link, Reply, found_damage, value_of
 from taskmesh.store.scripts import Scripts
 
 SERVER_TIME = ""
@@ -32,17 +33,29 @@ SERVER_TIME = ""
 
 A = TypeVar("A")
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[A]):
-    """Calls that can be sent together with others, and how their answers are read."""
+    """Calls that can be sent together with others, and how their answers are read.
+
+    ``broken`` is the answer of a call that stopped at what it found, so that one bad run does not stop all others.
+    """
 
     commands: list[Command]
     read: Callable[[Reply], A]
+    broken: A | None = None
 
     def answers(self, replies: Sequence[Reply]) -> list[A]:
         """:raises StoreUnavailableError: the server refused one of the calls."""
-        return [self.read(value_of(reply)) for reply in replies]
+        return [self._answer(at, reply) for at, reply in enumerate(replies)]
+
+    def _answer(self, at: int, reply: Reply) -> A:
+        if self.broken is not None and found_damage(reply):
+            _log.error("what the store holds for %s is damaged: %s", self.commands[at].key, reply)
+            return self.broken
+        return self.read(value_of(reply))
 
 
 class Store:
@@ -60,26 +73,27 @@ class Store:
         return self._ask(Request([self._admit(each, with_flow) for each in admissions], _admitted))
 
     def claiming(self, claims: Sequence[Claim], holder: str) -> Request[ClaimAnswer]:
-        return Request([self._claim(each, holder) for each in claims], _claim_answer)
+        return Request([self._claim(each, holder) for each in claims], _claim_answer, ClaimAnswer(Word.BROKEN))
 
     def claim_nodes(self, claims: Sequence[Claim], holder: str) -> list[ClaimAnswer]:
         return self._ask(self.claiming(claims, holder))
 
     def settling(self, settlements: Sequence[Settlement]) -> Request[Told]:
-        return Request([self._settle(each) for each in settlements], _told)
+        return Request([self._settle(each) for each in settlements], _told, Told(Word.BROKEN))
 
     def settle_nodes(self, settlements: Sequence[Settlement]) -> list[Told]:
         return self._ask(self.settling(settlements))
 
     def spread_nodes(self, spreadings: Sequence[Spreading]) -> list[Told]:
-        return self._ask(Request([self._spread(each) for each in spreadings], _told))
+        return self._ask(Request([self._spread(each) for each in spreadings], _told, Told(Word.BROKEN)))
 
     def release_nodes(self, releases: Sequence[Release]) -> list[Renewed]:
-        return self._ask(Request([self._release(each) for each in releases], _renewed))
+        return self._ask(Request([self._release(each) for each in releases], _renewed, Renewed(Word.BROKEN)))
 
     def redrive_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
         """Prepare to publish nodes again that nobody has; each comes with its pool."""
-        return self._ask(Request([self._redrive(key, pool) for key, pool in nodes], _renewed))
+        commands = [self._redrive(key, pool) for key, pool in nodes]
+        return self._ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
 
     def halt_run(self, run_id: str, status: str) -> tuple[Word, str]:
         """Let nothing new start; the second value is the status of a run that had ended before."""

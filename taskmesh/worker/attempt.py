@@ -28,6 +28,11 @@ class Attempt:
     number: int = 0
 
     @property
+    def newest_delivery(self) -> Delivery:
+        """The copy of the message that came last: the connection of an earlier one may be gone."""
+        return self.delivery._replace(token=self.acks[-1])
+
+    @property
     def task(self) -> str:
         return self.plan.flow.nodes[self.key.node].task
 

@@ -78,6 +78,11 @@ class Engine:
         return len(self._in_flight)
 
     @property
+    def claiming(self) -> bool:
+        """Whether nodes may have been claimed that the pool does not know of yet."""
+        return any(asked.claiming for asked in self._asked)
+
+    @property
     def unsettled(self) -> int:
         """Ends and hand-backs that the store has not taken yet."""
         return self._settler.waiting + sum(len(asked.settling[0]) for asked in self._asked if asked.settling)
@@ -89,8 +94,11 @@ class Engine:
         self._wake()
 
     def on_delivery(self, delivery: Delivery) -> None:
-        self._intake.add(delivery)
-        self._wake()
+        if self._taking:
+            self._intake.add(delivery)
+            self._wake()
+        else:
+            self._parts.consumer.requeue([delivery.token])
 
     def on_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -103,9 +111,11 @@ class Engine:
 
     def on_lost(self, started: Sequence[int], waiting: Sequence[int], reason: str) -> None:
         """An executor is gone: what may have begun has used up an attempt, the rest has not."""
-        for attempt in self._known(started):
+        # When this process leaves, it ends executors itself; that says nothing about their nodes.
+        crashed = self._known(started) if self._taking else []
+        for attempt in crashed:
             self._crashed(attempt, reason)
-        for attempt in self._known(waiting):
+        for attempt in self._known([*started, *waiting]):
             self._settler.release(attempt, counts=False)
         self._wake()
 
@@ -137,10 +147,12 @@ class Engine:
             if len(self._asked) > 1 or (self._asked and not asked):
                 self._collect()
             self._failures = 0
-        except StoreUnavailableError as error:
+        except Exception as error:
+            # Whatever it was, nothing may stay half asked: answers would be taken for those to another question.
             self._put_all_back()
             self._try_again(error)
-        if self._asked:
+        # A node may end as soon as it is claimed: in a halted run, or with a task that is unknown here.
+        if self._asked or self._settler.waiting:
             self._wake()
         self._parts.tally.observe("loop_turn_seconds", self._parts.clock.monotonic() - begun)
 
@@ -195,9 +207,11 @@ class Engine:
         self._intake.unpark()
         self._wake()
 
-    def _try_again(self, error: StoreUnavailableError) -> None:
+    def _try_again(self, error: Exception) -> None:
         self._failures += 1
-        if self._failures == 1:
+        if not isinstance(error, StoreUnavailableError):
+            _log.error("a turn of the engine failed; trying again", exc_info=error)
+        elif self._failures == 1:
             _log.warning("%s; trying again until it does", error)
         self._scheduled = True
         self._loop.call_later(self._backoff(self._failures), self._turn)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
-from taskmesh.errors import UsageError, WireError
+from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
@@ -33,11 +33,17 @@ class Intake:
         self._holder = holder
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
+        self._generation = 0
 
     def __len__(self) -> int:
         return len(self._deliveries)
 
     def add(self, delivery: Delivery) -> None:
+        if delivery.token.generation > self._generation:
+            # What waits here came over a connection that is gone: it cannot be acked, and comes again.
+            self._generation = delivery.token.generation
+            self._deliveries.clear()
+            self._parked.clear()
         self._deliveries.append(delivery)
 
     @property
@@ -61,7 +67,7 @@ class Intake:
     def request(self, room: int) -> tuple[list[Attempt], Request[ClaimAnswer]] | None:
         """As many attempts as there is room for, and the question that claims their nodes; None when no message waits.
 
-        :raises StoreUnavailableError: what was not read stays here.
+        :raises StoreUnavailableError: every delivery stays here.
         """
         attempts = self._read_deliveries(min(room, CLAIMS_PER_TURN))
         if not attempts:
@@ -81,17 +87,20 @@ class Intake:
         for attempt in reversed(attempts):
             if self._in_flight.by_id(attempt.id) is not None:
                 self._in_flight.remove(attempt)
-                self._deliveries.appendleft(attempt.delivery)
-                self._parts.consumer.requeue(attempt.acks[1:])
+                self._deliveries.appendleft(self._only_copy(attempt))
 
     def _read_deliveries(self, room: int) -> list[Attempt]:
         attempts: list[Attempt] = []
-        while self._deliveries and len(attempts) < room:
-            attempt = self._read(self._deliveries[0])
-            self._deliveries.popleft()
-            if attempt is not None:
-                attempts.append(attempt)
-        self._parts.dead_letters.flush_probes()
+        try:
+            while self._deliveries and len(attempts) < room:
+                attempt = self._read(self._deliveries[0])
+                self._deliveries.popleft()
+                if attempt is not None:
+                    attempts.append(attempt)
+            self._parts.dead_letters.flush_probes()
+        except Exception:
+            self.put_back(attempts)
+            raise
         return attempts
 
     def _read(self, delivery: Delivery) -> Attempt | None:
@@ -105,15 +114,23 @@ class Intake:
             return None
         known = self._in_flight.by_key(NodeKey(message.run_id, message.node))
         if known is not None:
-            known.acks.append(delivery.token)
+            self._join(known, message, delivery)
             return None
         plan = self._plan(message, delivery)
         return self._open(message, plan, delivery) if plan is not None else None
 
+    def _join(self, known: Attempt, message: NodeMessage, delivery: Delivery) -> None:
+        """A copy of a message is acked together with it."""
+        if 0 < known.token < message.token:
+            # The store has given the node away meanwhile: the end of this attempt will not count.
+            self._parked.append(delivery)
+        else:
+            known.acks.append(delivery.token)
+
     def _plan(self, message: NodeMessage, delivery: Delivery) -> Plan | None:
         try:
             plan = self._parts.plans.get(message.flow_hash, message.run_id)
-        except (WireError, UsageError) as error:
+        except WireError as error:
             reason = f"the flow of run {message.run_id!r} cannot be read: {error}"
             self._parts.dead_letters.bury(delivery, "unreadable_flow", reason)
             return None
@@ -154,36 +171,65 @@ class Intake:
         return self._work(attempt, answer)
 
     def _work(self, attempt: Attempt, answer: ClaimAnswer) -> Work | None:
+        try:
+            arguments = self._arguments(attempt, answer)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:
+            # Whatever is wrong with one node, it must not stop the others.
+            self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
+            return None
+        return Work(attempt.id, attempt.task, arguments, (attempt.key.run_id, attempt.node_name, attempt.number))
+
+    def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes:
         inputs = attempt.plan.inputs(attempt.key.node)
         values: Sequence[bytes | None] = answer.fields
         if len(inputs.fields) > FIELDS_PER_CLAIM:
             values = self._parts.reader.run_fields(attempt.key.run_id, inputs.fields)
-        try:
-            arguments = inputs.arguments(values)
-        except (UsageError, WireError) as error:
-            self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
-            return None
-        return Work(attempt.id, attempt.task, arguments, (attempt.key.run_id, attempt.node_name, attempt.number))
+        return inputs.arguments(values)
 
     def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A message that nobody needs is acked; but the dependents of an ended node may not all have been told."""
         if answer.word is Word.ENDED and (attempt.delivery.redelivered or answer.spread >= 0):
             self._settler.resume(attempt)
-        elif answer.word is Word.HELD:
-            self._parked.append(attempt.delivery)
-        elif answer.word in (Word.UNKNOWN, Word.FUTURE):
-            reason = f"run {attempt.key.run_id!r} is unknown in this store, or has forgotten what it had promised"
-            self._parts.dead_letters.bury(attempt.delivery, "unknown_run", reason)
+        elif answer.word is Word.HELD and attempt.delivery.redelivered:
+            self._parked.append(self._only_copy(attempt))
+        elif answer.word in _WITHOUT_A_RUN:
+            label, why = _WITHOUT_A_RUN[answer.word]
+            self._parts.dead_letters.bury(self._only_copy(attempt), label, f"run {attempt.key.run_id!r} {why}")
         else:
+            # Held by another and not redelivered: the holder has a message of its own, which comes here if it dies.
             self._parts.consumer.ack(attempt.acks)
         self._in_flight.remove(attempt)
 
+    def _only_copy(self, attempt: Attempt) -> Delivery:
+        """One message to keep of an attempt that does not go on; its copies are acked."""
+        self._parts.consumer.ack(attempt.acks[:-1])
+        return attempt.newest_delivery
+
+
+_FORGOTTEN = ("unknown_run", "is unknown in this store, or has forgotten what it had promised")
+_WITHOUT_A_RUN = {
+    Word.UNKNOWN: _FORGOTTEN,
+    Word.FUTURE: _FORGOTTEN,
+    Word.BROKEN: ("damaged_run", "is damaged in the store; its key does not hold what it must"),
+}
+"""The answers to a claim that say that there is nothing to run; how they are counted, and what a person is told."""
+
 
 def _claim_of(attempt: Attempt) -> Claim:
-    node = attempt.key.node
-    fields = attempt.plan.inputs(node).fields if node != BEFORE_FIRST else ()
+    fields = _fields_of(attempt)
     wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
     return Claim(attempt.key, attempt.message_token, wanted)
+
+
+def _fields_of(attempt: Attempt) -> tuple[str, ...]:
+    node = attempt.key.node
+    try:
+        return attempt.plan.inputs(node).fields if node != BEFORE_FIRST else ()
+    except Exception:
+        # Arguments that cannot be made fail the node, for which it must be claimed first.
+        return ()
 
 
 def _unknown_task(task: str) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,6 +16,11 @@ from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.parts import Parts
 
 SETTLEMENTS_PER_BATCH = 256
+
+BYTES_PER_BATCH = 8 * 1024 * 1024
+"""A batch must reach the store within one socket timeout, or it would be tried again and never get there."""
+
+_log = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
@@ -51,7 +57,7 @@ class Settler:
 
     def request(self) -> tuple[list[Ended], Request[Told]] | None:
         """A batch of what has ended, and the question that settles it; None when nothing has ended."""
-        batch = [self._endings.popleft() for _ in range(min(len(self._endings), SETTLEMENTS_PER_BATCH))]
+        batch = self._next_batch()
         return (batch, self._advancer.settling([ended.ending for ended in batch])) if batch else None
 
     def take(self, batch: Sequence[Ended], told: Sequence[Told]) -> None:
@@ -60,7 +66,7 @@ class Settler:
         :raises StoreUnavailableError: not all dependents could be told; put the batch back.
         """
         advances = self._advancer.follow([ended.ending for ended in batch], told)
-        self._count_stale(advances)
+        self._note_refused(batch, advances)
         ready = [each for advance in advances for each in advance.ready]
         self._publish_then_ack(ready, [token for ended in batch for token in ended.acks])
 
@@ -84,6 +90,15 @@ class Settler:
         advance = self._advancer.resume(attempt.plan, attempt.key, attempt.shard_key)
         self._publish_then_ack(advance.ready, attempt.acks)
 
+    def _next_batch(self) -> list[Ended]:
+        batch: list[Ended] = []
+        size = 0
+        while self._endings and len(batch) < SETTLEMENTS_PER_BATCH and size < BYTES_PER_BATCH:
+            ended = self._endings.popleft()
+            size += len(ended.ending.output)
+            batch.append(ended)
+        return batch
+
     def _release_batch(self, batch: Sequence[tuple[Attempt, bool]]) -> None:
         answers = self._parts.store.release_nodes([_release_of(*each) for each in batch])
         for _ in batch:
@@ -102,10 +117,14 @@ class Settler:
         self._parts.tally.count("published_total", amount=published)
         self._parts.consumer.ack(acks)
 
-    def _count_stale(self, advances: Sequence[Advance]) -> None:
+    def _note_refused(self, batch: Sequence[Ended], advances: Sequence[Advance]) -> None:
         stale = sum(advance.word is Word.STALE for advance in advances)
         if stale:
             self._parts.tally.count("stale_settlements_total", amount=stale)
+        for ended, advance in zip(batch, advances, strict=True):
+            if advance.word in (Word.UNKNOWN, Word.BROKEN):
+                names = {"run": ended.ending.key.run_id, "node": ended.ending.key.node}
+                _log.error("the end of a node has no run any more to be recorded in", extra=names)
 
 
 def _release_of(attempt: Attempt, counts: bool) -> Release:

@@ -11,7 +11,7 @@ from taskmesh.dispatch.advance import Advance
 from taskmesh.dispatch.plan import EDGES_PER_SCRIPT
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.calls import NodeKey, Word
+from taskmesh.store.calls import Claim, NodeKey, Release, Word
 from taskmesh.store.link import Command
 from taskmesh.store.opening import open_link, refuse_unsafe
 from taskmesh.wire import pack, unpack
@@ -296,3 +296,38 @@ def test_a_server_that_may_evict_is_refused(redis_url: str, namespace: str) -> N
     finally:
         client.config_set("maxmemory-policy", before)
         client.close()
+
+
+def test_a_repeated_release_answers_the_same(bench: Bench) -> None:
+    plan = diamond()
+    bench.admit(plan)
+    claimed = bench.claim(plan, 0)
+    release = Release(NodeKey("r1", 0), claimed.token, "default", counts=False)
+    first = bench.store.release_nodes([release])
+    assert first[0].word is Word.RELEASED
+    assert bench.store.release_nodes([release]) == first
+    assert bench.record().nodes[0].attempt == 0
+    bench.claim(plan, 0)
+    assert bench.release(0, claimed.token) is Word.STALE
+
+
+def test_a_damaged_run_answers_for_itself_alone(bench: Bench) -> None:
+    plan = diamond()
+    bench.admit(plan, "r1")
+    bench.admit(plan, "r2")
+    key = bench.keys.run("r1")
+    bench.link.exchange([Command(key, "DEL", key), Command(key, "SET", key, "no hash")])
+    claims = [Claim(NodeKey(run_id, 0), 1, ()) for run_id in ("r1", "r2")]
+    assert [answer.word for answer in bench.store.claim_nodes(claims, ME)] == [Word.BROKEN, Word.CLAIMED]
+    assert bench.settle(plan, 0, 2).word is Word.BROKEN
+    assert bench.redrive(0).word is Word.BROKEN
+    assert bench.release(0, 2) is Word.BROKEN
+    assert [row.run_id for row in bench.reader.list_runs(False, 10)] == ["r2"]
+    assert bench.reader.fields_of_runs(["r1", "r2", "no"], ["shard_key"]) == [[None], [b"r2"], [None]]
+
+
+def test_postponed_nodes_come_last_and_nothing_is_made_up(bench: Bench) -> None:
+    plan = plan_of(Node("a", "t"), Node("b", "t"))
+    bench.admit(plan)
+    bench.housekeeping.postpone("default", [NodeKey("r1", 0), NodeKey("r1", 7)])
+    assert bench.housekeeping.overdue("default", 1e12, 10) == [NodeKey("r1", 1), NodeKey("r1", 0)]

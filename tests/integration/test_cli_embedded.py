@@ -143,9 +143,42 @@ def test_an_empty_directory_has_no_runs(shell: Shell) -> None:
     assert shell.json("ls", "--dead") == []
 
 
-@pytest.mark.parametrize(("option", "status"), [((), "cancelled"), (("--keep",), "running")])
+def test_a_run_is_worked_in_every_pool_of_its_flow(shell: Shell) -> None:
+    (shell.directory / "pools.yaml").write_text(
+        "flow: pools\nnodes:\n"
+        '  here: {task: "workers.orders:reserve", args: {order_id: a}}\n'
+        '  there: {task: "workers.orders:reserve", args: {order_id: b}, pool: io, needs: [here]}\n'
+    )
+
+    assert shell.json("run", "pools.yaml", "-A", "workers.orders")["status"] == "succeeded"
+
+
+def test_a_task_on_its_own_is_refused_what_it_does_not_take(shell: Shell) -> None:
+    target = ("workers.orders:reserve", "-A", "workers.orders")
+
+    assert "missing the argument(s) 'order_id'" in shell("run", *target, "-p", "order=1", code=2)
+    assert "takes no argument 'order'" in shell("submit", *target, "-p", "order_id=1", "-p", "order=1", code=2)
+    assert shell("ls") == "no runs\n"
+
+
+def test_a_place_that_cannot_hold_the_data_is_named(shell: Shell) -> None:
+    (shell.directory / ".taskmesh").touch()
+
+    said = shell("ls", code=2)
+    assert "cannot keep its data in .taskmesh" in said
+    assert "embedded.directory" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "number", "status"),
+    [
+        ((), signal.SIGINT, "cancelled"),
+        ((), signal.SIGTERM, "cancelled"),
+        (("--keep",), signal.SIGINT, "running"),
+    ],
+)
 def test_an_interrupted_run_is_cancelled_unless_it_is_kept(
-    option: tuple[str, ...], status: str, shell: Shell, child_processes: Processes
+    option: tuple[str, ...], number: signal.Signals, status: str, shell: Shell, child_processes: Processes
 ) -> None:
     (shell.directory / "slow_app.py").write_text(SLOW_APP)
     (shell.directory / "slow.yaml").write_text(SLOW_FLOW)
@@ -153,7 +186,7 @@ def test_an_interrupted_run_is_cancelled_unless_it_is_kept(
     child = child_processes.start(command, cwd=shell.directory)
     child.wait_for_line("hold running")
 
-    child.signal(signal.SIGINT)
+    child.signal(number)
 
     assert child.wait(30) == 130
     assert "Traceback" not in child.output

@@ -12,7 +12,7 @@ import pytest
 
 import taskmesh
 from taskmesh.cli import checkout, main
-from taskmesh.cli.targets import flow_of, pairs_of, params_of
+from taskmesh.cli.targets import flow_of, flow_to_submit, pairs_of, params_of
 from taskmesh.errors import UsageError
 from taskmesh.model.flow import Flow, Node, Param, ParamType
 from taskmesh.tasks.registry import Registry
@@ -174,7 +174,7 @@ def test_commands_that_need_an_app_ask_for_it(verb: str, capsys: pytest.CaptureF
     assert run(verb, *([ORDER] if verb == "run" else [])) == 2
 
     error = capsys.readouterr().err
-    assert "no app is named" in error
+    assert "is named" in error
     assert ("-A workers.orders" if verb == "run" else "-A MODULE") in error
 
 
@@ -183,7 +183,7 @@ def test_commands_that_need_an_app_ask_for_it(verb: str, capsys: pytest.CaptureF
     [
         ("no_such_module", "module 'no_such_module' does not exist"),
         ("workers.orders:nothing", "'nothing' of module 'workers.orders' is no Mesh"),
-        ("json", "has 0 meshes"),
+        ("json", "has no Mesh"),
     ],
 )
 def test_an_app_that_is_not_found_is_said_in_a_sentence(
@@ -235,20 +235,44 @@ def test_a_target_is_a_file_a_task_or_a_python_flow() -> None:
 def test_a_target_that_is_nothing_gets_a_hint() -> None:
     with pytest.raises(UsageError, match=r"did you mean 'workers.orders:reserve'"):
         flow_of("workers.orders:reserv", registry(), must_be_known=False)
+    with pytest.raises(UsageError, match=r"did you mean 'workers.orders:order'"):
+        flow_of("workers.orders:ordr", registry(), must_be_known=False)
+
+
+@pytest.mark.parametrize("must_be_known", [True, False])
+def test_a_name_needs_an_app(must_be_known: bool) -> None:
     with pytest.raises(UsageError, match=r"add -A some\.app"):
-        flow_of("some.app:task", Registry(), must_be_known=True)
+        flow_of("some.app:task", Registry(), must_be_known)
+
+
+@pytest.mark.parametrize("target", ["shop.py", "workers.orders"])
+def test_code_is_no_flow_file(target: str) -> None:
+    with pytest.raises(UsageError, match=r"is code, not a flow file; name a task or a flow in it"):
+        flow_of(target, registry(), must_be_known=True)
 
 
 def test_without_an_app_any_task_may_be_submitted() -> None:
-    assert flow_of("some.app:task", Registry(), must_be_known=False).nodes[0].task == "some.app:task"
-    assert flow_of(ORDER, Registry(), must_be_known=False).name == "order-fulfilment"
+    assert flow_to_submit("some.app:task", Registry()).nodes[0].task == "some.app:task"
+    assert flow_to_submit(ORDER, Registry()).name == "order-fulfilment"
+    assert flow_to_submit("workers.etl:etl", registry()).name == "etl"
+
+
+def test_a_task_on_its_own_takes_what_its_function_takes() -> None:
+    known = registry()
+    single = flow_of("workers.orders:reserve", known, must_be_known=True)
+
+    assert params_of(["order_id=o-1"], single, known) == {"order_id": "o-1"}
+    with pytest.raises(UsageError, match=r"is missing the argument\(s\) 'order_id'"):
+        params_of([], single, known)
+    with pytest.raises(UsageError, match=r"takes no argument 'amount'"):
+        params_of(["order_id=o-1", "amount=1"], single, known)
 
 
 def test_params_are_json_unless_text_is_declared() -> None:
     flow = Flow("f", "1", (Node("a", "t"),), (Param("text", ParamType.STRING), Param("count", ParamType.INTEGER)))
 
     given = ["text=12", "count=12", "list=[1, 2]", "plain=o-1", "empty=", "equals=a=b", "nan=NaN", "null=null"]
-    assert params_of(given, flow) == {
+    assert params_of(given, flow, Registry()) == {
         "text": "12",
         "count": 12,
         "list": [1, 2],

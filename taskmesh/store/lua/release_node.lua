@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Hands a running node back: it is ready again, with a higher token.
+-- Hands a running node back: it is ready again, with a higher token. Repeated: the same answer.
 -- KEYS  1 run  2 outbox of the node's pool
 -- ARGV  1 now  2 run id  3 node  4 token  5 '1' = the attempt counts, '0' = it does not
 -- Returns {'released', attempt, token} | {'stale'}.
@@ -8,7 +8,11 @@ local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched')
 local record = unpacked(values[1])
-if not record or record[STATE] ~= 'running' or record[TOKEN] ~= tonumber(ARGV[4]) then return {'stale'} end
+local token = tonumber(ARGV[4])
+if record and record[STATE] == 'ready' and record[TOKEN] == token + 1 then
+  return {'released', record[ATTEMPT], record[TOKEN]}
+end
+if not record or record[STATE] ~= 'running' or record[TOKEN] ~= token then return {'stale'} end
 if ARGV[5] == '0' then record[ATTEMPT] = record[ATTEMPT] - 1 end
 make_ready_again(run_id, node, record, outbox, now, values[2])
 write(run)
