@@ -9,7 +9,8 @@ from typing import Any
 from taskmesh.app.assembly import lay_foundation
 from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
-from taskmesh.client.client import Client, ClientLimits, ClientParts, Submission
+from taskmesh.client.client import Client, ClientLimits, ClientParts
+from taskmesh.client.entrance import Submission
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings

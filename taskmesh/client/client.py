@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, read_event, run_details
+from taskmesh.client.entrance import Submission, entrance_of
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.taps import Taps
 from taskmesh.clock import Clock
@@ -22,25 +20,22 @@ from taskmesh.errors import (
     RunConflictError,
     RunFailedError,
     RunNotFoundError,
+    StoreRefusedError,
+    StoreUnavailableError,
     TooLargeError,
-    UsageError,
 )
 from taskmesh.model.flow import Flow
-from taskmesh.model.params import check_params
 from taskmesh.model.states import RunState
 from taskmesh.resilience.breaker import LocalBreaker
 from taskmesh.store.calls import Word
 from taskmesh.store.keys import Keys
 from taskmesh.store.reader import Reader, RunRecord, RunSummary
 from taskmesh.store.store import Store
-from taskmesh.wire import pack, unpack
+from taskmesh.wire import unpack
 
 RUNS_PER_BATCH = 200
 LOOK_AGAIN_SECONDS = 1.0
 """An announcement can be lost with its connection; so a waiting caller also looks this often."""
-
-_ID_BYTES = 12
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +60,6 @@ class ClientLimits:
     max_nodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One run to submit."""
-
-    params: Mapping[str, Any]
-    run_id: str | None = None
-    tags: Mapping[str, str] | None = None
-
-
 class Client:
     """The producer's side of a mesh."""
 
@@ -91,7 +77,7 @@ class Client:
         :raises StoreUnavailableError: the store does not answer; submit again with the same ids.
         """
         self._refuse_oversized_flow(plan.flow)
-        entrances = [self._entrance(plan, each) for each in submissions]
+        entrances = [entrance_of(plan, each, self._limits.max_value_bytes) for each in submissions]
         self._parts.plans.add(plan)
         for start in range(0, len(entrances), RUNS_PER_BATCH):
             batch = entrances[start : start + RUNS_PER_BATCH]
@@ -113,15 +99,32 @@ class Client:
         :raises ResultTimeoutError: it had not ended when the time was over.
         """
         deadline = None if timeout_seconds is None else self._parts.clock.monotonic() + timeout_seconds
+        # A store that is away from the start is told at once; one that goes away later is waited for.
+        status = self.status(run_id)
+        while not status.ended:
+            try:
+                status = self._await_end(run_id, deadline)
+            except StoreRefusedError:
+                raise
+            except StoreUnavailableError:
+                self._parts.clock.sleep(LOOK_AGAIN_SECONDS)
+            if not status.ended and self._left(deadline) <= 0:
+                raise ResultTimeoutError(run_id, timeout_seconds or 0.0)
+        return status
+
+    def _await_end(self, run_id: str, deadline: float | None) -> RunState:
         with self._parts.taps.listen(self._parts.keys.end(run_id)) as tap:
-            while not (status := self.status(run_id)).ended:
-                left = LOOK_AGAIN_SECONDS if deadline is None else deadline - self._parts.clock.monotonic()
-                if left <= 0:
-                    raise ResultTimeoutError(run_id, timeout_seconds or 0.0)
-                announced = tap.next(min(left, LOOK_AGAIN_SECONDS))
+            while not (status := self.status(run_id)).ended and (left := self._left(deadline)) > 0:
+                announced = tap.next(left)
                 if announced is not None:
                     return RunState(announced.decode())
         return status
+
+    def _left(self, deadline: float | None) -> float:
+        """How long to wait for the next announcement, in seconds."""
+        if deadline is None:
+            return LOOK_AGAIN_SECONDS
+        return min(LOOK_AGAIN_SECONDS, deadline - self._parts.clock.monotonic())
 
     def result(self, run_id: str, timeout_seconds: float | None = None, plan: Plan | None = None) -> Any:
         """Block until the run has ended; returns its result. ``plan`` saves looking up what is run.
@@ -146,8 +149,9 @@ class Client:
         with self._parts.taps.listen(self._parts.keys.events(run_id)) as tap:
             self._parts.store.watch_run(run_id)
             record, plan = self._record(run_id)
-            for event in _past(record, plan):
-                yield event
+            past = list(_past(record, plan))
+            yield from past
+            told = {(event.node, event.state, event.attempt) for event in past}
             status, finished_at = record.summary.status, record.summary.finished_at
             while not status.ended:
                 data = tap.next(LOOK_AGAIN_SECONDS)
@@ -159,7 +163,9 @@ class Client:
                 if event.kind == "run":
                     status, finished_at = RunState(event.state), event.at
                     break
-                yield event
+                # What happened between the subscription and the reading comes both ways.
+                if (event.node, event.state, event.attempt) not in told:
+                    yield event
             yield RunEvent("run", None, status, finished_at or 0.0)
 
     def cancel(self, run_id: str) -> bool:
@@ -176,8 +182,9 @@ class Client:
         """The newest runs first. Looks at the newest 10 x ``limit`` when a filter is given."""
         depth = limit if status is None and flow is None else limit * 10
         kinds = [False, True] if status is None else [status.ended]
-        rows = [row for closed in kinds for row in self._parts.reader.list_runs(closed, depth)]
-        chosen = [row for row in rows if matches(row, status, flow)]
+        # By id: a run that ends between the two readings is in both, and the later one is right.
+        rows = {row.run_id: row for closed in kinds for row in self._parts.reader.list_runs(closed, depth)}
+        chosen = [row for row in rows.values() if matches(row, status, flow)]
         return sorted(chosen, key=lambda row: -row.submitted_at)[:limit]
 
     def dead_letters(self, limit: int) -> list[dict[str, Any]]:
@@ -192,25 +199,6 @@ class Client:
         for entrance, advance in zip(batch, advances, strict=True):
             if advance.word is Word.CONFLICT:
                 raise RunConflictError(entrance.run_id)
-
-    def _entrance(self, plan: Plan, submission: Submission) -> Entrance:
-        run_id = _checked_id(submission.run_id) if submission.run_id is not None else secrets.token_hex(_ID_BYTES)
-        accepted = check_params(plan.flow, submission.params)
-        params = pack(accepted)
-        if len(params) > self._limits.max_value_bytes:
-            raise TooLargeError(
-                f"the parameters of run {run_id!r} have {len(params)} bytes; "
-                f"limits.max_value_bytes allows {self._limits.max_value_bytes}"
-            )
-        flow = plan.flow
-        return Entrance(
-            plan=plan,
-            run_id=run_id,
-            digest=hashlib.blake2b(params, digest_size=16, key=plan.hash.encode()).digest(),
-            header=pack([flow.name, flow.version, dict(submission.tags or {}), len(flow.nodes)]),
-            params=params,
-            shard_key=_shard_key(flow, run_id, accepted),
-        )
 
     def _refuse_oversized_flow(self, flow: Flow) -> None:
         if len(flow.nodes) > self._limits.max_nodes:
@@ -251,18 +239,3 @@ def _past(record: RunRecord, plan: Plan) -> Iterator[RunEvent]:
         if position >= 0:
             at = node.finished_at or node.started_at or node.ready_at
             yield RunEvent("node", plan.graph.names[position], node.state, at, node.attempt, node.holder)
-
-
-def _checked_id(run_id: str) -> str:
-    if not _RUN_ID.fullmatch(run_id):
-        raise UsageError(
-            f"the run id {run_id!r} is not usable: it must start with a letter or digit, have at most 128 characters, "
-            "and besides letters and digits only . _ : @ -"
-        )
-    return run_id
-
-
-def _shard_key(flow: Flow, run_id: str, params: Mapping[str, Any]) -> str:
-    if not flow.shard_by.startswith("params."):
-        return run_id
-    return str(params[flow.shard_by.removeprefix("params.")])[:128]

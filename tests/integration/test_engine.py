@@ -236,3 +236,11 @@ def test_everything_runs_on_a_redis_cluster(cluster_bench: MeshBench) -> None:
     bench.worker()
     assert [run.result(timeout=PATIENCE_SECONDS) for run in runs] == [sum(range(100))] * 20
     assert len(bench.mesh.runs(status=RunState.SUCCEEDED)) == 22
+
+
+def test_equal_parameters_are_the_same_body_in_any_order(bench: MeshBench) -> None:
+    first = bench.mesh.submit(app.echo, id="ordered", value={"a": 1, "b": {"c": 2, "d": [3]}})
+    second = bench.mesh.submit(app.echo, id="ordered", value={"b": {"d": [3], "c": 2}, "a": 1})
+    assert first.id == second.id
+    with pytest.raises(RunConflictError):
+        bench.mesh.submit(app.echo, id="ordered", value={"a": 1, "b": {"c": 2, "d": [4]}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,14 @@ def test_a_lost_store_is_told_and_a_second_submit_is_the_same_run(
     run = _submit_once_it_works(frail_bench)
     assert run.result(timeout=PATIENCE_SECONDS) == 1
     assert set(frail_bench.times_run().values()) == {1}
+
+
+def test_a_waiting_caller_outlives_a_restart_of_redis(frail_bench: MeshBench, redis_server: RedisServer) -> None:
+    frail_bench.worker()
+    run = frail_bench.mesh.submit(app.slow_chain, seconds=0.3)
+    with ThreadPoolExecutor(1) as threads:
+        result = threads.submit(run.result, timeout=PATIENCE_SECONDS)
+        _wait_for_work(frail_bench, 2)
+        redis_server.kill9()
+        redis_server.start()
+        assert result.result(timeout=PATIENCE_SECONDS) == 0.3

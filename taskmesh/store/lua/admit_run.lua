@@ -14,6 +14,7 @@ if known then
   return {'same', unpack((told(run, edges)))}
 end
 if body == '' and redis.call('HEXISTS', flow, 'body') == 0 then return {'flow_missing'} end
+check_sorted_sets(3)
 
 if body ~= '' then redis.call('HSET', flow, 'body', body) end
 if redis.call('HINCRBY', flow, 'open_runs', 1) == 1 then redis.call('PERSIST', flow) end

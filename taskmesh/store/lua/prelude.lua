@@ -59,9 +59,17 @@ local function note(watched, ...)
 end
 
 local function write(run)
-  if #changes > 0 then redis.call('HSET', run, unpack(changes)) end
+  -- The run's hash has been read before, so it is one; an outbox may be the first to be touched here.
   for outbox, pairs_of in pairs(due) do redis.call('ZADD', outbox, unpack(pairs_of)) end
+  if #changes > 0 then redis.call('HSET', run, unpack(changes)) end
   for _, event in ipairs(events) do redis.call('SPUBLISH', run .. ':events', event) end
+end
+
+-- Stops at a key that is no sorted set while nothing is written: what a script has written stays when it stops later.
+local function check_sorted_sets(first)
+  for at = first, #KEYS do
+    if KEYS[at] ~= KEYS[at - 1] then redis.call('ZCARD', KEYS[at]) end
+  end
 end
 
 -- Whether a holder's lease is in force.
@@ -150,6 +158,13 @@ local function count_down_and_write(run, run_id, ended, found, retention_ms, now
   if redis.call('HINCRBY', KEYS[2], 'open_runs', -1) <= 0 then redis.call('PEXPIRE', KEYS[2], retention_ms) end
   redis.call('SPUBLISH', run .. ':end', status)
   return status
+end
+
+-- Stops at a key of the wrong type before `tell` and `count_down_and_write`, which may end so many nodes, write anything.
+local function check_keys(found, most_ended)
+  local may_end_run = tonumber(found.remaining) <= most_ended
+  if may_end_run then redis.call('HLEN', KEYS[2]) end
+  check_sorted_sets(may_end_run and 3 or 5)
 end
 
 -- The record of a node and what `count_down_and_write` needs to know of its run, in one read.

@@ -12,6 +12,7 @@ local record, found = look_up(run, node)
 if not record then return {'unknown'} end
 if record[TOKEN] ~= token or record[STATE] == 'ready' then return {'stale'} end
 if has_ended(record) then return report('again', found.status, told(run, edges)) end
+check_keys(found, #edges / EDGE_WIDTH + 1)
 
 record[STATE] = state
 record[FINISHED_AT] = now

@@ -14,6 +14,7 @@ if record[SPREAD] ~= from then
   if record[SPREAD] ~= SPREAD_DONE and record[SPREAD] < from then return {'behind'} end
   return report('again', found.status, told(run, edges))
 end
+check_keys(found, #edges / EDGE_WIDTH)
 
 record[SPREAD] = ARGV[6] == '1' and SPREAD_DONE or from + #edges / EDGE_WIDTH
 save(node, record)

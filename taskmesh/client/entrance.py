@@ -1,0 +1,80 @@
+"""From a caller's wish to a run that can be admitted: checked, packed, and known by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from taskmesh.dispatch.advance import Entrance
+from taskmesh.dispatch.plan import Plan
+from taskmesh.errors import TooLargeError, UsageError
+from taskmesh.model.flow import Flow
+from taskmesh.model.params import check_params
+from taskmesh.wire import pack
+
+_ID_BYTES = 12
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One run to submit."""
+
+    params: Mapping[str, Any]
+    run_id: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+def entrance_of(plan: Plan, submission: Submission, max_value_bytes: int) -> Entrance:
+    """The run that a submission asks for.
+
+    :raises UsageError: the id cannot be one. :raises FlowError: the parameters are not those of the flow.
+    :raises TooLargeError: the parameters have more than ``max_value_bytes``.
+    """
+    run_id = _checked_id(submission.run_id) if submission.run_id is not None else secrets.token_hex(_ID_BYTES)
+    accepted = check_params(plan.flow, submission.params)
+    params = pack(accepted)
+    if len(params) > max_value_bytes:
+        raise TooLargeError(
+            f"the parameters of run {run_id!r} have {len(params)} bytes; "
+            f"limits.max_value_bytes allows {max_value_bytes}"
+        )
+    flow = plan.flow
+    return Entrance(
+        plan=plan,
+        run_id=run_id,
+        digest=_digest(plan, params if submission.run_id is None else pack(_in_order(accepted))),
+        header=pack([flow.name, flow.version, dict(submission.tags or {}), len(flow.nodes)]),
+        params=params,
+        shard_key=_shard_key(flow, run_id, accepted),
+    )
+
+
+def _digest(plan: Plan, params: bytes) -> bytes:
+    return hashlib.blake2b(params, digest_size=16, key=plan.hash.encode()).digest()
+
+
+def _in_order(value: Any) -> Any:
+    """The same value with its keys sorted: equal parameters are the same body, however they were put together."""
+    if isinstance(value, Mapping):
+        return {key: _in_order(value[key]) for key in sorted(value, key=str)}
+    return [_in_order(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _checked_id(run_id: str) -> str:
+    if not _RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"the run id {run_id!r} is not usable: it must start with a letter or digit, have at most 128 characters, "
+            "and besides letters and digits only . _ : @ -"
+        )
+    return run_id
+
+
+def _shard_key(flow: Flow, run_id: str, params: Mapping[str, Any]) -> str:
+    if not flow.shard_by.startswith("params."):
+        return run_id
+    return str(params[flow.shard_by.removeprefix("params.")])[:128]

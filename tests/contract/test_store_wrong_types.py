@@ -1,0 +1,151 @@
+"""A script that meets a key of another type refuses, and has written nothing: Redis does not take writes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import redis
+
+from taskmesh.dispatch.plan import Plan
+from taskmesh.errors import StoreUnavailableError
+from taskmesh.store.calls import Word
+from taskmesh.store.link import Link
+from taskmesh.store.opening import open_link
+from tests.model.lab import Lab
+from tests.model.reference import Answer
+from tests.model.shape import Shape
+
+RUN, HOLDER = "r1", "me"
+
+JOIN = Shape(((), (0,), (0,), (0,), (1, 2)), ("one", "two", "two", "one", "one"), 2)
+"""Node 0 tells three dependents in two slices, into both outboxes; node 4 counts."""
+SINGLE = Shape(((),), ("one",), 2)
+SKIPPED = Shape(((), (0,), (1,)), ("one", "two", "one"), 2)
+MANY_ROOTS = Shape(((), (), ()), ("one", "two", "one"), 2)
+
+Act = Callable[[Lab, Plan], Answer | bool]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A script call, after what must have happened before it."""
+
+    shape: Shape
+    call: Act
+    before: tuple[Act, ...] = ()
+
+
+def _admit(lab: Lab, plan: Plan) -> Answer:
+    return lab.admit(plan, RUN, b"digest", with_flow=True)
+
+
+def _claim(lab: Lab, plan: Plan, node: int = 0) -> Answer:
+    return lab.claim(RUN, node, 1, HOLDER)
+
+
+def _settle(lab: Lab, plan: Plan, state: str = "succeeded", node: int = 0) -> Answer:
+    return lab.settle(plan, RUN, node, 2, state, "")
+
+
+def _spread(lab: Lab, plan: Plan) -> Answer:
+    return lab.spread(plan, RUN, 0, 1)
+
+
+def _release(lab: Lab, plan: Plan) -> Answer:
+    return lab.release(plan, RUN, 0, 2, True)
+
+
+def _redrive(lab: Lab, plan: Plan) -> Answer:
+    return lab.redrive(plan, RUN, 0)
+
+
+def _renew(lab: Lab, plan: Plan) -> bool:
+    return lab.renew(HOLDER, 30.0)
+
+
+def _watch(lab: Lab, plan: Plan) -> Answer:
+    lab.store.watch_run(RUN)
+    return Answer("watched")
+
+
+RUNNING = (_admit, _renew, _claim)
+_fail = partial(_settle, state="failed")
+
+CASES = {
+    "admit": Case(JOIN, _admit),
+    "admit many first nodes": Case(MANY_ROOTS, _admit),
+    "claim": Case(JOIN, _claim, (_admit, _renew)),
+    "settle and tell": Case(JOIN, _settle, RUNNING),
+    "settle and count": Case(JOIN, partial(_settle, node=1), (*RUNNING, _settle, partial(_claim, node=1))),
+    "settle the last": Case(SINGLE, _settle, RUNNING),
+    "settle and skip": Case(SKIPPED, _fail, RUNNING),
+    "fail the last": Case(SINGLE, _fail, RUNNING),
+    "spread": Case(JOIN, _spread, (*RUNNING, _settle)),
+    "spread a failure": Case(JOIN, _spread, (*RUNNING, _fail)),
+    "release": Case(JOIN, _release, RUNNING),
+    "redrive": Case(JOIN, _redrive, (_admit, _renew)),
+    "redrive what runs": Case(JOIN, _redrive, RUNNING),
+    "redrive what has ended": Case(SINGLE, _redrive, (*RUNNING, _settle)),
+    "renew": Case(JOIN, _renew, (_admit, _renew)),
+    "halt": Case(JOIN, lambda lab, plan: lab.halt(RUN, "cancelled"), (_admit,)),
+    "watch": Case(JOIN, _watch, (_admit,)),
+}
+KEYS: dict[str, Callable[[Lab, Plan], str]] = {
+    "run": lambda lab, plan: lab.keys.run(RUN),
+    "flow": lambda lab, plan: lab.keys.partition_of(RUN).flow(plan.hash),
+    "open": lambda lab, plan: lab.keys.partition_of(RUN).open_runs,
+    "closed": lambda lab, plan: lab.keys.partition_of(RUN).closed_runs,
+    "holders": lambda lab, plan: lab.keys.partition_of(RUN).holders,
+    "outbox one": lambda lab, plan: lab.keys.partition_of(RUN).outbox("one"),
+    "outbox two": lambda lab, plan: lab.keys.partition_of(RUN).outbox("two"),
+}
+
+
+@pytest.fixture
+def link(redis_url: str) -> Iterator[Link]:
+    link = open_link(redis_url, 2.0, 5.0)
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("key_name", KEYS)
+@pytest.mark.parametrize("case_name", CASES)
+def test_a_refused_call_has_written_nothing(
+    link: Link, client: redis.Redis, namespace: str, monkeypatch: pytest.MonkeyPatch, case_name: str, key_name: str
+) -> None:
+    monkeypatch.setattr("taskmesh.dispatch.plan.EDGES_PER_SCRIPT", 2)
+    case, lab = CASES[case_name], Lab(link, namespace, 1000.0)
+    plan = case.shape.plan()
+    for act in case.before:
+        act(lab, plan)
+    key = KEYS[key_name](lab, plan)
+    client.delete(key)
+    client.set(key, "of another type")
+    before = _everything(client, namespace)
+    if _is_refused(lambda: case.call(lab, plan)):
+        assert _everything(client, namespace) == before
+    else:
+        # A key that this call had no need of.
+        assert client.get(key) == b"of another type"
+
+
+def _is_refused(call: Callable[[], Answer | bool]) -> bool:
+    try:
+        answer = call()
+    except StoreUnavailableError:
+        return True
+    return isinstance(answer, Answer) and answer.word == Word.BROKEN
+
+
+def _everything(client: redis.Redis, namespace: str) -> dict[bytes, bytes | None]:
+    return {key: client.dump(key) for key in client.scan_iter(match=f"{namespace}:*")}
