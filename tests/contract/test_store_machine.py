@@ -1,0 +1,34 @@
+"""The scripts do what the reference model does, through random lives of random runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskmesh.store.opening import open_link
+from tests.model.lives import SLICE
+from tests.model.machine import search
+
+EXAMPLES, STEPS = 400, 60
+
+WORDS = {
+    *("admitted", "same", "conflict", "flow_missing"),
+    *("claimed", "early", "held", "future", "ended"),
+    *("settled", "stale", "again", "unknown"),
+    *("spread", "behind", "released", "redrive", "halted"),
+}
+"""Every answer of every script: a search that never met one of them proves less than it says."""
+
+
+@pytest.mark.slow
+def test_the_scripts_do_what_the_model_does(
+    redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("taskmesh.dispatch.plan.EDGES_PER_SCRIPT", SLICE)
+    link = open_link(redis_url, 2.0, 5.0)
+    try:
+        figures = search(link, namespace, EXAMPLES, STEPS)
+    finally:
+        link.close()
+    with capsys.disabled():
+        print(f" {figures.examples} examples, {figures.steps} steps, {figures.words.total()} answers", end=" ")
+    assert figures.words.keys() >= WORDS

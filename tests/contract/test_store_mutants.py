@@ -1,0 +1,95 @@
+"""The comparison with the reference model finds each of these mistakes, put into the scripts on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from taskmesh.store.link import Link
+from taskmesh.store.opening import open_link
+from taskmesh.store.scripts import Script, Scripts
+from tests.model.lives import SLICE
+from tests.model.machine import search
+
+EXAMPLES, STEPS = 250, 60
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An edit of one script: ``old`` becomes ``new`` in its text."""
+
+    script: str
+    old: str
+    new: str
+
+
+MISTAKES = {
+    "a stale token settles": Mistake("settle_node", "record[TOKEN] ~= token or ", ""),
+    "a repeated settle counts twice": Mistake("settle_node", "if has_ended(record) then", "if false then"),
+    "the first failure is forgotten": Mistake("settle_node", "and not found.failed_node", ""),
+    "a node that tells leaves the outbox too early": Mistake(
+        "settle_node", "if record[SPREAD] == SPREAD_DONE then redis", "if true then redis"
+    ),
+    "the end of a run forgets its halt": Mistake("settle_node", "found.halt or (", "("),
+    "a flow counts its ended runs": Mistake("settle_node", "'open_runs', -1)", "'open_runs', 0)"),
+    "a skipped leaf waits to tell": Mistake("settle_node", "leaf and SPREAD_DONE or 0", "0"),
+    "a join starts with its first input": Mistake("settle_node", "== needed then", ">= 1 then"),
+    "a slice is told twice": Mistake("spread_node", "if record[SPREAD] ~= from then", "if false then"),
+    "a gap between slices is not noticed": Mistake("spread_node", "return {'behind'}", "from = record[SPREAD]"),
+    "a skipped node is skipped again": Mistake(
+        "spread_node", "redis.call('HEXISTS', run, 'node:' .. node) == 0", "true"
+    ),
+    "a claim takes the node out of the outbox": Mistake(
+        "claim_node",
+        "write(run)\nreturn answer",
+        "redis.call('ZREM', string.gsub(run, 'run:(.*)', 'outbox:one'), string.match(run, 'run:(.*)') .. '/' .. node)\n"
+        "write(run)\nreturn answer",
+    ),
+    "a claim hides that the run was halted": Mistake("claim_node", "'watched', 'halt'", "'watched', 'nothing'"),
+    "a claim keeps the token": Mistake(
+        "claim_node", "record[TOKEN] = record[TOKEN] + 1\nrecord[STARTED_AT]", "record[STARTED_AT]"
+    ),
+    "a claim takes from the living": Mistake("claim_node", "if is_alive(", "if false and is_alive("),
+    "a lease lasts for ever": Mistake("claim_node", "tonumber(until_time) > now", "true"),
+    "a token from the future is taken": Mistake("claim_node", "return {'future'}", ""),
+    "a re-drive takes from the living": Mistake("redrive_node", "and is_alive(", "and false and is_alive("),
+    "a re-drive keeps the token": Mistake("redrive_node", "record[TOKEN] = record[TOKEN] + 1", ""),
+    "a re-drive forgets who has not told all": Mistake("redrive_node", "SPREAD] == SPREAD_DONE", "STATE] ~= 'ready'"),
+    "a stale token releases": Mistake("release_node", "or record[TOKEN] ~= token then", "then"),
+    "an attempt that does not count is counted": Mistake("release_node", "if ARGV[5] == '0' then", "if false then"),
+    "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
+    "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
+    "many first nodes are never told": Mistake("admit_run", "  put_due(first_outbox, run_id .. '/-1', now)", ""),
+    "an ended run can be halted": Mistake("halt_run", "if status ~= 'running' then", "if false then"),
+    "a later halt replaces the first": Mistake(
+        "halt_run", "'HSETNX', run, 'halt', ARGV[2]) == 1", "'HSET', run, 'halt', ARGV[2]) == 0"
+    ),
+}
+
+
+class MistakenScripts(Scripts):
+    """The scripts, one of them with a mistake."""
+
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__()
+        right = self[mistake.script].source
+        assert right.count(mistake.old) == 1, f"{mistake.script} has no such text any more: {mistake.old}"
+        self._scripts[mistake.script] = Script(mistake.script, right.replace(mistake.old, mistake.new))
+
+
+@pytest.fixture
+def link(redis_url: str) -> Iterator[Link]:
+    link = open_link(redis_url, 2.0, 5.0)
+    yield link
+    link.close()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    scripts = MistakenScripts(MISTAKES[name])
+    monkeypatch.setattr("taskmesh.store.store.Scripts", lambda: scripts)
+    monkeypatch.setattr("taskmesh.dispatch.plan.EDGES_PER_SCRIPT", SLICE)
+    with pytest.raises(AssertionError):
+        search(link, namespace, EXAMPLES, STEPS, shrink=False)

@@ -1,0 +1,271 @@
+"""Every state that a small run can reach with two workers, a keeper and a broker that may do their worst.
+
+Breadth first, over the reference model. Tokens and attempts grow without bound, so a state keeps of each token only
+whether it is still the node's; that is all that the scripts ask of it. Of messages it keeps which nodes have one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.model.reference import ENDED, NodeModel, RunModel
+from tests.model.shape import Shape
+
+FAULTS = frozenset({"cancel", "crash", "duplicate", "lose", "lapse"})
+"""What need not happen for a run to end."""
+
+Nodes = tuple[tuple[int, NodeModel], ...]
+
+
+class Doing(NamedTuple):
+    """What a worker does with its message: run the node, go on telling from a slice, or publish what is ready."""
+
+    step: str
+    node: int
+    slice: int = 0
+    ready: tuple[int, ...] = ()
+    current: bool = True
+
+
+class World(NamedTuple):
+    """One state. ``workers`` are (holder, doing); ``crashes`` says how many may still happen."""
+
+    nodes: Nodes
+    halt: str
+    failed_node: int | None
+    messages: frozenset[int]
+    workers: tuple[tuple[str, Doing | None], ...]
+    living: frozenset[str]
+    crashes: int
+
+
+class Move(NamedTuple):
+    name: str
+    after: World
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is explored: the graph, the nodes whose code fails, how often a process may die, whether a user cancels.
+
+    The other faults may strike at any time, again and again.
+    """
+
+    shape: Shape
+    failing: frozenset[int]
+    fail_fast: bool = False
+    crashes: int = 1
+    cancels: bool = False
+    model: type[RunModel] = RunModel
+    keeper: bool = True
+
+
+@dataclass
+class Found:
+    """All states, what each leads to without a fault, and which are ends."""
+
+    before: dict[World, list[World]] = field(default_factory=dict)
+    ends: list[World] = field(default_factory=list)
+    moves: int = 0
+
+    def without_an_end(self) -> int:
+        """How many states cannot come to an end even when no fault strikes any more."""
+        reached, queue = set(self.ends), deque(self.ends)
+        while queue:
+            for world in self.before[queue.popleft()]:
+                if world not in reached:
+                    reached.add(world)
+                    queue.append(world)
+        return len(self.before) - len(reached)
+
+
+def explore(setting: Setting, check: Callable[[Setting, World, World], None]) -> Found:
+    """Visit every state; ``check`` is called with both sides of every move."""
+    first = _start(setting)
+    found, queue = Found({first: []}), deque([first])
+    while queue:
+        world = queue.popleft()
+        if _is_end(setting, world):
+            found.ends.append(world)
+        for move in moves(setting, world):
+            found.moves += 1
+            check(setting, world, move.after)
+            if move.after not in found.before:
+                found.before[move.after] = []
+                queue.append(move.after)
+            if move.name not in FAULTS:
+                found.before[move.after].append(world)
+    return found
+
+
+def moves(setting: Setting, world: World) -> Iterator[Move]:
+    """Everything that can happen next."""
+    for at in range(len(world.workers)):
+        yield from _moves_of_worker(setting, world, at)
+    yield from _moves_of_keeper(setting, world)
+    if setting.cancels:
+        run = _run(setting, world)
+        run.halt_with("cancelled")
+        yield Move("cancel", _stored(world, run))
+    yield from _moves_of_network(world)
+    yield from _moves_of_leases(world)
+
+
+def _moves_of_worker(setting: Setting, world: World, at: int) -> Iterator[Move]:
+    holder, doing = world.workers[at]
+    if doing is None:
+        for node in sorted(world.messages):
+            yield from _receive(setting, world, at, node)
+        return
+    yield Move(doing.step, STEPS[doing.step](setting, world, at, doing))
+    copied = world._replace(messages=world.messages | {doing.node})
+    yield Move("duplicate", copied)
+    if world.crashes:
+        # Another process takes its place; what the dead one holds stays its own until its lease is over.
+        heir = f"{holder}'"
+        crashed = _with_worker(copied, at, heir, None)
+        yield Move("crash", crashed._replace(living=world.living | {heir}, crashes=world.crashes - 1))
+
+
+def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Move]:
+    holder = world.workers[at][0]
+    run = _run(setting, world)
+    answer = run.claim(node, run.nodes[node].token, holder, world.living)
+    if answer.word == "held":
+        return
+    taken = _stored(world, run)._replace(messages=world.messages - {node})
+    if answer.word == "claimed":
+        yield Move("claim", _doing(taken, at, Doing("settle", node)))
+    elif answer.numbers != (-1,):
+        yield Move("resume", _doing(taken, at, Doing("tell", node)))
+    else:
+        yield Move("ack", taken)
+
+
+def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
+    run = _run(setting, world)
+    state = "cancelled" if run.halt else "failed" if doing.node in setting.failing else "succeeded"
+    token = run.nodes[doing.node].token - (not doing.current)
+    answer = run.settle(doing.node, token, state, "failed" if state == "failed" and setting.fail_fast else "")
+    if answer.word not in ("settled", "again"):
+        return _doing(world, at, None)
+    return _doing(_stored(world, run), at, _telling(run, Doing("tell", doing.node, 1, answer.ready)))
+
+
+def _tell(setting: Setting, world: World, at: int, doing: Doing) -> World:
+    """One slice of the node's dependents. Those of skipped nodes are left to the keeper: the worst that can happen."""
+    run = _run(setting, world)
+    slices = run.shape.slices(doing.node)
+    answer = run.spread(doing.node, slices[doing.slice])
+    ready = tuple(sorted({*doing.ready, *answer.ready}))
+    return _doing(_stored(world, run), at, _telling(run, doing._replace(slice=doing.slice + 1, ready=ready)))
+
+
+def _telling(run: RunModel, doing: Doing) -> Doing:
+    return doing if doing.slice < len(run.shape.slices(doing.node)) else doing._replace(step="publish")
+
+
+def _publish(setting: Setting, world: World, at: int, doing: Doing) -> World:
+    return _doing(world._replace(messages=world.messages | set(doing.ready)), at, None)
+
+
+STEPS = {"settle": _settle, "tell": _tell, "publish": _publish}
+
+
+def _moves_of_keeper(setting: Setting, world: World) -> Iterator[Move]:
+    """The keeper may take any due node for lost; a node that nobody holds any more is published again."""
+    for node in sorted(_run(setting, world).outbox) if setting.keeper else ():
+        run = _run(setting, world)
+        if run.redrive(node, world.living).word == "redrive":
+            yield Move("redrive", _stored(world, run)._replace(messages=world.messages | {node}))
+
+
+def _moves_of_network(world: World) -> Iterator[Move]:
+    for node in sorted(world.messages):
+        yield Move("lose", world._replace(messages=world.messages - {node}))
+
+
+def _moves_of_leases(world: World) -> Iterator[Move]:
+    """The lease of a dead process ends, that of a sleeping one may, and one that wakes up renews it."""
+    here = {holder for holder, _ in world.workers}
+    for holder in sorted(world.living - here):
+        yield Move("end of a lease", world._replace(living=world.living - {holder}))
+    for holder in sorted(here - world.living):
+        yield Move("renew", world._replace(living=world.living | {holder}))
+    for holder in sorted(here & world.living):
+        yield Move("lapse", world._replace(living=world.living - {holder}))
+
+
+def _start(setting: Setting) -> World:
+    run = setting.model(setting.shape)
+    holders = ("a", "b")
+    workers = tuple((each, None) for each in holders)
+    return World(_frozen(run), "", None, frozenset(run.outbox), workers, frozenset(holders), setting.crashes)
+
+
+def _is_end(setting: Setting, world: World) -> bool:
+    run = _run(setting, world)
+    return run.status != "running" and not run.outbox
+
+
+def _run(setting: Setting, world: World) -> RunModel:
+    run = object.__new__(setting.model)
+    run.shape, run.halt, run.failed_node, run.nodes = setting.shape, world.halt, world.failed_node, dict(world.nodes)
+    return run
+
+
+def _stored(world: World, run: RunModel) -> World:
+    """The world with this run in it, its tokens counted from 1 again; who held an older one knows only that.
+
+    A message for a node that is done with would only be acked; it is left out.
+    """
+    before = dict(world.nodes)
+    passed = {at for at, node in run.nodes.items() if at in before and node.token != before[at].token}
+    workers = tuple(
+        (holder, doing._replace(current=False) if doing and doing.step == "settle" and doing.node in passed else doing)
+        for holder, doing in world.workers
+    )
+    due = world.messages & run.outbox
+    return world._replace(nodes=_frozen(run), halt=run.halt, failed_node=run.failed_node, workers=workers, messages=due)
+
+
+def _frozen(run: RunModel) -> Nodes:
+    """The records without what no script asks for any more."""
+    return tuple(sorted((at, _plain(node)) for at, node in run.nodes.items()))
+
+
+def _plain(node: NodeModel) -> NodeModel:
+    return NodeModel(node.state, holder="" if node.ended else node.holder, told=node.told)
+
+
+def _doing(world: World, at: int, doing: Doing | None) -> World:
+    return _with_worker(world, at, world.workers[at][0], doing)
+
+
+def _with_worker(world: World, at: int, holder: str, doing: Doing | None) -> World:
+    workers = list(world.workers)
+    workers[at] = (holder, doing)
+    return world._replace(workers=tuple(workers))
+
+
+def check_move(setting: Setting, before: World, after: World) -> None:
+    """What no move may break."""
+    then, now = dict(before.nodes), dict(after.nodes)
+    for at, node in then.items():
+        if node.state in ENDED:
+            assert now[at].state == node.state, f"node {at} ended twice"
+    for at, node in now.items():
+        _check_order(setting, now, at, node)
+    held = [doing.node for _, doing in after.workers if doing and doing.step == "settle" and doing.current]
+    assert len(held) == len(set(held)), "two workers may settle the same node"
+
+
+def _check_order(setting: Setting, nodes: dict[int, NodeModel], at: int, node: NodeModel) -> None:
+    states = [nodes[parent].state if parent in nodes else "waiting" for parent in setting.shape.parents[max(at, 0)]]
+    if node.state == "skipped":
+        assert set(states) & (ENDED - {"succeeded"}), f"node {at} was skipped though nothing failed"
+    else:
+        assert set(states) <= {"succeeded"}, f"node {at} began before what it needs had succeeded"

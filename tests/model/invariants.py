@@ -1,0 +1,43 @@
+"""What must hold whatever happened, told from the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskmesh.dispatch.plan import Plan
+from tests.model.lab import Lab
+from tests.model.reference import ENDED
+
+TOLD_ALL = -1
+
+
+def check_history(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """One commit: an end state, its output and its error never change, and no token ever falls."""
+    for at, (state, attempt, token, holder, *_) in before.get("nodes", {}).items():
+        assert now["nodes"][at][2] >= token, f"the token of node {at} fell"
+        if state in ENDED:
+            assert now["nodes"][at][:4] == (state, attempt, token, holder), f"node {at} ended twice"
+            for kind in ("outputs", "errors"):
+                assert now[kind].get(at) == before[kind].get(at), f"the {kind} of node {at} changed"
+    if before.get("expires"):
+        assert now["status"] == before["status"], "the run ended twice"
+
+
+def check_kept(run: Mapping[str, Any], outbox: set[int]) -> None:
+    """Never stuck: whatever somebody must still do something for is where the keeper finds it."""
+    for at, (state, _, _, _, spread, _) in run["nodes"].items():
+        done = state in ENDED and spread == TOLD_ALL
+        assert done or at in outbox, f"nobody would ever look after node {at}"
+
+
+def check_quiet(lab: Lab, plans: Mapping[str, Plan]) -> None:
+    """Nothing left over: every run has ended, nothing is due, nothing is counted, all of it will expire."""
+    assert lab.outboxes() == set()
+    open_runs, closed_runs = lab.lists()
+    assert (open_runs, closed_runs) == (set(), set(plans))
+    for run_id, plan in plans.items():
+        run = lab.run(run_id)
+        assert (run["remaining"], run["expires"]) == (0, True)
+        assert run["status"] != "running"
+        assert lab.open_runs_of(plan, run_id) == (0, True)

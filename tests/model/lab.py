@@ -1,0 +1,190 @@
+"""The real scripts, asked the same questions as the reference model, and all that they left in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from taskmesh.dispatch.advance import Advance, Advancer, Ending
+from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.store.calls import Admission, Claim, NodeKey, Release, Renewed, Settlement, Spreading, Told
+from taskmesh.store.housekeeping import Housekeeping
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Command, Link, value_of
+from taskmesh.store.reader import node_record
+from taskmesh.store.store import Store
+from taskmesh.wire import pack
+from tests.model.reference import Answer
+
+POOLS = ("one", "two")
+RETENTION_SECONDS = 60.0
+
+
+class Lab:
+    """A store below a namespace of its own, whose time the caller sets."""
+
+    def __init__(self, link: Link, namespace: str, now: float) -> None:
+        self.link = link
+        self.keys = Keys(namespace, 2)
+        self.store = Store(link, self.keys, RETENTION_SECONDS)
+        self.advancer = Advancer(self.store)
+        self.set_time(now)
+
+    def set_time(self, now: float) -> None:
+        self.store.now = repr(now)
+        self._housekeeping = Housekeeping(self.link, self.keys, RETENTION_SECONDS, now=repr(now))
+
+    # One method for each script.
+
+    def admit(self, plan: Plan, run_id: str, digest: bytes, with_flow: bool) -> Answer:
+        [told] = self.store.admit_runs([admission(plan, run_id, digest)], with_flow)
+        return Answer(told.word, ready=told.ready)
+
+    def claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
+        [answer] = self.store.claim_nodes([Claim(NodeKey(run_id, node), token, ("params",))], holder)
+        if answer.word == "claimed":
+            return Answer(answer.word, (answer.attempt, answer.token), answer.halt)
+        return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
+
+    def settle(self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str) -> Answer:
+        return _told(self.store.settle_nodes([settlement(plan, NodeKey(run_id, node), token, state, halt)]))
+
+    def spread(self, plan: Plan, run_id: str, node: int, place: int) -> Answer:
+        return _told(self.store.spread_nodes([spreading(plan, NodeKey(run_id, node), place)]))
+
+    def release(self, plan: Plan, run_id: str, node: int, token: int, counts: bool) -> Answer:
+        return _renewed(self.store.release_nodes([Release(NodeKey(run_id, node), token, plan.pool_of(node), counts)]))
+
+    def redrive(self, plan: Plan, run_id: str, node: int) -> Answer:
+        return _renewed(self.store.redrive_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))
+
+    def halt(self, run_id: str, status: str) -> Answer:
+        word, ended_with = self.store.halt_run(run_id, status)
+        return Answer(word, text=ended_with)
+
+    def renew(self, holder: str, lease_seconds: float) -> bool:
+        return self._housekeeping.renew_holder(holder, lease_seconds)
+
+    def end(self, holder: str) -> None:
+        self._housekeeping.end_holder(holder)
+
+    def flush_scripts(self) -> None:
+        [reply] = self.link.exchange([Command(self.keys.keeper, "SCRIPT", "FLUSH")])
+        value_of(reply)
+
+    # What workers do with several scripts.
+
+    def settle_and_tell(self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str) -> Advance:
+        key = NodeKey(run_id, node)
+        ending = Ending(plan, key, token, run_id, state, output_of(token), error_of(state), halt)
+        [advance] = self.advancer.settle([ending])
+        return advance
+
+    def tell_again(self, plan: Plan, run_id: str, node: int) -> Advance:
+        return self.advancer.resume(plan, NodeKey(run_id, node), run_id)
+
+    # What is in Redis.
+
+    def outboxes(self) -> set[tuple[str, str, int]]:
+        """Pool, run and node of each entry."""
+        boxes = [(pool, partition.outbox(pool)) for partition in self.keys.partitions for pool in POOLS]
+        found = self._read("ZRANGE", [box for _, box in boxes], 0, -1)
+        return {
+            (pool, *NodeKey.parse(member))
+            for (pool, _), members in zip(boxes, found, strict=True)
+            for member in members
+        }
+
+    def lists(self) -> tuple[set[str], set[str]]:
+        """The open and the closed runs."""
+        partitions = self.keys.partitions
+        both = [each.open_runs for each in partitions], [each.closed_runs for each in partitions]
+        first, second = (
+            {member.decode() for members in self._read("ZRANGE", keys, 0, -1) for member in members} for keys in both
+        )
+        return first, second
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """The run's hash, in the words of the reference model."""
+        key = self.keys.run(run_id)
+        [flat], [ttl] = self._read("HGETALL", [key]), self._read("PTTL", [key])
+        pairs = flat if isinstance(flat, Mapping) else dict(zip(flat[::2], flat[1::2], strict=True))
+        fields = {name.decode(): value for name, value in pairs.items()}
+        return {
+            "status": fields["status"].decode(),
+            "remaining": int(fields["remaining"]),
+            "halt": fields.get("halt", b"").decode(),
+            "failed_node": int(fields["failed_node"]) if "failed_node" in fields else None,
+            "nodes": {at: _node(value) for at, value in _numbered(fields, "node:")},
+            "arrived": {at: int(value) for at, value in _numbered(fields, "arrived:")},
+            "outputs": dict(_numbered(fields, "output:")),
+            "errors": dict(_numbered(fields, "error:")),
+            "expires": ttl > 0,
+        }
+
+    def open_runs_of(self, plan: Plan, run_id: str) -> tuple[int, bool]:
+        """How many open runs a flow has in the partition of this run, and whether it will expire."""
+        key = self.keys.partition_of(run_id).flow(plan.hash)
+        return int(self._read("HGET", [key], "open_runs")[0]), self._read("PTTL", [key])[0] > 0
+
+    def _read(self, command: str, keys: list[str], *arguments: str | int) -> list[Any]:
+        replies = self.link.exchange([Command(key, command, key, *arguments) for key in keys])
+        return [value_of(reply) for reply in replies]
+
+
+def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:
+    first = plan.chunks(BEFORE_FIRST)[0]
+    header = pack([plan.flow.name, plan.flow.version, {}, len(plan.flow.nodes)])
+    return Admission(
+        run_id,
+        digest,
+        header,
+        plan.hash,
+        plan.body,
+        pack({}),
+        run_id,
+        len(plan.flow.nodes),
+        plan.pools,
+        first.packed,
+        first.last,
+    )
+
+
+def settlement(plan: Plan, key: NodeKey, token: int, state: str, halt: str) -> Settlement:
+    """As by a teller who dies before it has told more than the first slice."""
+    first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
+    written = output_of(token), error_of(state)
+    return Settlement(key, token, state, *written, halt, plan.hash, pool, plan.pools, first.packed, first.last)
+
+
+def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:
+    chunk = plan.chunks(key.node)[place]
+    return Spreading(key, chunk.start, plan.hash, plan.pool_of(key.node), plan.pools, chunk.packed, chunk.last)
+
+
+def output_of(token: int) -> bytes:
+    """An output that tells which attempt wrote it."""
+    return b"output of %d" % token
+
+
+def error_of(state: str) -> bytes:
+    return b"" if state == "succeeded" else state.encode()
+
+
+def _told(answers: list[Told]) -> Answer:
+    [told] = answers
+    return Answer(told.word, text=told.run_status, ready=told.ready, skipped=told.skipped)
+
+
+def _renewed(answers: list[Renewed]) -> Answer:
+    [answer] = answers
+    return Answer(answer.word, (answer.attempt, answer.token) if answer.token else ())
+
+
+def _node(packed: bytes) -> tuple[str, int, int, str, int, str]:
+    record = node_record(packed)
+    return record.state, record.attempt, record.token, record.holder, record.spread, record.cause
+
+
+def _numbered(fields: Mapping[str, bytes], prefix: str) -> Iterable[tuple[int, bytes]]:
+    return ((int(name.removeprefix(prefix)), value) for name, value in fields.items() if name.startswith(prefix))

@@ -1,0 +1,326 @@
+"""Random lives of runs: each step happens to the scripts and to the reference model, which must stay alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from taskmesh.store.link import Link
+from tests.model.invariants import check_history, check_kept, check_quiet
+from tests.model.lab import Lab
+from tests.model.lives import (
+    Run,
+    behind,
+    outcomes,
+    pick_node,
+    picks,
+    projection,
+    shapes,
+    times,
+    token_of,
+)
+from tests.model.reference import Answer, RunModel
+from tests.model.shape import ROOT, Shape
+
+HOLDERS = ("first", "second")
+HEALER = "healer"
+"""A worker that never leaves a node half done."""
+MOST_RUNS = 2
+LEASE_SECONDS = 30.0
+PASSES = 20
+"""A keeper that looks after everything this often brings runs of eight nodes to their end."""
+
+
+@dataclass
+class Figures:
+    """What a search has seen, so that a test can tell that it saw what it is for."""
+
+    examples: int = 0
+    steps: int = 0
+    words: Counter[str] = field(default_factory=Counter)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Up to two runs, two holders that come and go, and a network that loses, repeats and delays."""
+
+    def __init__(self, link: Link, namespace: str, figures: Figures) -> None:
+        super().__init__()
+        figures.examples += 1
+        self._figures = figures
+        self._now = 1000.0
+        self._lab = Lab(link, f"{namespace}-{figures.examples}", self._now)
+        self._runs: dict[str, Run] = {}
+        self._bodies: set[tuple[int, str]] = set()
+        self._leases: dict[str, float] = {}
+        self._ids = count(1)
+        for holder in HOLDERS:
+            self.renew(holder, dies=False)
+
+    # Submitting.
+
+    @initialize(shape=shapes, dies=st.booleans())
+    def begin(self, shape: Shape, dies: bool) -> None:
+        self.submit(shape, False, dies, first=None)
+
+    @precondition(lambda self: len(self._runs) < MOST_RUNS)
+    @rule(shape=shapes, fail_fast=st.booleans(), dies=st.booleans(), first=st.none() | outcomes)
+    def submit(self, shape: Shape, fail_fast: bool, dies: bool, first: str | None) -> None:
+        """With ``dies``, the client gets no further than the first script; ``first`` is what its first node came to."""
+        plan, run_id = shape.plan(), f"r{next(self._ids)}"
+        assert {at: plan.graph.successors[at] for at in range(len(shape.parents))} | {
+            ROOT: plan.graph.roots
+        } == shape.children
+        partition = self._lab.keys.partitions.index(self._lab.keys.partition_of(run_id))
+        if (partition, plan.hash) not in self._bodies:
+            self._same(self._lab.admit(plan, run_id, run_id.encode(), with_flow=False), Answer("flow_missing"))
+        self._bodies.add((partition, plan.hash))
+        run = self._runs[run_id] = Run(plan, RunModel(shape), fail_fast, run_id.encode())
+        ready = tuple(at for at in sorted(run.model.nodes) if at != ROOT)
+        self._same(self._lab.admit(plan, run_id, run.digest, with_flow=True), Answer("admitted", ready=ready))
+        if not dies and ROOT in run.model.nodes:
+            self._tell_again(run_id, ROOT)
+        if first is not None:
+            self._end(run_id, 0, self._claim(run_id, 0, 1, HOLDERS[0]).numbers[1], first, dies=True)
+
+    @rule(pick=picks, other_body=st.booleans())
+    def submit_again(self, pick: int, other_body: bool) -> None:
+        run_id, run = self._pick_run(pick)
+        expected = Answer("conflict") if other_body else run.model.admit_again()
+        digest = b"another" if other_body else run.digest
+        self._same(self._lab.admit(run.plan, run_id, digest, with_flow=True), expected)
+
+    # What holders do.
+
+    @rule(
+        pick=picks,
+        at=picks,
+        state=st.sampled_from(("ready", "running")),
+        holder=st.sampled_from(HOLDERS),
+        back=st.sampled_from((0, 0, 1, -1)),
+        repeats=times,
+    )
+    def claim(self, pick: int, at: int, state: str, holder: str, back: int, repeats: int) -> None:
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, state)
+        token = token_of(run.model, node) - back
+        for _ in range(repeats):
+            self._claim(run_id, node, token, holder)
+
+    @rule(
+        pick=picks,
+        at=picks,
+        back=behind,
+        state=outcomes,
+        repeats=times,
+        dies=st.booleans(),
+    )
+    def settle(self, pick: int, at: int, back: int, state: str, repeats: int, dies: bool) -> None:
+        """With ``dies``, the teller gets no further than the first slice of dependents."""
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, "running")
+        token = token_of(run.model, node) - back
+        for _ in range(repeats):
+            self._end(run_id, node, token, state, dies)
+
+    @rule(pick=picks, states=st.lists(outcomes, min_size=1, max_size=4), dies=st.booleans())
+    def work(self, pick: int, states: list[str], dies: bool) -> None:
+        """A healthy worker takes up one node after the other."""
+        run_id, run = self._pick_run(pick)
+        self.renew(HEALER, dies=False)
+        for state in states:
+            ready = [at for at, node in run.model.nodes.items() if node.state == "ready"]
+            if ready:
+                answer = self._claim(run_id, ready[-1], token_of(run.model, ready[-1]), HEALER)
+                self._end(run_id, ready[-1], answer.numbers[1], "cancelled" if answer.text else state, dies)
+
+    @rule(pick=picks, at=picks, place=picks, repeats=times)
+    def spread(self, pick: int, at: int, place: int, repeats: int) -> None:
+        """Any teller, old or new, tells any slice."""
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, "succeeded", "failed", "cancelled", "skipped")
+        slices = run.model.shape.slices(node)
+        place %= len(slices)
+        for _ in range(repeats):
+            answer = self._lab.spread(run.plan, run_id, node, place)
+            self._same(answer, run.model.spread(node, slices[place]))
+
+    @rule(pick=picks, at=picks, back=behind, counts=st.booleans(), repeats=times)
+    def release(self, pick: int, at: int, back: int, counts: bool, repeats: int) -> None:
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, "running")
+        token = token_of(run.model, node) - back
+        for _ in range(repeats):
+            answer = self._lab.release(run.plan, run_id, node, token, counts)
+            self._same(answer, run.model.release(node, token, counts))
+
+    @rule(pick=picks, at=picks, holder=st.sampled_from(HOLDERS))
+    def take_over(self, pick: int, at: int, holder: str) -> None:
+        """Everybody sleeps through his lease, and one who wakes up gets the message of a node that runs."""
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, "running")
+        self.pass_time(LEASE_SECONDS, flush=False)
+        self.renew(holder, dies=False)
+        self._claim(run_id, node, token_of(run.model, node), holder)
+
+    @rule(holder=st.sampled_from(HOLDERS), dies=st.booleans())
+    def renew(self, holder: str, dies: bool) -> None:
+        assert self._lab.renew(holder, LEASE_SECONDS) == (holder in self._living)
+        self._leases[holder] = self._now + LEASE_SECONDS
+        if dies:
+            self._lab.end(holder)
+            del self._leases[holder]
+
+    # What happens around them.
+
+    @rule(seconds=st.sampled_from((1.0, 1.0, 1.0, LEASE_SECONDS - 1, LEASE_SECONDS)), flush=st.booleans())
+    def pass_time(self, seconds: float, flush: bool) -> None:
+        """With ``flush``, the server has forgotten its scripts afterwards."""
+        self._now += seconds
+        self._lab.set_time(self._now)
+        if flush:
+            self._lab.flush_scripts()
+
+    @rule(pick=picks, at=picks)
+    def redrive(self, pick: int, at: int) -> None:
+        run_id, run = self._pick_run(pick)
+        self._redrive(run_id, pick_node(run.model, at))
+
+    @precondition(lambda self: len(self._runs) == MOST_RUNS)
+    @rule(pick=picks, status=st.sampled_from(("cancelled", "failed")))
+    def halt(self, pick: int, status: str) -> None:
+        run_id, run = self._pick_run(pick)
+        self._same(self._lab.halt(run_id, status), run.model.halt_with(status))
+
+    @invariant()
+    def all_is_alike(self) -> None:
+        self._figures.steps += 1
+        outboxes = self._lab.outboxes()
+        expected = {
+            (run.model.shape.pool_of(node), run_id, node)
+            for run_id, run in self._runs.items()
+            for node in run.model.outbox
+        }
+        assert outboxes == expected
+        ended = {run_id for run_id, run in self._runs.items() if run.model.status != "running"}
+        assert self._lab.lists() == (self._runs.keys() - ended, ended)
+        for run_id, run in self._runs.items():
+            self._compare(run_id, run, {node for _, each, node in outboxes if each == run_id})
+
+    def teardown(self) -> None:
+        """Faults stop; then everything must come to its end."""
+        self.pass_time(LEASE_SECONDS, flush=False)
+        self.renew(HEALER, dies=False)
+        for _ in range(PASSES):
+            for _, run_id, node in sorted(self._lab.outboxes()):
+                self._look_after(run_id, node)
+        self.all_is_alike()
+        check_quiet(self._lab, {run_id: run.plan for run_id, run in self._runs.items()})
+
+    # Both at once.
+
+    @property
+    def _living(self) -> set[str]:
+        return {holder for holder, until in self._leases.items() if until > self._now}
+
+    def _compare(self, run_id: str, run: Run, outbox: set[int]) -> None:
+        found = self._lab.run(run_id)
+        assert found == projection(run.model)
+        check_history(run.history, found)
+        check_kept(found, outbox)
+        run.history = found
+        users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
+        open_users = sum(other.model.status == "running" for other in users)
+        assert self._lab.open_runs_of(run.plan, run_id) == (open_users, open_users == 0)
+
+    def _shares_flow(self, run_id: str, other_id: str) -> bool:
+        partition = self._lab.keys.partition_of
+        same_body = self._runs[run_id].plan.hash == self._runs[other_id].plan.hash
+        return same_body and partition(run_id) is partition(other_id)
+
+    def _look_after(self, run_id: str, node: int) -> None:
+        """The keeper publishes again, and a worker gets the message."""
+        run = self._runs[run_id]
+        again = self._redrive(run_id, node)
+        if again.word != "redrive":
+            return
+        answer = self._claim(run_id, node, again.numbers[1], HEALER)
+        if answer.word == "claimed":
+            state = "cancelled" if answer.text else "succeeded"
+            self._end(run_id, node, answer.numbers[1], state, dies=False)
+        elif run.model.nodes[node].ended:
+            self._tell_again(run_id, node)
+
+    def _claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
+        answer = self._lab.claim(run_id, node, token, holder)
+        return self._same(answer, self._runs[run_id].model.claim(node, token, holder, self._living))
+
+    def _redrive(self, run_id: str, node: int) -> Answer:
+        run = self._runs[run_id]
+        return self._same(self._lab.redrive(run.plan, run_id, node), run.model.redrive(node, self._living))
+
+    def _end(self, run_id: str, node: int, token: int, state: str, dies: bool) -> None:
+        run = self._runs[run_id]
+        halt = "failed" if state == "failed" and run.fail_fast else ""
+        if dies:
+            answer = self._lab.settle(run.plan, run_id, node, token, state, halt)
+            self._same(answer, run.model.settle(node, token, state, halt))
+        else:
+            self._settle_and_tell(run, run_id, node, token, state, halt)
+
+    def _settle_and_tell(self, run: Run, run_id: str, node: int, token: int, state: str, halt: str) -> None:
+        expected = run.model.settle(node, token, state, halt)
+        advance = self._lab.settle_and_tell(run.plan, run_id, node, token, state, halt)
+        self._figures.words[expected.word] += 1
+        assert advance.word == expected.word
+        if expected.word in ("settled", "again"):
+            ready = run.model.tell_on(node, 1, expected)
+            assert [each.node for each in advance.ready] == ready
+            assert advance.run_status == run.model.status
+
+    def _tell_again(self, run_id: str, node: int) -> None:
+        run = self._runs[run_id]
+        advance = self._lab.tell_again(run.plan, run_id, node)
+        assert [each.node for each in advance.ready] == run.model.tell_on(node, 0)
+
+    def _same(self, answer: Answer, expected: Answer) -> Answer:
+        self._figures.words[expected.word] += 1
+        assert answer == expected
+        return answer
+
+    def _pick_run(self, pick: int) -> tuple[str, Run]:
+        runs = list(self._runs.items())
+        return runs[pick % len(runs)]
+
+
+def search(link: Link, namespace: str, examples: int, steps: int, shrink: bool = True) -> Figures:
+    """Try random lives, the same ones each time; an assertion fails with the shortest one that went wrong."""
+    figures = Figures()
+
+    class Bound(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(link, namespace, figures)
+
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Bound, settings=chosen)
+    return figures

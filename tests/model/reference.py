@@ -1,0 +1,201 @@
+"""What a run may do, as plain values: what the scripts of the store are compared with.
+
+Only what cannot be derived is kept: a record for each node that does not wait, how many of its dependents each has
+told, and why the run was halted. How many nodes remain, what each has counted, what is in the outbox and the status of
+the run follow from that; so a script that counts twice, or forgets, differs from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Iterable
+from typing import NamedTuple
+
+from tests.model.shape import ROOT, Shape
+
+ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
+
+
+class Answer(NamedTuple):
+    """What a call answers, as far as it depends on the state."""
+
+    word: str
+    numbers: tuple[int, ...] = ()
+    text: str = ""
+    ready: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
+
+
+class NodeModel(NamedTuple):
+    """One node that does not wait. ``told`` counts its dependents that know of its end."""
+
+    state: str
+    attempt: int = 0
+    token: int = 1
+    holder: str = ""
+    told: int = 0
+    cause: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+class RunModel:
+    """One admitted run."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.nodes: dict[int, NodeModel] = {}
+        self.halt = ""
+        self.failed_node: int | None = None
+        if len(shape.children[ROOT]) > shape.slice_size:
+            self.nodes[ROOT] = NodeModel("succeeded")
+            self._tell(ROOT, 0)
+        else:
+            self.nodes.update({at: NodeModel("ready") for at in shape.children[ROOT]})
+
+    def copy(self) -> RunModel:
+        other = object.__new__(RunModel)
+        other.shape, other.halt, other.failed_node = self.shape, self.halt, self.failed_node
+        other.nodes = dict(self.nodes)
+        return other
+
+    @property
+    def remaining(self) -> int:
+        return sum(1 for at in range(len(self.shape.parents)) if at not in self.nodes or not self.nodes[at].ended)
+
+    @property
+    def status(self) -> str:
+        if self.remaining:
+            return "running"
+        return self.halt or ("succeeded" if self.failed_node is None else "failed")
+
+    def has_told_all(self, node: int) -> bool:
+        return self.nodes[node].ended and self.nodes[node].told == len(self.shape.children[node])
+
+    @property
+    def outbox(self) -> set[int]:
+        """Every node that somebody must still do something for."""
+        return {at for at in self.nodes if not self.has_told_all(at)}
+
+    def arrived(self, node: int) -> int:
+        """How many of the nodes that it needs have told it of their success."""
+        return sum(1 for parent in self.shape.parents[node] if self._has_told(parent, node))
+
+    def _has_told(self, parent: int, child: int) -> bool:
+        record = self.nodes.get(parent)
+        return (
+            record is not None
+            and record.state == "succeeded"
+            and self.shape.children[parent].index(child) < record.told
+        )
+
+    def admit_again(self) -> Answer:
+        first = self.shape.children[ROOT][: self.shape.slice_size]
+        return Answer("same", ready=self._in_state("ready", first))
+
+    def claim(self, node: int, token: int, holder: str, living: Container[str]) -> Answer:
+        record = self.nodes.get(node)
+        if record is None:
+            return Answer("early")
+        if record.ended:
+            return Answer("ended", (-1 if self.has_told_all(node) else record.told,))
+        if token > record.token:
+            return Answer("future")
+        if record.state == "running" and record.holder != holder and record.holder in living:
+            return Answer("held")
+        if record.state != "running" or record.holder != holder:
+            attempt, token = record.attempt + 1, record.token + 1
+            record = self.nodes[node] = NodeModel("running", attempt, token, holder)
+        return Answer("claimed", (record.attempt, record.token), self.halt)
+
+    def settle(self, node: int, token: int, state: str, halt: str) -> Answer:
+        record = self.nodes.get(node)
+        if record is None:
+            return Answer("unknown")
+        if record.token != token or record.state == "ready":
+            return Answer("stale")
+        if record.ended:
+            return self._told("again", node, 0)
+        self.nodes[node] = record._replace(state=state, told=0)
+        if state == "failed" and self.failed_node is None:
+            self.failed_node = node
+        self.halt = self.halt or halt
+        return self._report("settled", *self._tell(node, 0))
+
+    def spread(self, node: int, start: int) -> Answer:
+        record = self.nodes.get(node)
+        if record is None:
+            return Answer("unknown")
+        if not record.ended:
+            return Answer("stale")
+        if self.has_told_all(node) or record.told > start:
+            return self._told("again", node, start)
+        if record.told < start:
+            return Answer("behind")
+        return self._report("spread", *self._tell(node, start))
+
+    def tell_on(self, node: int, skip: int, first: Answer | None = None) -> list[int]:
+        """Tell all other dependents, and those of nodes that this skips; which became ready."""
+        ready = list(first.ready) if first else []
+        steps = deque((node, start) for start in self.shape.slices(node)[skip:])
+        answer = first
+        while True:
+            for skipped in answer.skipped if answer else ():
+                steps.extend((skipped, start) for start in self.shape.slices(skipped))
+            if not steps:
+                return ready
+            answer = self.spread(*steps.popleft())
+            ready.extend(answer.ready)
+
+    def release(self, node: int, token: int, counts: bool) -> Answer:
+        record = self.nodes.get(node)
+        if record and (record.state, record.token) == ("ready", token + 1):
+            return Answer("released", (record.attempt, record.token))
+        if record is None or (record.state, record.token) != ("running", token):
+            return Answer("stale")
+        return self._make_ready("released", node, record._replace(attempt=record.attempt - (not counts)))
+
+    def redrive(self, node: int, living: Container[str]) -> Answer:
+        record = self.nodes.get(node)
+        if record is None or self.has_told_all(node):
+            return Answer("settled")
+        if record.state == "running" and record.holder in living:
+            return Answer("held")
+        if record.ended:
+            return Answer("redrive", (record.attempt, record.token))
+        return self._make_ready("redrive", node, record)
+
+    def halt_with(self, status: str) -> Answer:
+        if self.status != "running":
+            return Answer("ended", text=self.status)
+        self.halt = self.halt or status
+        return Answer("halted")
+
+    def _make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
+        record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="")
+        return Answer(word, (record.attempt, record.token))
+
+    def _tell(self, node: int, start: int) -> tuple[list[int], list[int]]:
+        """Tell one slice of dependents; those that became ready, and those that were skipped and have dependents."""
+        told = self.shape.children[node][start : start + self.shape.slice_size]
+        self.nodes[node] = self.nodes[node]._replace(told=start + len(told))
+        if self.nodes[node].state == "succeeded":
+            ready = [child for child in told if self.arrived(child) == len(self.shape.parents[child])]
+            self.nodes.update({child: NodeModel("ready") for child in ready})
+            return ready, []
+        new = [child for child in told if child not in self.nodes]
+        self.nodes.update({child: NodeModel("skipped", cause=f"needs:{node}") for child in new})
+        return [], [child for child in new if self.shape.children[child]]
+
+    def _report(self, word: str, ready: Iterable[int], skipped: Iterable[int]) -> Answer:
+        return Answer(word, text=self.status, ready=tuple(ready), skipped=tuple(skipped))
+
+    def _told(self, word: str, node: int, start: int) -> Answer:
+        told = self.shape.children[node][start : start + self.shape.slice_size]
+        untold = [child for child in self._in_state("skipped", told) if not self.has_told_all(child)]
+        return self._report(word, self._in_state("ready", told), untold)
+
+    def _in_state(self, state: str, nodes: Iterable[int]) -> tuple[int, ...]:
+        return tuple(at for at in nodes if at in self.nodes and self.nodes[at].state == state)

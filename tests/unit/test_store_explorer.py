@@ -1,0 +1,75 @@
+"""Every state of small runs keeps the promises, and from every one an end can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import pytest
+
+from tests.model.explorer import Setting, check_move, explore
+from tests.model.reference import Answer, RunModel
+from tests.model.shape import Shape
+
+DIAMOND = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 2)
+NARROW_SLICES = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 1)
+FORK = Shape(((), (0,), (0,)), ("one",) * 3, 1)
+CHAIN = Shape(((), (0,)), ("one",) * 2, 2)
+
+SETTINGS = {
+    "a chain, two processes dying": Setting(CHAIN, frozenset(), crashes=2),
+    "a chain that may be cancelled": Setting(CHAIN, frozenset(), cancels=True),
+    "a diamond": Setting(DIAMOND, frozenset()),
+    "a diamond whose branch fails": Setting(DIAMOND, frozenset({1})),
+    "a diamond whose branch fails fast": Setting(DIAMOND, frozenset({1}), fail_fast=True),
+    "dependents told one by one": Setting(FORK, frozenset({2}), crashes=0),
+    "a first node that fails": Setting(NARROW_SLICES, frozenset({0})),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_state_is_sound_and_leads_to_an_end(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = explore(SETTINGS[name], check_move)
+    with capsys.disabled():
+        print(f" {name}: {len(found.before)} states, {found.moves} moves, {len(found.ends)} ends", end=" ")
+    assert found.ends
+    assert found.without_an_end() == 0
+
+
+def test_without_a_keeper_a_lost_message_is_found_to_stop_the_run() -> None:
+    assert explore(Setting(CHAIN, frozenset(), keeper=False), check_move).without_an_end() > 0
+
+
+class ClaimKeepsToken(RunModel):
+    """As if a claim did not raise the token of what it takes over."""
+
+    def claim(self, node: int, token: int, holder: str, living: Container[str]) -> Answer:
+        before = self.nodes[node]
+        answer = super().claim(node, token, holder, living)
+        if answer.word == "claimed":
+            self.nodes[node] = self.nodes[node]._replace(token=before.token)
+        return answer
+
+
+class TellerForgets(RunModel):
+    """As if a node left the outbox before all its dependents were told."""
+
+    def has_told_all(self, node: int) -> bool:
+        return self.nodes[node].ended
+
+
+class EarlyJoin(RunModel):
+    """As if a node became ready with the first of those that it needs."""
+
+    def arrived(self, node: int) -> int:
+        return len(self.shape.parents[node])
+
+
+def test_a_node_that_leaves_the_outbox_too_early_is_found_to_stop_the_run() -> None:
+    setting = Setting(NARROW_SLICES, frozenset({1}), model=TellerForgets)
+    assert explore(setting, check_move).without_an_end() > 0
+
+
+@pytest.mark.parametrize("model", [ClaimKeepsToken, EarlyJoin])
+def test_a_mistake_in_the_rules_is_found(model: type[RunModel]) -> None:
+    with pytest.raises(AssertionError):
+        explore(Setting(DIAMOND, frozenset(), model=model), check_move)
