@@ -15,7 +15,10 @@ from taskmesh.wire import pack
 from taskmesh.wire.flows import decode_flow, encode_flow, flow_hash
 
 EDGES_PER_SCRIPT = 200
-"""How many dependents one script may tell, so that no script holds Redis for long (about 0.4 ms)."""
+"""How many dependents one script may tell, so that no script holds Redis for long (about 0.4 ms).
+
+Fixed: a node that was told half-way is gone on with by slices of this size, maybe by a process of another version.
+"""
 
 BEFORE_FIRST = -1
 """The place that stands before the first nodes of a flow: its dependents are those that need nothing."""
