@@ -58,6 +58,7 @@ class Session:
     ) -> None:
         self._foundation = foundation
         self._identity = identity
+        self._deaths_told = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._missing_store = "not started yet"
         self._delay = full_jitter(START_BASE_SECONDS, START_CAP_SECONDS)
@@ -113,6 +114,9 @@ class Session:
     def figures(self) -> dict[str, list[Any]]:
         """What changed since the last call, for the metrics."""
         self.tally.set("in_flight", self._engine.in_flight)
+        self.tally.set("executors", self._pool.ready_count)
+        self.tally.count("executor_deaths_total", amount=self._pool.deaths - self._deaths_told)
+        self._deaths_told = self._pool.deaths
         self.tally.set("unconfirmed", self._publisher.unconfirmed)
         self.tally.set("link_up", float(self._consumer.state is LinkState.UP), ("consume",))
         self.tally.set("link_up", float(self._publisher.state is LinkState.UP), ("publish",))

@@ -49,7 +49,6 @@ _ALL = (
     _histogram("node_seconds", "How long the user's function ran.", NODE_BUCKETS, "task"),
     _counter("claims_total", "Answers of the store to claims of nodes.", "answer"),
     _counter("published_total", "Messages that the broker has confirmed."),
-    _counter("returned_total", "Messages that the broker returned as unroutable; they are published again."),
     _counter("redelivered_total", "Messages that the broker delivered again."),
     _counter("dead_letters_total", "Messages put into a dead-letter queue, by reason.", "reason"),
     _counter("stale_settlements_total", "Ends of attempts that came after another attempt had taken over; refused."),

@@ -64,11 +64,6 @@ class Housekeeping:
         outboxes = [self._keys.partition_of(key.run_id).outbox(pool) for key in keys]
         self._all([Command(box, "ZADD", box, "XX", now, key.member) for box, key in zip(outboxes, keys, strict=True)])
 
-    def backlog(self, pool: str) -> int:
-        """How many nodes of a pool wait or run."""
-        keys = [partition.outbox(pool) for partition in self._keys.partitions]
-        return sum(self._all([Command(key, "ZCARD", key) for key in keys]))
-
     def note_probes(self, pool: str, sent: dict[str, float]) -> None:
         """Record for shard queues when the newest probe that came through was sent."""
         key = self._keys.probes(pool)

@@ -105,13 +105,6 @@ class Reader:
         ranked = sorted((pair for reply in replies for pair in _scored(value_of(reply))), key=lambda pair: -pair[1])
         return self.summaries([run_id for run_id, _ in ranked[offset : offset + limit]])
 
-    def count_runs(self) -> tuple[int, int]:
-        """How many runs are open, and how many have ended and are kept."""
-        partitions = self._keys.partitions
-        keys = [each.open_runs for each in partitions] + [each.closed_runs for each in partitions]
-        counts = [value_of(reply) for reply in self._link.exchange([Command(key, "ZCARD", key) for key in keys])]
-        return sum(counts[: len(partitions)]), sum(counts[len(partitions) :])
-
     def summaries(self, run_ids: Sequence[str]) -> list[RunSummary]:
         """A row for each run that exists."""
         rows = zip(run_ids, self.fields_of_runs(run_ids, _SUMMARY_FIELDS), strict=True)

@@ -47,6 +47,7 @@ class _Asked:
     settling: tuple[list[Ended], Request[Told]] | None
     claiming: tuple[list[Attempt], Request[ClaimAnswer]] | None
     conversation: Conversation | None = None
+    asked_at: float = 0.0
 
     def commands(self) -> list[Command]:
         return [
@@ -167,7 +168,8 @@ class Engine:
             return False
         # Noted before it is sent: should the sending fail, it is put back with the rest.
         self._asked.append(asked)
-        self._asked[-1] = replace(asked, conversation=self._parts.store.link.begin(commands))
+        asked_at = self._parts.clock.monotonic()
+        self._asked[-1] = replace(asked, conversation=self._parts.store.link.begin(commands), asked_at=asked_at)
         return True
 
     def _room(self) -> int:
@@ -178,6 +180,7 @@ class Engine:
         """Take the oldest answers."""
         asked = self._asked[0]
         replies = asked.conversation.collect() if asked.conversation else []
+        self._parts.tally.observe("redis_batch_seconds", self._parts.clock.monotonic() - asked.asked_at)
         settled = len(asked.settling[0]) if asked.settling else 0
         if asked.settling:
             self._settler.take(asked.settling[0], asked.settling[1].answers(replies[:settled]))

@@ -43,6 +43,14 @@ class LocalPool:
     def window(self) -> int:
         return self._threads
 
+    @property
+    def ready_count(self) -> int:
+        return 1
+
+    @property
+    def deaths(self) -> int:
+        return 0
+
     def submit(self, works: Sequence[Work]) -> None:
         for work in works:
             self._running.add(work.id)

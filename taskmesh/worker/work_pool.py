@@ -23,6 +23,14 @@ class WorkPool(Protocol):
     def window(self) -> int:
         """How many works the pool wants to have in flight."""
 
+    @property
+    def ready_count(self) -> int:
+        """Executors that can run works."""
+
+    @property
+    def deaths(self) -> int:
+        """Executors that have ended without being asked to."""
+
     def submit(self, works: Sequence[Work]) -> None: ...
 
     async def drain(self, timeout_seconds: float) -> bool: ...

@@ -200,6 +200,8 @@ def test_health_and_metrics_tell_the_truth(bench: MeshBench) -> None:
     assert worker.get("/readyz")[0] == 200
     worker.process.wait_for(lambda: worker.metric("nodes_total") == 4, "figures of four nodes")
     assert worker.metric("claims_total") == 4
+    assert worker.metric("executors ") == 2
+    assert worker.metric("redis_batch_seconds_count") > 0
 
 
 def test_sigterm_finishes_what_runs_and_hands_back_the_rest(bench: MeshBench) -> None:

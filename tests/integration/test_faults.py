@@ -67,10 +67,11 @@ def test_kill_9_of_a_part_of_a_worker(bench: MeshBench, module: str) -> None:
 
 
 def test_a_task_that_kills_its_executor_is_tried_again(bench: MeshBench, tmp_path: Path) -> None:
-    bench.worker()
+    worker = bench.worker()
     run = bench.mesh.submit(app.die_once, marker=str(tmp_path / "died"))
     assert run.result(timeout=PATIENCE_SECONDS) == "survived"
     assert run.details().nodes[0].attempts == 2
+    worker.process.wait_for(lambda: worker.metric("executor_deaths_total") == 1, "the figure of one death")
 
 
 def test_a_task_that_always_kills_its_executor_is_given_up(bench: MeshBench) -> None:
