@@ -59,7 +59,7 @@ class Request(Generic[A]):
 
 
 class Store:
-    """The state of all runs below one namespace. ``holder`` names this process where it claims."""
+    """The state of all runs below one namespace."""
 
     def __init__(self, link: Link, keys: Keys, retention_seconds: float, now: str = SERVER_TIME) -> None:
         self.link = link

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -12,33 +13,36 @@ from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 from tests.integration.mesh_bench import MeshBench
 
+MakeBench: TypeAlias = Callable[[str, str], MeshBench]
+
 
 @pytest.fixture
-def bench(
-    rabbitmq_url: str, redis_url: str, namespace: str, child_processes: Processes, tmp_path: Path
-) -> Iterator[MeshBench]:
+def make_bench(namespace: str, child_processes: Processes, tmp_path: Path) -> Iterator[MakeBench]:
+    """Makes a mesh on a broker and a store, by their URLs; it is closed with the test."""
+    made: list[MeshBench] = []
+
+    def make(broker_url: str, store_url: str) -> MeshBench:
+        made.append(MeshBench({"broker": broker_url, "store": store_url}, namespace, child_processes, tmp_path))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.mesh.close()
+
+
+@pytest.fixture
+def bench(rabbitmq_url: str, redis_url: str, make_bench: MakeBench) -> MeshBench:
     """A mesh on shared servers."""
-    bench = MeshBench({"broker": rabbitmq_url, "store": redis_url}, namespace, child_processes, tmp_path)
-    yield bench
-    bench.mesh.close()
+    return make_bench(rabbitmq_url, redis_url)
 
 
 @pytest.fixture
-def frail_bench(
-    rabbitmq: RabbitServer, redis_server: RedisServer, namespace: str, child_processes: Processes, tmp_path: Path
-) -> Iterator[MeshBench]:
+def frail_bench(rabbitmq: RabbitServer, redis_server: RedisServer, make_bench: MakeBench) -> MeshBench:
     """A mesh on servers that the test may stop and kill."""
-    servers = {"broker": rabbitmq.url, "store": redis_server.url}
-    bench = MeshBench(servers, namespace, child_processes, tmp_path)
-    yield bench
-    bench.mesh.close()
+    return make_bench(rabbitmq.url, redis_server.url)
 
 
 @pytest.fixture
-def cluster_bench(
-    rabbitmq_url: str, redis_cluster_url: str, namespace: str, child_processes: Processes, tmp_path: Path
-) -> Iterator[MeshBench]:
+def cluster_bench(rabbitmq_url: str, redis_cluster_url: str, make_bench: MakeBench) -> MeshBench:
     """A mesh on a Redis Cluster of three nodes."""
-    bench = MeshBench({"broker": rabbitmq_url, "store": redis_cluster_url}, namespace, child_processes, tmp_path)
-    yield bench
-    bench.mesh.close()
+    return make_bench(rabbitmq_url, redis_cluster_url)
