@@ -27,6 +27,9 @@ from taskmesh.resilience.backoff import full_jitter
 CLOSE_SECONDS = 2.0
 """How long a broker may take to agree that a connection ends."""
 
+CONNECT_GRACE_SECONDS = 0.5
+"""How long a connection that is closed may go on being made: pika forgets the socket of one that is aborted too early."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -133,6 +136,8 @@ class AmqpLink:
         if self._connection.is_open:
             self._connection.close()
             await self._closes_within(CLOSE_SECONDS)
+        else:
+            await self._closes_within(CONNECT_GRACE_SECONDS)
         self.drop("closed")
         await self._closes_within(CLOSE_SECONDS)
 
@@ -156,6 +161,9 @@ class AmqpLink:
         )
 
     def _on_open(self, connection: Connection) -> None:
+        if self._stopped:
+            connection.close()
+            return
         fault = version_fault(connection.server_properties, self._url)
         if fault is not None:
             self.fail(fault)

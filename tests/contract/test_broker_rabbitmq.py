@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from taskmesh.broker.amqp_consumer import RabbitConsumer
+from taskmesh.broker.factory import open_publisher
 from taskmesh.broker.protocol import (
     Consumer,
     DirectMessage,
@@ -24,6 +27,7 @@ from taskmesh.broker.protocol import (
 )
 from taskmesh.broker.rendezvous import priority
 from taskmesh.broker.settings import BrokerSettings
+from taskmesh.client.publisher_thread import PublisherThread
 from tests.contract.broker_peers import (
     NEW_QUEUE_SECONDS,
     POOL,
@@ -435,6 +439,15 @@ def test_a_consumer_closes_while_it_still_connects(settings: BrokerSettings) -> 
                 await consumer.close()
 
     asyncio.run(main())
+
+
+def test_closing_before_the_connection_is_made_leaves_no_socket(settings: BrokerSettings) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(40):
+            PublisherThread(partial(open_publisher, settings), deadline_seconds=5).close(timeout_seconds=5)
+        gc.collect()
+    assert [str(each.message) for each in seen] == []
 
 
 def test_deleted_queues_stay_away_for_a_moment_while_more_is_published(settings: BrokerSettings) -> None:
