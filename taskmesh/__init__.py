@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from taskmesh.flows import load_flow, load_flow_file
     from taskmesh.model.flow import Flow
+    from taskmesh.model.policies import Retry
     from taskmesh.model.states import NodeState, RunState
     from taskmesh.tasks.flow import FlowDefinition
     from taskmesh.tasks.task import Task
@@ -52,6 +53,7 @@ _HOMES = {
     "RunEvent": "client.details",
     "Settings": "config.settings",
     "Flow": "model.flow",
+    "Retry": "model.policies",
     "NodeState": "model.states",
     "RunState": "model.states",
     "FlowDefinition": "tasks.flow",
@@ -94,6 +96,7 @@ __all__ = [
     "NodeDetails",
     "NodeState",
     "ResultTimeoutError",
+    "Retry",
     "Run",
     "RunCancelledError",
     "RunConflictError",

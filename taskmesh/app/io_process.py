@@ -69,7 +69,7 @@ class IoProcess:
         executors = ExecutorSettings(
             start.apps, start.executors, settings.worker.threads, max_value_bytes=settings.limits.max_value_bytes
         )
-        events = PoolEvents(engine.on_outcomes, engine.on_lost, engine.on_pool_ready, self._fatal)
+        events = PoolEvents(engine.on_started, engine.on_outcomes, engine.on_lost, engine.on_pool_ready, self._fatal)
         pool = ExecutorPool(executors, events, foundation.clock)
         pool.start()
         return pool

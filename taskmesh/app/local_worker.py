@@ -13,7 +13,7 @@ from taskmesh.errors import UnavailableError
 from taskmesh.tasks.registry import Registry
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.invoke import Invoker
-from taskmesh.worker.local_pool import LocalPool
+from taskmesh.worker.local_pool import LocalEvents, LocalPool
 from taskmesh.worker.supervisor_child import new_holder_id
 
 START_SECONDS = 30.0
@@ -88,7 +88,8 @@ class LocalWorker:
         tasks = {name: task for name in names if (task := self._registry.find(name)) is not None}
         limits = self._foundation.settings.limits
         invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock)
-        return LocalPool(invoker, names, self._threads, engine.on_outcomes)
+        events = LocalEvents(engine.on_started, engine.on_outcomes, engine.on_lost)
+        return LocalPool(invoker, names, self._threads, events)
 
     def _give_up(self, error: Exception) -> None:
         if self._fault is None:

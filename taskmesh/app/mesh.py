@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from taskmesh.app.run import Run
+from taskmesh.model.policies import Retry, TimeLimits
 from taskmesh.tasks.flow import FlowDefinition, make_flow, single_task_flow
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import Task, TaskPolicy, make_task
@@ -64,18 +65,44 @@ class Mesh:
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
     @overload
-    def task(self, /, *, name: str | None = None, pool: str = ...) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        pool: str = ...,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        schedule_to_start: float | None = None,
+        schedule_to_close: float | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
     def task(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, pool: str = "default"
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        pool: str = "default",
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        schedule_to_start: float | None = None,
+        schedule_to_close: float | None = None,
     ) -> Any:
-        """Register a function as a task, as ``@mesh.task`` or ``@mesh.task(pool="io")``.
+        """Register a function as a task, as ``@mesh.task`` or ``@mesh.task(pool="io", retry=Retry(max_attempts=3))``.
 
-        :raises UsageError: for a function that cannot be a task, or a name that is taken.
+        Limits are in seconds. ``timeout`` is for one attempt: when it is over, the process that runs it is killed.
+        ``schedule_to_start`` is for an attempt's wait for a worker, ``schedule_to_close`` for all attempts together.
+        What a node of a flow file says stands above these.
+
+        :raises UsageError: for a function that cannot be a task, a name that is taken, or a limit out of its range.
         """
+        policy = TaskPolicy(
+            pool, retry.policy if retry else None, TimeLimits(timeout, schedule_to_start, schedule_to_close)
+        )
 
         def register(function: Callable[P, R]) -> Task[P, R]:
-            task = make_task(function, TaskPolicy(pool), name, self)
+            task = make_task(function, policy, name, self)
             self.registry.add(task)
             return task
 
@@ -218,7 +245,7 @@ class Mesh:
             return what
         flow = self._task_flows.get(what.name)
         if flow is None:
-            flow = self._task_flows[what.name] = single_task_flow(what.name, what.pool)
+            flow = self._task_flows[what.name] = single_task_flow(what.name, what.pool, what.retry, what.limits)
         return flow
 
 

@@ -12,8 +12,10 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.broker.factory import open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreRefusedError, StoreUnavailableError, TaskmeshError
 from taskmesh.keeper.keeper import Keeper, KeeperParts
+from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.opening import refuse_unsafe
@@ -76,6 +78,7 @@ class Session:
             foundation.reader,
             foundation.plans,
             dispatcher,
+            self._alarm(dispatcher),
             self._consumer,
             dead_letters,
             self.tally,
@@ -85,6 +88,9 @@ class Session:
         self._pool = make_pool(self._engine)
         self._engine.use(self._pool)
         self._keeper = self._make_keeper(dispatcher)
+        self._timers = Timers(
+            foundation.housekeeping, foundation.reader, foundation.plans, self._alarm(dispatcher), foundation.clock
+        )
 
     async def start(self) -> None:
         """Take up work.
@@ -138,6 +144,7 @@ class Session:
         """Leave; what was not drained is taken over by others when the lease is over."""
         for task in self._tasks:
             task.cancel()
+        self._timers.end()
         self._engine.stop_taking()
         await self._pool.stop()
         await self._consumer.close()
@@ -231,7 +238,19 @@ class Session:
             housekeeping.announce_pools(self._identity.pools)
 
     def _keep(self) -> None:
-        self._keeper.run_pass()
+        if self._keeper.run_pass():
+            self._timers.begin()
+        else:
+            self._timers.end()
+
+    def _alarm(self, dispatcher: Dispatcher) -> AlarmClock:
+        foundation = self._foundation
+        return AlarmClock(
+            foundation.store,
+            dispatcher,
+            foundation.clock,
+            lambda seconds: self.tally.observe("timer_lateness_seconds", seconds),
+        )
 
     def _tune(self) -> None:
         wanted = self._prefetch.adapt(self._pool.window)

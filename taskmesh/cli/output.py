@@ -23,6 +23,7 @@ NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
     NodeState.WAITING: ("·", "dim"),
     NodeState.READY: ("○", "yellow"),
     NodeState.RUNNING: ("●", "bold cyan"),
+    NodeState.RETRYING: ("↻", "yellow"),
     NodeState.SUCCEEDED: ("✔", "green"),
     NodeState.FAILED: ("✘", "bold red"),
     NodeState.SKIPPED: ("↷", "magenta"),
@@ -125,6 +126,7 @@ def _node_document(node: NodeDetails) -> dict[str, Any]:
         "worker": node.worker,
         "output": node.output,
         "error": node.error,
+        "last_error": node.last_error,
     }
 
 

@@ -98,7 +98,9 @@ class Picture:
 
 def _is_idle(group: progress.Group) -> bool:
     """Whether nothing of a group goes on or went wrong: such rows make room for others."""
-    return not any(group.states[state] for state in (NodeState.READY, NodeState.RUNNING, NodeState.FAILED))
+    return not any(
+        group.states[state] for state in (NodeState.READY, NodeState.RUNNING, NodeState.RETRYING, NodeState.FAILED)
+    )
 
 
 def _counts(group: progress.Group) -> Text:

@@ -65,13 +65,25 @@ def failures(details: RunDetails) -> Iterator[Text]:
         yield Text(f"{glyph} {node.name}: ", style).append(_reason(node), "not bold")
     if len(failed) > MAX_FAILURES:
         yield Text(f"{glyph} and {len(failed) - MAX_FAILURES} more", style)
+    yield from _earlier_failures(details)
     left_out = sum(node.status in (NodeState.SKIPPED, NodeState.CANCELLED) for node in details.nodes)
     if left_out:
         yield Text(f"{left_out} nodes did not run", NODE_LOOKS[NodeState.SKIPPED][1])
 
 
+def _earlier_failures(details: RunDetails) -> Iterator[Text]:
+    """What earlier attempts said of nodes that go on, or have succeeded since."""
+    retried = [node for node in details.nodes if node.last_error and not node.error]
+    glyph, style = NODE_LOOKS[NodeState.RETRYING]
+    for node in retried[:MAX_FAILURES]:
+        line = Text(f"{glyph} {node.name}, {node.attempts} attempts: ", style)
+        yield line.append(_reason(node), "not bold")
+    if len(retried) > MAX_FAILURES:
+        yield Text(f"{glyph} and {len(retried) - MAX_FAILURES} more were tried again", style)
+
+
 def _reason(node: NodeDetails) -> str:
-    error = node.error or {}
+    error = node.error or node.last_error or {}
     return shortened(f"{error.get('type', 'unknown error')}: {error.get('message', '')}", MESSAGE_LENGTH)
 
 

@@ -14,7 +14,11 @@ from taskmesh.wire import unpack
 
 @dataclass(frozen=True, slots=True)
 class NodeDetails:
-    """One node of a run. Times in epoch seconds, None = not yet; ``error`` has type, message and traceback."""
+    """One node of a run. Times in epoch seconds, None = not yet.
+
+    ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
+    have succeeded; both have type, message and traceback.
+    """
 
     name: str
     task: str
@@ -26,6 +30,7 @@ class NodeDetails:
     worker: str | None = None
     output: Any = None
     error: dict[str, str] | None = None
+    last_error: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +128,23 @@ def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
         worker=stored.holder or None,
         output=unpack(record.outputs[position]) if position in record.outputs else None,
         error=_node_error(record, position, plan, stored),
+        last_error=_attempt_error(record, position),
     )
 
 
 def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> dict[str, str] | None:
-    if position in record.errors:
-        error: dict[str, str] = unpack(record.errors[position])
-        return error
+    if stored.state in (NodeState.FAILED, NodeState.CANCELLED):
+        return _attempt_error(record, position)
     if stored.state is not NodeState.SKIPPED:
         return None
     cause = plan.graph.names[int(stored.cause.removeprefix("needs:"))]
     return {"type": "Skipped", "message": f"node {cause!r}, which it needs, did not succeed", "traceback": ""}
+
+
+def _attempt_error(record: RunRecord, position: int) -> dict[str, str] | None:
+    packed = record.errors.get(position)
+    error: dict[str, str] | None = unpack(packed) if packed is not None else None
+    return error
 
 
 def matches(summary: RunSummary, status: RunState | None, flow: str | None) -> bool:

@@ -35,7 +35,10 @@ class Entrance:
 
 
 class Ending(NamedTuple):
-    """An attempt that is over. ``state`` is succeeded, failed or cancelled; ``halt`` stops the run unless empty."""
+    """An attempt that is over. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
+
+    ``halt`` stops the run unless empty.
+    """
 
     plan: Plan
     key: NodeKey
@@ -45,6 +48,7 @@ class Ending(NamedTuple):
     output: bytes = b""
     error: bytes = b""
     halt: str = ""
+    delay_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -109,7 +113,7 @@ class Advancer:
         ]
         steps: deque[_Step] = deque()
         for origin, (each, answer) in enumerate(zip(endings, told, strict=True)):
-            if answer.word in (Word.SETTLED, Word.AGAIN):
+            if answer.word in (Word.SETTLED, Word.AGAIN) and each.state != "retrying":
                 steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
                 steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
         return self._follow(advances, steps)
@@ -181,6 +185,7 @@ def _settlement(ending: Ending) -> Settlement:
         pools=plan.pools,
         edges=first.packed,
         last=first.last,
+        delay_seconds=ending.delay_seconds,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from taskmesh.model.params import type_name
 from taskmesh.model.problems import Path
 from taskmesh.model.references import MAX_DEPTH
 from taskmesh.model.values import Value
@@ -40,6 +41,17 @@ class Item:
     key_mark: Mark | None = None
     size: int = 1
     height: int = 0
+
+    @property
+    def shown(self) -> str:
+        """What the value is, for a sentence."""
+        if isinstance(self.value, dict):
+            return "a mapping"
+        if isinstance(self.value, list):
+            return "a list"
+        if self.value is None:
+            return "empty"
+        return f"{self.text!r} ({type_name(self.value)})"
 
     def append(self, child: Item) -> None:
         """Add a child, which is complete, to a list."""

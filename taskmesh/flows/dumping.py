@@ -10,6 +10,7 @@ import yaml
 from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
 from taskmesh.model.flow import DEFAULT_POOL, Flow, Node, OnFailure, Param
+from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy
 
 _LAYOUT: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "allow_unicode": True, "width": 120}
 _MERGE = re.compile("<<")
@@ -56,7 +57,24 @@ def _node_fields(node: Node) -> dict[str, Any]:
         fields["args"] = node.args
     if node.pool != DEFAULT_POOL:
         fields["pool"] = node.pool
-    return fields
+    if node.retry is not None:
+        fields["retry"] = _retry_fields(node.retry)
+    limits = zip(LIMIT_KEYS, node.limits.values(), strict=True)
+    return fields | {key: seconds for key, seconds in limits if seconds is not None}
+
+
+def _retry_fields(retry: RetryPolicy) -> dict[str, Any]:
+    """A policy that is the default in everything still says how many attempts there are."""
+    fields: dict[str, Any] = {"max_attempts": retry.max_attempts}
+    values = {
+        "wait": (str(retry.wait), str(DEFAULT_RETRY.wait)),
+        "base": (retry.base_seconds, DEFAULT_RETRY.base_seconds),
+        "max": (retry.max_seconds, DEFAULT_RETRY.max_seconds),
+        "delays": (list(retry.delays_seconds), []),
+        "on": (list(retry.retry_on), []),
+        "give_up_on": (list(retry.give_up_on), []),
+    }
+    return fields | {key: value for key, (value, default) in values.items() if value != default}
 
 
 def _dumper() -> Any:

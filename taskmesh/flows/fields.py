@@ -4,11 +4,12 @@ from __future__ import annotations
 
 FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "result", "nodes")
 PARAM_KEYS = ("type", "default", "required")
-NODE_KEYS = ("task", "needs", "args", "pool")
+NODE_KEYS = ("task", "needs", "args", "pool", "retry", "timeout", "schedule_to_start", "schedule_to_close")
+RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on")
 
 UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule", "timeout"})
 UNSUPPORTED_NODE_KEYS = frozenset(
-    {"breaker", "compensate", "flow", "gate", "isolation", "map", "on_failure", "retry", "timeout", "when"}
+    {"breaker", "compensate", "flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"}
 )
 UNSUPPORTED_ON_FAILURE = "compensate"
 

@@ -11,12 +11,14 @@ from taskmesh.flows.fields import (
     FLOW_KEYS,
     NODE_KEYS,
     PARAM_KEYS,
+    RETRY_KEYS,
     UNSUPPORTED_FLOW_KEYS,
     UNSUPPORTED_NODE_KEYS,
     UNSUPPORTED_ON_FAILURE,
 )
+from taskmesh.flows.policies import PolicyReading
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
-from taskmesh.model.params import type_name
+from taskmesh.model.policies import RetryPolicy
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.values import Value
 
@@ -52,7 +54,7 @@ class _Reading:
         self.problems.append(Problem(path, message, on_key))
 
     def _wrong_type(self, path: Path, what: str, wanted: str, item: Item) -> None:
-        self._found(path, f"{what} must be {wanted}, not {_kind(item)}")
+        self._found(path, f"{what} must be {wanted}, not {item.shown}")
 
     def _fields(
         self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Collection[str]
@@ -153,7 +155,14 @@ class _Reading:
             self._args(fields.get("args"), (*path, "args")),
             tuple(self._needs(fields.get("needs"), (*path, "needs"))),
             self._text(fields.get("pool"), (*path, "pool")),
+            self._retry(fields.get("retry"), (*path, "retry")),
+            PolicyReading(path, self._found).limits(fields),
         )
+
+    def _retry(self, item: Item | None, path: Path) -> RetryPolicy | None:
+        if item is None:
+            return None
+        return PolicyReading(path, self._found).retry(self._fields(item, path, "retry", RETRY_KEYS, ()))
 
     def _args(self, item: Item | None, path: Path) -> dict[str, Value] | str:
         if item is None:
@@ -182,14 +191,3 @@ class _Reading:
             else:
                 names.add(name)
                 yield name
-
-
-def _kind(item: Item) -> str:
-    """What a value is, for a sentence."""
-    if isinstance(item.value, dict):
-        return "a mapping"
-    if isinstance(item.value, list):
-        return "a list"
-    if item.value is None:
-        return "empty"
-    return f"{item.text!r} ({type_name(item.value)})"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS
+from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS, RETRY_KEYS
+from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
+from taskmesh.model.policies import DEFAULT_RETRY, EXCEPTION_PATTERN, MAX_ATTEMPTS, MAX_DELAYS, MAX_NAMES, Wait
 from taskmesh.model.references import NAME_PATTERN
 from taskmesh.model.validation import MAX_NODES, POOL_PATTERN, TITLE_PATTERN, VERSION_PATTERN
 
@@ -21,6 +23,18 @@ def flow_schema() -> dict[str, Any]:
         "$defs": {
             "param": {"anyOf": [{"$ref": "#/$defs/type"}, _object(PARAM_KEYS, _PARAM_PROPERTIES)]},
             "node": _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
+            "retry": _object(RETRY_KEYS, _RETRY_PROPERTIES),
+            "duration": {
+                "anyOf": [
+                    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
+                    {"type": "string", "pattern": f"^{DURATION_PATTERN}$"},
+                ]
+            },
+            "exceptions": {
+                "type": "array",
+                "items": {"type": "string", "pattern": f"^{EXCEPTION_PATTERN}$"},
+                "maxItems": MAX_NAMES,
+            },
             "type": {"enum": [str(each) for each in ParamType], "description": "The type of a parameter."},
             "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
         },
@@ -50,6 +64,10 @@ def _names_to(what: str, description: str, **rules: Any) -> dict[str, Any]:
 
 def _text(pattern: str, description: str, **rules: Any) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^{pattern}$", "description": description, **rules}
+
+
+def _duration(description: str) -> dict[str, Any]:
+    return {"$ref": "#/$defs/duration", "description": description}
 
 
 _FLOW_PROPERTIES: dict[str, Any] = {
@@ -94,4 +112,34 @@ _NODE_PROPERTIES: dict[str, Any] = {
         "description": f"Arguments by name, with references as ${{nodes.NAME.output}}; or {ALL_PARAMS} for all params.",
     },
     "pool": _text(POOL_PATTERN, "The workers to run on; default: the pool of the task."),
+    "retry": {"$ref": "#/$defs/retry", "description": "When it is tried again; default: what the task says."},
+    "timeout": _duration("One attempt may take so long; default: what the task says."),
+    "schedule_to_start": _duration("An attempt may wait for a worker so long; default: what the task says."),
+    "schedule_to_close": _duration("All attempts together may take so long; default: what the task says."),
+}
+
+_RETRY_PROPERTIES: dict[str, Any] = {
+    "max_attempts": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_ATTEMPTS,
+        "default": DEFAULT_RETRY.max_attempts,
+        "description": "How many attempts there are in all.",
+    },
+    "wait": {
+        "enum": [str(each) for each in Wait],
+        "default": str(DEFAULT_RETRY.wait),
+        "description": "Random up to base, 2 x base, 4 x base and so on; always base; or the delays one after another.",
+    },
+    "base": _duration("The first delay; default: 100ms."),
+    "max": _duration("No exponential delay is longer; default: 1m."),
+    "delays": {
+        "type": "array",
+        "items": {"$ref": "#/$defs/duration"},
+        "minItems": 1,
+        "maxItems": MAX_DELAYS,
+        "description": "The delays of wait: list; the last one is repeated.",
+    },
+    "on": {"$ref": "#/$defs/exceptions", "description": "Only these exceptions are tried again; default: all."},
+    "give_up_on": {"$ref": "#/$defs/exceptions", "description": "These exceptions are never tried again."},
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from taskmesh.model.policies import RetryPolicy, TimeLimits
+
 
 class TaskInfo(Protocol):
     """A task, seen from a flow. ``parameters`` are names, each with whether it must be given."""
@@ -15,6 +17,14 @@ class TaskInfo(Protocol):
     @property
     def pool(self) -> str:
         """The pool of its nodes, where they name none."""
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        """When its nodes are tried again, where they do not say."""
+
+    @property
+    def limits(self) -> TimeLimits:
+        """How long its nodes may take, where they do not say."""
 
     @property
     def parameters(self) -> tuple[tuple[str, bool], ...]: ...

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.values import Value
 
 ALL_PARAMS = "${params}"
@@ -49,7 +50,7 @@ class Node:
 
     ``args`` maps the task's parameter names to values; strings in them may hold references
     (see ``model.references``). ``needs`` names every node that must have succeeded first,
-    those that ``args`` refers to included, without repeats.
+    those that ``args`` refers to included, without repeats. Without ``retry`` it has one attempt.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Node:
     args: Mapping[str, Value] | str = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     pool: str = DEFAULT_POOL
+    retry: RetryPolicy | None = None
+    limits: TimeLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

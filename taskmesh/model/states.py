@@ -1,9 +1,11 @@
 """The states of nodes and runs, and the one table of what may follow what.
 
     waiting ──► ready ──► running ──► succeeded
-       │          ▲          │  ├───► failed
-       │          └──────────┘  └───► cancelled
-       └──► skipped        (released, or taken from a dead holder)
+       │          ▲ ▲        │ │├───► failed
+       │          │ └────────┘ │└───► cancelled
+       │          │  released, │
+       │          │  or taken from a dead holder
+       └─► skipped└─ retrying ◄┘
 
 The Lua scripts of the store are the only code that carries these transitions out; tests hold
 each script to this table.
@@ -20,6 +22,7 @@ class NodeState(StrEnum):
     WAITING = "waiting"  # some node that it needs has not ended; has no record in the store
     READY = "ready"  # to be published, or in a shard queue
     RUNNING = "running"  # claimed by a holder
+    RETRYING = "retrying"  # an attempt failed; waits for the next one
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SKIPPED = "skipped"  # a node that it needs did not succeed
@@ -53,6 +56,8 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "release": {NodeState.RUNNING: NodeState.READY},
     "redrive": {NodeState.READY: NodeState.READY},
     "redrive_from_dead": {NodeState.READY: NodeState.READY, NodeState.RUNNING: NodeState.READY},
+    "retry": {NodeState.RUNNING: NodeState.RETRYING},
+    "wake": {NodeState.RETRYING: NodeState.READY},  # its delay is over, or its run is halted
     "settle_succeeded": {NodeState.RUNNING: NodeState.SUCCEEDED},
     "settle_failed": {NodeState.RUNNING: NodeState.FAILED},
     "settle_cancelled": {NodeState.RUNNING: NodeState.CANCELLED},

@@ -1,7 +1,7 @@
 """The rules that a flow has to keep, whichever face it was written with. Finds everything that is wrong at once.
 
 A draft is a ``Flow`` whose nodes stand in any order, whose ``needs`` may leave out the nodes that ``args`` refers to,
-and whose nodes may have an empty ``pool``: that of their task then.
+and whose nodes may have an empty ``pool``: that of their task then, as with a policy or a limit that is not given.
 """
 
 from __future__ import annotations
@@ -127,8 +127,18 @@ class _Examination:
         pool = node.pool or (info.pool if info else DEFAULT_POOL)
         if not _POOL.fullmatch(pool):
             self.found((*path, "pool"), f"the pool name {pool!r} must be 1-64 letters, digits, _ or -, no digit first")
+        self._look_at_policies(node)
         needs = tuple(dict.fromkeys((*node.needs, *references)))
-        return Node(node.name, node.task, node.args, needs, pool)
+        retry = node.retry or (info.retry if info else None)
+        limits = node.limits.over(info.limits) if info else node.limits
+        return Node(node.name, node.task, node.args, needs, pool, retry, limits)
+
+    def _look_at_policies(self, node: Node) -> None:
+        path: Path = ("nodes", node.name)
+        for key, problem in node.retry.findings() if node.retry else ():
+            self.found((*path, "retry", key), f"{key} {problem}")
+        for key, problem in node.limits.findings():
+            self.found((*path, key), f"{key} {problem}")
 
     def look_at_result(self) -> None:
         self._look_at_references(self._draft.result, ("result",))

@@ -31,7 +31,13 @@ class Word(StrEnum):
     RELEASED = "released"
     REDRIVE = "redrive"
     HALTED = "halted"
+    RETRYING = "retrying"
+    WOKEN = "woken"
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
+
+
+ALL_RETRYING = -2
+"""As the node of a timer: every node of the run that is retrying, since the run was halted."""
 
 
 class NodeKey(NamedTuple):
@@ -41,9 +47,9 @@ class NodeKey(NamedTuple):
     node: int
 
     @classmethod
-    def parse(cls, member: bytes) -> NodeKey:
-        """Read a member of an outbox or of a holder's set."""
-        run_id, _, node = member.decode().rpartition("/")
+    def parse(cls, member: str) -> NodeKey:
+        """Read a member of an outbox, of the timers or of a holder's set."""
+        run_id, _, node = member.rpartition("/")
         return cls(run_id, int(node))
 
     @property
@@ -80,7 +86,9 @@ class Claim(NamedTuple):
 class ClaimAnswer(NamedTuple):
     """What became of a claim; ``attempt`` and what follows are there when ``word`` is ``claimed``.
 
-    ``spread`` is there when it is ``ended``: how many dependents have been told, -1 for all.
+    ``spread`` is there when it is ``ended``: how many dependents have been told, -1 for all. ``retries`` counts the
+    earlier attempts that ended in a retry. The node was ready for ``waited_seconds`` before the claim, and
+    was ready for the first time ``open_seconds`` before it.
     """
 
     word: Word
@@ -89,10 +97,16 @@ class ClaimAnswer(NamedTuple):
     halt: str = ""
     fields: tuple[bytes | None, ...] = ()
     spread: int = 0
+    retries: int = 0
+    waited_seconds: float = 0.0
+    open_seconds: float = 0.0
 
 
 class Settlement(NamedTuple):
-    """The end of an attempt. ``state`` is succeeded, failed or cancelled; ``halt`` stops the run unless empty."""
+    """The end of an attempt. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
+
+    ``halt`` stops the run unless empty.
+    """
 
     key: NodeKey
     token: int
@@ -105,6 +119,7 @@ class Settlement(NamedTuple):
     pools: tuple[str, ...]
     edges: bytes
     last: bool
+    delay_seconds: float = 0.0
 
 
 class Spreading(NamedTuple):
@@ -138,7 +153,7 @@ class Release(NamedTuple):
 
 
 class Renewed(NamedTuple):
-    """What became of a release or a re-drive: publish again with this attempt and token, unless it was too late."""
+    """What became of a release, a re-drive or a waking: publish with this attempt and token, unless it was too late."""
 
     word: Word
     attempt: int = 0

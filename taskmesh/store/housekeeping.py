@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Argument, Command, Link, Reply, value_of
+from taskmesh.store.reader import scored
 from taskmesh.store.scripts import Scripts
 from taskmesh.store.store import SERVER_TIME
 
@@ -56,7 +57,24 @@ class Housekeeping:
         replies = self._all(
             [Command(key, "ZRANGEBYSCORE", key, "-inf", f"({before}", "LIMIT", 0, limit) for key in keys]
         )
-        return [NodeKey.parse(member) for reply in replies for member in reply]
+        return [NodeKey.parse(member.decode()) for reply in replies for member in reply]
+
+    def timers(self, before: float, limit: int) -> list[tuple[NodeKey, float]]:
+        """Nodes whose next attempt is due before a time, and when: at most ``limit`` of each partition."""
+        keys = [partition.timers for partition in self._keys.partitions]
+        replies = self._all(
+            [Command(key, "ZRANGEBYSCORE", key, "-inf", before, "WITHSCORES", "LIMIT", 0, limit) for key in keys]
+        )
+        return [(NodeKey.parse(member), due) for reply in replies for member, due in scored(reply)]
+
+    def retrying_nodes(self, run_id: str, limit: int) -> list[int]:
+        """At most ``limit`` nodes of a run that wait for their next attempt."""
+        key = self._keys.partition_of(run_id).retrying(run_id)
+        return [int(node) for node in self._one(Command(key, "SRANDMEMBER", key, limit))]
+
+    def forget_timer(self, timer: NodeKey) -> None:
+        key = self._keys.partition_of(timer.run_id).timers
+        self._one(Command(key, "ZREM", key, f"{timer.run_id}/{timer.node}"))
 
     def postpone(self, pool: str, keys: Sequence[NodeKey]) -> None:
         """Put overdue nodes behind the others, so that what cannot be helped now does not hide what can."""

@@ -19,6 +19,8 @@ class Partition:
         """Sorted set of runs that have ended, by the time of their end."""
         self.holders = f"{self._tag}holders"
         """Sorted set of I/O processes, by the end of their lease."""
+        self.timers = f"{self._tag}timers"
+        """Sorted set of RUN/NODE that wait for their next attempt, by the time it is due (``calls.ALL_RETRYING``)."""
         self._outboxes: dict[str, str] = {}
 
     def run(self, run_id: str) -> str:
@@ -26,6 +28,10 @@ class Partition:
 
     def flow(self, flow_hash: str) -> str:
         return f"{self._tag}flow:{flow_hash}"
+
+    def retrying(self, run_id: str) -> str:
+        """Set of the nodes of a run that wait for their next attempt."""
+        return f"{self._tag}retrying:{run_id}"
 
     def outbox(self, pool: str) -> str:
         """Sorted set of RUN/NODE that are due and have not ended, by the time they were due or last looked after."""

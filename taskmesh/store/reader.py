@@ -27,6 +27,8 @@ class NodeRecord:
     holder: str
     spread: int
     cause: str
+    scheduled_at: float = 0.0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Reader:
         replies = self._link.exchange(
             [Command(key, "ZREVRANGE", key, 0, offset + limit - 1, "WITHSCORES") for key in keys]
         )
-        ranked = sorted((pair for reply in replies for pair in _scored(value_of(reply))), key=lambda pair: -pair[1])
+        ranked = sorted((pair for reply in replies for pair in scored(value_of(reply))), key=lambda pair: -pair[1])
         return self.summaries([run_id for run_id, _ in ranked[offset : offset + limit]])
 
     def summaries(self, run_ids: Sequence[str]) -> list[RunSummary]:
@@ -134,7 +136,8 @@ _SUMMARY_KEYS = tuple(name.encode() for name in _SUMMARY_FIELDS)
 _RECORD_FIELDS = frozenset((b"status", b"header", b"remaining", b"submitted_at", b"flow", b"params"))
 
 
-def _scored(flat: list[Any]) -> list[tuple[str, float]]:
+def scored(flat: list[Any]) -> list[tuple[str, float]]:
+    """Members and scores of a sorted set, in the form of either version of Redis's protocol."""
     if flat and isinstance(flat[0], list):
         return [(member.decode(), float(score)) for member, score in flat]
     return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]

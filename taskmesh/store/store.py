@@ -79,7 +79,9 @@ class Store:
         return self._ask(self.claiming(claims, holder))
 
     def settling(self, settlements: Sequence[Settlement]) -> Request[Told]:
-        return Request([self._settle(each) for each in settlements], _told, Told(Word.BROKEN))
+        """What ends in a retry goes to ``retry_node``, everything else to ``settle_node``."""
+        commands = [self._retry(each) if each.state == "retrying" else self._settle(each) for each in settlements]
+        return Request(commands, _told, Told(Word.BROKEN))
 
     def settle_nodes(self, settlements: Sequence[Settlement]) -> list[Told]:
         return self._ask(self.settling(settlements))
@@ -95,9 +97,14 @@ class Store:
         commands = [self._redrive(key, pool) for key, pool in nodes]
         return self._ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
 
+    def wake_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
+        """Make retrying nodes ready that are due, or whose run is halted; each comes with its pool."""
+        commands = [self._wake(key, pool) for key, pool in nodes]
+        return self._ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
+
     def halt_run(self, run_id: str, status: str) -> tuple[Word, str]:
         """Let nothing new start; the second value is the status of a run that had ended before."""
-        [reply] = self._run([self._script("halt_run", [self.keys.run(run_id)], [self.now, status])])
+        [reply] = self._run([self._halt(run_id, status)])
         return _WORDS[reply[0]], reply[1].decode() if len(reply) > 1 else ""
 
     def watch_run(self, run_id: str) -> None:
@@ -143,7 +150,7 @@ class Store:
     def _settle(self, each: Settlement) -> Command:
         return self._script(
             "settle_node",
-            self._keys_of_telling(each),
+            self._keys_of_settling(each),
             [
                 self.now,
                 each.key.run_id,
@@ -158,6 +165,10 @@ class Store:
                 self._retention_ms,
             ],
         )
+
+    def _keys_of_settling(self, each: Settlement) -> list[str]:
+        keys = self._keys_of_telling(each)
+        return [*keys, self.keys.partition_of(each.key.run_id).timers] if each.halt else keys
 
     def _spread(self, each: Spreading) -> Command:
         run_id, node = each.key
@@ -179,6 +190,24 @@ class Store:
             *keys.outboxes(each.pools),
         ]
 
+    def _retry(self, each: Settlement) -> Command:
+        return self._script(
+            "retry_node",
+            self._keys_of_retrying(each.key, each.pool),
+            [self.now, each.key.run_id, each.key.node, each.token, each.delay_seconds, each.error],
+        )
+
+    def _wake(self, key: NodeKey, pool: str) -> Command:
+        return self._script("wake_node", self._keys_of_retrying(key, pool), [self.now, key.run_id, key.node])
+
+    def _keys_of_retrying(self, key: NodeKey, pool: str) -> list[str]:
+        keys = self.keys.partition_of(key.run_id)
+        return [keys.run(key.run_id), keys.outbox(pool), keys.timers, keys.retrying(key.run_id)]
+
+    def _halt(self, run_id: str, status: str) -> Command:
+        keys = self.keys.partition_of(run_id)
+        return self._script("halt_run", [keys.run(run_id), keys.timers], [self.now, run_id, status])
+
     def _release(self, each: Release) -> Command:
         run_id, node = each.key
         keys = self.keys.partition_of(run_id)
@@ -192,7 +221,7 @@ class Store:
         keys = self.keys.partition_of(key.run_id)
         return self._script(
             "redrive_node",
-            [keys.run(key.run_id), keys.outbox(pool), keys.holders],
+            [keys.run(key.run_id), keys.outbox(pool), keys.holders, keys.timers],
             [self.now, key.run_id, key.node],
         )
 
@@ -207,8 +236,9 @@ def _admitted(reply: Reply) -> Told:
 def _claim_answer(reply: Reply) -> ClaimAnswer:
     word = _WORDS[reply[0]]
     if word is Word.CLAIMED:
-        halt = reply[3].decode() if reply[3] else ""
-        return ClaimAnswer(word, reply[1], reply[2], halt, tuple(reply[4:]))
+        _, attempt, token, retries, waited_ms, open_ms, halt, *fields = reply
+        reason = halt.decode() if halt else ""
+        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, waited_ms / 1000, open_ms / 1000)
     return ClaimAnswer(word, spread=reply[1] if word is Word.ENDED else 0)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, NoReturn, ParamSpec
 
 from taskmesh.errors import UsageError
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.validation import complete
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import Trace
@@ -93,9 +94,12 @@ def make_flow(
     return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by)
 
 
-def single_task_flow(task_name: str, pool: str) -> Flow:
+def single_task_flow(
+    task_name: str, pool: str, retry: RetryPolicy | None = None, limits: TimeLimits = NO_LIMITS
+) -> Flow:
     """The flow that a task is run as when it is sent on its own; it takes the task's arguments as its params."""
-    return Flow(name=task_name, version="1", nodes=(Node(SINGLE_NODE, task_name, ALL_PARAMS, (), pool),))
+    node = Node(SINGLE_NODE, task_name, ALL_PARAMS, (), pool, retry, limits)
+    return Flow(name=task_name, version="1", nodes=(node,))
 
 
 def _params(function: Callable[..., Any], flow: str) -> tuple[Param, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from taskmesh.errors import UsageError
 from taskmesh.model.flow import DEFAULT_POOL
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import Placeholder, current_trace
@@ -25,14 +26,19 @@ R = TypeVar("R")
 class TaskPolicy:
     """How the nodes of a task are run. ``pool`` names the workers that run them.
 
-    :raises UsageError: for a pool name that is not allowed.
+    :raises UsageError: for a pool name that is not allowed, or a limit out of its range.
     """
 
     pool: str = DEFAULT_POOL
+    retry: RetryPolicy | None = None
+    limits: TimeLimits = NO_LIMITS
 
     def __post_init__(self) -> None:
         if not re.fullmatch(POOL_PATTERN, self.pool):
             raise UsageError(f"the pool name {self.pool!r} must be 1-64 letters, digits, _ or -, no digit first")
+        problems = [f"{key} {problem}" for key, problem in self.limits.findings()]
+        if problems:
+            raise UsageError("; ".join(problems))
 
 
 class Submitter(Protocol):
@@ -61,6 +67,14 @@ class Task(Generic[P, R]):
     @property
     def pool(self) -> str:
         return self.policy.pool
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        return self.policy.retry
+
+    @property
+    def limits(self) -> TimeLimits:
+        return self.policy.limits
 
     @property
     def accepts_any(self) -> bool:

@@ -186,6 +186,8 @@ class Trace:
                 args=self._rendered(node.args),
                 needs=tuple(dict.fromkeys(each.name for each in node.after)),
                 pool=node.task.pool,
+                retry=node.task.retry,
+                limits=node.task.limits,
             )
             for node in self._nodes
         )

@@ -1,4 +1,9 @@
-"""A flow as bytes: canonical, so that equal flows have equal hashes."""
+"""A flow as bytes: canonical, so that equal flows have equal hashes.
+
+Schema 2 has two more fields of a node: its retry policy and its time limits. A flow where no node has either is written
+as schema 1, so it keeps the bytes and the hash that it had before; a worker that knows only schema 1 refuses the others
+instead of ignoring what they ask for.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +12,46 @@ from typing import Any
 
 from taskmesh.errors import WireError
 from taskmesh.model.flow import Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.wire.codec import pack, unpack
 
-FLOW_SCHEMA = 1
+PLAIN_SCHEMA, FLOW_SCHEMA = 1, 2
 _HASH_BYTES = 16
 
 
 def encode_flow(flow: Flow) -> bytes:
     """The canonical bytes of a flow."""
+    plain = all(node.retry is None and node.limits == NO_LIMITS for node in flow.nodes)
     return pack(
         [
-            FLOW_SCHEMA,
+            PLAIN_SCHEMA if plain else FLOW_SCHEMA,
             flow.name,
             flow.version,
             [[param.name, param.type, param.required, param.default] for param in flow.params],
             flow.on_failure,
             flow.shard_by,
             flow.result,
-            [[node.name, node.task, node.args, node.needs, node.pool] for node in flow.nodes],
+            [_node_fields(node, plain) for node in flow.nodes],
         ]
     )
+
+
+def _node_fields(node: Node, plain: bool) -> list[Any]:
+    fields = [node.name, node.task, node.args, node.needs, node.pool]
+    return fields if plain else [*fields, _retry_fields(node.retry), [_number(each) for each in node.limits.values()]]
+
+
+def _retry_fields(retry: RetryPolicy | None) -> list[Any] | None:
+    if retry is None:
+        return None
+    delays = [float(each) for each in retry.delays_seconds]
+    times = [float(retry.base_seconds), float(retry.max_seconds), delays]
+    return [retry.max_attempts, retry.wait, *times, retry.retry_on, retry.give_up_on]
+
+
+def _number(value: float | None) -> float | None:
+    """One form for 30 and 30.0, which are equal and have different bytes."""
+    return None if value is None else float(value)
 
 
 def flow_hash(body: bytes) -> str:
@@ -40,7 +65,7 @@ def decode_flow(body: bytes) -> Flow:
     :raises WireError: for another schema, or bytes that are no flow.
     """
     document = unpack(body)
-    if not isinstance(document, list) or not document or document[0] != FLOW_SCHEMA:
+    if not isinstance(document, list) or not document or document[0] not in (PLAIN_SCHEMA, FLOW_SCHEMA):
         raise WireError("not a flow of a schema that this version reads; upgrade the workers first, then the producers")
     try:
         return _flow_of(*document[1:])
@@ -58,5 +83,27 @@ def _flow_of(
         on_failure=OnFailure(on_failure),
         shard_by=shard_by,
         result=result,
-        nodes=tuple(Node(each[0], each[1], each[2], tuple(each[3]), each[4]) for each in nodes),
+        nodes=tuple(_node_of(*each) for each in nodes),
     )
+
+
+def _node_of(
+    name: str,
+    task: str,
+    args: Any,
+    needs: list[str],
+    pool: str,
+    retry: list[Any] | None = None,
+    limits: list[float | None] | None = None,
+) -> Node:
+    return Node(name, task, args, tuple(needs), pool, _retry_of(*retry) if retry else None, _limits_of(limits))
+
+
+def _retry_of(
+    max_attempts: int, wait: str, base: float, maximum: float, delays: list[float], on: list[str], give_up: list[str]
+) -> RetryPolicy:
+    return RetryPolicy(max_attempts, Wait(wait), base, maximum, tuple(delays), tuple(on), tuple(give_up))
+
+
+def _limits_of(limits: list[float | None] | None) -> TimeLimits:
+    return TimeLimits(*limits) if limits and any(limits) else NO_LIMITS

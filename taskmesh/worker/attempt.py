@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.plan import Plan
-from taskmesh.model.flow import OnFailure
+from taskmesh.model.flow import Node, OnFailure
 from taskmesh.store.calls import NodeKey
 from taskmesh.wire import pack
 from taskmesh.worker.protocol import Failure, Outcome
@@ -15,7 +15,11 @@ from taskmesh.worker.protocol import Failure, Outcome
 
 @dataclass(slots=True)
 class Attempt:
-    """One node that this process claims or runs. ``acks`` are settled when the attempt is."""
+    """One node that this process claims or runs. ``acks`` are settled when the attempt is.
+
+    ``retries`` counts the attempts before that ended in a retry. ``closes_at``, on the monotonic clock, is when the
+    node must have ended.
+    """
 
     id: int
     key: NodeKey
@@ -26,6 +30,12 @@ class Attempt:
     acks: list[AckToken] = field(default_factory=list)
     token: int = 0
     number: int = 0
+    retries: int = 0
+    closes_at: float | None = None
+
+    @property
+    def node(self) -> Node:
+        return self.plan.flow.nodes[self.key.node]
 
     @property
     def newest_delivery(self) -> Delivery:
@@ -34,7 +44,18 @@ class Attempt:
 
     @property
     def task(self) -> str:
-        return self.plan.flow.nodes[self.key.node].task
+        return self.node.task
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it is killed when it runs too long."""
+        limits = self.node.limits
+        return limits.start_to_close is not None or limits.schedule_to_close is not None
+
+    @property
+    def crashes(self) -> int:
+        """How many executors or holders it has lost, counting this attempt."""
+        return self.number - self.retries
 
     @property
     def node_name(self) -> str:
@@ -45,12 +66,22 @@ class Attempt:
 
     def failed(self, failure: Failure) -> Ending:
         halt = "failed" if self.plan.flow.on_failure is OnFailure.FAIL_FAST else ""
-        error = pack({"type": failure.type, "message": failure.message, "traceback": failure.traceback})
-        return Ending(self.plan, self.key, self.token, self.shard_key, "failed", error=error, halt=halt)
+        return Ending(self.plan, self.key, self.token, self.shard_key, "failed", error=_error(failure), halt=halt)
+
+    def postponed(self, failure: Failure, delay_seconds: float) -> Ending:
+        """It failed, and there will be another attempt."""
+        error = _error(failure)
+        return Ending(
+            self.plan, self.key, self.token, self.shard_key, "retrying", error=error, delay_seconds=delay_seconds
+        )
 
     def cancelled(self, reason: str) -> Ending:
         error = pack({"type": "Cancelled", "message": f"not started: the run is {reason}", "traceback": ""})
         return Ending(self.plan, self.key, self.token, self.shard_key, "cancelled", error=error)
+
+
+def _error(failure: Failure) -> bytes:
+    return pack({"type": failure.type, "message": failure.message, "traceback": failure.traceback})
 
 
 class InFlight:

@@ -28,7 +28,9 @@ from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.intake import Intake
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome
+from taskmesh.worker.retrying import next_delay_seconds
 from taskmesh.worker.settling import Ended, Settler
+from taskmesh.worker.time_limits import Limiter
 from taskmesh.worker.work_pool import WorkPool
 
 RETRY_BASE_SECONDS = 0.05
@@ -66,7 +68,8 @@ class Engine:
         self._pool: WorkPool | None = None
         self._in_flight = InFlight()
         self._settler = Settler(parts, self._in_flight)
-        self._intake = Intake(parts, self._in_flight, self._settler, holder)
+        self._limiter = Limiter(parts.clock, parts.tally)
+        self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, holder)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self._asked: deque[_Asked] = deque()
         self._failures = 0
@@ -101,19 +104,35 @@ class Engine:
         else:
             self._parts.consumer.requeue([delivery.token])
 
+    def on_started(self, attempt_id: int) -> None:
+        """User code begins to run an attempt that is timed."""
+        attempt = self._in_flight.by_id(attempt_id)
+        if attempt is not None and self._pool is not None:
+            self._limiter.watch(attempt, self._pool.kill)
+
     def on_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             attempt = self._in_flight.by_id(outcome.id)
             if attempt is not None:
                 self._parts.tally.observe("node_seconds", outcome.duration_seconds, (attempt.task,))
-                failure = outcome.failure
-                self._settler.end(attempt, attempt.failed(failure) if failure else attempt.succeeded(outcome))
+                self._limiter.forget(attempt.id)
+                if outcome.failure:
+                    self._failed(attempt, outcome.failure)
+                else:
+                    self._settler.end(attempt, attempt.succeeded(outcome))
         self._wake()
 
     def on_lost(self, started: Sequence[int], waiting: Sequence[int], reason: str) -> None:
-        """An executor is gone: what may have begun has used up an attempt, the rest has not."""
+        """An executor is gone: what may have begun has used up an attempt, the rest has not.
+
+        When it was killed here for the sake of one attempt, that one was over its limit; the others are not to blame.
+        """
+        verdicts = {id_: verdict for id_ in started if (verdict := self._limiter.verdict(id_))}
+        for id_, verdict in verdicts.items():
+            for attempt in self._known([id_]):
+                self._failed(attempt, verdict)
         # When this process leaves, it ends executors itself; that says nothing about their nodes.
-        crashed = self._known(started) if self._taking else []
+        crashed = self._known(started) if self._taking and not verdicts else []
         for attempt in crashed:
             self._crashed(attempt, reason)
         for attempt in self._known([*started, *waiting]):
@@ -222,11 +241,21 @@ class Engine:
     def _known(self, ids: Sequence[int]) -> list[Attempt]:
         return [attempt for id_ in ids if (attempt := self._in_flight.by_id(id_)) is not None]
 
+    def _failed(self, attempt: Attempt, failure: Failure) -> None:
+        delay_seconds = next_delay_seconds(attempt, failure)
+        if delay_seconds is not None and not self._limiter.closes_before(attempt, delay_seconds):
+            self._settler.end(attempt, attempt.postponed(failure, delay_seconds))
+            return
+        if delay_seconds is not None:
+            message = f"{failure.message} (not tried again: schedule_to_close would be over before)"
+            failure = failure._replace(message=message)
+        self._settler.end(attempt, attempt.failed(failure))
+
     def _crashed(self, attempt: Attempt, reason: str) -> None:
         names = {"run": attempt.key.run_id, "node": attempt.node_name}
         _log.warning("the executor of a node was lost: %s", reason, extra=names)
-        if attempt.number < self._max_crashes:
+        if attempt.crashes < self._max_crashes:
             self._settler.release(attempt, counts=True)
             return
-        message = f"its executor was lost {attempt.number} times, the last time because {reason}"
+        message = f"its executor was lost {attempt.crashes} times, the last time because {reason}"
         self._settler.end(attempt, attempt.failed(Failure("ExecutorLost", message, "")))

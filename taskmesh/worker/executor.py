@@ -92,6 +92,8 @@ class Executor:
     def _work_once(self, work: Work | None) -> bool:
         # A function of its own, so that nothing of a finished work is held while waiting for the next.
         if work is not None:
+            if work.timed:
+                self._channel.send((Kind.STARTED, work.id))
             self._channel.send((Kind.OUTCOME, self._invoker.run(work)))
         return work is not None
 

@@ -43,4 +43,6 @@ class AsyncLane:
             task.add_done_callback(self._running.discard)
 
     async def _run(self, work: Work) -> None:
+        if work.timed:
+            self._channel.send((Kind.STARTED, work.id))
         self._channel.send((Kind.OUTCOME, await self._invoker.run_async(work)))

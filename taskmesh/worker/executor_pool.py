@@ -36,9 +36,11 @@ _log = logging.getLogger(__name__)
 class PoolEvents:
     """What a pool calls, always on its loop.
 
+    ``on_started(id)`` comes for works that are timed.
     ``on_lost(started, waiting, reason)``: ``started`` may have begun and may count as crashed, ``waiting`` have not.
     """
 
+    on_started: Callable[[int], None]
     on_outcomes: Callable[[Sequence[Outcome]], None]
     on_lost: Callable[[Sequence[int], Sequence[int], str], None]
     on_ready: Callable[[], None]
@@ -145,7 +147,14 @@ class ExecutorPool:
 
     def _spawn(self, place: int) -> None:
         self._restarts.pop(place, None)
-        events = ExecutorEvents(self._on_ready, self._on_unfit, self._on_outcomes, self._on_given_back, self._on_exit)
+        events = ExecutorEvents(
+            self._on_ready,
+            self._on_unfit,
+            self._events.on_started,
+            self._on_outcomes,
+            self._on_given_back,
+            self._on_exit,
+        )
         try:
             self._executors[place] = ExecutorProcess(self._settings, place, events, self._pace, self._clock)
         except OSError as error:

@@ -53,6 +53,7 @@ class ExecutorEvents:
 
     on_ready: Callable[[ExecutorProcess, Mapping[str, bool]], None]
     on_unfit: Callable[[ExecutorProcess, str], None]
+    on_started: Callable[[int], None]
     on_outcomes: Callable[[Sequence[Outcome]], None]
     on_given_back: Callable[[Sequence[Work]], None]
     on_exit: Callable[[ExecutorProcess, str], None]
@@ -156,6 +157,8 @@ class ExecutorProcess:
         if kind == Kind.READY:
             self.ready = True
             self._events.on_ready(self, payload)
+        elif kind == Kind.STARTED:
+            self._events.on_started(payload)
         elif kind == Kind.UNFIT:
             self._events.on_unfit(self, payload)
         elif kind == Kind.RECALLED:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.errors import StoreUnavailableError, WireError
+from taskmesh.model.policies import NO_LIMITS
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
@@ -15,6 +16,7 @@ from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
 from taskmesh.worker.settling import Settler
+from taskmesh.worker.time_limits import Limiter
 from taskmesh.worker.work_pool import WorkPool
 
 CLAIMS_PER_TURN = 128
@@ -26,8 +28,9 @@ FIELDS_PER_CLAIM = 200
 class Intake:
     """Keeps deliveries until there is room for them, and turns them into works."""
 
-    def __init__(self, parts: Parts, in_flight: InFlight, settler: Settler, holder: str) -> None:
+    def __init__(self, parts: Parts, in_flight: InFlight, settler: Settler, limiter: Limiter, holder: str) -> None:
         self._parts = parts
+        self._limiter = limiter
         self._in_flight = in_flight
         self._settler = settler
         self._holder = holder
@@ -162,11 +165,15 @@ class Intake:
             return None
         attempt.token = answer.token
         attempt.number = answer.attempt
+        attempt.retries = answer.retries
         if answer.halt:
             self._settler.end(attempt, attempt.cancelled(answer.halt))
             return None
         if attempt.task not in pool.tasks:
             self._settler.end(attempt, attempt.failed(_unknown_task(attempt.task)))
+            return None
+        if attempt.node.limits is not NO_LIMITS and (failure := self._limiter.open(attempt, answer)):
+            self._settler.end(attempt, attempt.failed(failure))
             return None
         return self._work(attempt, answer)
 
@@ -179,7 +186,8 @@ class Intake:
             # Whatever is wrong with one node, it must not stop the others.
             self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
             return None
-        return Work(attempt.id, attempt.task, arguments, (attempt.key.run_id, attempt.node_name, attempt.number))
+        context = (attempt.key.run_id, attempt.node_name, attempt.number)
+        return Work(attempt.id, attempt.task, arguments, context, attempt.is_timed)
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes:
         inputs = attempt.plan.inputs(attempt.key.node)

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 from taskmesh.clock import Clock
 from taskmesh.errors import TooLargeError, UnknownTaskError, UsageError, WireError
+from taskmesh.model.policies import Retry, exception_name
 from taskmesh.wire.codec import MAX_DECODED_BYTES, pack, unpack
 from taskmesh.worker.protocol import Failure, Outcome, Work
 
 MAX_MESSAGE_BYTES = 4 * 1024
 MAX_TRACEBACK_BYTES = 16 * 1024
+MAX_LINEAGE = 32
 
 MAX_OUTPUT_BYTES = MAX_DECODED_BYTES - 64 * 1024
 """Whatever the settings allow, an output must fit one frame beside its outcome's other fields."""
@@ -112,11 +114,12 @@ class Invoker:
 def describe(error: BaseException) -> Failure:
     """The failure that an exception stands for, cut to the sizes that are stored."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    lineage = tuple(_head(exception_name(each)) for each in kind.__mro__[:MAX_LINEAGE] if each is not object)
     trace = _trace(error)
     # The frames hold the task's arguments and locals; nothing of them shall outlive the attempt.
     error.__traceback__ = None
-    return Failure(_head(name), _head(_message(error)), trace)
+    after = error.after if isinstance(error, Retry) else None
+    return Failure(lineage[0], _head(_message(error)), trace, lineage, isinstance(error, Retry), after)
 
 
 def _message(error: BaseException) -> str:

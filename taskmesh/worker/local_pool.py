@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
 
 from taskmesh.worker.invoke import Invoker
 from taskmesh.worker.protocol import Outcome, Work
 
+ABANDONED_REASON = "it was given up"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEvents:
+    """What a pool calls, always on its loop; as ``PoolEvents`` of executor processes."""
+
+    on_started: Callable[[int], None]
+    on_outcomes: Callable[[Sequence[Outcome]], None]
+    on_lost: Callable[[Sequence[int], Sequence[int], str], None]
+
 
 class LocalPool:
-    """A work pool without processes of its own. A task that crashes takes the whole process with it."""
+    """A work pool without processes of its own. A task that crashes takes the whole process with it.
 
-    def __init__(
-        self,
-        invoker: Invoker,
-        tasks: Collection[str],
-        threads: int,
-        on_outcomes: Callable[[Sequence[Outcome]], None],
-    ) -> None:
+    A function that is killed cannot be stopped: it goes on in its thread, which another one replaces, and nobody hears
+    what becomes of it. The threads are daemons, so such a function does not keep the process from ending.
+    """
+
+    def __init__(self, invoker: Invoker, tasks: Collection[str], threads: int, events: LocalEvents) -> None:
         self._invoker = invoker
         self._tasks = tasks
         self._threads = threads
-        self._on_outcomes = on_outcomes
+        self._events = events
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(threads, "taskmesh-task")
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._running: set[int] = set()
-        self._coroutines: set[asyncio.Task[None]] = set()
+        self._coroutines: dict[int, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        for _ in range(threads):
+            self._start_thread()
 
     @property
     def tasks(self) -> Collection[str]:
@@ -56,11 +71,22 @@ class LocalPool:
             self._running.add(work.id)
             self._idle.clear()
             if self._invoker.is_async(work):
-                task = self._loop.create_task(self._run_async(work))
-                self._coroutines.add(task)
-                task.add_done_callback(self._coroutines.discard)
+                task = self._coroutines[work.id] = self._loop.create_task(self._run_async(work))
+                task.add_done_callback(partial(self._end_coroutine, work.id))
             else:
-                self._executor.submit(self._run, work)
+                self._queue.put(work)
+
+    def kill(self, work_id: int) -> bool:
+        if work_id not in self._running:
+            return False
+        coroutine = self._coroutines.get(work_id)
+        if coroutine is not None:
+            coroutine.cancel()
+        else:
+            self._start_thread()
+        self._forget(work_id)
+        self._loop.call_soon(self._events.on_lost, [work_id], [], ABANDONED_REASON)
+        return True
 
     async def drain(self, timeout_seconds: float) -> bool:
         try:
@@ -71,21 +97,49 @@ class LocalPool:
         return True
 
     async def stop(self) -> None:
-        for task in list(self._coroutines):
+        for task in list(self._coroutines.values()):
             task.cancel()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(Empty):
+            while True:
+                self._queue.get_nowait()
+        for _ in range(self._threads):
+            self._queue.put(None)
 
-    def _run(self, work: Work) -> None:
+    def _start_thread(self) -> None:
+        threading.Thread(target=self._serve, name="taskmesh-task", daemon=True).start()
+
+    def _serve(self) -> None:
+        while (work := self._queue.get()) is not None and self._run(work):
+            pass
+
+    def _run(self, work: Work) -> bool:
+        """False when the work was given up meanwhile, so that this thread has been replaced."""
+        if work.timed:
+            self._tell(self._events.on_started, work.id)
         outcome = self._invoker.run(work)
+        heeded = work.id in self._running
+        self._tell(self._report, outcome)
+        return heeded
+
+    def _tell(self, call: Callable[..., None], about: object) -> None:
         # The loop is closed when the process stops without waiting for this task; another attempt will follow.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._report, outcome)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, about)
 
     async def _run_async(self, work: Work) -> None:
+        if work.timed:
+            self._events.on_started(work.id)
         self._report(await self._invoker.run_async(work))
 
+    def _end_coroutine(self, work_id: int, _: asyncio.Task[None]) -> None:
+        del self._coroutines[work_id]
+
     def _report(self, outcome: Outcome) -> None:
-        self._running.discard(outcome.id)
+        if outcome.id in self._running:
+            self._forget(outcome.id)
+            self._events.on_outcomes([outcome])
+
+    def _forget(self, work_id: int) -> None:
+        self._running.discard(work_id)
         if not self._running:
             self._idle.set()
-        self._on_outcomes([outcome])

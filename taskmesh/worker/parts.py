@@ -8,6 +8,7 @@ from taskmesh.broker.protocol import Consumer
 from taskmesh.clock import Clock
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.observability.tally import Tally
 from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
@@ -22,6 +23,7 @@ class Parts:
     reader: Reader
     plans: Plans
     dispatcher: Dispatcher
+    alarm: AlarmClock
     consumer: Consumer
     dead_letters: DeadLetters
     tally: Tally

@@ -1,7 +1,7 @@
 """What an I/O process and its executors say to each other.
 
     I/O process ──►  work [Work, ...] · recall · stop
-    executor    ──►  ready {task: is async} · unfit sentence · outcome Outcome · recalled [id, ...]
+    executor    ──►  ready {task: is async} · unfit sentence · started id · outcome Outcome · recalled [id, ...]
 
 ``recall`` asks for every work that has not started; the answer names those that are given back. Works and
 outcomes are named tuples because a tuple is packed as it is, without a copy in another form.
@@ -9,6 +9,7 @@ outcomes are named tuples because a tuple is packed as it is, without a copy in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -21,25 +22,37 @@ class Kind(StrEnum):
     STOP = "stop"
     READY = "ready"
     UNFIT = "unfit"
+    STARTED = "started"
     OUTCOME = "outcome"
     RECALLED = "recalled"
 
 
 class Work(NamedTuple):
-    """One attempt to run. ``arguments`` is a packed mapping, ``context`` is (run id, node, attempt)."""
+    """One attempt to run. ``arguments`` is a packed mapping, ``context`` is (run id, node, attempt).
+
+    ``timed`` asks to be told when it starts.
+    """
 
     id: int
     task: str
     arguments: bytes
     context: tuple[str, str, int]
+    timed: bool = False
 
 
 class Failure(NamedTuple):
-    """What a task raised: the type's name, its message and the end of its traceback (empty when none is of use)."""
+    """What a task raised: the type's name, its message and the end of its traceback (empty when none is of use).
+
+    ``lineage`` has the qualified names of the type and of its bases. ``asks`` says that the task asked to be tried
+    again, after ``after_seconds`` where it said when.
+    """
 
     type: str
     message: str
     traceback: str
+    lineage: Sequence[str] = ()
+    asks: bool = False
+    after_seconds: float | None = None
 
 
 class Outcome(NamedTuple):
@@ -61,4 +74,8 @@ class Outcome(NamedTuple):
 
 def read_outcome(fields: list[Any]) -> Outcome:
     id_, output, failure, started_at, duration_seconds = fields
-    return Outcome(id_, output, failure and Failure(*failure), started_at, duration_seconds)
+    return Outcome(id_, output, failure and _read_failure(*failure), started_at, duration_seconds)
+
+
+def _read_failure(kind: str, message: str, trace: str, lineage: list[str], *wish: Any) -> Failure:
+    return Failure(kind, message, trace, tuple(lineage), *wish)

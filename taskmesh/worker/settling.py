@@ -10,6 +10,7 @@ from typing import NamedTuple
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.waking import Sleeper
 from taskmesh.store.calls import Release, Told, Word
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
@@ -19,6 +20,9 @@ SETTLEMENTS_PER_BATCH = 256
 
 BYTES_PER_BATCH = 8 * 1024 * 1024
 """A batch must reach the store within one socket timeout, or it would be tried again and never get there."""
+
+SHORT_WAIT_SECONDS = 1.0
+"""A node that waits no longer for its next attempt is woken from here: the keeper may not have looked by then."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +73,14 @@ class Settler:
         self._note_refused(batch, advances)
         ready = [each for advance in advances for each in advance.ready]
         self._publish_then_ack(ready, [token for ended in batch for token in ended.acks])
+        for ended, advance in zip(batch, advances, strict=True):
+            if advance.word is Word.RETRYING:
+                self._wake_soon(ended.ending)
+
+    def _wake_soon(self, ending: Ending) -> None:
+        if ending.delay_seconds <= SHORT_WAIT_SECONDS:
+            sleeper = Sleeper(ending.plan, ending.key, ending.shard_key)
+            self._parts.alarm.set(sleeper, self._parts.clock.monotonic() + ending.delay_seconds)
 
     def put_back(self, batch: Sequence[Ended]) -> None:
         """Settle again later: what has been settled answers the same."""

@@ -33,6 +33,9 @@ class WorkPool(Protocol):
 
     def submit(self, works: Sequence[Work]) -> None: ...
 
+    def kill(self, work_id: int) -> bool:
+        """Take a work away from what runs it, by force; False when nothing does. Its loss is reported."""
+
     async def drain(self, timeout_seconds: float) -> bool: ...
 
     async def stop(self) -> None: ...

@@ -62,6 +62,17 @@ class Bench:
         [answer] = self.store.redrive_nodes([(NodeKey("r1", node), "default")])
         return answer
 
+    def retry(self, plan: Plan, node: int, token: int, delay_seconds: float = 0.0) -> Advance:
+        error = pack({"type": "ValueError", "message": "once more", "traceback": ""})
+        return self.settle(plan, node, token, "retrying", output=b"", error=error, delay_seconds=delay_seconds)
+
+    def wake(self, node: int) -> Renewed:
+        [answer] = self.store.wake_nodes([(NodeKey("r1", node), "default")])
+        return answer
+
+    def timers(self) -> set[NodeKey]:
+        return {key for key, _ in self.housekeeping.timers(1e12, 10_000)}
+
     def record(self, run_id: str = "r1") -> RunRecord:
         record = self.reader.run(run_id)
         assert record is not None

@@ -48,7 +48,9 @@ def _bring_to(bench: Bench, plan: Plan, state: NodeState) -> None:
     bench.run_through(plan, PARENT, "failed" if state is NodeState.SKIPPED else "succeeded")
     if state not in (NodeState.READY, NodeState.SKIPPED):
         token = bench.claim(plan, NODE, OTHER).token
-        if state is not NodeState.RUNNING:
+        if state is NodeState.RETRYING:
+            bench.retry(plan, NODE, token)
+        elif state is not NodeState.RUNNING:
             bench.settle(plan, NODE, token, state)
     assert _state(bench) is state
 
@@ -97,6 +99,8 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "release": lambda bench, plan: bench.release(NODE, _token(bench)),
     "redrive": _redrive,
     "redrive_from_dead": _from_dead(_redrive),
+    "retry": lambda bench, plan: bench.retry(plan, NODE, _token(bench)),
+    "wake": lambda bench, plan: bench.wake(NODE),
     "settle_succeeded": _settle("succeeded"),
     "settle_failed": _settle("failed"),
     "settle_cancelled": _settle("cancelled"),

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from taskmesh import Mesh, current_task
+from taskmesh import Mesh, Retry, current_task
 
 mesh = Mesh()
 
@@ -49,7 +49,7 @@ async def anap(seconds: float) -> float:
 
 
 @mesh.task
-def fail(message: str) -> None:
+def fail(message: str, after: Any = None) -> None:
     raise ValueError(message)
 
 
@@ -92,3 +92,80 @@ def half_broken() -> None:
     broken = fail("on purpose")
     echo(broken).named("never")
     echo("fine").named("other")
+
+
+@mesh.task(retry=Retry(max_attempts=5, wait="fixed", base_seconds=0.3))
+def flaky(good_at: int) -> int:
+    """Fail until the attempt with this number."""
+    _leave_mark("flaky")
+    attempt = current_task().attempt
+    if attempt < good_at:
+        raise ConnectionError(f"attempt {attempt} on purpose")
+    return attempt
+
+
+@mesh.task(retry=Retry(max_attempts=5, base_seconds=0.01, retry_on=[OSError], give_up_on=["FileNotFoundError"]))
+def picky(kind: str) -> None:
+    _leave_mark("picky")
+    raise {"missing": FileNotFoundError, "refused": ConnectionRefusedError, "value": ValueError}[kind](kind)
+
+
+@mesh.task
+def told_when(seconds: float, good_at: int) -> int:
+    """Ask to be tried again, with no policy of its own."""
+    _leave_mark("told_when")
+    attempt = current_task().attempt
+    if attempt < good_at:
+        raise Retry("busy", after=seconds)
+    return attempt
+
+
+@mesh.task(timeout=0.5, retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.1))
+def slow_at_first(good_at: int) -> int:
+    """Overrun the time limit until the attempt with this number."""
+    _leave_mark("slow")
+    attempt = current_task().attempt
+    if attempt < good_at:
+        time.sleep(60)
+    return attempt
+
+
+@mesh.task(timeout=0.3)
+async def aslow() -> None:
+    await asyncio.sleep(60)
+
+
+@mesh.task(schedule_to_close=1.0, retry=Retry(max_attempts=100, wait="fixed", base_seconds=0.4))
+def hopeless() -> None:
+    _leave_mark("hopeless")
+    raise ConnectionError("on purpose")
+
+
+@mesh.task(schedule_to_close=0.5)
+def sleepy() -> None:
+    time.sleep(60)
+
+
+@mesh.task(schedule_to_start=0.5)
+def urgent() -> str:
+    return "in time"
+
+
+@mesh.task(retry=Retry(max_attempts=2, wait="fixed", base_seconds=3600))
+def far_away() -> None:
+    _leave_mark("far_away")
+    raise ConnectionError("on purpose")
+
+
+@mesh.flow
+def far_and_broken() -> None:
+    far_away()
+    fail("for good", nap(0.5))
+
+
+@mesh.task(retry=Retry(max_attempts=2, wait="fixed", base_seconds=4))
+def twice() -> int:
+    _leave_mark("twice")
+    if current_task().attempt == 1:
+        raise ConnectionError("on purpose")
+    return current_task().attempt

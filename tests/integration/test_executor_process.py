@@ -31,9 +31,10 @@ class Bench:
 
     def __init__(self, **settings: Any) -> None:
         chosen: dict[str, Any] = {"apps": (APP,), "count": 1, **settings}
-        events = PoolEvents(self._take_outcomes, self._take_lost, self._changed, self._take_fatal)
+        events = PoolEvents(self._take_started, self._take_outcomes, self._take_lost, self._changed, self._take_fatal)
         self.pool = ExecutorPool(ExecutorSettings(**chosen), events, SystemClock())
         self.outcomes: dict[int, Outcome] = {}
+        self.started: list[int] = []
         self.lost: list[tuple[list[int], list[int], str]] = []
         self.fatal: list[str] = []
         self._news = asyncio.Event()
@@ -67,6 +68,9 @@ class Bench:
         self.send(id_, task, **arguments)
         await self.until_reported(id_)
         return self.output(id_)
+
+    def _take_started(self, id_: int) -> None:
+        self.started.append(id_)
 
     def _take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:

@@ -90,7 +90,7 @@ class Lab:
         boxes = [(pool, partition.outbox(pool)) for partition in self.keys.partitions for pool in POOLS]
         found = self._read("ZRANGE", [box for _, box in boxes], 0, -1)
         return {
-            (pool, *NodeKey.parse(member))
+            (pool, *NodeKey.parse(member.decode()))
             for (pool, _), members in zip(boxes, found, strict=True)
             for member in members
         }

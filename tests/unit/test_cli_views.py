@@ -242,6 +242,7 @@ def test_the_document_of_a_run_has_the_documented_keys() -> None:
             "worker": None,
             "output": 1,
             "error": None,
+            "last_error": None,
         }
     }
 

@@ -139,7 +139,7 @@ on_failure: compensate
 sharded: 3
 nodes:
   reserve: {task: w:reserve, args: {id: "${params.orderid}"}, compensate: w:release}
-  charge:  {task: w:charge, needs: [reserv], timeout: 10s}
+  charge:  {task: w:charge, needs: [reserv], when: 10s}
   "bad name": {task: 3}
   ship:
     task: w:ship
@@ -160,7 +160,7 @@ nodes:
         "f.yaml:6:41: node 'reserve': it refers to params.orderid, which the flow does not declare",
         "f.yaml:6:63: node 'reserve': 'compensate' is not supported by this version",
         "f.yaml:7:37: node 'charge': it needs 'reserv', which is no node of this flow",
-        "f.yaml:7:46: node 'charge': 'timeout' is not supported by this version",
+        "f.yaml:7:46: node 'charge': 'when' is not supported by this version",
         "f.yaml:8:3: node 'bad name': the name is not allowed: a name begins with a letter or _, goes on with letters, "
         "digits, _ or -, and has at most 128 characters",
         "f.yaml:8:22: node 'bad name': task must be a text, not '3' (integer)",
@@ -223,7 +223,11 @@ def test_tasks_are_held_to_those_that_are_known() -> None:
         ("flow: f\n", "1:1: the key 'nodes' is missing"),
         ("flow: f\nnodes: {}\n", "2:8: the flow has no nodes"),
         ("flow: f\nnodes: [a]\n", "2:8: nodes must be a mapping of names to nodes, not a list"),
-        (with_node("w:x"), "3:6: node 'a': a node must be a mapping with the keys task, needs, args, pool, not 'w:x'"),
+        (
+            with_node("w:x"),
+            "3:6: node 'a': a node must be a mapping with the keys task, needs, args, pool, retry, timeout, "
+            "schedule_to_start, schedule_to_close, not 'w:x'",
+        ),
         (
             with_node("{task: w:x, args: [1]}"),
             "3:24: node 'a': args must be a mapping of names to values, or ${params}",
@@ -269,7 +273,11 @@ def test_bad_yaml_is_refused_with_one_sentence(text: str, problem: str) -> None:
             '{"flow": "f", "nodes": {"a": {"task": "w:x"},\n"a": {}}}',
             "2:1: the key 'a' is written twice, first in line 1",
         ),
-        ('{"flow": "f", "nodes": {"a": {"task": "w:x", "retry": 1}}}', "1:46: node 'a': 'retry' is not supported"),
+        ('{"flow": "f", "nodes": {"a": {"task": "w:x", "retry": 1}}}', "1:55: node 'a': retry must be a mapping"),
+        (
+            '{"flow": "f", "nodes": {"a": {"task": "w:x", "heartbeat": 1}}}',
+            "1:46: node 'a': 'heartbeat' is not supported",
+        ),
     ],
 )
 def test_bad_json_is_refused_with_one_sentence(text: str, problem: str) -> None:

@@ -10,6 +10,7 @@ from taskmesh.errors import FlowError
 from taskmesh.model import validation
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, Param, ParamType
 from taskmesh.model.params import check_params
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.problems import MAX_HINTS, Hints
 from taskmesh.model.validation import check, complete
 
@@ -20,6 +21,8 @@ class Info:
     pool: str = "default"
     parameters: tuple[tuple[str, bool], ...] = ()
     accepts_any: bool = False
+    retry: RetryPolicy | None = None
+    limits: TimeLimits = NO_LIMITS
 
 
 class Catalog:

@@ -3,24 +3,31 @@
 -- The node stays in its pool's outbox until it has ended: that is how the keeper finds it when everybody forgets it.
 -- KEYS  1 run  2 holders
 -- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need
--- Returns {'claimed', attempt, token, halt, field...}, or {word}: unknown (no such run) | early (the node waits) |
+-- Returns {'claimed', attempt, token, retries, ms it was ready for, ms since it was ready first, halt, field...},
+--         or {word}: unknown (no such run) | early (the node waits, or is retrying) |
 --         held (another living holder runs it) | future (the token was never given), or {'ended', spread}.
 local run, holders = KEYS[1], KEYS[2]
 local now, node, holder = read_clock(ARGV[1]), ARGV[2], ARGV[4]
 local OWN_FIELDS = 3
 
 local function answer(record, values)
-  return {'claimed', record[ATTEMPT], record[TOKEN], unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
+  local waited = record[STARTED_AT] - record[READY_AT]
+  local open = record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])
+  return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, waited * 1000, open * 1000,
+    unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
 end
 
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'halt', unpack(ARGV, 5))
 local record = unpacked(values[1])
 if not record then return {redis.call('EXISTS', run) == 0 and 'unknown' or 'early'} end
 if has_ended(record) then return {'ended', record[SPREAD]} end
+if record[STATE] == 'retrying' then return {'early'} end
 if tonumber(ARGV[3]) > record[TOKEN] then return {'future'} end
 if record[STATE] == 'running' then
   if record[HOLDER] == holder then return answer(record, values) end
   if is_alive(holders, record[HOLDER], now) then return {'held'} end
+  remember_schedule(record)
+  record[READY_AT] = now
 end
 
 record[STATE] = 'running'

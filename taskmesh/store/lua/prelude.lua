@@ -5,16 +5,22 @@
 --   status, remaining, finished_at    the run's state; remaining = nodes that have not ended
 --   halt                              why nothing new may start ("failed", "cancelled"); absent while all is well
 --   failed_node                       the first node that failed
+--   retried                           there when a node has had to be tried again
 --   watched                           there when somebody wants each transition announced
 --   node:I                            the record of node I (below); absent while the node waits
 --   arrived:I                         how many of the nodes that I needs have succeeded
---   output:I, error:I                 what node I gave back, or why it failed
+--   output:I, error:I                 what node I gave back, or why its last attempt failed
 -- A node record is a msgpack array with these places:
 local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, CAUSE = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- and, once it has been ready more than once, when it was ready first and how many attempts ended in a retry:
+local SCHEDULED_AT, RETRIES = 10, 11
+-- READY_AT of a node that is retrying is the time at which it is to be tried again.
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
 local SPREAD_DONE = -1
 -- An edge is four numbers in a flat array: dependent, how many nodes it needs, number of its pool, how many depend on it.
 local EDGE_WIDTH = 4
+-- As the node of a timer: every node of the run that is retrying, since the run was halted.
+local ALL_RETRYING = -2
 -- A flow is a hash: body, open_runs.
 
 local function read_clock(given)
@@ -29,7 +35,7 @@ end
 
 local function has_ended(record)
   local state = record[STATE]
-  return state ~= 'ready' and state ~= 'running'
+  return state ~= 'ready' and state ~= 'running' and state ~= 'retrying'
 end
 
 -- Writes to the run's hash and to the outboxes gather here and are carried out together by `write`, last.
@@ -66,8 +72,8 @@ local function write(run)
 end
 
 -- Stops at a key that is no sorted set while nothing is written: what a script has written stays when it stops later.
-local function check_sorted_sets(first)
-  for at = first, #KEYS do
+local function check_sorted_sets(first, last)
+  for at = first, last or #KEYS do
     if KEYS[at] ~= KEYS[at - 1] then redis.call('ZCARD', KEYS[at]) end
   end
 end
@@ -78,11 +84,26 @@ local function is_alive(holders, holder, now)
   return until_time and tonumber(until_time) > now
 end
 
+-- Lets nothing new of a run start; nodes that wait to be tried again are woken, which lets them end as cancelled.
+local function halt_with(run, run_id, timers, status, now)
+  change('halt', status)
+  if redis.call('HEXISTS', run, 'retried') == 1 then put_due(timers, run_id .. '/' .. ALL_RETRYING, now) end
+end
+
+-- To be called before READY_AT is overwritten. Both places, as a table with a gap is packed as a map.
+local function remember_schedule(record)
+  record[SCHEDULED_AT] = record[SCHEDULED_AT] or record[READY_AT]
+  record[RETRIES] = record[RETRIES] or 0
+end
+
 -- What runs has no right to run any more: its token is behind.
 local function make_ready_again(run_id, node, record, outbox, now, watched)
+  if record[STATE] ~= 'ready' then
+    remember_schedule(record)
+    record[READY_AT] = now
+  end
   record[STATE] = 'ready'
   record[TOKEN] = record[TOKEN] + 1
-  record[READY_AT] = now
   record[HOLDER] = ''
   save(node, record)
   put_due(outbox, run_id .. '/' .. node, now)

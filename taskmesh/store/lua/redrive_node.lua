@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- Looks after a node that has been due for long: prepares to publish it again when nobody has it any more.
--- KEYS  1 run  2 outbox of the node's pool  3 holders
+-- One that waits for its next attempt should have been woken by then; its timer is set again.
+-- KEYS  1 run  2 outbox of the node's pool  3 holders  4 timers
 -- ARGV  1 now  2 run id  3 node
--- Returns {'redrive', attempt, token} | {'held'} (a living holder runs it) | {'settled'} (nothing to do; forgotten).
-local run, outbox, holders = KEYS[1], KEYS[2], KEYS[3]
+-- Returns {'redrive', attempt, token} | {'held'} (a living holder runs it) | {'retrying'} (its timer will bring it) |
+--         {'settled'} (nothing to do; forgotten).
+local run, outbox, holders, timers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 local member = run_id .. '/' .. node
 
-local values = redis.call('HMGET', run, 'node:' .. node, 'watched')
+local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'halt')
 local record = unpacked(values[1])
 if not record or record[SPREAD] == SPREAD_DONE then
   redis.call('ZREM', outbox, member)
@@ -16,6 +18,13 @@ end
 if record[STATE] == 'running' and is_alive(holders, record[HOLDER], now) then
   redis.call('ZADD', outbox, now, member)
   return {'held'}
+end
+if record[STATE] == 'retrying' then
+  local due_at = values[3] and now or record[READY_AT]
+  check_sorted_sets(2)
+  redis.call('ZADD', timers, due_at, member)
+  redis.call('ZADD', outbox, math.max(now, due_at), member)
+  return {'retrying'}
 end
 if has_ended(record) then
   put_due(outbox, member, now)

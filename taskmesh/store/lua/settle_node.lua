@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Records the end of an attempt, if the token is still the node's, and tells the dependents.
--- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools
+-- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools, last timers if it halts
 -- ARGV  1 now  2 run id  3 node  4 token  5 succeeded | failed | cancelled  6 output  7 error  8 halt ('' = go on)
 --       9 edges to the dependents  10 '1' = those are all  11 retention in ms
 -- Returns {word, run status, number ready, ready..., skipped...}: settled | again (the same call before) | stale | unknown.
@@ -10,8 +10,9 @@ local edges = cmsgpack.unpack(ARGV[9])
 
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
-if record[TOKEN] ~= token or record[STATE] == 'ready' then return {'stale'} end
+if record[TOKEN] ~= token then return {'stale'} end
 if has_ended(record) then return report('again', found.status, told(run, edges)) end
+if record[STATE] ~= 'running' then return {'stale'} end
 check_keys(found, #edges / EDGE_WIDTH + 1)
 
 record[STATE] = state
@@ -30,7 +31,7 @@ if state == 'failed' and not found.failed_node then
 end
 if ARGV[8] ~= '' and not found.halt then
   found.halt = ARGV[8]
-  change('halt', found.halt)
+  halt_with(run, run_id, KEYS[#KEYS], found.halt, now)
 end
 note(found.watched, 'node', tonumber(node), state, now, record[ATTEMPT], record[HOLDER])
 local ready, skipped, ended =

@@ -1,0 +1,99 @@
+"""The retry policy and the time limits of a node, read from a flow file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from taskmesh.flows.document import Item
+from taskmesh.model.durations import DURATION_RULE, read_duration
+from taskmesh.model.policies import (
+    DEFAULT_RETRY,
+    LIMIT_KEYS,
+    RetryPolicy,
+    TimeLimits,
+    Wait,
+    exception_name,
+    wait_problem,
+)
+from taskmesh.model.problems import Path
+
+Fields: TypeAlias = Mapping[str, Item]
+Found: TypeAlias = Callable[[Path, str], None]
+
+
+class PolicyReading:
+    """Reads what stands below one node; each value that is no such thing is told to ``found`` and left out."""
+
+    def __init__(self, path: Path, found: Found) -> None:
+        self._path = path
+        self._found = found
+
+    def retry(self, fields: Fields) -> RetryPolicy:
+        return RetryPolicy(
+            max_attempts=self._count(fields.get("max_attempts"), "max_attempts", DEFAULT_RETRY.max_attempts),
+            wait=self._wait(fields.get("wait")),
+            base_seconds=self._delay(fields.get("base"), "base", DEFAULT_RETRY.base_seconds),
+            max_seconds=self._delay(fields.get("max"), "max", DEFAULT_RETRY.max_seconds),
+            delays_seconds=self._delays(fields.get("delays")),
+            retry_on=self._names(fields.get("on"), "on"),
+            give_up_on=self._names(fields.get("give_up_on"), "give_up_on"),
+        )
+
+    def limits(self, fields: Fields) -> TimeLimits:
+        return TimeLimits(*(self._duration(fields.get(key), (key,)) for key in LIMIT_KEYS))
+
+    def _wrong(self, steps: Path, wanted: str, item: Item) -> None:
+        self._found((*self._path, *steps), f"{steps[0]} must be {wanted}, not {item.shown}")
+
+    def _count(self, item: Item | None, key: str, default: int) -> int:
+        if item is None:
+            return default
+        if isinstance(item.value, int) and not isinstance(item.value, bool):
+            return item.value
+        self._wrong((key,), "a whole number", item)
+        return default
+
+    def _wait(self, item: Item | None) -> Wait:
+        if item is None:
+            return Wait.EXPONENTIAL
+        if item.value in list(Wait):
+            return Wait(str(item.value))
+        self._found((*self._path, "wait"), f"wait {wait_problem(item.text)}")
+        return Wait.EXPONENTIAL
+
+    def _duration(self, item: Item | None, steps: Path) -> float | None:
+        if item is None:
+            return None
+        seconds = read_duration(item.value)
+        if seconds is None:
+            self._wrong(steps, DURATION_RULE, item)
+        return seconds
+
+    def _delay(self, item: Item | None, key: str, default: float) -> float:
+        seconds = self._duration(item, (key,))
+        return default if seconds is None else seconds
+
+    def _delays(self, item: Item | None) -> tuple[float, ...]:
+        return tuple(
+            seconds
+            for position, child in enumerate(self._entries(item, "delays"))
+            if (seconds := self._duration(child, ("delays", position))) is not None
+        )
+
+    def _names(self, item: Item | None, key: str) -> tuple[str, ...]:
+        names = []
+        for position, child in enumerate(self._entries(item, key)):
+            if isinstance(child.value, str):
+                names.append(exception_name(child.value))
+            else:
+                self._wrong((key, position), "names of exceptions", child)
+        return tuple(names)
+
+    def _entries(self, item: Item | None, key: str) -> list[Item]:
+        if item is None:
+            return []
+        if isinstance(item.value, list):
+            return item.value
+        self._wrong((key,), "a list", item)
+        return []

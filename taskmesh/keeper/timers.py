@@ -1,0 +1,106 @@
+"""The keeper's timers: read ahead from the store, and rung to the millisecond by an alarm clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+
+from taskmesh.clock import Clock
+from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.waking import AlarmClock, Sleeper
+from taskmesh.errors import StoreUnavailableError, WireError
+from taskmesh.store.calls import ALL_RETRYING, NodeKey
+from taskmesh.store.housekeeping import Housekeeping
+from taskmesh.store.reader import Reader
+
+AHEAD_SECONDS = 1.5
+"""How far ahead timers are read; more than IDLE_SECONDS, so that none is overdue before it was read."""
+
+BUSY_SECONDS = 0.1
+IDLE_SECONDS = 0.5
+"""How often, with and without timers in sight. What is due sooner after it was set is woken by the one who set it."""
+
+TIMERS_PER_READ = 500
+"""Of one partition. What is left over is read with the next look, when these have gone."""
+
+NODES_PER_HALT = 200
+"""How many nodes of a halted run are woken with one look."""
+
+_log = logging.getLogger(__name__)
+
+
+class Timers:
+    """Wakes every node of the namespace when it is due, while this process is the keeper. One thread, on its loop."""
+
+    def __init__(
+        self, housekeeping: Housekeeping, reader: Reader, plans: Plans, alarm: AlarmClock, clock: Clock
+    ) -> None:
+        self._housekeeping = housekeeping
+        self._reader = reader
+        self._plans = plans
+        self._alarm = alarm
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._next: asyncio.TimerHandle | None = None
+        self._known: dict[NodeKey, float] = {}
+
+    def begin(self) -> None:
+        """This process is the keeper; again and again is fine."""
+        if self._next is None:
+            self._next = self._loop.call_later(0.0, self._look)
+
+    def end(self) -> None:
+        """It is not, any more."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        self._alarm.clear()
+        self._known.clear()
+
+    def _look(self) -> None:
+        try:
+            in_sight = self._read_ahead()
+        except StoreUnavailableError as error:
+            _log.debug("timers cannot be read: %s", error)
+            in_sight = True
+        self._next = self._loop.call_later(BUSY_SECONDS if in_sight else IDLE_SECONDS, self._look)
+
+    def _read_ahead(self) -> bool:
+        """Set the alarm for what is due soon; says whether anything is."""
+        now = self._housekeeping.time()
+        # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing rings early.
+        offset = self._clock.monotonic() - now
+        found = self._housekeeping.timers(now + AHEAD_SECONDS, TIMERS_PER_READ)
+        halted = [key.run_id for key, _ in found if key.node == ALL_RETRYING]
+        due = {key: at for key, at in found if key.node != ALL_RETRYING}
+        for sleeper in self._sleepers([key for key, at in due.items() if self._known.get(key) != at]):
+            self._alarm.set(sleeper, due[sleeper.key] + offset)
+        self._known = due
+        for run_id in halted:
+            self._wake_halted(run_id)
+        return bool(found)
+
+    def _wake_halted(self, run_id: str) -> None:
+        """Wake nodes of a run that will not go on; its marker goes when none is left."""
+        nodes = self._housekeeping.retrying_nodes(run_id, NODES_PER_HALT)
+        if not nodes:
+            self._housekeeping.forget_timer(NodeKey(run_id, ALL_RETRYING))
+        for sleeper in self._sleepers([NodeKey(run_id, node) for node in nodes]):
+            self._alarm.set(sleeper, self._clock.monotonic())
+
+    def _sleepers(self, keys: Sequence[NodeKey]) -> Iterator[Sleeper]:
+        if not keys:
+            return
+        fields = self._reader.fields_of_runs([key.run_id for key in keys], ("flow", "shard_key"))
+        for key, (flow_hash, shard_key) in zip(keys, fields, strict=True):
+            if flow_hash is None or shard_key is None:
+                self._housekeeping.forget_timer(key)
+                continue
+            try:
+                plan = self._plans.get(flow_hash.decode(), key.run_id)
+            except WireError as error:
+                _log.error("the flow of run %s cannot be read: %s", key.run_id, error, extra={"run": key.run_id})
+                continue
+            if plan is not None:
+                yield Sleeper(plan, key, shard_key.decode())

@@ -1,0 +1,31 @@
+"""Lengths of time as people write them: ``100ms``, ``10s``, ``5m``, ``2h``, ``1d``, or a number of seconds."""
+
+from __future__ import annotations
+
+import math
+import re
+
+MAX_SECONDS = 366 * 86_400.0
+
+DURATION_PATTERN = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
+DURATION_RULE = "a number of seconds, or a number with ms, s, m, h or d behind it"
+
+_DURATION = re.compile(DURATION_PATTERN)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def read_duration(value: object) -> float | None:
+    """The seconds that a value means; None where it is no duration."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return float(match[1]) * _UNITS[match[2]] if match else None
+
+
+def duration_problem(seconds: float) -> str | None:
+    """What is wrong with a length of time, as the end of a sentence."""
+    if not math.isfinite(seconds) or not 0 < seconds <= MAX_SECONDS:
+        return f"must be more than 0 and at most {MAX_SECONDS:.0f} seconds (366 days), not {seconds:g}"
+    return None

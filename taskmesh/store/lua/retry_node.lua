@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- Records that an attempt failed and that there will be another one, after a delay or at once where the run is halted.
+-- Its timer brings the next attempt; in its pool's outbox it is found should the timer be lost.
+-- KEYS  1 run  2 outbox of the node's pool  3 timers  4 retrying nodes of the run
+-- ARGV  1 now  2 run id  3 node  4 token  5 delay in seconds  6 error
+-- Returns {word, run status, 0}: retrying | again (the same call before), or {word}: stale | unknown.
+local run, outbox, timers, retrying = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local now, run_id, node, delay = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[5])
+local member = run_id .. '/' .. node
+
+local record, found = look_up(run, node)
+if not record then return {'unknown'} end
+if record[TOKEN] ~= tonumber(ARGV[4]) then return {'stale'} end
+if record[STATE] == 'retrying' then return {'again', found.status, 0} end
+if record[STATE] ~= 'running' then return {'stale'} end
+check_sorted_sets(2, 3)
+redis.call('SCARD', retrying)
+
+remember_schedule(record)
+record[STATE] = 'retrying'
+record[RETRIES] = record[RETRIES] + 1
+record[READY_AT] = found.halt and now or now + delay
+record[HOLDER] = ''
+save(node, record)
+change('error:' .. node, ARGV[6])
+change('retried', 1)
+put_due(timers, member, record[READY_AT])
+put_due(outbox, member, record[READY_AT])
+note(found.watched, 'node', tonumber(node), 'retrying', now, record[ATTEMPT], '')
+write(run)
+redis.call('SADD', retrying, node)
+return {'retrying', found.status, 0}

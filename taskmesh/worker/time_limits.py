@@ -1,0 +1,98 @@
+"""The three time limits of a node: what is over is told in words, and what runs too long is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from taskmesh.clock import Clock
+from taskmesh.observability.tally import Tally
+from taskmesh.store.calls import ClaimAnswer
+from taskmesh.worker.attempt import Attempt
+from taskmesh.worker.protocol import Failure
+
+START_TO_CLOSE = "StartToCloseTimeout"
+SCHEDULE_TO_START = "ScheduleToStartTimeout"
+SCHEDULE_TO_CLOSE = "ScheduleToCloseTimeout"
+
+
+class Limiter:
+    """Watches the attempts of one process. One thread, on its loop."""
+
+    def __init__(self, clock: Clock, tally: Tally) -> None:
+        self._clock = clock
+        self._tally = tally
+        self._loop = asyncio.get_running_loop()
+        self._watched: dict[int, asyncio.TimerHandle] = {}
+        self._killed: dict[int, Failure] = {}
+
+    def open(self, attempt: Attempt, answer: ClaimAnswer) -> Failure | None:
+        """Note when a claimed attempt must be over; says what is wrong when it comes too late already."""
+        limits = attempt.node.limits
+        if limits.schedule_to_close is not None:
+            left = limits.schedule_to_close - answer.open_seconds
+            if left <= 0:
+                return self._over(_too_long_open(limits.schedule_to_close))
+            attempt.closes_at = self._clock.monotonic() + left
+        if limits.schedule_to_start is not None and answer.waited_seconds > limits.schedule_to_start:
+            return self._over(_too_long_ready(limits.schedule_to_start, answer.waited_seconds))
+        return None
+
+    def watch(self, attempt: Attempt, kill: Callable[[int], bool]) -> None:
+        """An attempt has started: have it killed when its time is over."""
+        failure, seconds = self._nearest(attempt)
+        self._watched[attempt.id] = self._loop.call_later(max(0.0, seconds), self._kill, attempt.id, failure, kill)
+
+    def forget(self, attempt_id: int) -> None:
+        """An attempt has ended by itself."""
+        watched = self._watched.pop(attempt_id, None)
+        if watched is not None:
+            watched.cancel()
+            self._killed.pop(attempt_id, None)
+
+    def verdict(self, attempt_id: int) -> Failure | None:
+        """Why an attempt that is lost was killed, where that was done here."""
+        failure = self._killed.pop(attempt_id, None)
+        self.forget(attempt_id)
+        return self._over(failure) if failure else None
+
+    def closes_before(self, attempt: Attempt, delay_seconds: float) -> bool:
+        """Whether no attempt may start any more after a delay from now."""
+        return attempt.closes_at is not None and self._clock.monotonic() + delay_seconds >= attempt.closes_at
+
+    def _nearest(self, attempt: Attempt) -> tuple[Failure, float]:
+        limits = attempt.node.limits
+        ends = []
+        if limits.start_to_close is not None:
+            ends.append((_too_long_running(limits.start_to_close), limits.start_to_close))
+        if limits.schedule_to_close is not None and attempt.closes_at is not None:
+            ends.append((_too_long_open(limits.schedule_to_close), attempt.closes_at - self._clock.monotonic()))
+        return min(ends, key=lambda end: end[1])
+
+    def _kill(self, attempt_id: int, failure: Failure, kill: Callable[[int], bool]) -> None:
+        if kill(attempt_id):
+            self._killed[attempt_id] = failure
+
+    def _over(self, failure: Failure) -> Failure:
+        self._tally.count("timeouts_total", (failure.type,))
+        return failure
+
+
+def _too_long_running(limit_seconds: float) -> Failure:
+    return _failure(START_TO_CLOSE, f"it was killed: it ran for more than {limit_seconds:g} s, its timeout")
+
+
+def _too_long_ready(limit_seconds: float, waited_seconds: float) -> Failure:
+    sentence = f"it waited {waited_seconds:.3g} s for a worker; schedule_to_start allows {limit_seconds:g} s"
+    return _failure(SCHEDULE_TO_START, sentence)
+
+
+def _too_long_open(limit_seconds: float) -> Failure:
+    return _failure(
+        SCHEDULE_TO_CLOSE, f"it had not succeeded {limit_seconds:g} s after it was ready: schedule_to_close"
+    )
+
+
+def _failure(kind: str, sentence: str) -> Failure:
+    # A policy may name these, or TimeoutError for all of them.
+    return Failure(kind, sentence, "", (kind, "TimeoutError"))
