@@ -94,8 +94,10 @@ class AlarmClock:
         except StoreUnavailableError as error:
             _log.warning("%s; nodes that are due are woken as soon as it does", error)
             self._put_back(due, now + AGAIN_SECONDS)
-        if self._heap:
-            self._wait_until(self._heap[0].at)
+        finally:
+            # Whatever goes wrong with these must not keep the others asleep.
+            if self._heap:
+                self._wait_until(self._heap[0].at)
 
     def _put_back(self, due: Sequence[_Due], at: float) -> None:
         # The store may have woken them: this time an answer that says so is no other process's doing.

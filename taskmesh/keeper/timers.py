@@ -21,11 +21,12 @@ BUSY_SECONDS = 0.1
 IDLE_SECONDS = 0.5
 """How often, with and without timers in sight. What is due sooner after it was set is woken by the one who set it."""
 
-TIMERS_PER_READ = 500
+TIMERS_PER_READ = 200
 """Of one partition. What is left over is read with the next look, when these have gone."""
 
+HALTS_PER_LOOK = 50
 NODES_PER_HALT = 200
-"""How many nodes of a halted run are woken with one look."""
+"""How many halted runs one look cares for, and how many nodes of each it wakes."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +65,10 @@ class Timers:
         except StoreUnavailableError as error:
             _log.debug("timers cannot be read: %s", error)
             in_sight = True
+        except Exception:
+            # A loop that keeps promises must outlive any single failure.
+            _log.exception("timers cannot be read")
+            in_sight = False
         self._next = self._loop.call_later(BUSY_SECONDS if in_sight else IDLE_SECONDS, self._look)
 
     def _read_ahead(self) -> bool:
@@ -77,7 +82,7 @@ class Timers:
         for sleeper in self._sleepers([key for key, at in due.items() if self._known.get(key) != at]):
             self._alarm.set(sleeper, due[sleeper.key] + offset)
         self._known = due
-        for run_id in halted:
+        for run_id in halted[:HALTS_PER_LOOK]:
             self._wake_halted(run_id)
         return bool(found)
 

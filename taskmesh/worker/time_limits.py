@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from taskmesh.clock import Clock
@@ -14,6 +15,8 @@ from taskmesh.worker.protocol import Failure
 START_TO_CLOSE = "StartToCloseTimeout"
 SCHEDULE_TO_START = "ScheduleToStartTimeout"
 SCHEDULE_TO_CLOSE = "ScheduleToCloseTimeout"
+
+_log = logging.getLogger(__name__)
 
 
 class Limiter:
@@ -41,7 +44,7 @@ class Limiter:
     def watch(self, attempt: Attempt, kill: Callable[[int], bool]) -> None:
         """An attempt has started: have it killed when its time is over."""
         failure, seconds = self._nearest(attempt)
-        self._watched[attempt.id] = self._loop.call_later(max(0.0, seconds), self._kill, attempt.id, failure, kill)
+        self._watched[attempt.id] = self._loop.call_later(max(0.0, seconds), self._kill, attempt, failure, kill)
 
     def forget(self, attempt_id: int) -> None:
         """An attempt has ended by itself."""
@@ -69,9 +72,11 @@ class Limiter:
             ends.append((_too_long_open(limits.schedule_to_close), attempt.closes_at - self._clock.monotonic()))
         return min(ends, key=lambda end: end[1])
 
-    def _kill(self, attempt_id: int, failure: Failure, kill: Callable[[int], bool]) -> None:
-        if kill(attempt_id):
-            self._killed[attempt_id] = failure
+    def _kill(self, attempt: Attempt, failure: Failure, kill: Callable[[int], bool]) -> None:
+        if kill(attempt.id):
+            self._killed[attempt.id] = failure
+            names = {"run": attempt.key.run_id, "node": attempt.node_name}
+            _log.warning("a node of task %s has run too long: %s", attempt.task, failure.message, extra=names)
 
     def _over(self, failure: Failure) -> Failure:
         self._tally.count("timeouts_total", (failure.type,))

@@ -303,6 +303,17 @@ def test_every_async_task_may_have_started_when_the_executor_dies(tmp_path: Path
     run(scenario)
 
 
+def test_the_start_of_a_timed_work_is_told_and_of_no_other() -> None:
+    async def scenario() -> None:
+        async with running() as bench:
+            await bench.run(1, "pid")
+            bench.pool.submit([Work(2, f"{APP}:pid", pack({}), ("run", "node", 1), True)])
+            await bench.until_reported(2)
+            assert bench.started == [2]
+
+    run(scenario)
+
+
 def test_kill_ends_the_executor_of_a_work_with_all_that_it_started(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running() as bench:

@@ -219,6 +219,13 @@ def test_the_summary_tells_what_failed_and_what_did_not_run() -> None:
     assert "2 nodes did not run" in text
 
 
+def test_the_summary_tells_what_earlier_attempts_said() -> None:
+    details = ended(run_of({"a": ()}), RunState.SUCCEEDED, a=1.0)
+    error = {"type": "ConnectionError", "message": "refused", "traceback": ""}
+    nodes = tuple(replace(node, attempts=3, last_error=error) for node in details.nodes)
+    assert "↻ a, 3 attempts: ConnectionError: refused" in summary_of(replace(details, nodes=nodes))
+
+
 def test_the_document_of_a_run_has_the_documented_keys() -> None:
     document = run_document(ended(run_of({"a": ()}), RunState.SUCCEEDED, a=1.0))
 
