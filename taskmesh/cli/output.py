@@ -126,7 +126,7 @@ def _node_document(node: NodeDetails) -> dict[str, Any]:
         "worker": node.worker,
         "output": node.output,
         "error": node.error,
-        "last_error": node.last_error,
+        **({"last_error": node.last_error} if node.last_error and not node.error else {}),
     }
 
 

@@ -224,6 +224,7 @@ def test_the_summary_tells_what_earlier_attempts_said() -> None:
     error = {"type": "ConnectionError", "message": "refused", "traceback": ""}
     nodes = tuple(replace(node, attempts=3, last_error=error) for node in details.nodes)
     assert "↻ a, 3 attempts: ConnectionError: refused" in summary_of(replace(details, nodes=nodes))
+    assert run_document(replace(details, nodes=nodes))["nodes"]["a"]["last_error"] == error
 
 
 def test_the_document_of_a_run_has_the_documented_keys() -> None:
@@ -249,7 +250,6 @@ def test_the_document_of_a_run_has_the_documented_keys() -> None:
             "worker": None,
             "output": 1,
             "error": None,
-            "last_error": None,
         }
     }
 
