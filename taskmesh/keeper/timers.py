@@ -24,6 +24,10 @@ IDLE_SECONDS = 0.5
 TIMERS_PER_READ = 200
 """Of one partition. What is left over is read with the next look, when these have gone."""
 
+STUCK_SECONDS = 5.0
+AGAIN_SECONDS = 60.0
+"""What has rung and is still there after so long cannot be woken now; it makes room for others, and comes again."""
+
 HALTS_PER_LOOK = 50
 NODES_PER_HALT = 200
 """How many halted runs one look cares for, and how many nodes of each it wakes."""
@@ -76,15 +80,17 @@ class Timers:
         now = self._housekeeping.time()
         # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing rings early.
         offset = self._clock.monotonic() - now
-        found = self._housekeeping.timers(now + AHEAD_SECONDS, TIMERS_PER_READ)
-        halted = [key.run_id for key, _ in found if key.node == ALL_RETRYING]
-        due = {key: at for key, at in found if key.node != ALL_RETRYING}
-        for sleeper in self._sleepers([key for key, at in due.items() if self._known.get(key) != at]):
+        due = dict(self._housekeeping.timers(now + AHEAD_SECONDS, TIMERS_PER_READ))
+        known = {key for key, at in due.items() if self._known.get(key) == at}
+        for sleeper in self._sleepers([key for key in due if key not in known and key.node != ALL_RETRYING]):
             self._alarm.set(sleeper, due[sleeper.key] + offset)
         self._known = due
-        for run_id in halted[:HALTS_PER_LOOK]:
-            self._wake_halted(run_id)
-        return bool(found)
+        for key in [key for key in due if key.node == ALL_RETRYING][:HALTS_PER_LOOK]:
+            self._wake_halted(key.run_id)
+        stuck = [key for key in known if due[key] < now - STUCK_SECONDS]
+        if stuck:
+            self._housekeeping.postpone_timers(stuck, now + AGAIN_SECONDS)
+        return bool(due)
 
     def _wake_halted(self, run_id: str) -> None:
         """Wake nodes of a run that will not go on; its marker goes when none is left."""

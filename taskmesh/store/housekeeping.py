@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.keys import Keys
-from taskmesh.store.link import Argument, Command, Link, Reply, value_of
+from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
 from taskmesh.store.reader import scored
 from taskmesh.store.scripts import Scripts
 from taskmesh.store.store import SERVER_TIME
@@ -70,11 +70,18 @@ class Housekeeping:
     def retrying_nodes(self, run_id: str, limit: int) -> list[int]:
         """At most ``limit`` nodes of a run that wait for their next attempt."""
         key = self._keys.partition_of(run_id).retrying(run_id)
-        return [int(node) for node in self._one(Command(key, "SRANDMEMBER", key, limit))]
+        [reply] = self._link.exchange([Command(key, "SRANDMEMBER", key, limit)])
+        return [] if found_damage(reply) else [int(node) for node in value_of(reply)]
 
     def forget_timer(self, timer: NodeKey) -> None:
         key = self._keys.partition_of(timer.run_id).timers
-        self._one(Command(key, "ZREM", key, f"{timer.run_id}/{timer.node}"))
+        self._one(Command(key, "ZREM", key, timer.member))
+
+    def postpone_timers(self, timers: Sequence[NodeKey], until: float) -> None:
+        """Put timers that cannot be rung now behind the others."""
+        keys = [self._keys.partition_of(timer.run_id).timers for timer in timers]
+        commands = zip(keys, timers, strict=True)
+        self._all([Command(key, "ZADD", key, "XX", repr(until), timer.member) for key, timer in commands])
 
     def postpone(self, pool: str, keys: Sequence[NodeKey]) -> None:
         """Put overdue nodes behind the others, so that what cannot be helped now does not hide what can."""

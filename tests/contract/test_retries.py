@@ -29,11 +29,11 @@ def _state(bench: Bench) -> NodeState:
     return bench.record().nodes[0].state
 
 
-def test_a_retry_moves_the_node_from_the_outbox_to_the_timers_and_back(bench: Bench) -> None:
+def test_a_retry_gives_the_node_a_timer_until_it_is_woken(bench: Bench) -> None:
     claimed = bench.claim(PLAN, 0)
     assert bench.retry(PLAN, 0, claimed.token).word is Word.RETRYING
     assert (_state(bench), bench.timers()) == (NodeState.RETRYING, {KEY})
-    assert KEY not in bench.outbox()
+    assert KEY in bench.outbox()
     assert unpack(bench.record().errors[0])["message"] == "once more"
     woken = bench.wake(0)
     assert (woken.word, woken.attempt, woken.token) == (Word.WOKEN, 1, claimed.token + 1)
@@ -65,8 +65,27 @@ def test_a_node_that_is_not_due_sleeps_on(bench: Bench) -> None:
     assert due - bench.housekeeping.time() == pytest.approx(FAR_SECONDS, abs=5.0)
     assert bench.wake(0).word is Word.EARLY
     assert bench.claim(PLAN, 0, token=token).word is Word.EARLY
-    assert bench.redrive(0).word is Word.SETTLED
+    assert bench.redrive(0).word is Word.RETRYING
     assert (_state(bench), bench.timers()) == (NodeState.RETRYING, {KEY})
+    assert KEY not in bench.housekeeping.overdue("default", bench.housekeeping.time() + FAR_SECONDS / 2, 10)
+
+
+def test_a_timer_that_was_lost_is_set_again(bench: Bench) -> None:
+    bench.retry(PLAN, 0, bench.claim(PLAN, 0).token)
+    before = bench.housekeeping.timers(1e12, 10)
+    bench.housekeeping.forget_timer(KEY)
+    assert bench.timers() == set()
+    assert KEY in bench.housekeeping.overdue("default", bench.housekeeping.time() + 1, 10)
+    assert bench.redrive(0).word is Word.RETRYING
+    assert bench.housekeeping.timers(1e12, 10) == before
+    assert bench.wake(0).word is Word.WOKEN
+
+
+def test_a_timer_that_cannot_be_rung_makes_room_for_others(bench: Bench) -> None:
+    for node in (0, 1):
+        bench.retry(PLAN, node, bench.claim(PLAN, node).token)
+    bench.housekeeping.postpone_timers([KEY, NodeKey("none", 7)], bench.housekeeping.time() + FAR_SECONDS)
+    assert [key for key, _ in bench.housekeeping.timers(1e12, 10)] == [NodeKey("r1", 1), KEY]
 
 
 def test_nobody_settles_a_node_that_waits_for_its_next_attempt(bench: Bench) -> None:

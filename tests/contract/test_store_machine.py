@@ -15,6 +15,7 @@ WORDS = {
     *("claimed", "early", "held", "future", "ended"),
     *("settled", "stale", "again", "unknown"),
     *("spread", "behind", "released", "redrive", "halted"),
+    *("retrying", "woken"),
 }
 """Every answer of every script: a search that never met one of them proves less than it says."""
 

@@ -26,7 +26,7 @@ class Mistake:
 
 
 MISTAKES = {
-    "a stale token settles": Mistake("settle_node", "record[TOKEN] ~= token or ", ""),
+    "a stale token settles": Mistake("settle_node", "if record[TOKEN] ~= token then return {'stale'} end\n", ""),
     "a repeated settle counts twice": Mistake("settle_node", "if has_ended(record) then", "if false then"),
     "the first failure is forgotten": Mistake("settle_node", "and not found.failed_node", ""),
     "a node that tells leaves the outbox too early": Mistake(
@@ -62,9 +62,40 @@ MISTAKES = {
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
     "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
     "many first nodes are never told": Mistake("admit_run", "  put_due(first_outbox, run_id .. '/-1', now)", ""),
+    "a retry keeps its holder": Mistake(
+        "retry_node", "record[HOLDER] = ''\nsave(node, record)\nchange", "save(node, record)\nchange"
+    ),
+    "a repeated retry counts twice": Mistake(
+        "retry_node", "if record[STATE] == 'retrying' then return {'again', found.status, 0} end", ""
+    ),
+    "a stale token retries": Mistake(
+        "retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) then return {'stale'} end", ""
+    ),
+    "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
+    "a retry of a halted run waits": Mistake("retry_node", "found.halt and now or now + delay", "now + delay"),
+    "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
+    "a node is woken too early": Mistake("wake_node", "record[READY_AT] > now", "false"),
+    "a halted run sleeps on": Mistake("wake_node", "and not found.halt", ""),
+    "a rung timer stays": Mistake("wake_node", "redis.call('ZREM', timers, run_id .. '/' .. node)\n", ""),
+    "a woken node is among the retrying": Mistake("wake_node", "redis.call('SREM', retrying, node)\n", ""),
+    "a retrying node can be claimed": Mistake(
+        "claim_node", "if record[STATE] == 'retrying' then return {'early'} end\n", ""
+    ),
+    "a retrying node can be settled": Mistake(
+        "settle_node", "if record[STATE] ~= 'running' then return {'stale'} end\n", ""
+    ),
+    "a re-drive does not set the timer again": Mistake(
+        "redrive_node", "  redis.call('ZADD', timers, due_at, member)\n", ""
+    ),
+    "a halt leaves the retrying asleep": Mistake(
+        "halt_run", "  halt_with(run, run_id, timers, final, now)\n", "  change('halt', final)\n"
+    ),
+    "a failure leaves the retrying asleep": Mistake(
+        "settle_node", "  halt_with(run, run_id, KEYS[#KEYS], found.halt, now)\n", "  change('halt', found.halt)\n"
+    ),
     "an ended run can be halted": Mistake("halt_run", "if status ~= 'running' then", "if false then"),
     "a later halt replaces the first": Mistake(
-        "halt_run", "'HSETNX', run, 'halt', ARGV[2]) == 1", "'HSET', run, 'halt', ARGV[2]) == 0"
+        "halt_run", "if redis.call('HEXISTS', run, 'halt') == 0 then", "if true then"
     ),
 }
 

@@ -42,12 +42,16 @@ def _admit(lab: Lab, plan: Plan) -> Answer:
     return lab.admit(plan, RUN, b"digest", with_flow=True)
 
 
-def _claim(lab: Lab, plan: Plan, node: int = 0) -> Answer:
-    return lab.claim(RUN, node, 1, HOLDER)
+def _claim(lab: Lab, plan: Plan, node: int = 0, token: int = 1) -> Answer:
+    return lab.claim(RUN, node, token, HOLDER)
 
 
 def _settle(lab: Lab, plan: Plan, state: str = "succeeded", node: int = 0) -> Answer:
     return lab.settle(plan, RUN, node, 2, state, "")
+
+
+def _fail_fast(lab: Lab, plan: Plan) -> Answer:
+    return lab.settle(plan, RUN, 0, 4, "failed", "failed")
 
 
 def _spread(lab: Lab, plan: Plan) -> Answer:
@@ -60,6 +64,18 @@ def _release(lab: Lab, plan: Plan) -> Answer:
 
 def _redrive(lab: Lab, plan: Plan) -> Answer:
     return lab.redrive(plan, RUN, 0)
+
+
+def _retry(lab: Lab, plan: Plan) -> Answer:
+    return lab.retry(plan, RUN, 0, 2, 0.0)
+
+
+def _wake(lab: Lab, plan: Plan) -> Answer:
+    return lab.wake(plan, RUN, 0)
+
+
+def _halt(lab: Lab, plan: Plan) -> Answer:
+    return lab.halt(RUN, "cancelled")
 
 
 def _renew(lab: Lab, plan: Plan) -> bool:
@@ -90,7 +106,13 @@ CASES = {
     "redrive what runs": Case(JOIN, _redrive, RUNNING),
     "redrive what has ended": Case(SINGLE, _redrive, (*RUNNING, _settle)),
     "renew": Case(JOIN, _renew, (_admit, _renew)),
-    "halt": Case(JOIN, lambda lab, plan: lab.halt(RUN, "cancelled"), (_admit,)),
+    "redrive what waits for its next attempt": Case(JOIN, _redrive, (*RUNNING, _retry)),
+    "retry": Case(JOIN, _retry, RUNNING),
+    "wake": Case(JOIN, _wake, (*RUNNING, _retry)),
+    "wake again": Case(JOIN, _wake, (*RUNNING, _retry, _wake)),
+    "halt": Case(JOIN, _halt, (_admit,)),
+    "halt what was retried": Case(JOIN, _halt, (*RUNNING, _retry)),
+    "fail fast": Case(JOIN, _fail_fast, (*RUNNING, _retry, _wake, partial(_claim, token=3))),
     "watch": Case(JOIN, _watch, (_admit,)),
 }
 KEYS: dict[str, Callable[[Lab, Plan], str]] = {
@@ -99,6 +121,8 @@ KEYS: dict[str, Callable[[Lab, Plan], str]] = {
     "open": lambda lab, plan: lab.keys.partition_of(RUN).open_runs,
     "closed": lambda lab, plan: lab.keys.partition_of(RUN).closed_runs,
     "holders": lambda lab, plan: lab.keys.partition_of(RUN).holders,
+    "timers": lambda lab, plan: lab.keys.partition_of(RUN).timers,
+    "retrying": lambda lab, plan: lab.keys.partition_of(RUN).retrying(RUN),
     "outbox one": lambda lab, plan: lab.keys.partition_of(RUN).outbox("one"),
     "outbox two": lambda lab, plan: lab.keys.partition_of(RUN).outbox("two"),
 }

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.model.reference import ENDED, NodeModel, RunModel
+from tests.model.reference import ALL_RETRYING, ENDED, NodeModel, RunModel
 from tests.model.shape import Shape
 
-FAULTS = frozenset({"cancel", "crash", "duplicate", "lose", "lapse"})
+FAULTS = frozenset({"cancel", "crash", "duplicate", "lose", "lose a timer", "lapse"})
 """What need not happen for a run to end."""
 
 Nodes = tuple[tuple[int, NodeModel], ...]
@@ -40,6 +40,8 @@ class World(NamedTuple):
     workers: tuple[tuple[str, Doing | None], ...]
     living: frozenset[str]
     crashes: int
+    timers: frozenset[int] = frozenset()
+    retried: bool = False
 
 
 class Move(NamedTuple):
@@ -51,6 +53,7 @@ class Move(NamedTuple):
 class Setting:
     """What is explored: the graph, the nodes whose code fails, how often a process may die, whether a user cancels.
 
+    The first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time.
     The other faults may strike at any time, again and again.
     """
 
@@ -59,6 +62,7 @@ class Setting:
     fail_fast: bool = False
     crashes: int = 1
     cancels: bool = False
+    retrying: frozenset[int] = frozenset()
     model: type[RunModel] = RunModel
     keeper: bool = True
 
@@ -106,6 +110,7 @@ def moves(setting: Setting, world: World) -> Iterator[Move]:
     for at in range(len(world.workers)):
         yield from _moves_of_worker(setting, world, at)
     yield from _moves_of_keeper(setting, world)
+    yield from _moves_of_timers(setting, world)
     if setting.cancels:
         run = _run(setting, world)
         run.halt_with("cancelled")
@@ -139,7 +144,7 @@ def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Mov
     taken = _stored(world, run)._replace(messages=world.messages - {node})
     if answer.word == "claimed":
         yield Move("claim", _doing(taken, at, Doing("settle", node)))
-    elif answer.numbers != (-1,):
+    elif answer.word == "ended" and answer.numbers != (-1,):
         yield Move("resume", _doing(taken, at, Doing("tell", node)))
     else:
         yield Move("ack", taken)
@@ -147,8 +152,12 @@ def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Mov
 
 def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
     run = _run(setting, world)
+    node = run.nodes[doing.node]
+    if not run.halt and doing.node in setting.retrying and not node.retries:
+        run.retry(doing.node, node.token - (not doing.current), 0.0)
+        return _doing(_stored(world, run), at, None)
     state = "cancelled" if run.halt else "failed" if doing.node in setting.failing else "succeeded"
-    token = run.nodes[doing.node].token - (not doing.current)
+    token = node.token - (not doing.current)
     answer = run.settle(doing.node, token, state, "failed" if state == "failed" and setting.fail_fast else "")
     if answer.word not in ("settled", "again"):
         return _doing(world, at, None)
@@ -179,8 +188,23 @@ def _moves_of_keeper(setting: Setting, world: World) -> Iterator[Move]:
     """The keeper may take any due node for lost; a node that nobody holds any more is published again."""
     for node in sorted(_run(setting, world).outbox) if setting.keeper else ():
         run = _run(setting, world)
-        if run.redrive(node, world.living).word == "redrive":
+        word = run.redrive(node, world.living).word
+        if word == "redrive":
             yield Move("redrive", _stored(world, run)._replace(messages=world.messages | {node}))
+        elif word == "retrying" and node not in world.timers:
+            yield Move("set a timer again", _stored(world, run))
+
+
+def _moves_of_timers(setting: Setting, world: World) -> Iterator[Move]:
+    for timer in sorted(world.timers):
+        yield Move("lose a timer", world._replace(timers=world.timers - {timer}))
+        sleepers = _run(setting, world).retrying if timer == ALL_RETRYING else {timer}
+        for node in sorted(sleepers):
+            run = _run(setting, world)
+            woken = {node} if run.wake(node).word == "woken" else set()
+            yield Move("wake", _stored(world, run)._replace(messages=world.messages | woken))
+        if not sleepers:
+            yield Move("forget a halt", world._replace(timers=world.timers - {timer}))
 
 
 def _moves_of_network(world: World) -> Iterator[Move]:
@@ -208,12 +232,13 @@ def _start(setting: Setting) -> World:
 
 def _is_end(setting: Setting, world: World) -> bool:
     run = _run(setting, world)
-    return run.status != "running" and not run.outbox
+    return run.status != "running" and not run.outbox and not run.timers
 
 
 def _run(setting: Setting, world: World) -> RunModel:
     run = object.__new__(setting.model)
     run.shape, run.halt, run.failed_node, run.nodes = setting.shape, world.halt, world.failed_node, dict(world.nodes)
+    run.now, run.retried, run.timers = 0.0, world.retried, dict.fromkeys(world.timers, 0.0)
     return run
 
 
@@ -229,7 +254,8 @@ def _stored(world: World, run: RunModel) -> World:
         for holder, doing in world.workers
     )
     due = world.messages & run.outbox
-    return world._replace(nodes=_frozen(run), halt=run.halt, failed_node=run.failed_node, workers=workers, messages=due)
+    kept = world._replace(nodes=_frozen(run), halt=run.halt, failed_node=run.failed_node, workers=workers, messages=due)
+    return kept._replace(timers=frozenset(run.timers), retried=run.retried)
 
 
 def _frozen(run: RunModel) -> Nodes:
@@ -238,7 +264,9 @@ def _frozen(run: RunModel) -> Nodes:
 
 
 def _plain(node: NodeModel) -> NodeModel:
-    return NodeModel(node.state, holder="" if node.ended else node.holder, told=node.told)
+    if node.ended:
+        return NodeModel(node.state, told=node.told)
+    return NodeModel(node.state, holder=node.holder, retries=node.retries)
 
 
 def _doing(world: World, at: int, doing: Doing | None) -> World:

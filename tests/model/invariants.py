@@ -26,7 +26,7 @@ def check_history(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 def check_kept(run: Mapping[str, Any], outbox: set[int]) -> None:
     """Never stuck: whatever somebody must still do something for is where the keeper finds it."""
-    for at, (state, _, _, _, spread, _) in run["nodes"].items():
+    for at, (state, _, _, _, spread, *_) in run["nodes"].items():
         done = state in ENDED and spread == TOLD_ALL
         assert done or at in outbox, f"nobody would ever look after node {at}"
 
@@ -34,10 +34,12 @@ def check_kept(run: Mapping[str, Any], outbox: set[int]) -> None:
 def check_quiet(lab: Lab, plans: Mapping[str, Plan]) -> None:
     """Nothing left over: every run has ended, nothing is due, nothing is counted, all of it will expire."""
     assert lab.outboxes() == set()
+    assert lab.timers() == {}
     open_runs, closed_runs = lab.lists()
     assert (open_runs, closed_runs) == (set(), set(plans))
     for run_id, plan in plans.items():
         run = lab.run(run_id)
         assert (run["remaining"], run["expires"]) == (0, True)
         assert run["status"] != "running"
+        assert lab.retrying(run_id) == set()
         assert lab.open_runs_of(plan, run_id) == (0, True)

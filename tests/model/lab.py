@@ -18,6 +18,7 @@ from tests.model.reference import Answer
 
 POOLS = ("one", "two")
 RETENTION_SECONDS = 60.0
+FOREVER = 1e12
 
 
 class Lab:
@@ -49,6 +50,13 @@ class Lab:
     def settle(self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str) -> Answer:
         return _told(self.store.settle_nodes([settlement(plan, NodeKey(run_id, node), token, state, halt)]))
 
+    def retry(self, plan: Plan, run_id: str, node: int, token: int, delay: float) -> Answer:
+        failed = settlement(plan, NodeKey(run_id, node), token, "retrying", "")
+        return _told(self.store.settle_nodes([failed._replace(delay_seconds=delay)]))
+
+    def wake(self, plan: Plan, run_id: str, node: int) -> Answer:
+        return _renewed(self.store.wake_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))
+
     def spread(self, plan: Plan, run_id: str, node: int, place: int) -> Answer:
         return _told(self.store.spread_nodes([spreading(plan, NodeKey(run_id, node), place)]))
 
@@ -67,6 +75,9 @@ class Lab:
 
     def end(self, holder: str) -> None:
         self._housekeeping.end_holder(holder)
+
+    def forget_timer(self, run_id: str, node: int) -> None:
+        self._housekeeping.forget_timer(NodeKey(run_id, node))
 
     def flush_scripts(self) -> None:
         [reply] = self.link.exchange([Command(self.keys.keeper, "SCRIPT", "FLUSH")])
@@ -94,6 +105,13 @@ class Lab:
             for (pool, _), members in zip(boxes, found, strict=True)
             for member in members
         }
+
+    def timers(self) -> dict[tuple[str, int], float]:
+        """When each run and node is to be woken."""
+        return {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+
+    def retrying(self, run_id: str) -> set[int]:
+        return set(self._housekeeping.retrying_nodes(run_id, 1000))
 
     def lists(self) -> tuple[set[str], set[str]]:
         """The open and the closed runs."""
@@ -181,9 +199,9 @@ def _renewed(answers: list[Renewed]) -> Answer:
     return Answer(answer.word, (answer.attempt, answer.token) if answer.token else ())
 
 
-def _node(packed: bytes) -> tuple[str, int, int, str, int, str]:
+def _node(packed: bytes) -> tuple[str, int, int, str, int, str, int]:
     record = node_record(packed)
-    return record.state, record.attempt, record.token, record.holder, record.spread, record.cause
+    return record.state, record.attempt, record.token, record.holder, record.spread, record.cause, record.retries
 
 
 def _numbered(fields: Mapping[str, bytes], prefix: str) -> Iterable[tuple[int, bytes]]:

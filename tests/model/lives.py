@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +9,14 @@ from hypothesis import strategies as st
 
 from taskmesh.dispatch.plan import Plan
 from tests.model.lab import POOLS, output_of
-from tests.model.reference import RunModel
+from tests.model.reference import NodeModel, RunModel
 from tests.model.shape import ROOT, Shape
 
 SLICE = 2
 """How many dependents one script tells here, so that small graphs are told in several scripts."""
+
+
+LONGEST_DELAY_SECONDS = 50.0
 
 
 def _shape(nodes: list[tuple[set[int], str]]) -> Shape:
@@ -33,6 +35,7 @@ wide = _nodes(st.sampled_from(({0}, {0}, {0}, {0, 1}, {6})), 6)
 shapes = st.one_of(mixed, wide).map(_shape)
 outcomes = st.sampled_from(("succeeded", "succeeded", "failed", "cancelled"))
 picks = st.integers(0, 99)
+delays = st.sampled_from((0.0, 1.0, LONGEST_DELAY_SECONDS))
 behind = st.sampled_from((0, 0, 0, 0, 0, 1, 2, -1))
 times = st.sampled_from((1, 1, 2))
 """A call whose reply was lost is made again."""
@@ -66,18 +69,24 @@ def projection(model: RunModel) -> dict[str, Any]:
                 node.holder,
                 -1 if model.has_told_all(at) else node.told,
                 node.cause,
+                node.retries,
             )
             for at, node in nodes.items()
         },
         "arrived": {at: count for at, count in joins.items() if count},
-        "outputs": _written(model, lambda state: state == "succeeded", lambda node: output_of(node.token)),
-        "errors": _written(model, lambda state: state in ("failed", "cancelled"), lambda node: node.state.encode()),
+        "outputs": {
+            at: output_of(node.token) for at, node in nodes.items() if at != ROOT and node.state == "succeeded"
+        },
+        "errors": {at: error for at, node in nodes.items() if (error := _error(node))},
         "expires": model.status != "running",
     }
 
 
-def _written(model: RunModel, has: Callable[[str], bool], value: Callable[[Any], bytes]) -> dict[int, bytes]:
-    return {at: value(node) for at, node in model.nodes.items() if at != ROOT and has(node.state)}
+def _error(node: NodeModel) -> bytes:
+    """What the last attempt that failed has said, though a later one may have succeeded."""
+    if node.state in ("failed", "cancelled"):
+        return node.state.encode()
+    return b"retrying" if node.retries else b""
 
 
 def pick_node(model: RunModel, pick: int, *states: str) -> int:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from itertools import count
-
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -18,53 +13,35 @@ from hypothesis.stateful import (
 )
 
 from taskmesh.store.link import Link
-from tests.model.invariants import check_history, check_kept, check_quiet
-from tests.model.lab import Lab
+from tests.model.invariants import check_quiet
 from tests.model.lives import (
+    LONGEST_DELAY_SECONDS,
     Run,
     behind,
+    delays,
     outcomes,
     pick_node,
     picks,
-    projection,
     shapes,
     times,
     token_of,
 )
-from tests.model.reference import Answer, RunModel
+from tests.model.pair import HEALER, Figures, Pair
+from tests.model.reference import ALL_RETRYING, Answer, RunModel
 from tests.model.shape import ROOT, Shape
 
 HOLDERS = ("first", "second")
-HEALER = "healer"
-"""A worker that never leaves a node half done."""
 MOST_RUNS = 2
 LEASE_SECONDS = 30.0
 PASSES = 20
 """A keeper that looks after everything this often brings runs of eight nodes to their end."""
 
 
-@dataclass
-class Figures:
-    """What a search has seen, so that a test can tell that it saw what it is for."""
-
-    examples: int = 0
-    steps: int = 0
-    words: Counter[str] = field(default_factory=Counter)
-
-
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(Pair):
     """Up to two runs, two holders that come and go, and a network that loses, repeats and delays."""
 
     def __init__(self, link: Link, namespace: str, figures: Figures) -> None:
-        super().__init__()
-        figures.examples += 1
-        self._figures = figures
-        self._now = 1000.0
-        self._lab = Lab(link, f"{namespace}-{figures.examples}", self._now)
-        self._runs: dict[str, Run] = {}
-        self._bodies: set[tuple[int, str]] = set()
-        self._leases: dict[str, float] = {}
-        self._ids = count(1)
+        super().__init__(link, namespace, figures)
         for holder in HOLDERS:
             self.renew(holder, dies=False)
 
@@ -87,6 +64,7 @@ class StoreMachine(RuleBasedStateMachine):
             self._same(self._lab.admit(plan, run_id, run_id.encode(), with_flow=False), Answer("flow_missing"))
         self._bodies.add((partition, plan.hash))
         run = self._runs[run_id] = Run(plan, RunModel(shape), fail_fast, run_id.encode())
+        run.model.now = self._now
         ready = tuple(at for at in sorted(run.model.nodes) if at != ROOT)
         self._same(self._lab.admit(plan, run_id, run.digest, with_flow=True), Answer("admitted", ready=ready))
         if not dies and ROOT in run.model.nodes:
@@ -133,6 +111,23 @@ class StoreMachine(RuleBasedStateMachine):
         token = token_of(run.model, node) - back
         for _ in range(repeats):
             self._end(run_id, node, token, state, dies)
+
+    @rule(pick=picks, at=picks, back=behind, delay=delays, repeats=times)
+    def retry(self, pick: int, at: int, back: int, delay: float, repeats: int) -> None:
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, "running")
+        token = token_of(run.model, node) - back
+        for _ in range(repeats):
+            answer = self._lab.retry(run.plan, run_id, node, token, delay)
+            self._same(answer, run.model.retry(node, token, delay))
+
+    @rule(pick=picks, at=picks, state=st.sampled_from(("retrying", "retrying", "ready")), repeats=times)
+    def wake(self, pick: int, at: int, state: str, repeats: int) -> None:
+        """Somebody wakes a node, due or not."""
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, state)
+        for _ in range(repeats):
+            self._wake(run_id, node)
 
     @rule(pick=picks, states=st.lists(outcomes, min_size=1, max_size=4), dies=st.booleans())
     def work(self, pick: int, states: list[str], dies: bool) -> None:
@@ -189,6 +184,8 @@ class StoreMachine(RuleBasedStateMachine):
         """With ``flush``, the server has forgotten its scripts afterwards."""
         self._now += seconds
         self._lab.set_time(self._now)
+        for run in self._runs.values():
+            run.model.now = self._now
         if flush:
             self._lab.flush_scripts()
 
@@ -196,6 +193,36 @@ class StoreMachine(RuleBasedStateMachine):
     def redrive(self, pick: int, at: int) -> None:
         run_id, run = self._pick_run(pick)
         self._redrive(run_id, pick_node(run.model, at))
+
+    @rule()
+    def ring(self) -> None:
+        """The keeper rings what is due."""
+        for (run_id, node), due in sorted(self._lab.timers().items()):
+            if node == ALL_RETRYING:
+                self._ring_all(run_id)
+            elif due <= self._now:
+                self._wake(run_id, node)
+
+    @precondition(lambda self: len(self._runs) == MOST_RUNS)
+    @rule(pick=picks)
+    def halt_sleepers(self, pick: int) -> None:
+        """A node is to be tried again much later when its run is halted: by another that fails, where there is one."""
+        run_id, run = self._pick_run(pick)
+        ready = [at for at, node in run.model.nodes.items() if node.state == "ready"][:2]
+        tokens = [self._claim(run_id, node, token_of(run.model, node), HEALER).numbers[1] for node in ready]
+        if ready:
+            answer = self._lab.retry(run.plan, run_id, ready[0], tokens[0], LONGEST_DELAY_SECONDS)
+            self._same(answer, run.model.retry(ready[0], tokens[0], LONGEST_DELAY_SECONDS))
+        if len(ready) > 1:
+            self._end(run_id, ready[1], tokens[1], "failed", dies=True, halt="failed")
+        else:
+            self.halt(pick, "cancelled")
+        self.ring()
+
+    @rule(pick=picks, at=picks)
+    def lose_timer(self, pick: int, at: int) -> None:
+        run_id, run = self._pick_run(pick)
+        self._forget_timer(run_id, pick_node(run.model, at, "retrying"))
 
     @precondition(lambda self: len(self._runs) == MOST_RUNS)
     @rule(pick=picks, status=st.sampled_from(("cancelled", "failed")))
@@ -213,6 +240,9 @@ class StoreMachine(RuleBasedStateMachine):
             for node in run.model.outbox
         }
         assert outboxes == expected
+        assert self._lab.timers() == {
+            (run_id, node): due for run_id, run in self._runs.items() for node, due in run.model.timers.items()
+        }
         ended = {run_id for run_id, run in self._runs.items() if run.model.status != "running"}
         assert self._lab.lists() == (self._runs.keys() - ended, ended)
         for run_id, run in self._runs.items():
@@ -220,88 +250,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Faults stop; then everything must come to its end."""
-        self.pass_time(LEASE_SECONDS, flush=False)
+        self.pass_time(max(LEASE_SECONDS, LONGEST_DELAY_SECONDS), flush=False)
         self.renew(HEALER, dies=False)
         for _ in range(PASSES):
+            self.ring()
             for _, run_id, node in sorted(self._lab.outboxes()):
                 self._look_after(run_id, node)
         self.all_is_alike()
         check_quiet(self._lab, {run_id: run.plan for run_id, run in self._runs.items()})
-
-    # Both at once.
-
-    @property
-    def _living(self) -> set[str]:
-        return {holder for holder, until in self._leases.items() if until > self._now}
-
-    def _compare(self, run_id: str, run: Run, outbox: set[int]) -> None:
-        found = self._lab.run(run_id)
-        assert found == projection(run.model)
-        check_history(run.history, found)
-        check_kept(found, outbox)
-        run.history = found
-        users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
-        open_users = sum(other.model.status == "running" for other in users)
-        assert self._lab.open_runs_of(run.plan, run_id) == (open_users, open_users == 0)
-
-    def _shares_flow(self, run_id: str, other_id: str) -> bool:
-        partition = self._lab.keys.partition_of
-        same_body = self._runs[run_id].plan.hash == self._runs[other_id].plan.hash
-        return same_body and partition(run_id) is partition(other_id)
-
-    def _look_after(self, run_id: str, node: int) -> None:
-        """The keeper publishes again, and a worker gets the message."""
-        run = self._runs[run_id]
-        again = self._redrive(run_id, node)
-        if again.word != "redrive":
-            return
-        answer = self._claim(run_id, node, again.numbers[1], HEALER)
-        if answer.word == "claimed":
-            state = "cancelled" if answer.text else "succeeded"
-            self._end(run_id, node, answer.numbers[1], state, dies=False)
-        elif run.model.nodes[node].ended:
-            self._tell_again(run_id, node)
-
-    def _claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
-        answer = self._lab.claim(run_id, node, token, holder)
-        return self._same(answer, self._runs[run_id].model.claim(node, token, holder, self._living))
-
-    def _redrive(self, run_id: str, node: int) -> Answer:
-        run = self._runs[run_id]
-        return self._same(self._lab.redrive(run.plan, run_id, node), run.model.redrive(node, self._living))
-
-    def _end(self, run_id: str, node: int, token: int, state: str, dies: bool) -> None:
-        run = self._runs[run_id]
-        halt = "failed" if state == "failed" and run.fail_fast else ""
-        if dies:
-            answer = self._lab.settle(run.plan, run_id, node, token, state, halt)
-            self._same(answer, run.model.settle(node, token, state, halt))
-        else:
-            self._settle_and_tell(run, run_id, node, token, state, halt)
-
-    def _settle_and_tell(self, run: Run, run_id: str, node: int, token: int, state: str, halt: str) -> None:
-        expected = run.model.settle(node, token, state, halt)
-        advance = self._lab.settle_and_tell(run.plan, run_id, node, token, state, halt)
-        self._figures.words[expected.word] += 1
-        assert advance.word == expected.word
-        if expected.word in ("settled", "again"):
-            ready = run.model.tell_on(node, 1, expected)
-            assert [each.node for each in advance.ready] == ready
-            assert advance.run_status == run.model.status
-
-    def _tell_again(self, run_id: str, node: int) -> None:
-        run = self._runs[run_id]
-        advance = self._lab.tell_again(run.plan, run_id, node)
-        assert [each.node for each in advance.ready] == run.model.tell_on(node, 0)
-
-    def _same(self, answer: Answer, expected: Answer) -> Answer:
-        self._figures.words[expected.word] += 1
-        assert answer == expected
-        return answer
-
-    def _pick_run(self, pick: int) -> tuple[str, Run]:
-        runs = list(self._runs.items())
-        return runs[pick % len(runs)]
 
 
 def search(link: Link, namespace: str, examples: int, steps: int, shrink: bool = True) -> Figures:

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from tests.model.shape import ROOT, Shape
 
+ALL_RETRYING = -2
+"""As the node of a timer: every node of the run that is retrying."""
+
 ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 
 
@@ -27,7 +30,10 @@ class Answer(NamedTuple):
 
 
 class NodeModel(NamedTuple):
-    """One node that does not wait. ``told`` counts its dependents that know of its end."""
+    """One node that does not wait. ``told`` counts its dependents that know of its end.
+
+    ``due`` is when it is to be tried again, ``retries`` how many attempts ended so.
+    """
 
     state: str
     attempt: int = 0
@@ -35,6 +41,8 @@ class NodeModel(NamedTuple):
     holder: str = ""
     told: int = 0
     cause: str = ""
+    retries: int = 0
+    due: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -42,24 +50,21 @@ class NodeModel(NamedTuple):
 
 
 class RunModel:
-    """One admitted run."""
+    """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.nodes: dict[int, NodeModel] = {}
         self.halt = ""
         self.failed_node: int | None = None
+        self.now = 0.0
+        self.retried = False
+        self.timers: dict[int, float] = {}
         if len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
             self._tell(ROOT, 0)
         else:
             self.nodes.update({at: NodeModel("ready") for at in shape.children[ROOT]})
-
-    def copy(self) -> RunModel:
-        other = object.__new__(RunModel)
-        other.shape, other.halt, other.failed_node = self.shape, self.halt, self.failed_node
-        other.nodes = dict(self.nodes)
-        return other
 
     @property
     def remaining(self) -> int:
@@ -78,6 +83,10 @@ class RunModel:
     def outbox(self) -> set[int]:
         """Every node that somebody must still do something for."""
         return {at for at in self.nodes if not self.has_told_all(at)}
+
+    @property
+    def retrying(self) -> set[int]:
+        return {at for at, node in self.nodes.items() if node.state == "retrying"}
 
     def arrived(self, node: int) -> int:
         """How many of the nodes that it needs have told it of their success."""
@@ -101,28 +110,56 @@ class RunModel:
             return Answer("early")
         if record.ended:
             return Answer("ended", (-1 if self.has_told_all(node) else record.told,))
+        if record.state == "retrying":
+            return Answer("early")
         if token > record.token:
             return Answer("future")
         if record.state == "running" and record.holder != holder and record.holder in living:
             return Answer("held")
         if record.state != "running" or record.holder != holder:
             attempt, token = record.attempt + 1, record.token + 1
-            record = self.nodes[node] = NodeModel("running", attempt, token, holder)
+            record = self.nodes[node] = NodeModel("running", attempt, token, holder, retries=record.retries)
         return Answer("claimed", (record.attempt, record.token), self.halt)
 
     def settle(self, node: int, token: int, state: str, halt: str) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
-        if record.token != token or record.state == "ready":
+        if record.token != token or record.state in ("ready", "retrying"):
             return Answer("stale")
         if record.ended:
             return self._told("again", node, 0)
         self.nodes[node] = record._replace(state=state, told=0)
         if state == "failed" and self.failed_node is None:
             self.failed_node = node
-        self.halt = self.halt or halt
+        if halt:
+            self._halt(halt)
         return self._report("settled", *self._tell(node, 0))
+
+    def retry(self, node: int, token: int, delay: float) -> Answer:
+        record = self.nodes.get(node)
+        if record is None:
+            return Answer("unknown")
+        if record.token == token and record.state == "retrying":
+            return Answer("again", text=self.status)
+        if record.token != token or record.state != "running":
+            return Answer("stale")
+        due = self.now if self.halt else self.now + delay
+        self.nodes[node] = record._replace(state="retrying", holder="", retries=record.retries + 1, due=due)
+        self.timers[node] = due
+        self.retried = True
+        return Answer("retrying", text=self.status)
+
+    def wake(self, node: int) -> Answer:
+        record = self.nodes.get(node)
+        if record is not None and record.state == "retrying" and record.due > self.now and not self.halt:
+            return Answer("early")
+        self.timers.pop(node, None)
+        if record is not None and record.state == "retrying":
+            return self._make_ready("woken", node, record)
+        if record is None or record.state != "ready":
+            return Answer("settled")
+        return Answer("again", (record.attempt, record.token))
 
     def spread(self, node: int, start: int) -> Answer:
         record = self.nodes.get(node)
@@ -163,6 +200,9 @@ class RunModel:
             return Answer("settled")
         if record.state == "running" and record.holder in living:
             return Answer("held")
+        if record.state == "retrying":
+            self.timers[node] = self.now if self.halt else record.due
+            return Answer("retrying")
         if record.ended:
             return Answer("redrive", (record.attempt, record.token))
         return self._make_ready("redrive", node, record)
@@ -170,11 +210,17 @@ class RunModel:
     def halt_with(self, status: str) -> Answer:
         if self.status != "running":
             return Answer("ended", text=self.status)
-        self.halt = self.halt or status
+        self._halt(status)
         return Answer("halted")
 
+    def _halt(self, status: str) -> None:
+        if not self.halt:
+            self.halt = status
+            if self.retried:
+                self.timers[ALL_RETRYING] = self.now
+
     def _make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
-        record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="")
+        record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="", due=0.0)
         return Answer(word, (record.attempt, record.token))
 
     def _tell(self, node: int, start: int) -> tuple[list[int], list[int]]:

@@ -12,6 +12,7 @@ from taskmesh.broker.protocol import AckToken, Delivery, DirectMessage, LinkStat
 from taskmesh.clock import SystemClock
 from taskmesh.dispatch.dispatcher import Dispatcher, outgoing
 from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Node
 from taskmesh.observability.tally import Tally
@@ -171,6 +172,13 @@ class FakePool:
         for work_id in list(self.works):
             self.finish(work_id)
 
+    def kill(self, work_id: int) -> bool:
+        if work_id not in self.works:
+            return False
+        del self.works[work_id]
+        asyncio.get_running_loop().call_soon(self._engine.on_lost, [work_id], [], "it was killed")
+        return True
+
     async def drain(self, timeout_seconds: float) -> bool:
         return not self.works
 
@@ -190,11 +198,13 @@ class EngineBench:
         self.broker = FakeBroker()
         self.tally = Tally()
         self.dead_letters = DeadLetters(self.frail.housekeeping, self.broker, self.broker, self.tally)
+        dispatcher = Dispatcher(self.broker)
         parts = Parts(
             self.frail.store,
             self.frail.reader,
             Plans(self.frail.reader.flow_body),
-            Dispatcher(self.broker),
+            dispatcher,
+            AlarmClock(self.frail.store, dispatcher, SystemClock()),
             self.broker,
             self.dead_letters,
             self.tally,

@@ -13,6 +13,7 @@ from tests.model.shape import Shape
 DIAMOND = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 2)
 NARROW_SLICES = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 1)
 FORK = Shape(((), (0,), (0,)), ("one",) * 3, 1)
+WIDE = Shape(((), ()), ("one",) * 2, 2)
 CHAIN = Shape(((), (0,)), ("one",) * 2, 2)
 
 SETTINGS = {
@@ -23,6 +24,12 @@ SETTINGS = {
     "a diamond whose branch fails fast": Setting(DIAMOND, frozenset({1}), fail_fast=True),
     "dependents told one by one": Setting(FORK, frozenset({2}), crashes=0),
     "a first node that fails": Setting(NARROW_SLICES, frozenset({0})),
+    "a chain that is tried again, and may be cancelled": Setting(
+        CHAIN, frozenset(), cancels=True, retrying=frozenset({0, 1})
+    ),
+    "a node that is tried again while another fails fast": Setting(
+        WIDE, frozenset({1}), fail_fast=True, retrying=frozenset({0})
+    ),
 }
 
 
@@ -37,6 +44,19 @@ def test_every_state_is_sound_and_leads_to_an_end(name: str, capsys: pytest.Capt
 
 def test_without_a_keeper_a_lost_message_is_found_to_stop_the_run() -> None:
     assert explore(Setting(CHAIN, frozenset(), keeper=False), check_move).without_an_end() > 0
+
+
+def test_a_node_that_only_its_timer_can_bring_back_is_found_to_stop_the_run() -> None:
+    setting = Setting(CHAIN, frozenset(), crashes=0, retrying=frozenset({0}), model=RetryLeavesOutbox)
+    assert explore(setting, check_move).without_an_end() > 0
+
+
+class RetryLeavesOutbox(RunModel):
+    """As if only its timer could bring a node to its next attempt."""
+
+    @property
+    def outbox(self) -> set[int]:
+        return super().outbox - self.retrying
 
 
 class ClaimKeepsToken(RunModel):

@@ -1,0 +1,132 @@
+"""Every call twice: to the scripts and to the reference model, whose answers must be the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+
+from hypothesis.stateful import RuleBasedStateMachine
+
+from taskmesh.store.link import Link
+from tests.model.invariants import check_history, check_kept
+from tests.model.lab import Lab
+from tests.model.lives import Run, projection
+from tests.model.reference import ALL_RETRYING, Answer
+
+HEALER = "healer"
+"""A worker that never leaves a node half done."""
+
+
+@dataclass
+class Figures:
+    """What a search has seen, so that a test can tell that it saw what it is for."""
+
+    examples: int = 0
+    steps: int = 0
+    words: Counter[str] = field(default_factory=Counter)
+
+
+class Pair(RuleBasedStateMachine):
+    """Runs in the store, and their models."""
+
+    def __init__(self, link: Link, namespace: str, figures: Figures) -> None:
+        super().__init__()
+        figures.examples += 1
+        self._figures = figures
+        self._now = 1000.0
+        self._lab = Lab(link, f"{namespace}-{figures.examples}", self._now)
+        self._runs: dict[str, Run] = {}
+        self._bodies: set[tuple[int, str]] = set()
+        self._leases: dict[str, float] = {}
+        self._ids = count(1)
+
+    @property
+    def _living(self) -> set[str]:
+        return {holder for holder, until in self._leases.items() if until > self._now}
+
+    def _compare(self, run_id: str, run: Run, outbox: set[int]) -> None:
+        found = self._lab.run(run_id)
+        assert found == projection(run.model)
+        assert self._lab.retrying(run_id) == run.model.retrying
+        check_history(run.history, found)
+        check_kept(found, outbox)
+        run.history = found
+        users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
+        open_users = sum(other.model.status == "running" for other in users)
+        assert self._lab.open_runs_of(run.plan, run_id) == (open_users, open_users == 0)
+
+    def _shares_flow(self, run_id: str, other_id: str) -> bool:
+        partition = self._lab.keys.partition_of
+        same_body = self._runs[run_id].plan.hash == self._runs[other_id].plan.hash
+        return same_body and partition(run_id) is partition(other_id)
+
+    def _look_after(self, run_id: str, node: int) -> None:
+        """The keeper publishes again, and a worker gets the message."""
+        run = self._runs[run_id]
+        again = self._redrive(run_id, node)
+        if again.word != "redrive":
+            return
+        answer = self._claim(run_id, node, again.numbers[1], HEALER)
+        if answer.word == "claimed":
+            state = "cancelled" if answer.text else "succeeded"
+            self._end(run_id, node, answer.numbers[1], state, dies=False)
+        elif run.model.nodes[node].ended:
+            self._tell_again(run_id, node)
+
+    def _claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
+        answer = self._lab.claim(run_id, node, token, holder)
+        return self._same(answer, self._runs[run_id].model.claim(node, token, holder, self._living))
+
+    def _wake(self, run_id: str, node: int) -> None:
+        run = self._runs[run_id]
+        self._same(self._lab.wake(run.plan, run_id, node), run.model.wake(node))
+
+    def _ring_all(self, run_id: str) -> None:
+        """Wake all of a halted run; its marker goes when none is left."""
+        nodes = self._lab.retrying(run_id)
+        if not nodes:
+            self._forget_timer(run_id, ALL_RETRYING)
+        for node in sorted(nodes):
+            self._wake(run_id, node)
+
+    def _forget_timer(self, run_id: str, node: int) -> None:
+        self._lab.forget_timer(run_id, node)
+        self._runs[run_id].model.timers.pop(node, None)
+
+    def _redrive(self, run_id: str, node: int) -> Answer:
+        run = self._runs[run_id]
+        return self._same(self._lab.redrive(run.plan, run_id, node), run.model.redrive(node, self._living))
+
+    def _end(self, run_id: str, node: int, token: int, state: str, dies: bool, halt: str = "") -> None:
+        run = self._runs[run_id]
+        halt = halt or ("failed" if state == "failed" and run.fail_fast else "")
+        if dies:
+            answer = self._lab.settle(run.plan, run_id, node, token, state, halt)
+            self._same(answer, run.model.settle(node, token, state, halt))
+        else:
+            self._settle_and_tell(run, run_id, node, token, state, halt)
+
+    def _settle_and_tell(self, run: Run, run_id: str, node: int, token: int, state: str, halt: str) -> None:
+        expected = run.model.settle(node, token, state, halt)
+        advance = self._lab.settle_and_tell(run.plan, run_id, node, token, state, halt)
+        self._figures.words[expected.word] += 1
+        assert advance.word == expected.word
+        if expected.word in ("settled", "again"):
+            ready = run.model.tell_on(node, 1, expected)
+            assert [each.node for each in advance.ready] == ready
+            assert advance.run_status == run.model.status
+
+    def _tell_again(self, run_id: str, node: int) -> None:
+        run = self._runs[run_id]
+        advance = self._lab.tell_again(run.plan, run_id, node)
+        assert [each.node for each in advance.ready] == run.model.tell_on(node, 0)
+
+    def _same(self, answer: Answer, expected: Answer) -> Answer:
+        self._figures.words[expected.word] += 1
+        assert answer == expected
+        return answer
+
+    def _pick_run(self, pick: int) -> tuple[str, Run]:
+        runs = list(self._runs.items())
+        return runs[pick % len(runs)]
