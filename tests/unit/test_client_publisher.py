@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,18 +60,23 @@ class HeldPublisher:
 
 
 class Opener:
-    """Opens publishers, and keeps the last."""
-
-    publisher: HeldPublisher
+    """Opens publishers, and keeps the one."""
 
     def __init__(self, fault: Exception | None = None) -> None:
         self._fault = fault
+        self._opened: Future[HeldPublisher] = Future()
+
+    @property
+    def publisher(self) -> HeldPublisher:
+        """As soon as the thread has opened it."""
+        return self._opened.result(PATIENCE_SECONDS)
 
     def __call__(self, on_fatal: Callable[[TaskmeshError], None]) -> HeldPublisher:
         if self._fault is not None:
             raise self._fault
-        self.publisher = HeldPublisher(on_fatal)
-        return self.publisher
+        publisher = HeldPublisher(on_fatal)
+        self._opened.set_result(publisher)
+        return publisher
 
 
 @pytest.fixture(autouse=True)
