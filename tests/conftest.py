@@ -15,6 +15,7 @@ import pytest
 
 from tests.harness.processes import Processes, processes
 from tests.harness.rabbitmq import RabbitServer, find_scripts
+from tests.harness.rabbitmq_cluster import RabbitCluster
 from tests.harness.redis import RedisServer, bundled_valkey, find_binary
 from tests.harness.redis_cluster import RedisCluster
 from tests.harness.server import Server
@@ -40,6 +41,15 @@ def rabbitmq_url(request: pytest.FixtureRequest) -> str:
         return given
     server: RabbitServer = request.getfixturevalue("rabbitmq")
     return server.url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_cluster() -> Iterator[RabbitCluster]:
+    """Three RabbitMQ nodes that tests may kill and stop, and have to start again."""
+    if find_scripts() is None:
+        _missing("rabbitmq-server", BROKER_VARIABLE)
+    with RabbitCluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +114,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Processes | RedisCluster | Server):
+            if isinstance(value, Processes | RabbitCluster | RedisCluster | Server):
                 report.sections.append((f"output of {name}", value.tail()))
     return report
 

@@ -88,6 +88,7 @@ def _broker_settings(settings: Settings, embedded: EmbeddedServer | None) -> Bro
         shards=section.shards,
         shard_weights=section.shard_weights,
         queue_type=section.queue_type,
+        quorum_group_size=section.quorum_group_size,
         heartbeat_seconds=section.heartbeat_seconds,
         connect_timeout_seconds=section.connect_timeout_seconds,
         confirm_timeout_seconds=section.confirm_timeout_seconds,

@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ with one channel, made again until it is closed.
+"""One connection to RabbitMQ with one channel, made again until it is closed; to another node each time if it can.
 
 The owner declares and consumes in ``on_channel`` and says ``mark_up`` when that is done. Whatever closes the channel
 closes the connection: its confirms, deliveries and declarations end together, so there is one thing to recover from.
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pika.channel import Channel
 from pika.connection import Connection
 
-from taskmesh.broker.amqp_connection import CorkedConnection, connection_parameters
+from taskmesh.broker.amqp_connection import CorkedConnection
 from taskmesh.broker.amqp_faults import brief, login_fault, topology_fault, version_fault
-from taskmesh.broker.amqp_url import parse_amqp_url
+from taskmesh.broker.amqp_nodes import AmqpNodes
 from taskmesh.broker.protocol import LinkState
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
@@ -56,9 +56,8 @@ class AmqpLink:
         :raises ConfigError: for a URL that cannot be right.
         """
         self._settings = settings
-        self._url = parse_amqp_url(settings.url)
         self._role = role
-        self._parameters = connection_parameters(settings, self._url, f"taskmesh {role}")
+        self._nodes = AmqpNodes(settings, f"taskmesh {role}")
         self._events = events
         self._delay = full_jitter(settings.reconnect_base_seconds, settings.reconnect_cap_seconds)
         self._state = LinkState.DOWN
@@ -153,7 +152,7 @@ class AmqpLink:
         self._attempt += 1
         self._closed.clear()
         self._connection = CorkedConnection(
-            self._parameters,
+            self._nodes.parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_open_error,
             on_close_callback=self._on_close,
@@ -164,7 +163,7 @@ class AmqpLink:
         if self._stopped:
             connection.close()
             return
-        fault = version_fault(connection.server_properties, self._url)
+        fault = version_fault(connection.server_properties, self._nodes.url)
         if fault is not None:
             self.fail(fault)
             return
@@ -185,7 +184,7 @@ class AmqpLink:
         connection = self._connection
         if self._stopped or connection is None or not connection.is_open:
             return
-        fault = topology_fault(reason, self._url, self._settings.namespace)
+        fault = topology_fault(reason, self._nodes.url, self._settings.namespace)
         if fault is not None:
             self.fail(fault)
         else:
@@ -193,11 +192,11 @@ class AmqpLink:
 
     def _on_open_error(self, _connection: Connection, error: BaseException) -> None:
         # A login that worked before is refused by a broker in trouble more often than by one whose users have changed.
-        fault = None if self._was_up else login_fault(error, self._url)
+        fault = None if self._was_up else login_fault(error, self._nodes.url)
         self._on_end(error, fault)
 
     def _on_close(self, _connection: Connection, error: BaseException) -> None:
-        self._on_end(error, topology_fault(error, self._url, self._settings.namespace))
+        self._on_end(error, topology_fault(error, self._nodes.url, self._settings.namespace))
 
     def _on_end(self, error: BaseException, fault: str | None) -> None:
         self._connection = None
@@ -209,12 +208,14 @@ class AmqpLink:
         if fault is not None:
             self.fail(fault)
             return
-        delay_seconds = self._pause_seconds + self._delay(self._attempt)
+        delay_seconds = self._pause_seconds + self._delay(self._nodes.rounds(self._attempt))
         self._pause_seconds = 0.0
+        failed = self._nodes.url
+        self._nodes.turn()
         _log.warning(
             "the %s has no connection to %s (%s); next try in %.2f s",
             self._role,
-            self._url,
+            failed,
             brief(error),
             delay_seconds,
         )

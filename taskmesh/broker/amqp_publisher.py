@@ -31,6 +31,16 @@ _PERSISTENT = 2
 _SHORT_STRING_BYTES = 255
 _WATCHES_PER_TIMEOUT = 4
 
+WARN_AGAIN_SECONDS = 1.0
+"""Messages that are tried again many times a second make one line of the log for this long."""
+
+REFUSED_SECONDS = 1.0
+"""How long a connection may be refused messages before another one is tried.
+
+RabbitMQ (3.10, quorum queues): a channel whose first message to a queue comes between the death of the queue's leader
+and the next election is refused every message to it for ever, while other channels are served.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +60,8 @@ class RabbitPublisher:
         self._retrying: list[Parcel] = []
         self._retries = 0
         self._retry_delay = full_jitter(settings.reconnect_base_seconds, settings.reconnect_cap_seconds)
+        self._refused_since: float | None = None
+        self._warned_at = float("-inf")
         self._declared: set[str] = set()
         self._declaring_since: float | None = None
         self._flush_is_due = False
@@ -160,6 +172,7 @@ class RabbitPublisher:
         self._channel = None
         self._declared.clear()
         self._declaring_since = None
+        self._refused_since = None
         self._queue.extendleft(reversed(self._window.take_all()))
 
     def _on_return(self, channel: Channel, method: Any, properties: BasicProperties, body: bytes) -> None:
@@ -168,7 +181,7 @@ class RabbitPublisher:
     def _on_confirm(self, frame: Any) -> None:
         answer: Basic.Ack | Basic.Nack = frame.method
         if isinstance(answer, Basic.Nack):
-            self._retry(self._window.take(answer.delivery_tag, answer.multiple), "refused by the broker", 0.0)
+            self._on_refused(self._window.take(answer.delivery_tag, answer.multiple))
             return
         confirmed = self._window.confirm(answer.delivery_tag, answer.multiple)
         self._settle(confirmed.safe)
@@ -177,6 +190,14 @@ class RabbitPublisher:
             self._declared.difference_update(parcel.pool for parcel in confirmed.unroutable if parcel.pool)
             self._retry(confirmed.unroutable, "returned: no queue takes them", RECREATE_SECONDS)
         self._wake()
+
+    def _on_refused(self, parcels: Sequence[Parcel]) -> None:
+        self._retry(parcels, "refused by the broker", 0.0)
+        now = self._link.loop.time()
+        if self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since > REFUSED_SECONDS:
+            self._link.drop("the broker goes on refusing messages", self._retry_delay(self._retries))
 
     def _settle(self, parcels: Sequence[Parcel]) -> None:
         if parcels:
@@ -201,11 +222,15 @@ class RabbitPublisher:
         if not self._retrying:
             self._retries += 1
             delay_seconds = pause_seconds + self._retry_delay(self._retries)
-            _log.warning(
-                "messages to %s were %s; publishing again in %.2f s", _place(parcels[0]), reason, delay_seconds
-            )
+            self._warn_of_retry(f"messages to {_place(parcels[0])} were {reason}", delay_seconds)
             self._link.loop.call_later(delay_seconds, self._requeue_retries)
         self._retrying.extend(parcels)
+
+    def _warn_of_retry(self, what: str, delay_seconds: float) -> None:
+        now = self._link.loop.time()
+        if now - self._warned_at >= WARN_AGAIN_SECONDS:
+            self._warned_at = now
+            _log.warning("%s; publishing again in %.2f s", what, delay_seconds)
 
     def _requeue_retries(self) -> None:
         self._queue.extendleft(reversed(self._retrying))

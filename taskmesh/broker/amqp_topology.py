@@ -39,9 +39,7 @@ def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Ca
     """
     exchange = exchange_name(settings.namespace, pool)
     channel.exchange_declare(exchange, "x-consistent-hash", durable=True)
-    channel.queue_declare(
-        dead_queue_name(settings.namespace, pool), durable=True, arguments={"x-queue-type": settings.queue_type}
-    )
+    channel.queue_declare(dead_queue_name(settings.namespace, pool), durable=True, arguments=_queue_arguments(settings))
     arguments = _shard_arguments(settings, pool)
     for shard in range(settings.shards):
         channel.queue_declare(shard_queue_name(settings.namespace, pool, shard), durable=True, arguments=arguments)
@@ -54,11 +52,18 @@ def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Ca
 
 
 def _shard_arguments(settings: BrokerSettings, pool: str) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "x-queue-type": settings.queue_type,
+    arguments = {
+        **_queue_arguments(settings),
         "x-dead-letter-exchange": _DEFAULT_EXCHANGE,
         "x-dead-letter-routing-key": dead_queue_name(settings.namespace, pool),
     }
     if settings.queue_type == "quorum":
         arguments["x-delivery-limit"] = DELIVERY_LIMIT
+    return arguments
+
+
+def _queue_arguments(settings: BrokerSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"x-queue-type": settings.queue_type}
+    if settings.quorum_group_size:
+        arguments["x-quorum-initial-group-size"] = settings.quorum_group_size
     return arguments

@@ -1,7 +1,8 @@
-"""The address of a RabbitMQ, from a URL as RabbitMQ's own URI specification has it."""
+"""The nodes of a RabbitMQ, from a URL as RabbitMQ's own URI specification has it, but with one host or several."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -15,7 +16,7 @@ _PORTS = {"amqp": 5672, "amqps": 5671}
 
 @dataclass(frozen=True, slots=True)
 class AmqpUrl:
-    """Where a RabbitMQ is. Its text shows no password."""
+    """Where one node of RabbitMQ is. Its text shows no password."""
 
     host: str
     port: int
@@ -25,32 +26,51 @@ class AmqpUrl:
     tls: dict[str, str] | None = None
 
     def __str__(self) -> str:
-        return f"{'amqp' if self.tls is None else 'amqps'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'amqp' if self.tls is None else 'amqps'}://{host}:{self.port}"
 
 
-def parse_amqp_url(url: str) -> AmqpUrl:
-    """Take a URL like ``amqps://user:password@host:5671/vhost?cacertfile=ca.pem`` apart.
+def parse_amqp_nodes(url: str) -> tuple[AmqpUrl, ...]:
+    """Take a URL like ``amqps://user:password@host:5671/vhost?cacertfile=ca.pem`` apart: one address for each node.
 
-    :raises ConfigError: for another scheme, a port that is no number, or an unknown query key.
+    The nodes of a cluster are written with commas, ``amqp://user:password@one:5672,two:5672,three:5672/vhost``; they
+    have one user, one virtual host and one way of TLS.
+
+    :raises ConfigError: for another scheme, a port that is no number, an empty host, or an unknown query key.
     """
     parts = urlsplit(url)
     if parts.scheme not in _PORTS:
         raise ConfigError(f"broker.url has the scheme {parts.scheme!r}; RabbitMQ is reached by 'amqp' or 'amqps'")
-    return AmqpUrl(
-        host=parts.hostname or "localhost",
-        port=_port(parts),
-        vhost=unquote(parts.path[1:]) or "/",
-        user=unquote(parts.username or "guest"),
-        password=unquote(parts.password or "guest"),
-        tls=_tls(parts),
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    tls = _tls(parts)
+    return tuple(
+        AmqpUrl(
+            host=host,
+            port=port or _PORTS[parts.scheme],
+            vhost=unquote(parts.path[1:]) or "/",
+            user=unquote(user or "guest"),
+            password=unquote(password or "guest"),
+            tls=tls,
+        )
+        for host, port in _addresses(hosts)
     )
 
 
-def _port(parts: SplitResult) -> int:
-    try:
-        return parts.port or _PORTS[parts.scheme]
-    except ValueError:
-        raise ConfigError("broker.url has a port that is not a number from 1 to 65535") from None
+def _addresses(hosts: str) -> Iterator[tuple[str, int | None]]:
+    if not hosts:
+        yield "localhost", None
+        return
+    for text in hosts.split(","):
+        address = urlsplit(f"//{text.strip()}")
+        if not address.hostname:
+            raise ConfigError("broker.url has an empty host; write host:port,host:port with one comma between two")
+        try:
+            yield address.hostname, address.port
+        except ValueError:
+            raise ConfigError(
+                f"broker.url has, for the host {address.hostname!r}, a port that is not a number from 1 to 65535"
+            ) from None
 
 
 def _tls(parts: SplitResult) -> dict[str, str] | None:

@@ -20,8 +20,9 @@ class BrokerSettings:
 
     All processes of a namespace need the same ``namespace``, ``shards``, ``shard_weights`` and ``queue_type``: RabbitMQ
     refuses a queue that is declared differently, and a shard that nobody reads would keep its messages. No weights mean
-    equal ones. ``max_unconfirmed`` counts messages on their way to the broker; what is published beyond it waits in
-    memory. ``visibility_seconds`` is how long the embedded broker keeps the messages of a dead process from others.
+    equal ones. ``quorum_group_size`` is how many nodes of a cluster keep a queue, 0 = as RabbitMQ has it by itself (3).
+    ``max_unconfirmed`` counts messages on their way to the broker; what is published beyond it waits in memory.
+    ``visibility_seconds`` is how long the embedded broker keeps the messages of a dead process from others.
 
     :raises ConfigError: with every problem found, one a line.
     """
@@ -31,6 +32,7 @@ class BrokerSettings:
     shards: int = 8
     shard_weights: tuple[int, ...] = ()
     queue_type: str = "quorum"
+    quorum_group_size: int = 0
     heartbeat_seconds: int = 30
     connect_timeout_seconds: float = 5.0
     confirm_timeout_seconds: float = 30.0
@@ -62,6 +64,10 @@ class BrokerSettings:
             yield f"broker.shard_weights holds {self.shard_weights}; every weight must be 1 to {MAX_SHARD_WEIGHT}"
         if self.queue_type not in ("quorum", "classic"):
             yield f"broker.queue_type is {self.queue_type!r}; use 'quorum' or 'classic'"
+        if self.quorum_group_size < 0:
+            yield f"broker.quorum_group_size is {self.quorum_group_size}; it must be 0 or more"
+        if self.quorum_group_size and self.queue_type != "quorum":
+            yield f"broker.quorum_group_size is for quorum queues, and broker.queue_type is {self.queue_type!r}"
         if self.heartbeat_seconds < MIN_HEARTBEAT_SECONDS:
             yield f"broker.heartbeat_seconds is {self.heartbeat_seconds}; it must be {MIN_HEARTBEAT_SECONDS} or more"
         yield from self._not_positive()

@@ -38,6 +38,7 @@ class BrokerSection:
     """RabbitMQ. ``url`` None means the embedded broker.
 
     ``queue_type`` quorum keeps messages on several nodes and carries more; classic hands each on about 0.4 ms sooner.
+    ``quorum_group_size`` is on how many nodes each quorum queue lies; 0 means as RabbitMQ does it by itself.
     ``shard_weights`` has one weight (1 to 100) per shard, or is empty for equal ones. ``prefetch`` is for each shard;
     0 means: few when tasks are long, many when they are short.
     """
@@ -46,6 +47,7 @@ class BrokerSection:
     shards: int = ranged(8, 1, 128)
     shard_weights: tuple[int, ...] = field(default=(), metadata={"minimum": 1, "maximum": 100})
     queue_type: str = one_of("quorum", "quorum", "classic")
+    quorum_group_size: int = ranged(0, 0, 15)
     heartbeat_seconds: int = ranged(30, 6, 60)
     connect_timeout_seconds: float = ranged(5.0, 0.1, 60)
     confirm_timeout_seconds: float = ranged(30.0, 1, 600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import signal
 import socket
 import warnings
@@ -354,6 +355,30 @@ def test_a_set_prefetch_keeps_the_connection_and_loses_nothing(settings: BrokerS
         assert await publisher.drain(20)
         await inbox.wait_for_bodies([body for number in range(20) for body in numbered(50, f"b{number}-")])
         assert {delivery.token.generation for delivery in inbox.deliveries} == {1}
+
+    play(settings, scenario)
+
+
+def test_a_connection_that_goes_on_being_refused_is_replaced(settings: BrokerSettings, rabbitmq: RabbitServer) -> None:
+    policy = json.dumps({"max-length": 1, "overflow": "reject-publish"})
+    sent: list[bytes] = []
+
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        await peers.publish(publisher, outgoing([b"first"]))
+        rabbitmq.ctl("set_policy", settings.namespace, rf"^{settings.namespace}\.", policy, "--apply-to", "queues")
+        try:
+            link: Any = vars(publisher)["_link"]
+            # A channel learns only from the answers to what it sent that a queue is full.
+            while link.generation == 1:
+                sent.append(f"m{len(sent)}".encode())
+                publisher.publish(outgoing(sent[-1:]))
+                await asyncio.sleep(0.01)
+        finally:
+            rabbitmq.ctl("clear_policy", settings.namespace)
+        inbox = await peers.consumer()
+        assert await publisher.drain(30)
+        await inbox.wait_for_bodies(sent)
 
     play(settings, scenario)
 

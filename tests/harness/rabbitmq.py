@@ -37,7 +37,7 @@ class RabbitServer(Server):
     """One RabbitMQ node.
 
     ``plugins`` off starts it without the consistent-hash exchange. ``overrides`` are lines of rabbitmq.conf.
-    Nodes that shall form a cluster share the ``epmd_port`` of the first.
+    Nodes that shall form a cluster share the ``epmd_port`` of the first. ``erlang`` are flags of the virtual machine.
     """
 
     start_seconds = 90.0
@@ -48,6 +48,7 @@ class RabbitServer(Server):
         plugins: bool = True,
         overrides: Mapping[str, str] | None = None,
         epmd_port: int | None = None,
+        erlang: str = "+S 2:2",
     ) -> None:
         super().__init__()
         scripts = find_scripts()
@@ -56,6 +57,7 @@ class RabbitServer(Server):
         self._scripts = scripts
         self._plugins = plugins
         self._overrides = dict(overrides or {})
+        self._erlang = erlang
         self._epmd: Process | None = None
         self.epmd_port = free_port() if epmd_port is None else epmd_port
         self._owns_epmd = epmd_port is None
@@ -153,7 +155,7 @@ class RabbitServer(Server):
             "RABBITMQ_PID_FILE": str(home / "pid"),
             "RABBITMQ_FEATURE_FLAGS_FILE": str(home / "feature_flags"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(home / "config"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -noinput",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{self._erlang} +sbwt none +sbwtdcpu none +sbwtdio none -noinput",
             # Makes the script become the server (exec), so that our child is the server itself.
             "RABBITMQ_ALLOW_INPUT": "1",
         }
