@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskmesh.errors import (
         BrokerUnavailableError,
         ConfigError,
+        DeadLetterError,
         FlowError,
         ResultTimeoutError,
         RunCancelledError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from taskmesh.model.flow import Flow
     from taskmesh.model.policies import Retry
     from taskmesh.model.states import NodeState, RunState
+    from taskmesh.store.letters import DeadLetter, DeadLetterFilter
     from taskmesh.tasks.flow import FlowDefinition
     from taskmesh.tasks.task import Task
     from taskmesh.worker.invoke import TaskContext
@@ -48,6 +50,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Mesh": "app.mesh",
     "Run": "app.run",
+    "DeadLetter": "store.letters",
+    "DeadLetterFilter": "store.letters",
     "NodeDetails": "client.details",
     "RunDetails": "client.details",
     "RunEvent": "client.details",
@@ -65,6 +69,7 @@ _HOMES = {
         (
             "BrokerUnavailableError",
             "ConfigError",
+            "DeadLetterError",
             "FlowError",
             "ResultTimeoutError",
             "RunCancelledError",
@@ -89,6 +94,9 @@ _HOMES = {
 __all__ = [
     "BrokerUnavailableError",
     "ConfigError",
+    "DeadLetter",
+    "DeadLetterError",
+    "DeadLetterFilter",
     "Flow",
     "FlowDefinition",
     "FlowError",

@@ -6,6 +6,7 @@ TaskmeshError
 │   ├── FlowError               a flow definition; carries every problem found
 │   ├── UnknownTaskError        a task name that is not registered
 │   ├── UnresolvedReferenceError  a reference to something that the params or an output do not hold
+│   ├── DeadLetterError         a dead letter that is not there, or that cannot be replayed so
 │   └── RunConflictError        a run id that is taken by a different body
 ├── UnavailableError            a server cannot be reached or refuses; nothing was lost
 │   ├── BrokerUnavailableError
@@ -59,6 +60,14 @@ class UnresolvedReferenceError(UsageError):
     def __init__(self, reference: str, why: str) -> None:
         super().__init__(f"{reference} cannot be resolved: {why}")
         self.reference = reference
+
+
+class DeadLetterError(UsageError):
+    """A dead letter is not there, or cannot be replayed as asked. ``letter_id`` says which."""
+
+    def __init__(self, letter_id: str, message: str) -> None:
+        super().__init__(message)
+        self.letter_id = letter_id
 
 
 class RunConflictError(UsageError):

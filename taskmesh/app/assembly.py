@@ -13,6 +13,7 @@ from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.embedded import EmbeddedServer
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
+from taskmesh.store.letters import Letters
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
 from taskmesh.store.reader import Reader
@@ -30,6 +31,7 @@ class Foundation:
     store: Store
     reader: Reader
     housekeeping: Housekeeping
+    letters: Letters
     plans: Plans
     broker: BrokerSettings
     embedded: EmbeddedServer | None
@@ -62,6 +64,7 @@ def lay_foundation(settings: Settings) -> Foundation:
         store=Store(link, keys, section.retention_seconds),
         reader=reader,
         housekeeping=Housekeeping(link, keys, section.retention_seconds),
+        letters=Letters(link, keys, settings.limits.max_dead_letters, settings.limits.max_dead_letter_bytes),
         plans=Plans(reader.flow_body),
         broker=_broker_settings(settings, embedded),
         embedded=embedded,

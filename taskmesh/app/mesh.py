@@ -19,6 +19,7 @@ from taskmesh.tasks.task import Task, TaskPolicy, make_task
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
+    from taskmesh.client.dead_letters import DeadLetterBox
     from taskmesh.config.settings import Settings
     from taskmesh.model.flow import Flow
     from taskmesh.model.states import RunState
@@ -197,9 +198,10 @@ class Mesh:
         """The newest runs first."""
         return self._working.client.list_runs(status, flow, limit)
 
-    def dead_letters(self, limit: int = 50) -> list[dict[str, Any]]:
-        """Messages that no worker could use, the newest first."""
-        return self._working.client.dead_letters(limit)
+    @property
+    def dead_letters(self) -> DeadLetterBox:
+        """Messages that no worker could use: to look at, to replay, to purge."""
+        return self._working.dead_letters
 
     @contextlib.contextmanager
     def local_worker(self, threads: int = 4, pools: Sequence[str] = ()) -> Iterator[None]:

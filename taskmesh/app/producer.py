@@ -10,6 +10,7 @@ from taskmesh.app.assembly import lay_foundation
 from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
 from taskmesh.client.client import Client, ClientLimits, ClientParts
+from taskmesh.client.dead_letters import DeadLetterBox
 from taskmesh.client.entrance import Submission
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.taps import Taps
@@ -43,6 +44,7 @@ class Producer:
         parts = ClientParts(
             store=foundation.store,
             reader=foundation.reader,
+            letters=foundation.letters,
             keys=foundation.keys,
             plans=foundation.plans,
             publisher=publisher,
@@ -57,6 +59,7 @@ class Producer:
             ),
         )
         self.client = Client(parts, ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes))
+        self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock)
 
     def submit(
         self,

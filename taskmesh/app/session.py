@@ -21,6 +21,7 @@ from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.opening import refuse_unsafe
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
+from taskmesh.worker.letter_collector import LetterCollector
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.prefetch import Prefetch
 from taskmesh.worker.work_pool import WorkPool
@@ -31,6 +32,7 @@ RENEWALS_AWAITED = 2
 """When the store comes back, its keeper gives every holder that lives the time of so many renewals to say so."""
 
 PREFETCH_SECONDS = 0.5
+LETTERS_SECONDS = 5.0
 START_BASE_SECONDS = 0.2
 START_CAP_SECONDS = 5.0
 LOOK_SECONDS = 0.01
@@ -72,7 +74,12 @@ class Session:
             foundation.broker, identity.pools, identity.holder, on_fatal, prefetch=self._prefetch.current
         )
         dispatcher = Dispatcher(self._publisher)
-        dead_letters = DeadLetters(foundation.housekeeping, self._publisher, self._consumer, self.tally)
+        dead_letters = DeadLetters(
+            foundation.housekeeping, self._publisher, self._consumer, self.tally, identity.holder, foundation.clock
+        )
+        self._letters = LetterCollector(
+            foundation.letters, self._consumer, settings.namespace, self.tally, foundation.clock
+        )
         parts = Parts(
             foundation.store,
             foundation.reader,
@@ -99,10 +106,11 @@ class Session:
         """
         await self._enter_store()
         await self._publisher.start()
-        await self._consumer.start(self._engine.on_delivery)
+        await self._consumer.start(self._engine.on_delivery, self._letters.on_letter)
         self._every(self._foundation.settings.worker.renewal_seconds, self._renew)
         self._every(KEEPER_SECONDS, self._keep)
         self._every(PREFETCH_SECONDS, self._tune)
+        self._every(LETTERS_SECONDS, self._letters.look)
 
     @property
     def missing(self) -> str:
@@ -131,6 +139,7 @@ class Session:
     async def drain(self, seconds: float) -> bool:
         """Take nothing more, finish what runs, hand the rest back; False when something had to be handed back."""
         self._consumer.pause()
+        self._letters.stop()
         self._consumer.requeue(self._engine.stop_taking())
         finished = await self._finish(seconds)
         if not finished:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -13,7 +13,7 @@ from pika.spec import Basic, BasicProperties
 from taskmesh.broker.ack_window import AckWindow
 from taskmesh.broker.amqp_link import AmqpLink, LinkEvents
 from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare_pool
-from taskmesh.broker.protocol import AckToken, Delivery, LinkState, shard_queue_name
+from taskmesh.broker.protocol import AckToken, DeadDelivery, Delivery, LinkState, dead_queue_name, shard_queue_name
 from taskmesh.broker.rendezvous import priority
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
@@ -50,6 +50,9 @@ class RabbitConsumer:
         )
         self._channel: Channel | None = None
         self._on_delivery: Callable[[Delivery], None] = _ignore
+        self._on_letter: Callable[[DeadDelivery], None] = _ignore
+        self._dead_queues = frozenset(dead_queue_name(settings.namespace, pool) for pool in pools)
+        self._collecting = False
         self._window = AckWindow()
         self._flush_is_due = False
         self._paused = False
@@ -61,10 +64,24 @@ class RabbitConsumer:
     def state(self) -> LinkState:
         return self._link.state
 
-    async def start(self, on_delivery: Callable[[Delivery], None]) -> None:
+    async def start(
+        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+    ) -> None:
         """Begin to connect and consume; ``on_delivery`` is called on the loop for each message."""
         self._on_delivery = on_delivery
+        if on_letter is not None:
+            self._on_letter = on_letter
+            self._collecting = True
         self._link.start()
+
+    def collect_letters(self, wanted: bool) -> None:
+        """Stop or resume consuming the dead-letter queues. Letters on their way still come after a stop."""
+        self._link.check_thread()
+        self._collecting = wanted
+        if not wanted:
+            self._cancel(self._dead_queues)
+        elif self._channel is not None and self._queue_by_tag:
+            self._consume_missing(self._channel)
 
     def ack(self, tokens: Sequence[AckToken]) -> None:
         """Acknowledge at the end of this turn of the loop; tokens of a lost connection are dropped.
@@ -95,7 +112,7 @@ class RabbitConsumer:
         """Stop taking; what was delivered can still be acked."""
         self._link.check_thread()
         self._paused = True
-        self._cancel_all()
+        self._cancel(self._queues())
 
     def set_prefetch(self, prefetch: int) -> None:
         """Hold at most so many messages of a shard unacked from now on."""
@@ -105,7 +122,7 @@ class RabbitConsumer:
         self._prefetch = prefetch
         # A consumer's limit is fixed when it starts.
         if self._channel is not None and self._queue_by_tag:
-            self._cancel_all()
+            self._cancel(self._queues())
             self._channel.basic_qos(prefetch_count=prefetch, callback=_ignore)
             self._consume_missing(self._channel)
 
@@ -139,7 +156,8 @@ class RabbitConsumer:
 
     def _queues(self) -> list[str]:
         namespace, shards = self._settings.namespace, range(self._settings.shards)
-        return [shard_queue_name(namespace, pool, shard) for pool in self._pools for shard in shards]
+        queues = [shard_queue_name(namespace, pool, shard) for pool in self._pools for shard in shards]
+        return [*queues, *sorted(self._dead_queues)] if self._collecting else queues
 
     def _consume(self, channel: Channel, queue: str) -> None:
         tag = f"{self._holder}.{queue}.{next(self._serials)}"
@@ -147,7 +165,7 @@ class RabbitConsumer:
         self._starting.add(tag)
         channel.basic_consume(
             queue,
-            self._receiver(queue),
+            self._letter_receiver(queue) if queue in self._dead_queues else self._receiver(queue),
             consumer_tag=tag,
             arguments={"x-priority": priority(self._holder, queue, self._weight)},
             callback=lambda _: self._on_consuming(tag),
@@ -166,10 +184,25 @@ class RabbitConsumer:
             tag = method.delivery_tag
             window.deliver(tag)
             try:
-                self._on_delivery(Delivery(body, queue, method.redelivered, AckToken(generation, tag)))
+                token = AckToken(generation, tag)
+                self._on_delivery(Delivery(body, queue, method.redelivered, token, method.routing_key))
             except Exception:
                 # Left to pika it would end the connection, and every message on it would come again, this one too.
                 _log.exception("a message of %s stays unacked: its handler failed", queue)
+
+        return receive
+
+    def _letter_receiver(self, queue: str) -> Callable[[Channel, Basic.Deliver, BasicProperties, bytes], None]:
+        generation = self._link.generation
+
+        def receive(channel: Channel, method: Any, properties: BasicProperties, body: bytes) -> None:
+            tag = method.delivery_tag
+            self._window.deliver(tag)
+            try:
+                delivery = Delivery(body, queue, method.redelivered, AckToken(generation, tag), method.routing_key)
+                self._on_letter(DeadDelivery(delivery, properties.headers or {}))
+            except Exception:
+                _log.exception("a letter of %s stays unacked: its handler failed", queue)
 
         return receive
 
@@ -183,11 +216,11 @@ class RabbitConsumer:
         if queue is not None and not self._paused:
             self._link.drop(f"the broker has stopped delivery from {queue}", RECREATE_SECONDS)
 
-    def _cancel_all(self) -> None:
-        if self._channel is not None:
-            for tag in self._queue_by_tag:
+    def _cancel(self, queues: Collection[str]) -> None:
+        for tag in [tag for tag, queue in self._queue_by_tag.items() if queue in queues]:
+            del self._queue_by_tag[tag]
+            if self._channel is not None:
                 self._channel.basic_cancel(tag, callback=_ignore)
-        self._queue_by_tag.clear()
 
     def _on_down(self) -> None:
         self._channel = None

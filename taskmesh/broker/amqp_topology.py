@@ -39,8 +39,9 @@ def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Ca
     """
     exchange = exchange_name(settings.namespace, pool)
     channel.exchange_declare(exchange, "x-consistent-hash", durable=True)
-    channel.queue_declare(dead_queue_name(settings.namespace, pool), durable=True, arguments=_queue_arguments(settings))
-    arguments = _shard_arguments(settings, pool)
+    kind = _queue_arguments(settings)
+    channel.queue_declare(dead_queue_name(settings.namespace, pool), durable=True, arguments=kind)
+    arguments = {**kind, **_dead_lettering(settings, pool)}
     for shard in range(settings.shards):
         channel.queue_declare(shard_queue_name(settings.namespace, pool, shard), durable=True, arguments=arguments)
     *others, last = enumerate(settings.weights)
@@ -51,19 +52,17 @@ def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Ca
     channel.queue_bind(name, exchange, str(weight), callback=lambda _: done())
 
 
-def _shard_arguments(settings: BrokerSettings, pool: str) -> dict[str, Any]:
-    arguments = {
-        **_queue_arguments(settings),
-        "x-dead-letter-exchange": _DEFAULT_EXCHANGE,
-        "x-dead-letter-routing-key": dead_queue_name(settings.namespace, pool),
-    }
+def _queue_arguments(settings: BrokerSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"x-queue-type": settings.queue_type}
+    if settings.quorum_group_size:
+        arguments["x-quorum-initial-group-size"] = settings.quorum_group_size
     if settings.queue_type == "quorum":
         arguments["x-delivery-limit"] = DELIVERY_LIMIT
     return arguments
 
 
-def _queue_arguments(settings: BrokerSettings) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"x-queue-type": settings.queue_type}
-    if settings.quorum_group_size:
-        arguments["x-quorum-initial-group-size"] = settings.quorum_group_size
-    return arguments
+def _dead_lettering(settings: BrokerSettings, pool: str) -> dict[str, Any]:
+    return {
+        "x-dead-letter-exchange": _DEFAULT_EXCHANGE,
+        "x-dead-letter-routing-key": dead_queue_name(settings.namespace, pool),
+    }

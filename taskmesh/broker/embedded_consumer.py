@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from taskmesh.broker.embedded_connection import ack_all, new_consumer, new_hub, new_queue, open_channel, renew
 from taskmesh.broker.embedded_link import EmbeddedLink
-from taskmesh.broker.protocol import AckToken, Delivery, LinkState, shard_queue_name
+from taskmesh.broker.protocol import AckToken, DeadDelivery, Delivery, LinkState, dead_queue_name, shard_queue_name
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.clock import Clock, SystemClock
 from taskmesh.errors import BrokerUnavailableError
@@ -37,6 +37,9 @@ class KombuConsumer:
         self._queues = [
             shard_queue_name(settings.namespace, pool, shard) for pool in pools for shard in range(settings.shards)
         ]
+        self._dead_queues = frozenset(dead_queue_name(settings.namespace, pool) for pool in pools)
+        self._on_letter: Callable[[DeadDelivery], None] = _ignore
+        self._collecting = False
         self._clock = clock or SystemClock()
         self._link = EmbeddedLink(settings, "consumer", self._run_session, on_fatal)
         self._session: _Session | None = None
@@ -48,10 +51,22 @@ class KombuConsumer:
     def state(self) -> LinkState:
         return self._link.state
 
-    async def start(self, on_delivery: Callable[[Delivery], None]) -> None:
+    async def start(
+        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+    ) -> None:
         """Begin to connect and consume; ``on_delivery`` is called on the loop for each message."""
         self._on_delivery = on_delivery
+        if on_letter is not None:
+            self._on_letter = on_letter
+            self._collecting = True
         self._link.start()
+
+    def collect_letters(self, wanted: bool) -> None:
+        """Stop or resume consuming the dead-letter queues. Letters on their way still come after a stop."""
+        self._link.check_thread()
+        self._collecting = wanted
+        if self._session is not None:
+            self._tell_letters(self._session)
 
     def ack(self, tokens: Sequence[AckToken]) -> None:
         """Acknowledge; tokens of a lost connection are dropped.
@@ -91,6 +106,10 @@ class KombuConsumer:
         if session is not None:
             session.tell(command)
 
+    def _tell_letters(self, session: _Session) -> None:
+        # Read when it is carried out: the wish may have changed by then.
+        session.tell(lambda session: session.collect(self._dead_queues, self._collecting))
+
     def _run_session(self, connection: Any) -> None:
         """On the thread. A command of the loop finds the session, or is found by it in our attributes."""
         self._generation += 1
@@ -98,13 +117,18 @@ class KombuConsumer:
             connection, self._settings, self._generation, self._hand_out, self._link.note_progress, self._clock
         )
         self._session = session
+        if self._collecting:
+            self._tell_letters(session)
         try:
             session.run(self._queues, self._prefetch, self._paused or self._link.stopping.is_set())
         finally:
             self._session = None
 
-    def _hand_out(self, delivery: Delivery) -> None:
-        self._link.call_soon(self._on_delivery, delivery)
+    def _hand_out(self, delivery: Delivery, headers: Mapping[str, Any]) -> None:
+        if delivery.queue in self._dead_queues:
+            self._link.call_soon(self._on_letter, DeadDelivery(delivery, headers))
+        else:
+            self._link.call_soon(self._on_delivery, delivery)
 
 
 class _Session:
@@ -115,7 +139,7 @@ class _Session:
         connection: Any,
         settings: BrokerSettings,
         generation: int,
-        hand_out: Callable[[Delivery], None],
+        hand_out: Callable[[Delivery, Mapping[str, Any]], None],
         note_progress: Callable[[], None],
         clock: Clock,
     ) -> None:
@@ -133,6 +157,7 @@ class _Session:
         self._flush_is_due = False
         self._last_tag = 0
         self._stopped = False
+        self._paused = False
 
     def tell(self, command: Callable[[_Session], None]) -> None:
         """Have the session's thread carry out a command, in the order of the calls."""
@@ -142,6 +167,7 @@ class _Session:
     def run(self, queues: Sequence[str], prefetch: int, paused: bool) -> None:
         """Consume until told to stop, or until the connection is lost, which raises."""
         self._shards = len(queues)
+        self._paused = paused
         self.set_prefetch(prefetch)
         self._consumer = new_consumer(
             self._channel, [new_queue(name) for name in queues], on_message=self._receive, auto_declare=False
@@ -172,7 +198,17 @@ class _Session:
         for message in self._take(tokens):
             message.requeue()
 
+    def collect(self, queues: Collection[str], wanted: bool) -> None:
+        for queue in queues:
+            if wanted:
+                self._consumer.add_queue(new_queue(queue))
+            else:
+                self._consumer.cancel_by_queue(queue)
+        if wanted and not self._paused:
+            self._consumer.consume()
+
     def pause(self) -> None:
+        self._paused = True
         self._consumer.cancel()
 
     def set_prefetch(self, prefetch: int) -> None:
@@ -211,7 +247,7 @@ class _Session:
         token = AckToken(self._generation, self._last_tag)
         queue = message.delivery_info["routing_key"]
         redelivered = bool(message.headers.get("redelivered"))
-        self._hand_out(Delivery(message.body, queue, redelivered, token))
+        self._hand_out(Delivery(message.body, queue, redelivered, token), message.headers)
 
     def _take(self, tokens: Sequence[AckToken]) -> list[Any]:
         current = [token.tag for token in tokens if token.generation == self._generation]
@@ -222,3 +258,7 @@ class _Session:
         if self._held:
             renew(self._channel, [message.delivery_tag for message in self._held.values()], self._clock.now())
         self._connection.transport.cycle.maybe_restore_messages()
+
+
+def _ignore(_: object) -> None:
+    """Nobody collects letters."""

@@ -7,10 +7,10 @@ never otherwise. A consumer hands out deliveries until it is stopped, across rec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 CONTENT_TYPE = "application/vnd.taskmesh+msgpack"
 
@@ -40,12 +40,23 @@ class AckToken(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """One message received. It stays the consumer's until ``ack`` or ``requeue``."""
+    """One message received. It stays the consumer's until ``ack`` or ``requeue``.
+
+    ``routing_key`` is empty where the broker does not keep it (the embedded one).
+    """
 
     body: bytes
     queue: str
     redelivered: bool
     token: AckToken
+    routing_key: str = ""
+
+
+class DeadDelivery(NamedTuple):
+    """A message received from a dead-letter queue. The headers are whoever's put it there: ours, or the broker's."""
+
+    delivery: Delivery
+    headers: Mapping[str, Any]
 
 
 class LinkState(StrEnum):
@@ -83,13 +94,21 @@ class Publisher(Protocol):
 
 
 class Consumer(Protocol):
-    """Consumes every shard of its pools."""
+    """Consumes every shard of its pools, and their dead-letter queues where somebody collects those."""
 
     @property
     def state(self) -> LinkState: ...
 
-    async def start(self, on_delivery: Callable[[Delivery], None]) -> None:
-        """Begin to connect and consume; ``on_delivery`` is called on the loop for each message."""
+    async def start(
+        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+    ) -> None:
+        """Begin to connect and consume; ``on_delivery`` is called on the loop for each message.
+
+        With ``on_letter`` the dead-letter queues are consumed, too.
+        """
+
+    def collect_letters(self, wanted: bool) -> None:
+        """Stop or resume consuming the dead-letter queues. Letters on their way still come after a stop."""
 
     def ack(self, tokens: Sequence[AckToken]) -> None:
         """Acknowledge; tokens of a lost connection are dropped silently (the broker delivers those again)."""

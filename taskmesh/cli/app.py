@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from taskmesh.cli import configuration, demonstration, flows, importing, inspecting, running, working
+from taskmesh.cli import configuration, demonstration, flows, importing, inspecting, letters, running, working
 
 _HELP = "A distributed task queue whose unit of work is a DAG."
 
@@ -29,6 +29,7 @@ def build() -> typer.Typer:
     app.command(context_settings=working.BENCH_CONTEXT, add_help_option=False)(working.bench)
     app.add_typer(_import(), name="import")
     app.add_typer(_config(), name="config")
+    app.add_typer(_dead(), name="dead")
     return app
 
 
@@ -43,6 +44,13 @@ def _config() -> typer.Typer:
     app = _group("Look at the settings.")
     app.callback()(lambda: None)
     app.command()(configuration.show)
+    return app
+
+
+def _dead() -> typer.Typer:
+    app = _group("Look at the messages that no worker could use, replay or purge them.")
+    for command in (letters.ls, letters.show, letters.replay, letters.purge):
+        app.command()(command)
     return app
 
 

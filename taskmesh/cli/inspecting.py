@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,28 +21,19 @@ OUTPUT_LENGTH = 120
 
 Status = Annotated[RunState | None, typer.Option("--status", help="Only runs with this status.")]
 FlowName = Annotated[str | None, typer.Option("--flow", metavar="NAME", help="Only runs of this flow.")]
-Dead = Annotated[bool, typer.Option("--dead", help="List the messages that could not be handled, and why.")]
 
 
 def ls(
     status: Status = None,
     flow: FlowName = None,
     limit: Limit = 50,
-    dead: Dead = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """List runs, or with --dead the messages that no worker could handle."""
+    """List runs."""
     from taskmesh.cli.output import console, print_json
     from taskmesh.cli.targets import opened
 
     with opened() as mesh:
-        if dead:
-            letters = mesh.dead_letters(limit)
-            if output is Format.JSON:
-                print_json([_letter_document(each) for each in letters])
-            else:
-                console().print(_letters_table(letters) if letters else "no dead letters")
-            return
         runs = mesh.runs(status=status, flow=flow, limit=limit)
     if output is Format.JSON:
         print_json([_summary_document(each) for each in runs])
@@ -112,10 +103,6 @@ def _summary_document(summary: RunSummary) -> dict[str, Any]:
     }
 
 
-def _letter_document(letter: Mapping[str, Any]) -> dict[str, Any]:
-    return {**letter, "at": float(letter["at"])}
-
-
 def _runs_table(runs: Sequence[RunSummary]) -> Table:
     from taskmesh.cli.output import RUN_STYLES, cell, clock_text, duration_text, plain_table
 
@@ -131,16 +118,6 @@ def _runs_table(runs: Sequence[RunSummary]) -> Table:
             cell(duration_text(took)),
             cell(" ".join(f"{name}={text}" for name, text in each.tags.items())),
         )
-    return table
-
-
-def _letters_table(letters: Sequence[Mapping[str, Any]]) -> Table:
-    from taskmesh.cli.output import cell, clock_text, plain_table
-
-    table = plain_table("id", "at", "queue", "bytes", "reason")
-    for letter in letters:
-        at, size = clock_text(float(letter["at"])), str(len(letter["body"]))
-        table.add_row(*map(cell, (letter["id"], at, letter["queue"], size, letter["reason"])))
     return table
 
 
@@ -168,3 +145,5 @@ def _print_details(details: RunDetails, out: Console) -> None:
     out.print(table)
     for line in failures(details):
         out.print(line, soft_wrap=True)
+    for letter_id in details.dead_letters:
+        out.print(f"a message of this run is a dead letter: taskmesh dead show {letter_id}", soft_wrap=True)

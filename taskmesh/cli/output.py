@@ -113,6 +113,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "started_at": details.started_at,
         "finished_at": details.finished_at,
         "nodes": {node.name: _node_document(node) for node in details.nodes},
+        "dead_letters": list(details.dead_letters),
     }
 
 

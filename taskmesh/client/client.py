@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, read_event, run_details
@@ -29,6 +29,7 @@ from taskmesh.model.states import RunState
 from taskmesh.resilience.breaker import LocalBreaker
 from taskmesh.store.calls import Word
 from taskmesh.store.keys import Keys
+from taskmesh.store.letters import Letters
 from taskmesh.store.reader import Reader, RunRecord, RunSummary
 from taskmesh.store.store import Store
 from taskmesh.wire import unpack
@@ -44,6 +45,7 @@ class ClientParts:
 
     store: Store
     reader: Reader
+    letters: Letters
     keys: Keys
     plans: Plans
     publisher: PublisherThread
@@ -142,7 +144,8 @@ class Client:
 
     def details(self, run_id: str) -> RunDetails:
         """:raises RunNotFoundError: no such run."""
-        return run_details(*self._record(run_id))
+        details = run_details(*self._record(run_id))
+        return replace(details, dead_letters=tuple(self._parts.letters.ids_of_run(run_id)))
 
     def watch(self, run_id: str) -> Iterator[RunEvent]:
         """What happens to a run, as it happens, until it ends: first what has happened already, then live."""
@@ -186,9 +189,6 @@ class Client:
         rows = {row.run_id: row for closed in kinds for row in self._parts.reader.list_runs(closed, depth)}
         chosen = [row for row in rows.values() if matches(row, status, flow)]
         return sorted(chosen, key=lambda row: -row.submitted_at)[:limit]
-
-    def dead_letters(self, limit: int) -> list[dict[str, Any]]:
-        return self._parts.reader.dead_letters(limit)
 
     def close(self, timeout_seconds: float) -> None:
         self._parts.publisher.close(timeout_seconds)

@@ -35,7 +35,7 @@ class NodeDetails:
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """One run with all its nodes, in the order of the flow."""
+    """One run with all its nodes, in the order of the flow. ``dead_letters``: ids of messages of it that lie there."""
 
     run_id: str
     flow: str
@@ -48,6 +48,7 @@ class RunDetails:
     halt: str = ""
     error: str | None = None
     nodes: tuple[NodeDetails, ...] = ()
+    dead_letters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

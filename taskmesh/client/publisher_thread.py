@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from taskmesh.broker.protocol import DirectMessage, LinkState, Outgoing, Publisher
-from taskmesh.errors import TaskmeshError
+from taskmesh.errors import BrokerUnavailableError, TaskmeshError
 
 MAX_WAITING = 20_000
 """Messages that may wait for their confirm before a caller has to wait too (about 10 MB)."""
@@ -68,6 +68,23 @@ class PublisherThread:
         if wake:
             self._loop.call_soon_threadsafe(self._hand_over)
 
+    def deliver(self, messages: Sequence[Outgoing], timeout_seconds: float) -> None:
+        """Publish, and block until the broker has confirmed all of it.
+
+        :raises BrokerUnavailableError: it has not, in time or for good; the messages may yet arrive.
+        """
+        confirmed = threading.Event()
+        with self._room:
+            self._room.wait_for(lambda: self._publisher is not None or self._fatal is not None, timeout_seconds)
+            publisher = self._publisher
+        if self._fatal is None and publisher is not None:
+            self._loop.call_soon_threadsafe(publisher.publish, messages, lambda: self._note_delivery(confirmed))
+            with self._room:
+                self._room.wait_for(lambda: confirmed.is_set() or self._fatal is not None, timeout_seconds)
+        if not confirmed.is_set():
+            why = self._fatal or f"the broker has not confirmed within {timeout_seconds:g} s; check that it runs"
+            raise BrokerUnavailableError(why)
+
     def drain(self, timeout_seconds: float) -> bool:
         """Wait until the broker has confirmed everything; False when the time was over first."""
         with self._room:
@@ -107,7 +124,9 @@ class PublisherThread:
         except Exception as error:
             self._give_up(error)
             return
-        self._publisher = publisher
+        with self._room:
+            self._publisher = publisher
+            self._room.notify_all()
         self._hand_over()
 
     def _give_up(self, error: Exception) -> None:
@@ -126,6 +145,11 @@ class PublisherThread:
             self._woken = False
         if messages:
             self._publisher.publish(messages, lambda: self._confirmed(len(messages)))
+
+    def _note_delivery(self, confirmed: threading.Event) -> None:
+        confirmed.set()
+        with self._room:
+            self._room.notify_all()
 
     def _confirmed(self, count: int) -> None:
         with self._room:

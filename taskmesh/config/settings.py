@@ -100,10 +100,15 @@ class WorkerSection:
 
 @dataclass(frozen=True, slots=True)
 class LimitsSection:
-    """What is refused: a value (bytes), a flow (nodes) over its limit."""
+    """What is refused: a value (bytes), a flow (nodes) over its limit; and how many dead letters Redis keeps.
+
+    ``max_dead_letter_bytes`` counts their bodies together. Further letters wait in the broker's dead-letter queues.
+    """
 
     max_value_bytes: int = ranged(1_048_576, 1024, 32 * 1_048_576)
     max_nodes: int = ranged(200_000, 1, 10_000_000)
+    max_dead_letters: int = ranged(10_000, 1, 1_000_000)
+    max_dead_letter_bytes: int = ranged(64 * 1_048_576, 2 * 1_048_576, 16 * 1024 * 1_048_576)
 
 
 @dataclass(frozen=True, slots=True)

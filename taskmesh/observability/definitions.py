@@ -50,7 +50,12 @@ _ALL = (
     _counter("claims_total", "Answers of the store to claims of nodes.", "answer"),
     _counter("published_total", "Messages that the broker has confirmed."),
     _counter("redelivered_total", "Messages that the broker delivered again."),
-    _counter("dead_letters_total", "Messages put into a dead-letter queue, by reason.", "reason"),
+    _counter("dead_letters_total", "Messages that became dead letters, by reason.", "reason"),
+    _gauge(
+        "dead_letters",
+        "Dead letters that the store keeps.",
+        merge=max,
+    ),
     _counter("stale_settlements_total", "Ends of attempts that came after another attempt had taken over; refused."),
     _counter("timeouts_total", "Attempts that were over a time limit of their node, by limit.", "limit"),
     _counter("redriven_total", "Nodes published again because their message or their holder was lost."),

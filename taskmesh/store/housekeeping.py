@@ -1,4 +1,4 @@
-"""What the keeper and the workers tell the store about themselves: leases, lost work, probes, dead letters."""
+"""What the keeper and the workers tell the store about themselves: leases, lost work, probes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from taskmesh.store.store import SERVER_TIME
 
 LAPSED_HOLDER_KEPT_SECONDS = 3600.0
 
-DEAD_LETTERS_KEPT = 10_000
-"""How many dead letters the stream remembers; the dead-letter queue keeps them all."""
-
 
 class Housekeeping:
-    """Leases of holders, the outboxes' old entries, probes, dead letters, retention."""
+    """Leases of holders, the outboxes' old entries, probes, retention."""
 
     def __init__(self, link: Link, keys: Keys, retention_seconds: float, now: str = SERVER_TIME) -> None:
         self._link = link
@@ -110,11 +107,6 @@ class Housekeeping:
         """Every pool that workers have consumed."""
         key = self._keys.pools
         return sorted(pool.decode() for pool in self._one(Command(key, "SMEMBERS", key)))
-
-    def record_dead_letter(self, reason: str, queue: str, body: bytes) -> None:
-        key = self._keys.dead_letters
-        fields = ("reason", reason, "queue", queue, "at", repr(self.time()), "body", body)
-        self._one(Command(key, "XADD", key, "MAXLEN", "~", DEAD_LETTERS_KEPT, "*", *fields))
 
     def hold_keeper(self, holder: str, lease_seconds: float) -> bool:
         """Take or keep the keeper's lock; False while another has it."""

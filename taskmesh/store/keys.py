@@ -49,6 +49,7 @@ class Keys:
 
     def __init__(self, namespace: str, partitions: int) -> None:
         self.namespace = namespace
+        self._dead_tag = f"{namespace}:{{dead}}:"
         self.partitions = tuple(Partition(namespace, number) for number in range(partitions))
 
     def partition_of(self, run_id: str) -> Partition:
@@ -80,6 +81,24 @@ class Keys:
         return f"{self.namespace}:keeper"
 
     @property
-    def dead_letters(self) -> str:
-        """Stream of messages that no worker could use."""
-        return f"{self.namespace}:dead"
+    def letters(self) -> str:
+        """Sorted set of the dead letters, by the time at which they were given up."""
+        return f"{self._dead_tag}letters"
+
+    @property
+    def letters_of_runs(self) -> str:
+        """Sorted set of RUN/LETTER, all of one score, for the letters that are messages of a run."""
+        return f"{self._dead_tag}runs"
+
+    @property
+    def letter_totals(self) -> str:
+        """Hash: how many ``bytes`` the dead letters have together."""
+        return f"{self._dead_tag}totals"
+
+    def letter(self, letter_id: str) -> str:
+        """Hash of one dead letter."""
+        return f"{self._dead_tag}letter:{letter_id}"
+
+    def letter_keys(self, letter_id: str) -> list[str]:
+        """What the scripts about one dead letter touch."""
+        return [self.letter(letter_id), self.letters, self.letters_of_runs, self.letter_totals]

@@ -61,7 +61,7 @@ class RunRecord:
 
 
 class Reader:
-    """Reads runs, flows and dead letters."""
+    """Reads runs and flows."""
 
     def __init__(self, link: Link, keys: Keys) -> None:
         self._link = link
@@ -112,12 +112,6 @@ class Reader:
         rows = zip(run_ids, self.fields_of_runs(run_ids, _SUMMARY_FIELDS), strict=True)
         return [_summary(run_id, dict(zip(_SUMMARY_KEYS, row, strict=True))) for run_id, row in rows if row[0]]
 
-    def dead_letters(self, limit: int) -> list[dict[str, Any]]:
-        """The newest dead letters first: id, reason, queue, at, body."""
-        key = self._keys.dead_letters
-        entries = self._one(Command(key, "XREVRANGE", key, "+", "-", "COUNT", limit))
-        return [{"id": entry_id.decode(), **_dead_letter(values)} for entry_id, values in entries]
-
     def _one(self, command: Command) -> Reply:
         [reply] = self._link.exchange([command])
         return value_of(reply)
@@ -141,12 +135,6 @@ def scored(flat: list[Any]) -> list[tuple[str, float]]:
     if flat and isinstance(flat[0], list):
         return [(member.decode(), float(score)) for member, score in flat]
     return [(member.decode(), float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
-
-
-def _dead_letter(values: Any) -> dict[str, Any]:
-    pairs = values.items() if isinstance(values, dict) else zip(values[::2], values[1::2], strict=True)
-    letter: dict[str, Any] = {name.decode(): value for name, value in pairs}
-    return {name: value if name == "body" else value.decode() for name, value in letter.items()}
 
 
 def _summary(run_id: str, fields: dict[bytes, Any]) -> RunSummary:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import secrets
 
 from taskmesh.broker.protocol import AckToken, Consumer, Delivery, DirectMessage, Publisher
+from taskmesh.clock import Clock
 from taskmesh.observability.tally import Tally
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.wire.messages import ProbeMessage
+from taskmesh.worker.letter_headers import Origin, headers_of
 
 _log = logging.getLogger(__name__)
 
@@ -15,28 +18,43 @@ _log = logging.getLogger(__name__)
 class DeadLetters:
     """Buries what cannot be used, with its reason, and writes down which probes came through."""
 
-    def __init__(self, housekeeping: Housekeeping, publisher: Publisher, consumer: Consumer, tally: Tally) -> None:
+    def __init__(
+        self,
+        housekeeping: Housekeeping,
+        publisher: Publisher,
+        consumer: Consumer,
+        tally: Tally,
+        holder: str,
+        clock: Clock,
+    ) -> None:
         self._housekeeping = housekeeping
         self._publisher = publisher
         self._consumer = consumer
         self._tally = tally
+        self._holder = holder
+        self._clock = clock
         self._probes: dict[str, dict[str, float]] = {}
         self._probe_acks: list[AckToken] = []
 
-    def bury(self, delivery: Delivery, label: str, reason: str) -> None:
+    def bury(self, delivery: Delivery, reason: str, detail: str) -> None:
         """Move a message to its pool's dead-letter queue; it is acked when it is safe there.
 
-        ``label`` names the kind of reason, for the metrics.
-
-        :raises StoreUnavailableError: nothing was moved; call again.
+        ``reason`` is one word, ``detail`` a sentence.
         """
-        self._housekeeping.record_dead_letter(reason, delivery.queue, delivery.body)
+        origin = Origin(
+            letter_id=secrets.token_hex(8),
+            at=self._clock.now(),
+            reason=reason,
+            detail=detail,
+            queue=delivery.queue,
+            routing_key=delivery.routing_key,
+            worker=self._holder,
+        )
         dead_queue = f"{delivery.queue.rpartition('.')[0]}.dead"
-        headers = {"taskmesh-reason": reason, "taskmesh-queue": delivery.queue}
-        message = DirectMessage(dead_queue, delivery.body, headers)
+        message = DirectMessage(dead_queue, delivery.body, headers_of(origin))
         self._publisher.publish([message], lambda: self._consumer.ack([delivery.token]))
-        self._tally.count("dead_letters_total", (label,))
-        _log.error("a message of queue %s went to %s: %s", delivery.queue, dead_queue, reason)
+        self._tally.count("dead_letters_total", (reason,))
+        _log.error("a message of queue %s went to %s: %s", delivery.queue, dead_queue, detail)
 
     def note_probe(self, probe: ProbeMessage, token: AckToken) -> None:
         sent = self._probes.setdefault(probe.pool, {})

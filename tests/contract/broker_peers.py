@@ -13,6 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from taskmesh.broker.factory import open_consumer, open_publisher
 from taskmesh.broker.protocol import (
     Consumer,
+    DeadDelivery,
     Delivery,
     DirectMessage,
     LinkState,
@@ -58,6 +59,7 @@ class Inbox:
     consumer: Consumer
     acks: bool
     deliveries: list[Delivery] = field(default_factory=list)
+    letters: list[DeadDelivery] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def receive(self, delivery: Delivery) -> None:
@@ -65,6 +67,11 @@ class Inbox:
         self._arrived.set()
         if self.acks:
             self.consumer.ack([delivery.token])
+
+    def receive_letter(self, letter: DeadDelivery) -> None:
+        self.letters.append(letter)
+        if self.acks:
+            self.consumer.ack([letter.delivery.token])
 
     @property
     def bodies(self) -> list[bytes]:
@@ -97,12 +104,18 @@ class Peers:
         return publisher
 
     async def consumer(
-        self, *, acks: bool = True, prefetch: int = 100, holder: str = "holder", pools: Sequence[str] = (POOL,)
+        self,
+        *,
+        acks: bool = True,
+        prefetch: int = 100,
+        holder: str = "holder",
+        pools: Sequence[str] = (POOL,),
+        letters: bool = False,
     ) -> Inbox:
         """A consumer that is consuming when this returns."""
         inbox = Inbox(open_consumer(self.settings, pools, holder, self.fatal.append, prefetch), acks)
         self._opened.append(inbox.consumer)
-        await inbox.consumer.start(inbox.receive)
+        await inbox.consumer.start(inbox.receive, inbox.receive_letter if letters else None)
         await until(lambda: inbox.consumer.state is LinkState.UP or bool(self.fatal))
         return inbox
 

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from taskmesh.broker.protocol import AckToken, DirectMessage, LinkState, Outgoing, shard_queue_name
+from taskmesh.broker.protocol import AckToken, DirectMessage, LinkState, Outgoing, dead_queue_name, shard_queue_name
 from taskmesh.broker.settings import BrokerSettings
 from tests.contract.broker_peers import (
     NEW_QUEUE_SECONDS,
@@ -304,5 +304,72 @@ def test_both_can_be_closed_while_the_broker_is_away(settings: BrokerSettings, s
             await publisher.close()
             await inbox.consumer.close()
         server.start()
+
+    play(settings, scenario)
+
+
+def _letter(settings: BrokerSettings, body: bytes) -> DirectMessage:
+    return DirectMessage(dead_queue_name(settings.namespace, POOL), body, {"taskmesh-reason": "because"})
+
+
+def test_letters_come_with_their_headers_beside_the_work(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer(letters=True)
+        await peers.publish(publisher, [*outgoing([b"work"]), _letter(settings, b"dead")])
+        await until(lambda: bool(inbox.letters))
+        await inbox.wait_for(1)
+        [letter] = inbox.letters
+        assert (letter.delivery.body, letter.headers["taskmesh-reason"]) == (b"dead", "because")
+        assert letter.delivery.queue == dead_queue_name(settings.namespace, POOL)
+        assert inbox.bodies == [b"work"]
+
+    play(settings, scenario)
+
+
+def test_letters_are_left_to_their_queue_unless_somebody_collects_them(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        plain = await peers.consumer(holder="plain")
+        await peers.publish(publisher, [_letter(settings, b"dead"), *outgoing(numbered(50))])
+        await plain.wait_for(50)
+        collector = await peers.consumer(holder="collector", letters=True)
+        await until(lambda: bool(collector.letters))
+        assert (plain.letters, len(plain.deliveries)) == ([], 50)
+
+    play(settings, scenario)
+
+
+def test_collecting_stops_and_resumes_and_the_work_goes_on(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer(letters=True, acks=False)
+        await peers.publish(publisher, [_letter(settings, b"first")])
+        await until(lambda: bool(inbox.letters))
+        inbox.consumer.collect_letters(False)
+        inbox.consumer.requeue([inbox.letters[0].delivery.token])
+        await peers.publish(publisher, [_letter(settings, b"second"), *outgoing(numbered(5))])
+        await inbox.wait_for(5)
+        # Some that were on their way may have come; all are given back.
+        inbox.consumer.requeue([letter.delivery.token for letter in inbox.letters[1:]])
+        inbox.letters.clear()
+        inbox.consumer.collect_letters(True)
+        await until(lambda: {letter.delivery.body for letter in inbox.letters} == {b"first", b"second"})
+        await peers.publish(publisher, outgoing([b"after"]))
+        await inbox.wait_for_bodies([b"after"])
+
+    play(settings, scenario)
+
+
+def test_a_paused_consumer_collects_nothing_either(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        paused = await peers.consumer(holder="a", letters=True)
+        paused.consumer.pause()
+        paused.consumer.collect_letters(True)
+        await peers.publish(publisher, [_letter(settings, b"dead")])
+        other = await peers.consumer(holder="b", letters=True)
+        await until(lambda: bool(other.letters) or bool(paused.letters))
+        assert paused.letters == []
 
     play(settings, scenario)

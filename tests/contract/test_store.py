@@ -276,13 +276,10 @@ def test_one_keeper_at_a_time(bench: Bench) -> None:
     assert bench.housekeeping.hold_keeper(OTHER, 0.3)
 
 
-def test_probes_and_dead_letters_are_kept(bench: Bench) -> None:
+def test_probes_are_kept(bench: Bench) -> None:
     bench.housekeeping.note_probes("default", {"q0": 12.5})
     bench.housekeeping.note_probes("default", {"q1": 13.5})
     assert bench.housekeeping.probes("default") == {"q0": 12.5, "q1": 13.5}
-    bench.housekeeping.record_dead_letter("because", "q0", b"\xff")
-    [letter] = bench.reader.dead_letters(10)
-    assert (letter["reason"], letter["queue"], letter["body"]) == ("because", "q0", b"\xff")
 
 
 def test_a_server_that_may_evict_is_refused(redis_url: str, namespace: str) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+
 import pika
+import pika.exceptions
 import pytest
 import redis
+from pika.adapters.blocking_connection import BlockingChannel
 
-from taskmesh import Mesh, RunState
-from taskmesh.broker.protocol import dead_queue_name, exchange_name
+from taskmesh import DeadLetter, DeadLetterFilter, Mesh, RunState
+from taskmesh.broker.protocol import dead_queue_name, exchange_name, shard_queue_name
 from taskmesh.errors import TooLargeError, UsageError
 from taskmesh.wire import pack
-from taskmesh.wire.messages import MESSAGE_SCHEMA, NodeMessage, encode_message
+from taskmesh.wire.messages import MESSAGE_SCHEMA, NodeMessage, decode_message, encode_message
 from tests.harness.ports import free_port
 from tests.harness.processes import Processes
 from tests.harness.rabbitmq import RabbitServer
@@ -33,29 +39,142 @@ HOSTILE = {
 
 def test_bad_messages_end_as_dead_letters_with_their_reason(bench: MeshBench) -> None:
     bench.worker()
-    namespace = bench.environ["TASKMESH_NAMESPACE"]
+    _publish(bench, HOSTILE)
+    assert bench.mesh.submit(app.echo, value=1).result(timeout=PATIENCE_SECONDS) == 1
+    letters = _await_letters(bench.mesh, len(HOSTILE))
+    by_body = {bench.mesh.dead_letters.get(letter.id).body: letter for letter in letters}
+    assert set(by_body) == set(HOSTILE.values())
+    assert "100000 bytes" in by_body[HOSTILE["too large"]].detail
+    nobody = by_body[HOSTILE["a run that nobody knows"]]
+    assert (nobody.reason, nobody.run_id, nobody.node) == ("unknown_run", "nobody", 0)
+    assert (nobody.pool, nobody.routing_key) == ("default", "nobody")
+    assert nobody.queue.startswith(exchange_name(bench.mesh.settings.namespace, "default"))
+    assert bench.mesh.dead_letters.find(DeadLetterFilter(run_id="nobody")) == [nobody]
+    assert by_body[HOSTILE["not msgpack"]].routing_key == "not msgpack"
+    assert _messages(bench, dead_queue_name(bench.mesh.settings.namespace, "default")) == 0
+
+
+def test_a_letter_is_edited_and_replayed_and_its_run_goes_on(bench: MeshBench) -> None:
+    run = bench.mesh.submit(app.echo, value=1)
+    [body] = _steal(bench)
+    message = decode_message(body)
+    assert isinstance(message, NodeMessage)
+    bench.worker()
+    _publish(bench, {"lost": encode_message(message._replace(run_id="lost", shard_key="lost"))})
+    [letter] = _await_letters(bench.mesh, 1)
+    bench.mesh.dead_letters.replay(letter.id, changes={"run_id": run.id})
+    assert run.result(timeout=PATIENCE_SECONDS) == 1
+    assert bench.mesh.dead_letters.find() == []
+
+
+def test_letters_are_replayed_in_bulk_and_those_that_are_as_bad_come_back(bench: MeshBench) -> None:
+    bench.worker()
+    bodies = {f"run-{number}": b"bad %d" % number for number in range(40)}
+    _publish(bench, bodies)
+    before = {letter.id for letter in _await_letters(bench.mesh, 40)}
+    box = bench.mesh.dead_letters
+    begun = time.monotonic()
+    assert list(box.replay_all(rate=200.0)) == [20, 40]
+    assert time.monotonic() - begun >= 0.1
+    after = _await_letters(bench.mesh, 40)
+    assert before.isdisjoint(letter.id for letter in after)
+    assert {box.get(letter.id).body for letter in after} == set(bodies.values())
+
+
+def test_what_rabbitmq_gives_up_is_a_letter_too(bench: MeshBench) -> None:
+    """The broker's own dead-lettering, as a policy of an administrator would make it happen."""
+    bench.mesh.submit(app.echo, value=1)
+    [body] = _steal(bench, requeue=False)
+    bench.worker()
+    [letter] = _await_letters(bench.mesh, 1)
+    assert bench.mesh.dead_letters.get(letter.id).body == body
+    assert (letter.reason, letter.worker, letter.run_id is not None) == ("rejected", "", True)
+    [run] = bench.mesh.runs()
+    assert bench.mesh.run(run.run_id).details().dead_letters == (letter.id,)
+
+
+def test_letters_wait_in_the_broker_while_there_is_no_room(bench: MeshBench) -> None:
+    bench.worker(env={"TASKMESH_LIMITS__MAX_DEAD_LETTERS": "10"})
+    bodies = {f"run-{number}": b"bad %d" % number for number in range(25)}
+    _publish(bench, bodies)
+    first = _await_letters(bench.mesh, 10)
+    dead = dead_queue_name(bench.mesh.settings.namespace, "default")
+    _until(lambda: _messages(bench, dead) == 15)
+    seen = {bench.mesh.dead_letters.get(letter.id).body for letter in first}
+    while len(seen) < 25:
+        assert bench.mesh.dead_letters.discard([letter.id for letter in bench.mesh.dead_letters.find()]) > 0
+        _until(lambda: len(bench.mesh.dead_letters.find()) > 0)
+        _until(lambda: len(bench.mesh.dead_letters.find()) == 10 or _messages(bench, dead) == 0)
+        seen |= {bench.mesh.dead_letters.get(letter.id).body for letter in bench.mesh.dead_letters.find()}
+    assert seen == set(bodies.values())
+
+
+def _publish(bench: MeshBench, bodies: Mapping[str, bytes]) -> None:
+    with _channel(bench) as channel:
+        channel.confirm_delivery()
+        exchange = exchange_name(bench.mesh.settings.namespace, "default")
+        for key, body in bodies.items():
+            channel.basic_publish(exchange, key, body)
+
+
+def _steal(bench: MeshBench, requeue: bool | None = None) -> list[bytes]:
+    """Take what waits in the shards: ``requeue`` None acks it, False refuses it."""
+    shards = bench.mesh.settings.broker.shards
+    queues = [shard_queue_name(bench.mesh.settings.namespace, "default", shard) for shard in range(shards)]
+    found: list[bytes] = []
+    with _channel(bench) as channel:
+
+        def take() -> bool:
+            for queue in queues:
+                method, _, body = channel.basic_get(queue)
+                if method is not None and requeue is None:
+                    channel.basic_ack(method.delivery_tag)
+                elif method is not None:
+                    channel.basic_reject(method.delivery_tag, requeue=False)
+                if body is not None:
+                    found.append(body)
+            return bool(found)
+
+        _until(lambda: _is_declared(bench, queues[-1]))
+        _until(take)
+    return found
+
+
+def _is_declared(bench: MeshBench, queue: str) -> bool:
+    try:
+        return _messages(bench, queue) >= 0
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+
+
+def _messages(bench: MeshBench, queue: str) -> int:
+    """Messages that nobody holds."""
+    with _channel(bench) as channel:
+        count: int = channel.queue_declare(queue, passive=True).method.message_count
+        return count
+
+
+@contextlib.contextmanager
+def _channel(bench: MeshBench) -> Iterator[BlockingChannel]:
     connection = pika.BlockingConnection(pika.URLParameters(bench.environ["TASKMESH_BROKER_URL"]))
     try:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        for key, body in HOSTILE.items():
-            channel.basic_publish(exchange_name(namespace, "default"), key, body)
-        assert bench.mesh.submit(app.echo, value=1).result(timeout=PATIENCE_SECONDS) == 1
-        dead = dead_queue_name(namespace, "default")
-        reasons = {}
-        for _, properties, body in channel.consume(dead, inactivity_timeout=20, auto_ack=True):
-            assert body is not None, f"only {len(reasons)} of {len(HOSTILE)} came"
-            assert properties.headers is not None
-            reasons[bytes(body)] = str(properties.headers["taskmesh-reason"])
-            if len(reasons) == len(HOSTILE):
-                break
+        yield connection.channel()
     finally:
         connection.close()
-    assert set(reasons) == set(HOSTILE.values())
-    assert "100000 bytes" in reasons[HOSTILE["too large"]]
-    assert "'nobody'" in reasons[HOSTILE["a run that nobody knows"]]
-    letters = bench.mesh.dead_letters()
-    assert {letter["reason"] for letter in letters} == set(reasons.values())
+
+
+def _await_letters(mesh: Mesh, count: int) -> list[DeadLetter]:
+    _until(lambda: len(mesh.dead_letters.find(limit=1000)) >= count)
+    letters = mesh.dead_letters.find(limit=1000)
+    assert len(letters) == count
+    return letters
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
 
 
 def test_what_is_too_large_is_refused_before_it_is_stored(bench: MeshBench) -> None:

@@ -139,8 +139,8 @@ def test_what_is_wrong_is_said_in_a_sentence(shell: Shell) -> None:
 
 def test_an_empty_directory_has_no_runs(shell: Shell) -> None:
     assert shell("ls") == "no runs\n"
-    assert shell("ls", "--dead") == "no dead letters\n"
-    assert shell.json("ls", "--dead") == []
+    assert shell("dead", "ls") == "no dead letters\n"
+    assert shell.json("dead", "ls") == []
 
 
 def test_a_run_is_worked_in_every_pool_of_its_flow(shell: Shell) -> None:

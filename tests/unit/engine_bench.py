@@ -104,6 +104,8 @@ class FakeBroker:
 
     def set_prefetch(self, prefetch: int) -> None: ...
 
+    def collect_letters(self, wanted: bool) -> None: ...
+
     def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
         self.published += [each for each in messages if isinstance(each, Outgoing)]
         self.direct += [each for each in messages if isinstance(each, DirectMessage)]
@@ -197,7 +199,9 @@ class EngineBench:
         self.keys: Keys = self.side.keys
         self.broker = FakeBroker()
         self.tally = Tally()
-        self.dead_letters = DeadLetters(self.frail.housekeeping, self.broker, self.broker, self.tally)
+        self.dead_letters = DeadLetters(
+            self.frail.housekeeping, self.broker, self.broker, self.tally, ME, SystemClock()
+        )
         dispatcher = Dispatcher(self.broker)
         parts = Parts(
             self.frail.store,

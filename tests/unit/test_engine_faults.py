@@ -9,7 +9,7 @@ import pytest
 
 from taskmesh.model.flow import Node
 from taskmesh.store.link import Command
-from tests.contract.store_bench import diamond, plan_of
+from tests.contract.store_bench import ME, diamond, plan_of
 from tests.unit.engine_bench import EngineBench, run_two_flows, single
 
 Test = Callable[[EngineBench], Awaitable[None]]
@@ -61,9 +61,9 @@ def test_one_damaged_run_does_not_stop_the_others(play: Callable[[Test], None]) 
         bench.submit(diamond(), "r1")
         await bench.until(lambda: bench.is_idle)
         assert bench.status("r1") == "succeeded"
-        [letter] = bench.side.reader.dead_letters(10)
-        assert "'bad' is damaged in the store" in letter["reason"]
-        assert [message.queue for message in bench.broker.direct] == ["ns.default.dead"]
+        [letter] = bench.broker.direct
+        assert letter.queue == "ns.default.dead"
+        assert "'bad' is damaged in the store" in letter.headers["taskmesh-detail"]
 
     play(test)
 
@@ -108,7 +108,10 @@ def test_an_unreadable_message_is_buried_and_acked(play: Callable[[Test], None])
         bench.submit(single())
         await bench.until(lambda: bench.is_idle)
         assert bench.status() == "succeeded"
-        assert len(bench.side.reader.dead_letters(10)) == 1
+        [letter] = bench.broker.direct
+        assert letter.body == b"\xc1"
+        assert letter.headers["taskmesh-reason"] == "undecodable"
+        assert (letter.headers["taskmesh-queue"], letter.headers["taskmesh-worker"]) == ("ns.default.0", ME)
 
     play(test)
 
