@@ -180,3 +180,50 @@ def test_many_threads_lose_nothing() -> None:
         for caller in callers:
             caller.join(PATIENCE_SECONDS)
         opener.publisher.wait_for(ROOM)
+
+
+def test_delivering_waits_for_the_confirm() -> None:
+    opener = Opener()
+    thread = PublisherThread(opener, DEADLINE_SECONDS)
+    done = threading.Event()
+
+    def deliver() -> None:
+        thread.deliver([Outgoing("p", "k", b"x")], PATIENCE_SECONDS)
+        done.set()
+
+    caller = threading.Thread(target=deliver)
+    caller.start()
+    try:
+        opener_is_there(opener).wait_for(1)
+        assert not done.is_set()
+        opener.publisher.confirm_all()
+        assert done.wait(PATIENCE_SECONDS)
+    finally:
+        caller.join(PATIENCE_SECONDS)
+        thread.close(DEADLINE_SECONDS)
+
+
+def test_a_delivery_that_is_not_confirmed_is_told() -> None:
+    thread = PublisherThread(Opener(), DEADLINE_SECONDS)
+    try:
+        with pytest.raises(BrokerUnavailableError, match=r"has not confirmed within 0\.1 s"):
+            thread.deliver([Outgoing("p", "k", b"x")], 0.1)
+    finally:
+        thread.close(DEADLINE_SECONDS)
+
+
+def test_a_delivery_to_a_broker_that_refuses_is_told_at_once() -> None:
+    thread = PublisherThread(Opener(BrokerUnavailableError("no such user")), DEADLINE_SECONDS)
+    try:
+        with pytest.raises(BrokerUnavailableError, match="no such user"):
+            thread.deliver([Outgoing("p", "k", b"x")], PATIENCE_SECONDS)
+    finally:
+        thread.close(DEADLINE_SECONDS)
+
+
+def opener_is_there(opener: Opener) -> HeldPublisher:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not hasattr(opener, "publisher"):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return opener.publisher
