@@ -28,7 +28,7 @@ CLOSE_SECONDS = 2.0
 """How long a broker may take to agree that a connection ends."""
 
 CONNECT_GRACE_SECONDS = 0.5
-"""How long a connection that is closed may go on being made: pika forgets the socket of one that is aborted too early."""
+"""How long a closed connection may go on being made: pika forgets the socket of one that is aborted too early."""
 
 _log = logging.getLogger(__name__)
 
