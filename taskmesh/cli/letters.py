@@ -12,6 +12,7 @@ import typer
 
 from taskmesh.cli.options import Format, Limit, Output
 from taskmesh.errors import UsageError
+from taskmesh.model.durations import read_duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from taskmesh.store.letters import DeadLetter, DeadLetterFilter
 
 SHOWN_BYTES = 2048
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `taskmesh dead ls` prints them.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, as `taskmesh dead ls` prints them.")]
@@ -151,11 +151,10 @@ def _filter(
 def _seconds(age: str | None, option: str) -> float | None:
     if age is None:
         return None
-    unit = UNITS.get(age[-1:])
-    try:
-        return float(age[:-1]) * unit if unit else float(age)
-    except ValueError:
-        raise UsageError(f"{option} {age!r} is no age; write a number and s, m, h or d, as in 12h") from None
+    seconds = read_duration(age)
+    if seconds is None:
+        raise UsageError(f"{option} {age!r} is no age; write a number and s, m, h or d, as in 12h")
+    return seconds
 
 
 def _refuse_both(ids: Sequence[str] | None, all_letters: bool, wanted: DeadLetterFilter) -> None:
