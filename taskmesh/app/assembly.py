@@ -48,7 +48,7 @@ def lay_foundation(settings: Settings) -> Foundation:
     :raises ConfigError: a URL is none. :raises StoreUnavailableError: the embedded server does not start.
     """
     clock = SystemClock()
-    embedded = EmbeddedServer(Path(settings.embedded.directory), clock) if settings.is_embedded else None
+    embedded = _embedded_server(settings, clock) if settings.is_embedded else None
     if embedded is not None:
         _start(embedded, settings.embedded.directory)
     section = settings.store
@@ -66,9 +66,14 @@ def lay_foundation(settings: Settings) -> Foundation:
         housekeeping=Housekeeping(link, keys, section.retention_seconds),
         letters=Letters(link, keys, settings.limits.max_dead_letters, settings.limits.max_dead_letter_bytes),
         plans=Plans(reader.flow_body),
-        broker=_broker_settings(settings, embedded),
+        broker=broker_settings(settings, embedded),
         embedded=embedded,
     )
+
+
+def _embedded_server(settings: Settings, clock: Clock) -> EmbeddedServer:
+    fsync = "always" if settings.store.durability == "always" else "everysec"
+    return EmbeddedServer(Path(settings.embedded.directory), clock, fsync)
 
 
 def _start(server: EmbeddedServer, directory: str) -> None:
@@ -81,7 +86,8 @@ def _start(server: EmbeddedServer, directory: str) -> None:
         ) from None
 
 
-def _broker_settings(settings: Settings, embedded: EmbeddedServer | None) -> BrokerSettings:
+def broker_settings(settings: Settings, embedded: EmbeddedServer | None = None) -> BrokerSettings:
+    """What a broker adapter needs to know."""
     section = settings.broker
     # The embedded broker lives in the embedded store's server, in a database of its own.
     url = f"redis+socket://{embedded.socket_path}?virtual_host=1" if embedded is not None else section.url or ""

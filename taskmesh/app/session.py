@@ -18,7 +18,7 @@ from taskmesh.keeper.keeper import Keeper, KeeperParts
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
 from taskmesh.resilience.backoff import full_jitter
-from taskmesh.store.opening import refuse_unsafe
+from taskmesh.store.inspection import refuse_unsafe
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.letter_collector import LetterCollector
@@ -166,7 +166,7 @@ class Session:
         failures = 0
         while True:
             try:
-                refuse_unsafe(self._foundation.link)
+                self._refuse_unsafe_store()
                 self._foundation.housekeeping.announce_pools(self._identity.pools)
                 self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
             except StoreRefusedError:
@@ -179,6 +179,11 @@ class Session:
             else:
                 self._missing_store = ""
                 return
+
+    def _refuse_unsafe_store(self) -> None:
+        foundation = self._foundation
+        durability = foundation.settings.store.durability
+        refuse_unsafe(foundation.link, foundation.keys, durability, foundation.embedded is not None)
 
     async def _finish(self, seconds: float) -> bool:
         """Wait until all that was claimed has run, claims on their way included; False when the time was over."""

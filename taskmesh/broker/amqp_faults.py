@@ -1,4 +1,4 @@
-"""What RabbitMQ means when it refuses, in sentences that say what to do; None where trying again is the answer."""
+"""What RabbitMQ means when it refuses, as findings that say what to do; None where trying again is the answer."""
 
 from __future__ import annotations
 
@@ -10,63 +10,69 @@ from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorException
 
 from taskmesh.broker.amqp_url import AmqpUrl
-
-OLDEST_RABBITMQ = (3, 8)
-"""The first release with quorum queues."""
+from taskmesh.model.checkup.findings import Finding, Severity, refused
+from taskmesh.model.checkup.rabbitmq_rules import judge_version
 
 _ACCESS_REFUSED = 403
 _PRECONDITION_FAILED = 406
 _COMMAND_INVALID = 503
 
 
-def login_fault(error: BaseException, url: AmqpUrl) -> str | None:
+def login_fault(error: BaseException, url: AmqpUrl) -> Finding | None:
     """Why a connection could not be opened, when trying again cannot help."""
     text = str(error)
     if isinstance(error, exceptions.ProbableAuthenticationError) and "ACCESS_REFUSED" in text:
-        return f"RabbitMQ at {url} refuses user {url.user!r}: wrong user name or password; correct broker.url"
+        return refused(
+            "rabbitmq.login",
+            f"RabbitMQ at {url} refuses user {url.user!r}: wrong user name or password; correct broker.url",
+        )
     if isinstance(error, exceptions.ProbableAccessDeniedError) and "NOT_ALLOWED" in text:
-        return _vhost_fault(text, url)
+        return refused("rabbitmq.login", _vhost_fault(text, url))
     cause = _innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
+        return refused(
+            "rabbitmq.login",
             f"the certificate of RabbitMQ at {url} cannot be trusted ({cause.verify_message}); "
-            "name its authority in broker.url: ?cacertfile=FILE"
+            "name its authority in broker.url: ?cacertfile=FILE",
         )
     return None
 
 
-def topology_fault(error: BaseException, url: AmqpUrl, namespace: str) -> str | None:
+def topology_fault(error: BaseException, url: AmqpUrl, namespace: str) -> Finding | None:
     """Why an open connection or channel was closed, when trying again cannot help."""
     if not isinstance(error, exceptions.ConnectionClosed | exceptions.ChannelClosed):
         return None
     code, text = error.reply_code, error.reply_text
     if code == _COMMAND_INVALID and "exchange type" in text:
-        return (
+        return refused(
+            "rabbitmq.plugin",
             f"RabbitMQ at {url}: the plugin rabbitmq_consistent_hash_exchange is not enabled; "
-            "run: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"
+            "run: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange",
         )
     if code == _ACCESS_REFUSED:
-        return (
+        return refused(
+            "rabbitmq.permissions",
             f"RabbitMQ at {url} gives user {url.user!r} too few permissions ({text}); grant it configure, write and "
-            f"read on '{namespace}\\..*', and write on 'amq.default'"
+            f"read on '{namespace}\\..*', and write on 'amq.default'",
         )
     if code == _PRECONDITION_FAILED and ("inequivalent arg" in text or "invalid arg" in text):
-        return (
+        return refused(
+            "rabbitmq.queues",
             f"RabbitMQ at {url} has a queue or exchange of namespace {namespace!r} that was made with other settings "
-            f"({text}); use those settings, delete it, or take another namespace"
+            f"({text}); use those settings, delete it, or take another namespace",
         )
     return None
 
 
-def version_fault(server: Mapping[str, Any] | None, url: AmqpUrl) -> str | None:
+def version_fault(server: Mapping[str, Any] | None, url: AmqpUrl) -> Finding | None:
     """Why a server is too old for us; servers that are not RabbitMQ are not judged."""
-    version = _text((server or {}).get("version"))
-    if _text((server or {}).get("product")) != "RabbitMQ" or not version[:1].isdigit():
-        return None
-    if tuple(int(part) for part in version.split(".")[:2]) >= OLDEST_RABBITMQ:
-        return None
-    oldest = ".".join(str(part) for part in OLDEST_RABBITMQ)
-    return f"RabbitMQ at {url} is version {version}; quorum queues need {oldest} or newer"
+    found = judge_version(str(url), *product_and_version(server))
+    return found if found.severity is Severity.REFUSED else None
+
+
+def product_and_version(server: Mapping[str, Any] | None) -> tuple[str, str]:
+    """What a server says of itself; empty texts where it says nothing."""
+    return _text((server or {}).get("product")), _text((server or {}).get("version"))
 
 
 def brief(error: BaseException) -> str:

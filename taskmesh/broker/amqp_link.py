@@ -22,6 +22,7 @@ from taskmesh.broker.amqp_nodes import AmqpNodes
 from taskmesh.broker.protocol import LinkState
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
+from taskmesh.model.checkup.findings import Finding
 from taskmesh.resilience.backoff import full_jitter
 
 CLOSE_SECONDS = 2.0
@@ -165,7 +166,7 @@ class AmqpLink:
             return
         fault = version_fault(connection.server_properties, self._nodes.url)
         if fault is not None:
-            self.fail(fault)
+            self.fail(fault.sentence)
             return
         connection.add_on_connection_blocked_callback(lambda *_: self._set_state(LinkState.BLOCKED))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_state(LinkState.UP))
@@ -186,7 +187,7 @@ class AmqpLink:
             return
         fault = topology_fault(reason, self._nodes.url, self._settings.namespace)
         if fault is not None:
-            self.fail(fault)
+            self.fail(fault.sentence)
         else:
             self.drop(brief(reason))
 
@@ -198,7 +199,7 @@ class AmqpLink:
     def _on_close(self, _connection: Connection, error: BaseException) -> None:
         self._on_end(error, topology_fault(error, self._nodes.url, self._settings.namespace))
 
-    def _on_end(self, error: BaseException, fault: str | None) -> None:
+    def _on_end(self, error: BaseException, fault: Finding | None) -> None:
         self._connection = None
         self._closed.set()
         self._cancel_timer()
@@ -206,7 +207,7 @@ class AmqpLink:
         if self._stopped:
             return
         if fault is not None:
-            self.fail(fault)
+            self.fail(fault.sentence)
             return
         delay_seconds = self._pause_seconds + self._delay(self._nodes.rounds(self._attempt))
         self._pause_seconds = 0.0

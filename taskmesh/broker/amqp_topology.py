@@ -29,6 +29,8 @@ RabbitMQ (3.10, quorum queues) tells consumers of a deletion only while the queu
 on the new queue under their old tags, takes what comes for repetitions by its numbers, and drops it: they are deaf.
 """
 
+EXCHANGE_TYPE = "x-consistent-hash"
+
 _DEFAULT_EXCHANGE = ""
 
 
@@ -38,18 +40,23 @@ def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Ca
     A refusal closes the channel instead. Only the last step asks for an answer, so all of it is one round trip.
     """
     exchange = exchange_name(settings.namespace, pool)
-    channel.exchange_declare(exchange, "x-consistent-hash", durable=True)
-    kind = _queue_arguments(settings)
-    channel.queue_declare(dead_queue_name(settings.namespace, pool), durable=True, arguments=kind)
-    arguments = {**kind, **_dead_lettering(settings, pool)}
-    for shard in range(settings.shards):
-        channel.queue_declare(shard_queue_name(settings.namespace, pool, shard), durable=True, arguments=arguments)
+    channel.exchange_declare(exchange, EXCHANGE_TYPE, durable=True)
+    for name, arguments in pool_queues(settings, pool).items():
+        channel.queue_declare(name, durable=True, arguments=arguments)
     *others, last = enumerate(settings.weights)
     for shard, weight in others:
         channel.queue_bind(shard_queue_name(settings.namespace, pool, shard), exchange, str(weight))
     shard, weight = last
     name = shard_queue_name(settings.namespace, pool, shard)
     channel.queue_bind(name, exchange, str(weight), callback=lambda _: done())
+
+
+def pool_queues(settings: BrokerSettings, pool: str) -> dict[str, dict[str, Any]]:
+    """Every queue of a pool, with the arguments that it is declared with."""
+    kind = _queue_arguments(settings)
+    arguments = {**kind, **_dead_lettering(settings, pool)}
+    shards = {shard_queue_name(settings.namespace, pool, shard): arguments for shard in range(settings.shards)}
+    return {dead_queue_name(settings.namespace, pool): kind, **shards}
 
 
 def _queue_arguments(settings: BrokerSettings) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def open_publisher(settings: BrokerSettings, on_fatal: Callable[[BrokerUnavailab
 
     :raises ConfigError: for a URL that cannot be right.
     """
-    if _is_rabbitmq(settings.url):
+    if is_rabbitmq(settings.url):
         from taskmesh.broker.amqp_publisher import RabbitPublisher
 
         return RabbitPublisher(settings, on_fatal)
@@ -41,7 +41,7 @@ def open_consumer(
 
     :raises ConfigError: for a URL that cannot be right.
     """
-    if _is_rabbitmq(settings.url):
+    if is_rabbitmq(settings.url):
         from taskmesh.broker.amqp_consumer import RabbitConsumer
 
         return RabbitConsumer(settings, pools, holder, on_fatal, prefetch)
@@ -50,7 +50,7 @@ def open_consumer(
     return KombuConsumer(settings, pools, on_fatal, prefetch)
 
 
-def _is_rabbitmq(url: str) -> bool:
+def is_rabbitmq(url: str) -> bool:
     scheme = urlsplit(url).scheme
     if scheme not in RABBITMQ_SCHEMES + EMBEDDED_SCHEMES:
         known = ", ".join(f"{name}://" for name in RABBITMQ_SCHEMES + EMBEDDED_SCHEMES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from taskmesh.cli import configuration, demonstration, flows, importing, inspecting, letters, running, working
+from taskmesh.cli import configuration, demonstration, doctoring, flows, importing, inspecting, letters, running, working
 
 _HELP = "A distributed task queue whose unit of work is a DAG."
 
@@ -22,6 +22,7 @@ def build() -> typer.Typer:
         working.worker,
         flows.graph,
         flows.validate,
+        doctoring.doctor,
         demonstration.demo,
         configuration.version,
     ):

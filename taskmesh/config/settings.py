@@ -9,6 +9,9 @@ from typing import Any
 DAY_SECONDS = 86_400
 RENEWALS_PER_LEASE = 5
 
+LEAVE_SECONDS = 5.0
+"""What an I/O process may need beyond its drain time, to settle and to close its connections."""
+
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "redis+socket")
 STORE_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
@@ -40,7 +43,7 @@ class BrokerSection:
     ``queue_type`` quorum keeps messages on several nodes and carries more; classic hands each on about 0.4 ms sooner.
     ``quorum_group_size`` is on how many nodes each quorum queue lies; 0 means as RabbitMQ does it by itself.
     ``shard_weights`` has one weight (1 to 100) per shard, or is empty for equal ones. ``prefetch`` is for each shard;
-    0 means: few when tasks are long, many when they are short.
+    0 means: few when tasks are long, many when they are short. ``management_url`` is for ``taskmesh doctor`` alone.
     """
 
     url: str | None = server(*BROKER_SCHEMES)
@@ -52,17 +55,23 @@ class BrokerSection:
     connect_timeout_seconds: float = ranged(5.0, 0.1, 60)
     confirm_timeout_seconds: float = ranged(30.0, 1, 600)
     prefetch: int = ranged(0, 0, 65_535)
+    management_url: str | None = server("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSection:
-    """Redis. ``url`` None means the embedded Valkey. ``partitions`` is fixed once a namespace holds runs."""
+    """Redis. ``url`` None means the embedded Valkey. ``partitions`` is fixed once a namespace holds runs.
+
+    ``durability`` is what a loss of power may take: nothing with always, about a second with everysec, anything with
+    none. A worker refuses a server that keeps less.
+    """
 
     url: str | None = server(*STORE_SCHEMES)
     partitions: int = ranged(16, 1, 1024)
     connect_timeout_seconds: float = ranged(3.0, 0.1, 60)
     socket_timeout_seconds: float = ranged(3.0, 0.1, 60)
     retention_seconds: int = ranged(7 * DAY_SECONDS, 1, 10 * 365 * DAY_SECONDS)
+    durability: str = one_of("everysec", "none", "everysec", "always")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,11 @@ class WorkerSection:
     def renewal_seconds(self) -> float:
         """How often a lease is renewed: so often that several renewals may fail before it is over."""
         return self.lease_seconds / RENEWALS_PER_LEASE
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long a worker may take to end after SIGTERM."""
+        return self.drain_seconds + LEAVE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,12 @@ _MAX_SOCKET_PATH = 100
 class EmbeddedServer:
     """The Valkey of one directory."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, fsync: str = "everysec") -> None:
+        """``fsync`` is appendfsync's value, for the process that starts the server."""
         self._clock = clock
         self._directory = directory.resolve()
         self.socket_path = _socket_path(self._directory)
+        self._fsync = fsync
         self._users: int | None = None
 
     @property
@@ -102,7 +104,7 @@ class EmbeddedServer:
             "dir": str(self._directory),
             "logfile": str(log),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": self._fsync,
             "save": "",
             "maxmemory-policy": "noeviction",
             "lazyfree-lazy-expire": "yes",

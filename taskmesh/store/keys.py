@@ -40,6 +40,10 @@ class Partition:
             key = self._outboxes[pool] = f"{self._tag}outbox:{pool}"
         return key
 
+    def scratch(self, kind: str) -> str:
+        """A key that lives for a moment, to try what the user may do."""
+        return f"{self._tag}doctor:{kind}"
+
     def outboxes(self, pools: tuple[str, ...]) -> list[str]:
         return [self.outbox(pool) for pool in pools]
 

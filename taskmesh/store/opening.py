@@ -1,4 +1,4 @@
-"""From a URL to a link, and what a server must be like before a worker trusts it."""
+"""From a URL to a link."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
-from taskmesh.errors import ConfigError, StoreRefusedError, StoreUnavailableError
+from taskmesh.errors import ConfigError, StoreUnavailableError
 from taskmesh.store.cluster_link import ClusterLink
-from taskmesh.store.link import Command, DirectLink, Link, value_of
+from taskmesh.store.link import DirectLink, Link
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
-MINIMUM_VERSION = 7
 DEFAULT_PORT = 6379
 
 
@@ -65,28 +64,3 @@ def _open_cluster(url: str, options: dict[str, Any]) -> Link:
 def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return (host, int(port)) if host else (text, DEFAULT_PORT)
-
-
-def refuse_unsafe(link: Link) -> None:
-    """Check what the promises rest on.
-
-    :raises StoreRefusedError: too old a server, or one that may evict what it was told to keep.
-    """
-    [reply] = link.exchange([Command("", "INFO")])
-    facts = _facts(value_of(reply))
-    version = facts.get("valkey_version") or facts.get("redis_version", "0")
-    if int(facts.get("redis_version", "0").partition(".")[0]) < MINIMUM_VERSION:
-        raise StoreRefusedError(f"Redis {version} is too old; taskmesh needs Redis {MINIMUM_VERSION} or Valkey")
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        raise StoreRefusedError(
-            f"Redis may evict runs (maxmemory-policy is {policy}); "
-            "run: redis-cli CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"
-        )
-
-
-def _facts(info: Any) -> dict[str, str]:
-    if isinstance(info, dict):
-        return {str(name): str(value) for name, value in info.items()}
-    lines = (line.partition(":") for line in info.decode().splitlines())
-    return {name: value for name, _, value in lines if value}

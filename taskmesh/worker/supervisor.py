@@ -15,16 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from taskmesh.clock import Clock, SystemClock
-from taskmesh.config.settings import Settings
+from taskmesh.config.settings import LEAVE_SECONDS, Settings
 from taskmesh.errors import ConfigError
 from taskmesh.worker.channel_child import RestartDelay
 from taskmesh.worker.health import HealthServer
 from taskmesh.worker.supervisor_child import SILENT_SECONDS, IoEvents, IoProcess
 from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart
 from taskmesh.worker.supervisor_plan import WorkerPlan, plan_worker
-
-MARGIN_SECONDS = 5.0
-"""What an I/O process may need beyond its drain time, to settle and to close its connections."""
 
 STOP_SECONDS = 3.0
 
@@ -209,7 +206,7 @@ class Supervisor:
         _log.info("draining for up to %g s", self.plan.drain_seconds)
         for process in self._children.values():
             process.drain(self.plan.drain_seconds)
-        self._loop.call_later(self.plan.drain_seconds + MARGIN_SECONDS, self._kill_all)
+        self._loop.call_later(self.plan.drain_seconds + LEAVE_SECONDS, self._kill_all)
         self._finish_when_empty()
 
     def _begin_stop(self) -> None:

@@ -12,8 +12,10 @@ from taskmesh.dispatch.plan import EDGES_PER_SCRIPT
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import Claim, NodeKey, Release, Word
+from taskmesh.store.inspection import refuse_unsafe
+from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command
-from taskmesh.store.opening import open_link, refuse_unsafe
+from taskmesh.store.opening import open_link
 from taskmesh.wire import pack, unpack
 from tests.contract.store_bench import ME, OTHER, Bench, diamond, plan_of
 
@@ -288,7 +290,7 @@ def test_a_server_that_may_evict_is_refused(redis_url: str, namespace: str) -> N
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(Exception, match="maxmemory-policy is allkeys-lru"):
-            refuse_unsafe(open_link(redis_url, 2.0, 5.0))
+            refuse_unsafe(open_link(redis_url, 2.0, 5.0), Keys(namespace, 1), "everysec")
     finally:
         client.config_set("maxmemory-policy", before)
         client.close()

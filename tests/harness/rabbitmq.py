@@ -18,6 +18,7 @@ METHOD_FRAME = b"\x01"
 COOKIE = "taskmesh-tests"
 HOMEBREW = ("/opt/homebrew", "/usr/local")
 CONSISTENT_HASH = "rabbitmq_consistent_hash_exchange"
+MANAGEMENT = "rabbitmq_management"
 
 
 def find_scripts() -> Path | None:
@@ -36,8 +37,9 @@ def _has_scripts(place: Path) -> bool:
 class RabbitServer(Server):
     """One RabbitMQ node.
 
-    ``plugins`` off starts it without the consistent-hash exchange. ``overrides`` are lines of rabbitmq.conf.
-    Nodes that shall form a cluster share the ``epmd_port`` of the first. ``erlang`` are flags of the virtual machine.
+    ``plugins`` off starts it without the consistent-hash exchange; ``management`` on, with the management API.
+    ``overrides`` are lines of rabbitmq.conf. Nodes that shall form a cluster share the ``epmd_port`` of the first.
+    ``erlang`` are flags of the virtual machine.
     """
 
     start_seconds = 90.0
@@ -46,6 +48,7 @@ class RabbitServer(Server):
         self,
         *,
         plugins: bool = True,
+        management: bool = False,
         overrides: Mapping[str, str] | None = None,
         epmd_port: int | None = None,
         erlang: str = "+S 2:2",
@@ -55,7 +58,8 @@ class RabbitServer(Server):
         if scripts is None:
             raise RuntimeError("rabbitmq-server is not installed; ./scripts/test says how to get it")
         self._scripts = scripts
-        self._plugins = plugins
+        self._plugins = [name for name, on in ((CONSISTENT_HASH, plugins), (MANAGEMENT, management)) if on]
+        self._management_port = free_port() if management else 0
         self._overrides = dict(overrides or {})
         self._erlang = erlang
         self._epmd: Process | None = None
@@ -67,6 +71,10 @@ class RabbitServer(Server):
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+
+    @property
+    def management_url(self) -> str:
+        return f"http://guest:guest@127.0.0.1:{self._management_port}"
 
     def start(self) -> RabbitServer:
         self._start_epmd()
@@ -121,14 +129,20 @@ class RabbitServer(Server):
             "disk_free_limit.absolute": "50MB",
             "log.console": "true",
             "log.file": "false",
+            **self._management_lines,
             **self._overrides,
         }
         config = "".join(f"{key} = {value}\n" for key, value in lines.items())
         (self.directory / "rabbitmq.conf").write_text(config)
-        enabled = f"[{CONSISTENT_HASH}]." if self._plugins else "[]."
-        (self.directory / "enabled_plugins").write_text(enabled)
+        (self.directory / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].")
         self._write_cookie()
         return [str(self._scripts / "rabbitmq-server")]
+
+    @property
+    def _management_lines(self) -> Mapping[str, str]:
+        if not self._management_port:
+            return {}
+        return {"management.tcp.ip": "127.0.0.1", "management.tcp.port": str(self._management_port)}
 
     def _write_cookie(self) -> None:
         cookie = self.directory / ".erlang.cookie"

@@ -224,3 +224,31 @@ def test_a_recorded_workflow_is_replayed(shell: Shell) -> None:
 
 def file(name: str, size: int) -> dict[str, Any]:
     return {"link": "output", "name": f"{name}.out", "sizeInBytes": size}
+
+
+def test_the_doctor_finds_nothing_wrong_where_there_is_nothing(shell: Shell) -> None:
+    text = shell("doctor")
+    assert "✔ redis.durability" in text
+    assert text.splitlines()[-1].endswith(" ok")
+    document = shell.json("doctor")
+    assert document["ok"]
+    assert {each["severity"] for each in document["findings"]} == {"ok", "not checked"}
+    assert all(each["mend"] for each in document["findings"] if each["severity"] != "ok")
+
+
+def test_the_embedded_store_keeps_what_is_promised(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKMESH_STORE__DURABILITY", "always")
+    found = {each["id"]: each for each in shell.json("doctor")["findings"]}
+    assert "appendfsync is always" in found["redis.durability"]["what"]
+    shell("run", ORDER, "-A", "workers.orders", "-p", "order_id=o-1")
+
+
+def test_the_doctor_ends_with_1_for_what_breaks_a_promise_and_2_for_wrong_settings(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKMESH_BROKER_URL", "amqp://127.0.0.1:1")
+    assert "broker.url is set" in shell("doctor", code=2)
+    monkeypatch.setenv("TASKMESH_STORE_URL", "redis://127.0.0.1:1")
+    found = {each["id"]: each["severity"] for each in shell.json("doctor", code=1)["findings"]}
+    assert (found["redis.reachable"], found["rabbitmq.reachable"]) == ("broken", "broken")
+    assert found["redis.durability"] == "not checked"

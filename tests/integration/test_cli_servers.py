@@ -73,5 +73,7 @@ def test_commands_and_a_worker_meet_at_the_servers(
     assert ran["result"].startswith("order o-2 is on its way")
     assert {row["status"] for row in ask("ls")} == {"succeeded"}
     assert not (tmp_path / ".taskmesh").exists()
+    found = {each["id"]: each["severity"] for each in ask("doctor")["findings"]}
+    assert found["broker.delivery"] == found["rabbitmq.queues"] == found["redis.durability"] == "ok"
 
     assert worker.terminate(40) == 0

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from taskmesh.clock import ManualClock, SystemClock
-from taskmesh.config.settings import BrokerSection, Settings, WorkerSection
+from taskmesh.config.settings import LEAVE_SECONDS, BrokerSection, Settings, WorkerSection
 from taskmesh.errors import ConfigError
 from taskmesh.worker.channel_child import Child
-from taskmesh.worker.supervisor import MARGIN_SECONDS, Supervisor, run_worker
+from taskmesh.worker.supervisor import Supervisor, run_worker
 from taskmesh.worker.supervisor_child import SILENT_SECONDS
 from taskmesh.worker.supervisor_link import IoStart, start_message
 from taskmesh.worker.supervisor_plan import plan_worker
@@ -165,7 +165,7 @@ def test_a_second_signal_stops_at_once() -> None:
 
 
 def test_a_drain_that_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskmesh.worker.supervisor.MARGIN_SECONDS", MARGIN_SECONDS / 50)
+    monkeypatch.setattr("taskmesh.worker.supervisor.LEAVE_SECONDS", LEAVE_SECONDS / 50)
     fixture = Fixture("stubborn")
 
     async def scenario() -> None:

@@ -1,0 +1,115 @@
+"""``taskmesh doctor``: looks at everything that the promises rest on."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from taskmesh.app.assembly import Foundation, broker_settings, lay_foundation
+from taskmesh.broker.inspection import inspect_broker
+from taskmesh.broker.protocol import shard_queue_name
+from taskmesh.config.settings import Settings
+from taskmesh.errors import StoreUnavailableError
+from taskmesh.model.checkup.findings import Finding, Severity
+from taskmesh.model.checkup.machine_rules import MachineFacts, judge_machine, judge_settings
+from taskmesh.model.checkup.rabbitmq_rules import judge_delivery
+from taskmesh.model.checkup.redis_rules import judge_clock, judge_redis, judge_round_trip
+from taskmesh.store.inspection import inspect_servers
+
+ROUND_TRIPS = 5
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at settings, machine, store and broker. What cannot be looked at is a finding, too.
+
+    :raises ConfigError: a URL cannot be right.
+    """
+    found = [*judge_settings(settings), *judge_machine(_machine(settings), settings)]
+    try:
+        with closing(lay_foundation(settings)) as foundation:
+            return [*found, *_examine_servers(foundation)]
+    except StoreUnavailableError as error:
+        found += _without_store(error)
+    if settings.is_embedded:
+        return found
+    return [*found, *inspect_broker(broker_settings(settings), settings.worker.pools, settings.broker.management_url)]
+
+
+def _examine_servers(foundation: Foundation) -> Iterator[Finding]:
+    settings = foundation.settings
+    # Two questions may be answered alike by all servers of a cluster.
+    yield from dict.fromkeys(_examine_store(foundation))
+    pools = {*settings.worker.pools, *_pools(foundation)}
+    yield from inspect_broker(foundation.broker, sorted(pools), settings.broker.management_url)
+    yield from _examine_delivery(foundation)
+
+
+def _examine_store(foundation: Foundation) -> Iterator[Finding]:
+    settings = foundation.settings
+    try:
+        for facts in inspect_servers(foundation.link, foundation.keys, foundation.embedded is not None):
+            yield from judge_redis(facts, settings.store.durability, settings.namespace)
+        yield from _examine_clock(foundation)
+    except StoreUnavailableError as error:
+        yield from _without_store(error)
+
+
+def _examine_clock(foundation: Foundation) -> Iterator[Finding]:
+    """The quickest of some answers says the most about the clock, and is what the way there really takes."""
+    trips = []
+    for _ in range(ROUND_TRIPS):
+        begun = foundation.clock.monotonic()
+        theirs, ours = foundation.housekeeping.time(), foundation.clock.now()
+        seconds = foundation.clock.monotonic() - begun
+        trips.append((seconds, theirs - (ours - seconds / 2)))
+    seconds, ahead_seconds = min(trips)
+    yield judge_round_trip(seconds)
+    yield judge_clock(ahead_seconds)
+
+
+def _examine_delivery(foundation: Foundation) -> Iterator[Finding]:
+    """How old the newest probe of each shard is; nothing where the store has told already that it does not answer."""
+    settings, housekeeping = foundation.settings, foundation.housekeeping
+    try:
+        now = housekeeping.time()
+        for pool in sorted({*settings.worker.pools, *housekeeping.pools()}):
+            queues = [shard_queue_name(settings.namespace, pool, shard) for shard in range(settings.broker.shards)]
+            sent = housekeeping.probes(pool)
+            ages = {queue: now - sent.get(queue, 0.0) for queue in queues} if sent else {}
+            yield judge_delivery(pool, ages)
+    except StoreUnavailableError:
+        return
+
+
+def _pools(foundation: Foundation) -> list[str]:
+    try:
+        return foundation.housekeeping.pools()
+    except StoreUnavailableError:
+        return []
+
+
+def _machine(settings: Settings) -> MachineFacts:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = shutil.disk_usage(_existing(Path(settings.embedded.directory))).free if settings.is_embedded else None
+    return MachineFacts(-1 if soft == resource.RLIM_INFINITY else soft, free)
+
+
+def _existing(directory: Path) -> Path:
+    """The directory, or the nearest one above it that is there."""
+    path = directory.resolve()
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _without_store(error: StoreUnavailableError) -> list[Finding]:
+    return [
+        Finding.of_sentence("redis.reachable", Severity.BROKEN, str(error)),
+        Finding(
+            "redis.durability",
+            Severity.UNCHECKED,
+            "what the store keeps, whether it evicts, what its user may do, and its clock",
+            "taskmesh doctor, once it answers",
+        ),
+    ]
