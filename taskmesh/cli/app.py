@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from taskmesh.cli import configuration, demonstration, doctoring, flows, importing, inspecting, letters, running, working
+from taskmesh.cli import (
+    configuration,
+    demonstration,
+    doctoring,
+    flows,
+    importing,
+    inspecting,
+    letters,
+    running,
+    working,
+)
 
 _HELP = "A distributed task queue whose unit of work is a DAG."
 
