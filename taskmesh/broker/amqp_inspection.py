@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from pika import BlockingConnection
 from pika.adapters.blocking_connection import BlockingChannel
@@ -15,13 +14,15 @@ from pika.exceptions import AMQPError, ChannelClosed, ConnectionBlockedTimeout
 from taskmesh.broker.amqp_connection import connection_parameters
 from taskmesh.broker.amqp_faults import brief, login_fault, product_and_version, topology_fault
 from taskmesh.broker.amqp_topology import EXCHANGE_TYPE, pool_queues
-from taskmesh.broker.amqp_url import AmqpUrl, parse_amqp_url
+from taskmesh.broker.amqp_url import AmqpUrl, parse_amqp_nodes
 from taskmesh.broker.management import ManagementApi
 from taskmesh.broker.protocol import exchange_name
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
 from taskmesh.model.checkup.findings import Finding, Severity
-from taskmesh.model.checkup.rabbitmq_rules import ManagementFacts, RabbitFacts, judge_rabbitmq
+from taskmesh.model.checkup.rabbitmq_rules import ManagementFacts, RabbitFacts, judge_rabbitmq, judge_version
+
+NAME = "taskmesh doctor"
 
 BLOCKED_SECONDS = 2.0
 """A server with an alarm says so as soon as something is published, and then confirms nothing."""
@@ -30,8 +31,6 @@ SCRATCH_SECONDS = 60
 """The queue that is tried out goes by itself, should this process die before it deletes it."""
 
 _NOT_FOUND = 404
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -45,15 +44,18 @@ class _Seen:
 
 
 def inspect_rabbitmq(settings: BrokerSettings, pools: Sequence[str], management_url: str | None) -> list[Finding]:
-    """Everything there is to say of the server of ``settings``, and of the queues of ``pools`` on it.
+    """Everything there is to say of the nodes of ``settings``, and of the queues of ``pools`` on them.
 
     :raises ConfigError: for a URL that cannot be right.
     """
-    url = parse_amqp_url(settings.url)
+    nodes = parse_amqp_nodes(settings.url)
+    for node in nodes:
+        # A certificate that cannot be read is told to the caller; in the thread nobody would hear of it.
+        connection_parameters(settings, node, NAME)
     # pika waits for an answer to a declaration for ever, and a cluster without a majority gives none.
     finished: list[list[Finding]] = []
     asking = threading.Thread(
-        target=lambda: finished.append(_inspect(settings, url, pools, management_url)), daemon=True
+        target=lambda: finished.append(_inspect(settings, nodes, pools, management_url)), daemon=True
     )
     asking.start()
     asking.join(settings.confirm_timeout_seconds)
@@ -63,31 +65,52 @@ def inspect_rabbitmq(settings: BrokerSettings, pools: Sequence[str], management_
         Finding(
             "rabbitmq.reachable",
             Severity.BROKEN,
-            f"RabbitMQ at {url} takes the login and then does not answer within {settings.confirm_timeout_seconds:g} s",
+            f"RabbitMQ at {nodes[0]} does not answer everything within {settings.confirm_timeout_seconds:g} s",
             "see whether most of its nodes run: rabbitmqctl cluster_status",
         )
     ]
 
 
-def _inspect(settings: BrokerSettings, url: AmqpUrl, pools: Sequence[str], management_url: str | None) -> list[Finding]:
-    parameters = connection_parameters(settings, url, "taskmesh doctor")
-    parameters.blocked_connection_timeout = BLOCKED_SECONDS
+def _inspect(
+    settings: BrokerSettings, nodes: Sequence[AmqpUrl], pools: Sequence[str], management_url: str | None
+) -> list[Finding]:
+    """Look at the first node that lets us in; of the others it matters whether they do."""
+    faults: list[Finding] = []
+    greetings: dict[AmqpUrl, tuple[str, str]] = {}
+    for node in nodes:
+        try:
+            greetings[node] = _greeting(_connect(settings, node))
+        except (AMQPError, OSError) as error:
+            faults.append(login_fault(error, node) or _unreachable(error, node))
+    if not greetings:
+        return faults
+    first, *others = greetings
+    return [
+        *(replace(fault, severity=Severity.WARNING) for fault in faults),
+        *(judge_version(str(node), *greetings[node]) for node in others),
+        *_inspect_node(settings, first, greetings[first], pools, management_url),
+    ]
 
-    def connect() -> BlockingConnection:
-        return BlockingConnection(parameters)
 
-    try:
-        product, version = _greeting(connect())
-    except (AMQPError, OSError) as error:
-        return [login_fault(error, url) or _unreachable(error, url)]
+def _inspect_node(
+    settings: BrokerSettings, url: AmqpUrl, greeting: tuple[str, str], pools: Sequence[str], management_url: str | None
+) -> Iterator[Finding]:
     seen = _Seen()
-    for step in (lambda: _try_out(connect(), settings, seen), lambda: _compare(connect(), settings, pools, seen)):
-        _note_faults(step, settings, url, seen)
+    _note_faults(lambda: _try_out(_connect(settings, url), settings, seen), settings, url, seen)
+    _note_faults(lambda: _compare(_connect(settings, url), settings, pools, seen), settings, url, seen)
     management, fault = _ask_management(management_url, settings, url)
-    facts = RabbitFacts(
-        str(url), product, version, tuple(seen.refusals), seen.alarm, seen.missing, seen.present, management, fault
+    product, version = greeting
+    yield from judge_rabbitmq(
+        RabbitFacts(
+            str(url), product, version, tuple(seen.refusals), seen.alarm, seen.missing, seen.present, management, fault
+        )
     )
-    return list(judge_rabbitmq(facts))
+
+
+def _connect(settings: BrokerSettings, url: AmqpUrl) -> BlockingConnection:
+    parameters = connection_parameters(settings, url, NAME)
+    parameters.blocked_connection_timeout = BLOCKED_SECONDS
+    return BlockingConnection(parameters)
 
 
 def _greeting(connection: BlockingConnection) -> tuple[str, str]:

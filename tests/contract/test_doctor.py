@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pika
@@ -168,6 +169,11 @@ def test_a_rabbitmq_that_is_well_leaves_only_what_it_does_not_tell(
     assert set(examined(settings)) == {"rabbitmq.leaders", "rabbitmq.consumer_timeout"}
     assert set(examined(settings, managed.management_url)) == {"rabbitmq.consumer_timeout"}
     assert queues_of(managed) == []
+
+
+def test_of_several_nodes_one_may_be_away(settings: BrokerSettings) -> None:
+    away = replace(settings, url=settings.url.replace("@", "@127.0.0.1:1,"))
+    assert examined(away)["rabbitmq.reachable"].severity is Severity.WARNING
 
 
 def test_a_queue_with_other_settings_is_refused_as_at_a_start(settings: BrokerSettings) -> None:
