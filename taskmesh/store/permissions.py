@@ -34,6 +34,7 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
         "ZCARD": ("zset", ()),
         "ZRANGEBYSCORE": ("zset", (0, 1)),
         "ZREVRANGE": ("zset", (0, 1)),
+        "ZRANGEBYLEX": ("zset", ("-", "+")),
         "ZREM": ("zset", ("n",)),
         "ZREMRANGEBYSCORE": ("zset", (5, 6)),
         "SADD": ("set", ("m",)),
@@ -47,6 +48,7 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
         "XREVRANGE": ("stream", ("+", "-", "COUNT", 1)),
         "EXISTS": ("hash", ()),
         "PERSIST": ("hash", ()),
+        "DEL": ("string", ()),
     }
 )
 
