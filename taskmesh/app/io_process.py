@@ -67,7 +67,11 @@ class IoProcess:
     def _pool(self, engine: Engine, start: IoStart, foundation: Foundation) -> ExecutorPool:
         settings = foundation.settings
         executors = ExecutorSettings(
-            start.apps, start.executors, settings.worker.threads, max_value_bytes=settings.limits.max_value_bytes
+            start.apps,
+            start.executors,
+            settings.worker.threads,
+            max_value_bytes=settings.limits.max_value_bytes,
+            memory_mb=settings.worker.executor_memory_mb,
         )
         events = PoolEvents(engine.on_started, engine.on_outcomes, engine.on_lost, engine.on_pool_ready, self._fatal)
         pool = ExecutorPool(executors, events, foundation.clock)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.session import Identity, Session
-from taskmesh.errors import UnavailableError
+from taskmesh.errors import UnavailableError, UsageError
 from taskmesh.tasks.registry import Registry
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.invoke import Invoker
@@ -26,6 +26,11 @@ class LocalWorker:
     """Runs the nodes of ``registry``'s tasks until it is stopped. ``pools`` are consumed beside the tasks' own."""
 
     def __init__(self, foundation: Foundation, registry: Registry, threads: int, pools: Sequence[str] = ()) -> None:
+        if foundation.settings.worker.executor_memory_mb:
+            raise UsageError(
+                "worker.executor_memory_mb bounds executor processes, and a worker inside a process has none; set it "
+                "to 0, or use `taskmesh worker`"
+            )
         self._foundation = foundation
         self._registry = registry
         self._threads = threads

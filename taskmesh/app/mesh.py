@@ -210,6 +210,7 @@ class Mesh:
         It works for the pools of these tasks, those of the settings, and ``pools``: those that flow files name.
 
         :raises UnavailableError: the servers do not answer, or refuse.
+        :raises UsageError: the settings ask for a limit of memory, which no worker inside a process can keep.
         """
         from taskmesh.app.local_worker import LocalWorker
 

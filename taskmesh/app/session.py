@@ -24,6 +24,7 @@ from taskmesh.worker.engine import Engine
 from taskmesh.worker.letter_collector import LetterCollector
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.prefetch import Prefetch
+from taskmesh.worker.quarantine import Quarantine
 from taskmesh.worker.work_pool import WorkPool
 
 KEEPER_SECONDS = 1.0
@@ -91,7 +92,8 @@ class Session:
             self.tally,
             foundation.clock,
         )
-        self._engine = Engine(parts, identity.holder, settings.worker.max_crashes)
+        quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
+        self._engine = Engine(parts, identity.holder, quarantine)
         self._pool = make_pool(self._engine)
         self._engine.use(self._pool)
         self._keeper = self._make_keeper(dispatcher)

@@ -11,6 +11,7 @@ from taskmesh.config.settings import Settings
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.logs import configure
 from taskmesh.observability.metrics import Metrics
+from taskmesh.worker.memory_cap import refuse_where_unkept
 from taskmesh.worker.supervisor import EXIT_FATAL, run_worker
 
 IO_MODULE = "taskmesh.app.io_process"
@@ -22,6 +23,7 @@ def run(settings: Settings, apps: Sequence[str]) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code of ``run_worker``."""
     configure(settings.log.level, settings.log.format, sys.stderr)
     try:
+        refuse_where_unkept(settings.worker.executor_memory_mb)
         # Holds the embedded server for as long as the worker runs, whatever its children do.
         foundation = lay_foundation(settings)
     except TaskmeshError as error:

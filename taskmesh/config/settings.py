@@ -83,7 +83,11 @@ class EmbeddedSection:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSection:
-    """A worker. ``processes`` 0 means one executor per CPU; ``health_port`` 0 means any free port."""
+    """A worker. ``processes`` 0 means one executor per CPU; ``health_port`` 0 means any free port.
+
+    ``max_crashes`` is how many executors one node may take down, ``max_losses`` how many whole workers.
+    ``executor_memory_mb`` bounds the memory of each executor, in MiB; 0 does not.
+    """
 
     processes: int = ranged(0, 0, 1024)
     io_processes: int = ranged(1, 1, 64)
@@ -92,6 +96,8 @@ class WorkerSection:
     lease_seconds: float = ranged(15.0, 1, 3600)
     drain_seconds: float = ranged(30.0, 0, DAY_SECONDS)
     max_crashes: int = ranged(3, 1, 1000)
+    max_losses: int = ranged(10, 1, 1000)
+    executor_memory_mb: int = ranged(0, 0, 16_777_216)
     health_host: str = "127.0.0.1"
     health_port: int = ranged(9464, 0, 65_535)
     modules: tuple[str, ...] = ()

@@ -87,8 +87,8 @@ class ClaimAnswer(NamedTuple):
     """What became of a claim; ``attempt`` and what follows are there when ``word`` is ``claimed``.
 
     ``spread`` is there when it is ``ended``: how many dependents have been told, -1 for all. ``retries`` counts the
-    earlier attempts that ended in a retry. The node was ready for ``waited_seconds`` before the claim, and
-    was ready for the first time ``open_seconds`` before it.
+    earlier attempts that ended in a retry, ``crashes`` those that ended with their executor. The node was ready for
+    ``waited_seconds`` before the claim, and was ready for the first time ``open_seconds`` before it.
     """
 
     word: Word
@@ -98,6 +98,7 @@ class ClaimAnswer(NamedTuple):
     fields: tuple[bytes | None, ...] = ()
     spread: int = 0
     retries: int = 0
+    crashes: int = 0
     waited_seconds: float = 0.0
     open_seconds: float = 0.0
 
@@ -144,7 +145,7 @@ class Told(NamedTuple):
 
 
 class Release(NamedTuple):
-    """A running node to make ready again. ``counts``: the attempt is used up."""
+    """A running node to make ready again. ``counts``: the attempt is used up, since its executor is gone."""
 
     key: NodeKey
     token: int

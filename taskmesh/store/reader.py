@@ -29,6 +29,7 @@ class NodeRecord:
     cause: str
     scheduled_at: float = 0.0
     retries: int = 0
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

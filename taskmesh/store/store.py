@@ -236,9 +236,9 @@ def _admitted(reply: Reply) -> Told:
 def _claim_answer(reply: Reply) -> ClaimAnswer:
     word = _WORDS[reply[0]]
     if word is Word.CLAIMED:
-        _, attempt, token, retries, waited_ms, open_ms, halt, *fields = reply
-        reason = halt.decode() if halt else ""
-        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, waited_ms / 1000, open_ms / 1000)
+        _, attempt, token, retries, crashes, waited_ms, open_ms, halt, *fields = reply
+        reason, times = halt.decode() if halt else "", (waited_ms / 1000, open_ms / 1000)
+        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times)
     return ClaimAnswer(word, spread=reply[1] if word is Word.ENDED else 0)
 
 

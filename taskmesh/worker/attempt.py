@@ -17,7 +17,8 @@ from taskmesh.worker.protocol import Failure, Outcome
 class Attempt:
     """One node that this process claims or runs. ``acks`` are settled when the attempt is.
 
-    ``retries`` counts the attempts before that ended in a retry. ``closes_at``, on the monotonic clock, is when the
+    ``retries`` counts the attempts before that ended in a retry, ``crashes`` those that ended with their executor.
+    ``closes_at``, on the monotonic clock, is when the
     node must have ended.
     """
 
@@ -31,6 +32,7 @@ class Attempt:
     token: int = 0
     number: int = 0
     retries: int = 0
+    crashes: int = 0
     closes_at: float | None = None
 
     @property
@@ -53,9 +55,9 @@ class Attempt:
         return limits.start_to_close is not None or limits.schedule_to_close is not None
 
     @property
-    def crashes(self) -> int:
-        """How many executors or holders it has lost, counting this attempt."""
-        return self.number - self.retries
+    def losses(self) -> int:
+        """How many attempts before nobody has told the end of: whoever had the node died, or fell silent."""
+        return self.number - 1 - self.retries - self.crashes
 
     @property
     def node_name(self) -> str:

@@ -28,6 +28,7 @@ from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.intake import Intake
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome
+from taskmesh.worker.quarantine import Quarantine
 from taskmesh.worker.retrying import next_delay_seconds
 from taskmesh.worker.settling import Ended, Settler
 from taskmesh.worker.time_limits import Limiter
@@ -61,15 +62,15 @@ class _Asked:
 class Engine:
     """Runs the nodes that the broker delivers. Everything happens on one event loop and one thread."""
 
-    def __init__(self, parts: Parts, holder: str, max_crashes: int) -> None:
+    def __init__(self, parts: Parts, holder: str, quarantine: Quarantine) -> None:
         self._parts = parts
-        self._max_crashes = max_crashes
+        self._quarantine = quarantine
         self._loop = asyncio.get_running_loop()
         self._pool: WorkPool | None = None
         self._in_flight = InFlight()
         self._settler = Settler(parts, self._in_flight)
         self._limiter = Limiter(parts.clock, parts.tally)
-        self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, holder)
+        self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, quarantine, holder)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self._asked: deque[_Asked] = deque()
         self._failures = 0
@@ -254,8 +255,8 @@ class Engine:
     def _crashed(self, attempt: Attempt, reason: str) -> None:
         names = {"run": attempt.key.run_id, "node": attempt.node_name}
         _log.warning("the executor of a node was lost: %s", reason, extra=names)
-        if attempt.crashes < self._max_crashes:
+        failure = self._quarantine.after_crash(attempt, reason)
+        if failure is None:
             self._settler.release(attempt, counts=True)
-            return
-        message = f"its executor was lost {attempt.crashes} times, the last time because {reason}"
-        self._settler.end(attempt, attempt.failed(Failure("ExecutorLost", message, "")))
+        else:
+            self._settler.end(attempt, attempt.failed(failure))

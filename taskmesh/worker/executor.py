@@ -25,6 +25,7 @@ from taskmesh.worker.channel_adoption import adopt_channel
 from taskmesh.worker.executor_async import AsyncLane
 from taskmesh.worker.executor_loading import load_tasks
 from taskmesh.worker.invoke import Invoker
+from taskmesh.worker.memory_cap import cap_own_memory
 from taskmesh.worker.protocol import Kind, Work
 
 UNFIT_EXIT_CODE = 2
@@ -102,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     channel = BlockingChannel(adopt_channel(options.fd))
     _show_prints_line_by_line()
+    if options.memory_mb:
+        cap_own_memory(options.memory_mb)
     try:
         tasks = load_tasks(options.apps)
     except UsageError as error:
@@ -117,6 +120,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fd", type=int, required=True, help="the socket to the I/O process")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-value-bytes", type=int, required=True)
+    parser.add_argument("--memory-mb", type=int, default=0)
     parser.add_argument("-A", dest="apps", action="append", default=[], metavar="MODULE[:ATTRIBUTE]")
     return parser.parse_args(arguments)
 

@@ -34,17 +34,22 @@ class Lane(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ExecutorSettings:
-    """How the executors of one I/O process are run. ``apps`` are ``module`` or ``module:attribute``."""
+    """How the executors of one I/O process are run.
+
+    ``apps`` are ``module`` or ``module:attribute``; ``memory_mb`` 0 is no limit.
+    """
 
     apps: tuple[str, ...]
     count: int
     threads: int = 1
     async_slots: int = 100
     max_value_bytes: int = 1_048_576
+    memory_mb: int = 0
 
     def arguments(self) -> list[str]:
         named = [item for app in self.apps for item in ("-A", app)]
-        return ["--threads", str(self.threads), "--max-value-bytes", str(self.max_value_bytes), *named]
+        limits = ["--max-value-bytes", str(self.max_value_bytes), "--memory-mb", str(self.memory_mb)]
+        return ["--threads", str(self.threads), *limits, *named]
 
 
 @dataclass(frozen=True, slots=True)

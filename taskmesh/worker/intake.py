@@ -15,6 +15,7 @@ from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
+from taskmesh.worker.quarantine import Quarantine
 from taskmesh.worker.settling import Settler
 from taskmesh.worker.time_limits import Limiter
 from taskmesh.worker.work_pool import WorkPool
@@ -28,8 +29,17 @@ FIELDS_PER_CLAIM = 200
 class Intake:
     """Keeps deliveries until there is room for them, and turns them into works."""
 
-    def __init__(self, parts: Parts, in_flight: InFlight, settler: Settler, limiter: Limiter, holder: str) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        in_flight: InFlight,
+        settler: Settler,
+        limiter: Limiter,
+        quarantine: Quarantine,
+        holder: str,
+    ) -> None:
         self._parts = parts
+        self._quarantine = quarantine
         self._limiter = limiter
         self._in_flight = in_flight
         self._settler = settler
@@ -165,12 +175,15 @@ class Intake:
             return None
         attempt.token = answer.token
         attempt.number = answer.attempt
-        attempt.retries = answer.retries
+        attempt.retries, attempt.crashes = answer.retries, answer.crashes
         if answer.halt:
             self._settler.end(attempt, attempt.cancelled(answer.halt))
             return None
         if attempt.task not in pool.tasks:
             self._settler.end(attempt, attempt.failed(_unknown_task(attempt.task)))
+            return None
+        if failure := self._quarantine.before_start(attempt):
+            self._settler.end(attempt, attempt.failed(failure))
             return None
         if attempt.node.limits is not NO_LIMITS and (failure := self._limiter.open(attempt, answer)):
             self._settler.end(attempt, attempt.failed(failure))

@@ -11,19 +11,23 @@ from taskmesh.worker.protocol import Failure
 
 
 def next_delay_seconds(attempt: Attempt, failure: Failure) -> float | None:
-    """How long to wait before the next attempt; None where there is none."""
+    """How long to wait before the next attempt; None where there is none.
+
+    Only attempts that ended by failing count: those that were lost with an executor or a worker are no try of the task.
+    """
     policy = attempt.node.retry
     if policy is None:
         if not failure.asks:
             return None
         policy = DEFAULT_RETRY
-    if attempt.number >= policy.max_attempts or not (failure.asks or policy.covers(failure.lineage)):
+    tries = attempt.retries + 1
+    if tries >= policy.max_attempts or not (failure.asks or policy.covers(failure.lineage)):
         return None
-    return failure.after_seconds if failure.after_seconds is not None else wait_of(policy)(attempt.number)
+    return failure.after_seconds if failure.after_seconds is not None else wait_of(policy)(tries)
 
 
 def wait_of(policy: RetryPolicy) -> Callable[[int], float]:
-    """The wait after the n-th attempt, 1 being the first."""
+    """The wait after the n-th attempt that failed, 1 being the first."""
     if policy.wait is Wait.FIXED:
         return fixed(policy.base_seconds)
     if policy.wait is Wait.LIST:

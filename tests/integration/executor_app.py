@@ -58,6 +58,11 @@ def hold_interpreter(started: str, seconds: int) -> None:
 
 
 @task
+def allocate(mebibytes: int) -> int:
+    return len(bytearray(mebibytes * 1024 * 1024))
+
+
+@task
 def segfault() -> None:
     ctypes.string_at(0)
 

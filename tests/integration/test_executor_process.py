@@ -463,3 +463,24 @@ def test_an_executor_carries_no_client_library() -> None:
             assert not loaded & {"redis", "pika", "kombu", "prometheus_client", "tenacity", "pybreaker", "yaml"}
 
     run(scenario)
+
+
+def test_an_executor_has_no_more_memory_than_it_may() -> None:
+    async def scenario() -> None:
+        async with running(memory_mb=300) as bench:
+            assert await bench.run(1, "allocate", mebibytes=50) == 50 * 1024 * 1024
+            bench.send(2, "allocate", mebibytes=400)
+            await bench.until_reported(2)
+            assert bench.failure(2).startswith("MemoryError")
+            assert await bench.run(3, "allocate", mebibytes=50) == 50 * 1024 * 1024
+            assert bench.pool.deaths == 0
+
+    run(scenario)
+
+
+def test_without_a_limit_it_has_what_it_asks_for() -> None:
+    async def scenario() -> None:
+        async with running() as bench:
+            assert await bench.run(1, "allocate", mebibytes=400) == 400 * 1024 * 1024
+
+    run(scenario)

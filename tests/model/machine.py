@@ -84,7 +84,7 @@ class StoreMachine(Pair):
     @rule(
         pick=picks,
         at=picks,
-        state=st.sampled_from(("ready", "running")),
+        state=st.sampled_from(("ready", "running", "ready", "running", "retrying")),
         holder=st.sampled_from(HOLDERS),
         back=st.sampled_from((0, 0, 1, -1)),
         repeats=times,

@@ -24,9 +24,11 @@ from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome, Work
+from taskmesh.worker.quarantine import Quarantine
 from tests.contract.store_bench import ME, Bench, diamond, plan_of
 
 PATIENCE_SECONDS = 10.0
+MAX_LOSSES = 3
 
 
 class FrailLink:
@@ -214,7 +216,7 @@ class EngineBench:
             self.tally,
             SystemClock(),
         )
-        self.engine = Engine(parts, ME, max_crashes)
+        self.engine = Engine(parts, ME, Quarantine(max_crashes, MAX_LOSSES))
         self.pool = FakePool(self.engine)
         self.engine.use(self.pool)
         self.broker.on_delivery = self.engine.on_delivery

@@ -12,8 +12,9 @@
 --   output:I, error:I                 what node I gave back, or why its last attempt failed
 -- A node record is a msgpack array with these places:
 local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, CAUSE = 1, 2, 3, 4, 5, 6, 7, 8, 9
--- and, once it has been ready more than once, when it was ready first and how many attempts ended in a retry:
-local SCHEDULED_AT, RETRIES = 10, 11
+-- and, once it has been ready more than once, when it was ready first, how many attempts ended in a retry, and how many
+-- with their executor:
+local SCHEDULED_AT, RETRIES, CRASHES = 10, 11, 12
 -- READY_AT of a node that is retrying is the time at which it is to be tried again.
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
 local SPREAD_DONE = -1
@@ -90,10 +91,11 @@ local function halt_with(run, run_id, timers, status, now)
   if redis.call('HEXISTS', run, 'retried') == 1 then put_due(timers, run_id .. '/' .. ALL_RETRYING, now) end
 end
 
--- To be called before READY_AT is overwritten. Both places, as a table with a gap is packed as a map.
+-- To be called before READY_AT is overwritten. All places, as a table with a gap is packed as a map.
 local function remember_schedule(record)
   record[SCHEDULED_AT] = record[SCHEDULED_AT] or record[READY_AT]
   record[RETRIES] = record[RETRIES] or 0
+  record[CRASHES] = record[CRASHES] or 0
 end
 
 -- What runs has no right to run any more: its token is behind.
