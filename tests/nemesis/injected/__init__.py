@@ -1,0 +1,1 @@
+"""What is put into the processes of an experiment; the product itself holds none of it."""

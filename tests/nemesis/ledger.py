@@ -1,0 +1,83 @@
+"""What the store holds of the runs of an experiment, read past every proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskmesh.broker.protocol import shard_queue_name
+from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.model.states import RunState
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Command, Reply, value_of
+from taskmesh.store.opening import open_link
+from taskmesh.store.reader import Reader, RunRecord
+
+PARTITIONS = 16
+POOL = "default"
+EVERLASTING = ("open", "closed", "holders")
+"""Keys of a partition that live as long as the namespace; all others of it belong to runs."""
+
+
+class Ledger:
+    """Reads one namespace."""
+
+    def __init__(self, store_url: str, namespace: str) -> None:
+        self._link = open_link(store_url, 2.0, 5.0)
+        self._namespace = namespace
+        self.keys = Keys(namespace, PARTITIONS)
+        self.reader = Reader(self._link, self.keys)
+        self._plans = Plans(self.reader.flow_body)
+
+    def close(self) -> None:
+        self._link.close()
+
+    def ask(self, *words: str | int | float) -> Reply:
+        """The answer to one command."""
+        [reply] = self._link.exchange([Command(str(words[1]) if len(words) > 1 else "", *words)])
+        return value_of(reply)
+
+    def states(self, run_ids: Sequence[str]) -> list[RunState | None]:
+        return self.reader.statuses(run_ids)
+
+    def plan_of(self, record: RunRecord) -> Plan:
+        plan = self._plans.get(record.flow_hash, record.summary.run_id)
+        assert plan is not None, f"the flow of run {record.summary.run_id} is gone"
+        return plan
+
+    def due(self) -> list[str]:
+        """Members of all outboxes: nodes that somebody must still do something for."""
+        members = [self.ask("ZRANGE", partition.outbox(POOL), 0, -1) for partition in self.keys.partitions]
+        return [member.decode() for found in members for member in found]
+
+    def open_runs(self) -> list[str]:
+        found = [self.ask("ZRANGE", partition.open_runs, 0, -1) for partition in self.keys.partitions]
+        return [run_id.decode() for each in found for run_id in each]
+
+    def flows_in_use(self) -> dict[str, int]:
+        """Flows that count runs which have not ended."""
+        keys = [key for key in self._names("*:flow:*")]
+        counts = {key: int(self.ask("HGET", key, "open_runs") or 0) for key in keys}
+        return {key: count for key, count in counts.items() if count}
+
+    def without_expiry(self) -> list[str]:
+        """Keys of partitions that belong to runs and will never expire."""
+        names = [key for key in self._names("*}:*") if key.rpartition(":")[2] not in EVERLASTING]
+        return [key for key in names if ":outbox:" not in key and self.ask("TTL", key) == -1]
+
+    def probes(self) -> dict[str, float]:
+        return self._times(self.ask("HGETALL", self.keys.probes(POOL)))
+
+    def shard_queues(self, shards: int) -> list[str]:
+        return [shard_queue_name(self._namespace, POOL, shard) for shard in range(shards)]
+
+    def _times(self, flat: Sequence[bytes]) -> dict[str, float]:
+        return {name.decode(): float(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    def _names(self, pattern: str) -> list[str]:
+        cursor, found = 0, []
+        while True:
+            answer = self.ask("SCAN", cursor, "MATCH", f"{self._namespace}:{pattern}", "COUNT", 1000)
+            cursor = int(answer[0])
+            found += [name.decode() for name in answer[1]]
+            if not cursor:
+                return found
