@@ -125,19 +125,31 @@ def exhausts() -> Any:
     return exhaust()
 
 
+@mesh.task(name="weigh")
+def weigh(size: int, parents: Sequence[dict[str, str]] = ()) -> dict[str, str]:
+    """Give back a word and a ballast of ``size`` bytes."""
+    leave_begin()
+    assert all(len(parent["ballast"]) == size for parent in parents)
+    return {"word": leave_end([parent["word"] for parent in parents]), "ballast": "x" * size}
+
+
+@mesh.flow
+def heavy(size: int) -> Any:
+    first = weigh(size)
+    return weigh(size, [weigh(size, [first])])
+
+
+def checked(name: str, nodes: Sequence[Node]) -> Flow:
+    """A flow of given nodes."""
+    return complete(Flow(name=name, version="1", nodes=tuple(nodes)))
+
+
 def foreign_flow(task: str) -> Flow:
     """A flow with a task that this app does not have, between two that it has."""
-    return complete(
-        Flow(
-            name="foreign",
-            version="1",
-            nodes=(
-                Node("first", "step"),
-                Node("foreign", task, needs=("first",)),
-                Node("last", "step", needs=("foreign",)),
-            ),
-        )
-    )
+    names = ("first", "foreign", "last")
+    tasks = ("step", task, "step")
+    needs: tuple[tuple[str, ...], ...] = ((), names[:1], names[1:2])
+    return checked("foreign", [Node(n, t, needs=of) for n, t, of in zip(names, tasks, needs, strict=True)])
 
 
 def layered_flow(name: str, layers: int, width: int, parents: int, seed: int) -> Flow:
@@ -151,7 +163,7 @@ def layered_flow(name: str, layers: int, width: int, parents: int, seed: int) ->
             needs = tuple(sorted(dice.sample(above, min(parents, len(above)))))
             nodes.append(Node(each, "step", {"parents": [f"${{nodes.{need}.output}}" for need in needs]}, needs))
         above = names
-    return complete(Flow(name=name, version="1", nodes=tuple(nodes)))
+    return checked(name, nodes)
 
 
 def _random_shape(seed: int) -> Any:

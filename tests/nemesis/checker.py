@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.states import NodeState, RunState
@@ -23,13 +24,15 @@ class Bounds:
     """What an experiment may cost, and what it is expected to leave behind.
 
     ``losable`` runs may be gone, where the store itself forgets (``forgetful``: it has forgotten ends of nodes too, so
-    that nodes ran again after their dependents); ``failing`` are tasks whose nodes must fail.
+    that nodes ran again after their dependents); ``cancelled``: runs may have been; ``failing`` are
+    tasks whose nodes must fail.
     """
 
     duplicates_at_most: int = 0
     dead_letters_at_most: int = 0
     losable: frozenset[str] = frozenset()
     forgetful: bool = False
+    cancelled: bool = False
     failing: frozenset[str] = frozenset({FAILS})
 
 
@@ -81,18 +84,24 @@ class Checker:
             yield f"I2 stuck: run {run_id} is {record.summary.status}; nodes: {_states(record)}"
             return
         plan = self._ledger.plan_of(record)
+        if not (self._bounds.cancelled and record.summary.status is RunState.CANCELLED):
+            yield from self._states(record, plan)
+        yield from self._commits(record, plan)
+
+    def _states(self, record: RunRecord, plan: Plan) -> Iterator[str]:
+        """I12: every node has ended as its flow says, and the run as its nodes."""
+        run_id = record.summary.run_id
         expected = expected_states(plan, self._bounds.failing)
         found = {at: record.nodes[at].state for at in expected if at in record.nodes}
         if found != expected:
             yield f"I12 states: run {run_id} ended with {found}, and not with {expected}"
         if record.summary.status is not _expected_status(expected):
             yield f"I12 status: run {run_id} is {record.summary.status} with nodes {found}"
-        yield from self._commits(record, plan)
 
     def _commits(self, record: RunRecord, plan: Plan) -> Iterator[str]:
         """What was recorded is what one execution returned, and what every dependent was given."""
         run_id, names = record.summary.run_id, plan.graph.names
-        words = {at: unpack(output) for at, output in record.outputs.items()}
+        words = {at: _word(unpack(output)) for at, output in record.outputs.items()}
         for at, word in words.items():
             ended = self._effects.ended[run_id, names[at]]
             if word not in [effect.word for effect in ended]:
@@ -132,6 +141,10 @@ class Checker:
                 f"I6 duplicates: {self._effects.duplicates} executions beyond one, "
                 f"at most {self._bounds.duplicates_at_most} can come of the faults; most often {worst}"
             )
+
+
+def _word(output: Any) -> Any:
+    return output["word"] if isinstance(output, dict) else output
 
 
 def expected_states(plan: Plan, failing: frozenset[str]) -> dict[int, NodeState]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from tests.nemesis.catalogue import Experiment, place_of
+from tests.nemesis.experiments_answers import answers
 from tests.nemesis.experiments_broker import broker
 from tests.nemesis.experiments_death import death
 from tests.nemesis.experiments_messages import messages
 from tests.nemesis.experiments_network import network
 from tests.nemesis.experiments_pauses import pauses
+from tests.nemesis.experiments_races import races
+from tests.nemesis.experiments_scale import scale
 from tests.nemesis.experiments_store import store
 
-CATALOGUES = (death, pauses, broker, store, network, messages)
+CATALOGUES = (death, pauses, broker, store, network, answers, messages, scale, races)
 
 
 def experiments(tier: int) -> list[Experiment]:

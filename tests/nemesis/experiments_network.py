@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import random
-from collections import deque
 from typing import Any
 
-from taskmesh.store.scripts import Scripts
 from tests.nemesis import app
 from tests.nemesis.catalogue import Catalogue
 from tests.nemesis.checker import Bounds
 from tests.nemesis.figures import Figures
-from tests.nemesis.frames import CONFIRM, Unit
 from tests.nemesis.proxy import (
-    PASS,
-    SWALLOW_AND_RESET,
     TO_CLIENT,
     TO_SERVER,
-    Fate,
     FaultProxy,
-    Judge,
 )
 from tests.nemesis.trial import HEARTBEAT_SECONDS, LEASE_SECONDS, Trial
 
@@ -29,21 +21,6 @@ BOTH = frozenset({TO_SERVER, TO_CLIENT})
 network = Catalogue()
 
 
-class Dice:
-    """Decides about units by chance, so often at most; safe on the proxy's thread."""
-
-    def __init__(self, trial: Trial, one_in: int, times: int) -> None:
-        self._dice = random.Random(trial.seed)
-        self._one_in = one_in
-        self.left = times
-
-    def strikes(self) -> bool:
-        if self.left <= 0 or self._dice.randrange(self._one_in):
-            return False
-        self.left -= 1
-        return True
-
-
 def _seconds_down(trial: Trial, seconds: float, *proxies: FaultProxy, **weather: Any) -> None:
     for proxy in proxies:
         proxy.weather(**weather)
@@ -51,18 +28,6 @@ def _seconds_down(trial: Trial, seconds: float, *proxies: FaultProxy, **weather:
     for proxy in proxies:
         proxy.clear()
     trial.struck()
-
-
-def _judged(trial: Trial, proxy: FaultProxy, judge: Judge, dice: Dice, runs: int = 30) -> Figures:
-    """Run under a judge until it has struck as often as it may."""
-    trial.watch()
-    proxy.judge(lambda: judge)
-    times = dice.left
-    trial.load(app.fan, *app.random_shapes, runs=runs)
-    trial.wait(lambda: dice.left == 0, f"{times} strikes")
-    trial.faults = times - 1
-    trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=times * REPEATED))
 
 
 @network.add("E1", "reset-rain", tier=2)
@@ -97,23 +62,6 @@ def half_open_amqp(trial: Trial) -> Figures:
     return trial.finish(Bounds(duplicates_at_most=REPEATED))
 
 
-@network.add("E3", "confirms-lost", tier=2)
-def confirms_lost(trial: Trial) -> Figures:
-    """RabbitMQ's confirms never arrive: after the deadline the connection is given up, and all is published again."""
-    behind = trial.behind_proxies(env={"TASKMESH_BROKER__CONFIRM_TIMEOUT_SECONDS": "2"})
-    trial.watch()
-
-    def swallow(direction: str, unit: Unit) -> Fate:
-        return Fate(copies=0) if direction == TO_CLIENT and unit.kind == CONFIRM else PASS
-
-    behind.broker.judge(lambda: swallow)
-    trial.load(app.diamond, runs=10)
-    trial.pause(4)
-    behind.broker.clear()
-    trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
-
-
 @network.add("E4", "store-replies-lost", tier=2)
 def store_replies_lost(trial: Trial) -> Figures:
     """For a while nothing that Redis answers reaches a worker, though Redis does what it is asked."""
@@ -124,19 +72,6 @@ def store_replies_lost(trial: Trial) -> Figures:
     trial.await_effects(10)
     _seconds_down(trial, 2 * LEASE_SECONDS, behind.store, down=frozenset({TO_CLIENT}))
     return trial.finish(Bounds(duplicates_at_most=REPEATED))
-
-
-@network.add("E5", "cut-between-publish-and-confirm", tier=1)
-def cut_between_publish_and_confirm(trial: Trial) -> Figures:
-    """The connection is cut after the broker has taken messages and before its confirm arrives, ten times."""
-    behind = trial.behind_proxies()
-    dice = Dice(trial, one_in=5, times=10)
-
-    def judge(direction: str, unit: Unit) -> Fate:
-        cut = direction == TO_CLIENT and unit.kind == CONFIRM and dice.strikes()
-        return SWALLOW_AND_RESET if cut else PASS
-
-    return _judged(trial, behind.broker, judge, dice)
 
 
 @network.add("E6", "byte-by-byte", tier=2)
@@ -293,47 +228,3 @@ def one_way_amqp(trial: Trial) -> Figures:
     behind.broker.clear()
     trial.struck()
     return trial.finish(Bounds(duplicates_at_most=REPEATED))
-
-
-@network.add("D16", "reply-lost-per-script", tier=1)
-def reply_lost_per_script(trial: Trial) -> Figures:
-    """Redis carries scripts out and their answers are lost with the connection, several times for each script."""
-    behind = trial.behind_proxies()
-    trial.mesh = trial.client(store_url=behind.store_url)
-    names = ("admit_run", "claim_node", "settle_node", "spread_node", "renew_holder")
-    judge = _LostReplies({name: 4 for name in names})
-    behind.store.judge(judge)
-    trial.watch()
-    trial.load(app.fan, *app.random_shapes, runs=30)
-    trial.wait(lambda: not any(judge.left.values()), f"lost replies of each script; left: {judge.left}", 40)
-    trial.faults = 4 * len(names) - 1
-    trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
-
-
-class _LostReplies:
-    """Swallows the reply to calls of certain scripts, each so many times, and resets the connection."""
-
-    def __init__(self, left: dict[str, int]) -> None:
-        scripts = Scripts()
-        self._names = {scripts[name].sha.encode(): name for name in left}
-        self.left = left
-
-    def __call__(self) -> Judge:
-        """A judge for one connection: replies come in the order of the commands."""
-        asked: deque[bytes] = deque()
-
-        def judge(direction: str, unit: Unit) -> Fate:
-            if direction == TO_SERVER:
-                asked.append(unit.kind[-1] if isinstance(unit.kind, tuple) else b"")
-                return PASS
-            return self._fate(asked.popleft()) if asked else PASS
-
-        return judge
-
-    def _fate(self, word: bytes) -> Fate:
-        name = self._names.get(word)
-        if name is None or not self.left[name]:
-            return PASS
-        self.left[name] -= 1
-        return SWALLOW_AND_RESET
