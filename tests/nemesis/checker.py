@@ -115,6 +115,7 @@ class Checker:
         """I8: nothing is left over when everything has ended."""
         leftovers: Mapping[str, Sequence[str]] = {
             "outbox": self._ledger.due(),
+            "timers": self._ledger.timers(),
             "open runs": self._ledger.open_runs(),
             "flows in use": list(self._ledger.flows_in_use()),
             "keys that never expire": self._ledger.without_expiry(),
@@ -129,9 +130,9 @@ class Checker:
         strangers = {run_id for run_id, _ in self._effects.begun} - asked
         if strangers:
             yield f"I13 unexpected: {len(strangers)} runs ran that nobody submitted"
-        letters = self._ledger.reader.dead_letters(10_000)
+        letters = self._ledger.dead_letters()
         if len(letters) > self._bounds.dead_letters_at_most:
-            yield f"I14 dead letters: {len(letters)}, such as {letters[0]['reason']}"
+            yield f"I14 dead letters: {len(letters)}, such as {letters[0]}"
 
     def _bounded(self) -> Iterator[str]:
         """I6: how often code may run again."""

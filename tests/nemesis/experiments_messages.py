@@ -122,7 +122,7 @@ def malformed(trial: Trial) -> Figures:
     trial.load(app.diamond, runs=20)
     publish_to_shards(trial.rabbitmq, trial.namespace, SHARDS, bodies)
     trial.struck()
-    trial.wait(lambda: len(trial.ledger.reader.dead_letters(10_000)) >= count, f"{count} dead letters")
+    trial.wait(lambda: len(trial.ledger.dead_letters()) >= count, f"{count} dead letters")
     assert worker.children("taskmesh.app.io_process") == pids, "the I/O process was replaced"
     figures = trial.finish(Bounds(dead_letters_at_most=count))
     assert figures.dead_letters == count
@@ -145,7 +145,7 @@ def _buried(trial: Trial, bodies: list[bytes]) -> Figures:
     trial.load(app.diamond, runs=10)
     publish_to_shards(trial.rabbitmq, trial.namespace, SHARDS, bodies)
     trial.struck()
-    trial.wait(lambda: len(trial.ledger.reader.dead_letters(1000)) >= len(bodies), "dead letters")
+    trial.wait(lambda: len(trial.ledger.dead_letters()) >= len(bodies), "dead letters")
     assert worker.children("taskmesh.app.io_process") == pids, "the I/O process was replaced"
     return trial.finish(Bounds(dead_letters_at_most=len(bodies)))
 
@@ -202,7 +202,7 @@ def unknown_run_and_future_token(trial: Trial) -> Figures:
     publish_to_shards(trial.rabbitmq, trial.namespace, SHARDS, bodies)
     trial.struck()
     trial.wait(lambda: worker.metric("claims_total") >= 4 + len(harmless), "claims of the forged messages")
-    trial.wait(lambda: len(trial.ledger.reader.dead_letters(1000)) >= len(buried) - 1, "dead letters")
+    trial.wait(lambda: len(trial.ledger.dead_letters()) >= len(buried) - 1, "dead letters")
     return trial.finish(Bounds(dead_letters_at_most=len(buried)))
 
 

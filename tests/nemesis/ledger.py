@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from taskmesh.broker.protocol import shard_queue_name
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.model.states import RunState
 from taskmesh.store.keys import Keys
+from taskmesh.store.letters import DeadLetterFilter, Letters
 from taskmesh.store.link import Command, Reply, value_of
 from taskmesh.store.opening import open_link
 from taskmesh.store.reader import Reader, RunRecord
 
 PARTITIONS = 16
 POOL = "default"
-EVERLASTING = ("open", "closed", "holders")
-"""Keys of a partition that live as long as the namespace; all others of it belong to runs."""
+EVERLASTING = ("open", "closed", "holders", "timers", "outbox", "dead")
+"""What of a namespace lives as long as it; all other keys belong to runs, and must go when those have ended."""
 
 
 class Ledger:
@@ -26,6 +28,7 @@ class Ledger:
         self._namespace = namespace
         self.keys = Keys(namespace, PARTITIONS)
         self.reader = Reader(self._link, self.keys)
+        self._letters = Letters(self._link, self.keys, most=0, most_bytes=0)
         self._plans = Plans(self.reader.flow_body)
 
     def close(self) -> None:
@@ -46,12 +49,14 @@ class Ledger:
 
     def due(self) -> list[str]:
         """Members of all outboxes: nodes that somebody must still do something for."""
-        members = [self.ask("ZRANGE", partition.outbox(POOL), 0, -1) for partition in self.keys.partitions]
-        return [member.decode() for found in members for member in found]
+        return self._members([partition.outbox(POOL) for partition in self.keys.partitions])
+
+    def timers(self) -> list[str]:
+        """Nodes that wait for a time."""
+        return self._members([partition.timers for partition in self.keys.partitions])
 
     def open_runs(self) -> list[str]:
-        found = [self.ask("ZRANGE", partition.open_runs, 0, -1) for partition in self.keys.partitions]
-        return [run_id.decode() for each in found for run_id in each]
+        return self._members([partition.open_runs for partition in self.keys.partitions])
 
     def flows_in_use(self) -> dict[str, int]:
         """Flows that count runs which have not ended."""
@@ -61,14 +66,21 @@ class Ledger:
 
     def without_expiry(self) -> list[str]:
         """Keys of partitions that belong to runs and will never expire."""
-        names = [key for key in self._names("*}:*") if key.rpartition(":")[2] not in EVERLASTING]
-        return [key for key in names if ":outbox:" not in key and self.ask("TTL", key) == -1]
+        words = ((key, set(re.split("[:{}]", key))) for key in self._names("{*}:*"))
+        return [key for key, parts in words if not parts & set(EVERLASTING) and self.ask("TTL", key) == -1]
+
+    def dead_letters(self) -> list[str]:
+        """The reason of every dead letter that has been collected."""
+        return [f"{letter.reason}: {letter.detail}" for letter in self._letters.find(DeadLetterFilter(), 0.0)]
 
     def probes(self) -> dict[str, float]:
         return self._times(self.ask("HGETALL", self.keys.probes(POOL)))
 
     def shard_queues(self, shards: int) -> list[str]:
         return [shard_queue_name(self._namespace, POOL, shard) for shard in range(shards)]
+
+    def _members(self, keys: Sequence[str]) -> list[str]:
+        return [member.decode() for key in keys for member in self.ask("ZRANGE", key, 0, -1)]
 
     def _times(self, flat: Sequence[bytes]) -> dict[str, float]:
         return {name.decode(): float(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -265,7 +265,7 @@ class Trial:
             faults=self.faults,
             stale_refused=counted["stale_settlements_total"],
             redriven=counted["redriven_total"],
-            dead_letters=len(self.ledger.reader.dead_letters(10_000)),
+            dead_letters=len(self.ledger.dead_letters()),
             recovery_seconds=round(recovery_seconds, 1),
             seed=self.seed,
         )
