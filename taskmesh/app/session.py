@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmesh.app.assembly import Foundation
+from taskmesh.app.keeping import PASS_SECONDS, KeeperRole, alarm_clock
+from taskmesh.app.steps import enter_store, refuse_unsafe_store, repeat
 from taskmesh.broker.factory import open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.waking import AlarmClock
-from taskmesh.errors import StoreRefusedError, StoreUnavailableError, TaskmeshError
-from taskmesh.keeper.keeper import Keeper, KeeperParts
-from taskmesh.keeper.timers import Timers
+from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.tally import Tally
-from taskmesh.resilience.backoff import full_jitter
-from taskmesh.store.inspection import refuse_unsafe
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.letter_collector import LetterCollector
@@ -27,15 +24,8 @@ from taskmesh.worker.prefetch import Prefetch
 from taskmesh.worker.quarantine import Quarantine
 from taskmesh.worker.work_pool import WorkPool
 
-KEEPER_SECONDS = 1.0
-KEEPER_LEASE_SECONDS = 5.0
-RENEWALS_AWAITED = 2
-"""When the store comes back, its keeper gives every holder that lives the time of so many renewals to say so."""
-
 PREFETCH_SECONDS = 0.5
 LETTERS_SECONDS = 5.0
-START_BASE_SECONDS = 0.2
-START_CAP_SECONDS = 5.0
 LOOK_SECONDS = 0.01
 SETTLE_SECONDS = 3.0
 """After a drain: how long the last ends may take to reach the store and the broker."""
@@ -66,7 +56,6 @@ class Session:
         self._deaths_told = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._missing_store = "not started yet"
-        self._delay = full_jitter(START_BASE_SECONDS, START_CAP_SECONDS)
         self.tally = Tally()
         settings = foundation.settings
         self._publisher = open_publisher(foundation.broker, on_fatal)
@@ -86,7 +75,7 @@ class Session:
             foundation.reader,
             foundation.plans,
             dispatcher,
-            self._alarm(dispatcher),
+            alarm_clock(foundation, dispatcher, self.tally),
             self._consumer,
             dead_letters,
             self.tally,
@@ -96,21 +85,19 @@ class Session:
         self._engine = Engine(parts, identity.holder, quarantine)
         self._pool = make_pool(self._engine)
         self._engine.use(self._pool)
-        self._keeper = self._make_keeper(dispatcher)
-        self._timers = Timers(
-            foundation.housekeeping, foundation.reader, foundation.plans, self._alarm(dispatcher), foundation.clock
-        )
+        self._keeper = self._make_keeper(dispatcher) if settings.worker.keeper else None
 
     async def start(self) -> None:
         """Take up work.
 
         :raises StoreRefusedError: the store refuses, or may not be trusted with runs.
         """
-        await self._enter_store()
+        await enter_store(self._enter, self._note_missing)
         await self._publisher.start()
         await self._consumer.start(self._engine.on_delivery, self._letters.on_letter)
         self._every(self._foundation.settings.worker.renewal_seconds, self._renew)
-        self._every(KEEPER_SECONDS, self._keep)
+        if self._keeper is not None:
+            self._every(PASS_SECONDS, self._keeper.keep)
         self._every(PREFETCH_SECONDS, self._tune)
         self._every(LETTERS_SECONDS, self._letters.look)
 
@@ -155,7 +142,8 @@ class Session:
         """Leave; what was not drained is taken over by others when the lease is over."""
         for task in self._tasks:
             task.cancel()
-        self._timers.end()
+        if self._keeper is not None:
+            self._keeper.leave()
         self._engine.stop_taking()
         await self._pool.stop()
         await self._consumer.close()
@@ -163,29 +151,13 @@ class Session:
         if not self._engine.in_flight and not self._engine.unsettled:
             self._end_lease()
 
-    async def _enter_store(self) -> None:
-        """Waits for a store that is away: servers and workers are often started together."""
-        failures = 0
-        while True:
-            try:
-                self._refuse_unsafe_store()
-                self._foundation.housekeeping.announce_pools(self._identity.pools)
-                self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
-            except StoreRefusedError:
-                raise
-            except StoreUnavailableError as error:
-                failures += 1
-                self._missing_store = str(error)
-                _log.warning("%s; trying again", error)
-                await asyncio.sleep(self._delay(failures))
-            else:
-                self._missing_store = ""
-                return
+    def _enter(self) -> None:
+        refuse_unsafe_store(self._foundation)
+        self._foundation.housekeeping.announce_pools(self._identity.pools)
+        self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
 
-    def _refuse_unsafe_store(self) -> None:
-        foundation = self._foundation
-        durability = foundation.settings.store.durability
-        refuse_unsafe(foundation.link, foundation.keys, durability, foundation.embedded is not None)
+    def _note_missing(self, sentence: str) -> None:
+        self._missing_store = sentence
 
     async def _finish(self, seconds: float) -> bool:
         """Wait until all that was claimed has run, claims on their way included; False when the time was over."""
@@ -216,29 +188,11 @@ class Session:
     def _lease_seconds(self) -> float:
         return self._foundation.settings.worker.lease_seconds
 
-    def _make_keeper(self, dispatcher: Dispatcher) -> Keeper:
-        foundation = self._foundation
-        parts = KeeperParts(
-            foundation.store,
-            foundation.reader,
-            foundation.housekeeping,
-            foundation.plans,
-            dispatcher,
-            self._publisher,
-            self.tally,
-        )
-        settings = foundation.settings
-        return Keeper(
-            parts,
-            self._identity.holder,
-            settings.namespace,
-            settings.broker.shards,
-            KEEPER_LEASE_SECONDS,
-            RENEWALS_AWAITED * settings.worker.renewal_seconds,
-        )
+    def _make_keeper(self, dispatcher: Dispatcher) -> KeeperRole:
+        return KeeperRole(self._foundation, self._identity.holder, self._publisher, dispatcher, self.tally)
 
     def _every(self, seconds: float, step: Callable[[], None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(_repeat(seconds, step)))
+        self._tasks.append(asyncio.get_running_loop().create_task(repeat(seconds, step)))
 
     def _renew(self) -> None:
         housekeeping = self._foundation.housekeeping
@@ -253,35 +207,8 @@ class Session:
             # A store that has lost the lease may have lost the list of pools too, and with it the keeper's work.
             housekeeping.announce_pools(self._identity.pools)
 
-    def _keep(self) -> None:
-        if self._keeper.run_pass():
-            self._timers.begin()
-        else:
-            self._timers.end()
-
-    def _alarm(self, dispatcher: Dispatcher) -> AlarmClock:
-        foundation = self._foundation
-        return AlarmClock(
-            foundation.store,
-            dispatcher,
-            foundation.clock,
-            lambda seconds: self.tally.observe("timer_lateness_seconds", seconds),
-        )
-
     def _tune(self) -> None:
         wanted = self._prefetch.adapt(self._pool.window)
         if wanted is not None:
             self._consumer.set_prefetch(wanted)
             self._consumer.requeue(self._engine.surplus())
-
-
-async def _repeat(seconds: float, step: Callable[[], None]) -> None:
-    while True:
-        try:
-            step()
-        except TaskmeshError as error:
-            _log.warning("%s", error)
-        except Exception:
-            # A loop that keeps promises must outlive any single failure.
-            _log.exception("a periodic step failed")
-        await asyncio.sleep(seconds)

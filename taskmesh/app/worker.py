@@ -1,10 +1,10 @@
-"""``taskmesh worker``: the supervisor, put together."""
+"""``taskmesh worker`` and ``taskmesh keeper``: the supervisor, put together."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from taskmesh.app.assembly import Foundation, lay_foundation
 from taskmesh.config.settings import Settings
@@ -13,24 +13,40 @@ from taskmesh.observability.logs import configure
 from taskmesh.observability.metrics import Metrics
 from taskmesh.worker.memory_cap import refuse_where_unkept
 from taskmesh.worker.supervisor import EXIT_FATAL, run_worker
+from taskmesh.worker.supervisor_plan import WorkerPlan, plan_keeper, plan_worker
 
 IO_MODULE = "taskmesh.app.io_process"
+KEEPER_MODULE = "taskmesh.app.keeper_process"
 
 _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, apps: Sequence[str]) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code of ``run_worker``."""
+    return _run("worker", settings, lambda: _plan(settings, apps))
+
+
+def run_keeper(settings: Settings) -> int:
+    """Keep house, and run no tasks, until SIGTERM or SIGINT; returns the exit code of ``run_worker``."""
+    return _run("keeper", settings, lambda: plan_keeper(settings, KEEPER_MODULE))
+
+
+def _plan(settings: Settings, apps: Sequence[str]) -> WorkerPlan:
+    refuse_where_unkept(settings.worker.executor_memory_mb)
+    return plan_worker(settings, apps, IO_MODULE)
+
+
+def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan]) -> int:
     configure(settings.log.level, settings.log.format, sys.stderr)
     try:
-        refuse_where_unkept(settings.worker.executor_memory_mb)
+        plan = make_plan()
         # Holds the embedded server for as long as the worker runs, whatever its children do.
         foundation = lay_foundation(settings)
     except TaskmeshError as error:
-        sys.stderr.write(f"taskmesh worker: {error}\n")
+        sys.stderr.write(f"taskmesh {command}: {error}\n")
         return EXIT_FATAL
     try:
-        return run_worker(settings, apps, IO_MODULE, Metrics(), lambda holder: _end_leases(foundation, holder))
+        return run_worker(plan, Metrics(), lambda holder: _end_leases(foundation, holder))
     finally:
         foundation.close()
 

@@ -30,6 +30,7 @@ def build() -> typer.Typer:
         inspecting.watch,
         inspecting.cancel,
         working.worker,
+        working.keeper,
         flows.graph,
         flows.validate,
         doctoring.doctor,

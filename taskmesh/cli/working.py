@@ -57,6 +57,18 @@ def worker(
     raise typer.Exit(run(settings, settings.worker.modules))
 
 
+def keeper(health_port: HealthPort = None) -> None:
+    """Keep house without running tasks, until SIGTERM or Ctrl-C: timers, lost work, retention.
+
+    Every worker does this, too, unless `worker.keeper` is false. Keepers share the work, and one takes over when
+    another dies.
+    """
+    from taskmesh.app.worker import run_keeper
+    from taskmesh.config import load_settings
+
+    raise typer.Exit(run_keeper(load_settings({"worker": {"health_port": health_port}})))
+
+
 def bench(context: typer.Context) -> None:
     """Run the benchmark of a source checkout; everything after `bench` is passed on to scripts/bench."""
     from taskmesh.cli.checkout import require_checkout

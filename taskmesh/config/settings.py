@@ -87,6 +87,7 @@ class WorkerSection:
 
     ``max_crashes`` is how many executors one node may take down, ``max_losses`` how many whole workers.
     ``executor_memory_mb`` bounds the memory of each executor, in MiB; 0 does not.
+    ``keeper`` says whether it also keeps house: timers, lost work, retention. Some worker or `taskmesh keeper` must.
     """
 
     processes: int = ranged(0, 0, 1024)
@@ -98,6 +99,7 @@ class WorkerSection:
     max_crashes: int = ranged(3, 1, 1000)
     max_losses: int = ranged(10, 1, 1000)
     executor_memory_mb: int = ranged(0, 0, 16_777_216)
+    keeper: bool = True
     health_host: str = "127.0.0.1"
     health_port: int = ranged(9464, 0, 65_535)
     modules: tuple[str, ...] = ()

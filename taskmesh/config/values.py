@@ -42,6 +42,8 @@ def _from_text(key: Key, text: str) -> Any:
     if key.kind.startswith("tuple"):
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return [_number(part, int) for part in parts] if "int" in key.kind else parts
+    if key.kind == "bool":
+        return {"true": True, "false": False}.get(text.lower(), text)
     if key.kind == "int":
         return _number(text, int)
     return _number(text, float) if key.kind == "float" else text
@@ -73,6 +75,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidValueError("must be true or false")
+    return value
+
+
 def _url(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidValueError("must be a URL")
@@ -95,6 +103,7 @@ _CONVERT: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
         "int": _whole,
         "float": _real,
+        "bool": _truth,
         "str": _text,
         "str | None": _url,
         "tuple[int, ...]": _whole_list,

@@ -11,6 +11,7 @@ from taskmesh.broker.protocol import DirectMessage, Publisher, shard_queue_name
 from taskmesh.dispatch.dispatcher import Dispatcher, Ready
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.errors import WireError
+from taskmesh.keeper.leadership import Leadership
 from taskmesh.observability.tally import Tally
 from taskmesh.store.calls import NodeKey, Renewed, Word
 from taskmesh.store.housekeeping import Housekeeping
@@ -33,6 +34,9 @@ RETENTION_PASS_SECONDS = 60.0
 
 PROBE_SECONDS = 1.0
 
+PROBING_PARTITION = 0
+"""Probes belong to no partition; who leads this one sends them."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +51,7 @@ class KeeperParts:
     dispatcher: Dispatcher
     publisher: Publisher
     tally: Tally
+    leadership: Leadership
 
 
 class _Probe(NamedTuple):
@@ -77,46 +82,41 @@ class _Overdue(NamedTuple):
 
 
 class Keeper:
-    """Keeps every unfinished node moving. ``run_pass`` is called about once a second."""
+    """Keeps every unfinished node moving in the partitions it leads. ``run_pass`` is called about once a second."""
 
-    def __init__(
-        self,
-        parts: KeeperParts,
-        holder: str,
-        namespace: str,
-        shards: int,
-        lease_seconds: float,
-        grace_seconds: float,
-    ) -> None:
+    def __init__(self, parts: KeeperParts, namespace: str, shards: int, grace_seconds: float) -> None:
         """``grace_seconds`` is how long a keeper that is new, or has lost the store, takes no holder for dead."""
         self._parts = parts
-        self._holder = holder
         self._namespace = namespace
         self._shards = shards
-        self._lease_seconds = lease_seconds
         self._grace_seconds = grace_seconds
-        self._keeping_since: float | None = None
+        self._watching_since: float | None = None
         self._probes: dict[str, _Probe] = {}
         self._tidied_at = 0.0
 
-    def run_pass(self) -> bool:
-        """Do what is due; False when another process is the keeper.
+    def run_pass(self) -> None:
+        """Do what is due in the partitions that this process leads, which is found out first.
 
         :raises StoreUnavailableError: the pass ended half-way, which does no harm.
         """
         # A pass that fails half-way leaves it so, and the grace begins again: leases may have lapsed meanwhile.
-        since, self._keeping_since = self._keeping_since, None
-        if not self._parts.housekeeping.hold_keeper(self._holder, self._lease_seconds):
-            return False
+        since, self._watching_since = self._watching_since, None
         now = self._parts.housekeeping.time()
+        self._parts.leadership.renew(now)
+        if self._parts.leadership.epochs:
+            self._keep(now, patient=since is None or now - since < self._grace_seconds)
+        self._watching_since = now if since is None else since
+
+    def _keep(self, now: float, patient: bool) -> None:
+        overdue = 0
         for pool in self._parts.housekeeping.pools():
             received = self._parts.housekeeping.probes(pool)
-            self._probe(pool, received, now)
-            if since is not None and now - since >= self._grace_seconds:
-                self._look_after_overdue(pool, received)
+            if PROBING_PARTITION in self._parts.leadership.epochs:
+                self._probe(pool, received, now)
+            if not patient:
+                overdue += self._look_after_overdue(pool, received)
+        self._parts.tally.set("keeper_overdue", overdue)
         self._tidy(now)
-        self._keeping_since = now if since is None else since
-        return True
 
     def _probe(self, pool: str, received: Mapping[str, float], now: float) -> None:
         probes = {queue: self._probes.get(queue, _NO_PROBE) for queue in self._queues(pool)}
@@ -128,19 +128,23 @@ class Keeper:
                 [DirectMessage(queue, encode_message(ProbeMessage(pool, queue, now))) for queue in due]
             )
 
-    def _look_after_overdue(self, pool: str, received: Mapping[str, float]) -> None:
+    def _look_after_overdue(self, pool: str, received: Mapping[str, float]) -> int:
+        """Returns how many nodes were looked after."""
         queues = self._queues(pool)
         if not all(queue in received for queue in queues):
-            return
+            return 0
         proven = min(received[queue] for queue in queues) - PUBLISH_MARGIN_SECONDS
-        keys = self._parts.housekeeping.overdue(pool, proven, NODES_PER_PASS)
+        led = self._parts.leadership.epochs
+        keys = self._parts.housekeeping.overdue(pool, proven, NODES_PER_PASS, led)
         if keys:
             self._redrive(pool, list(self._looked_up(keys)))
+        return len(keys)
 
     def _redrive(self, pool: str, overdue: Sequence[_Overdue]) -> None:
         """Publish again what nobody has. What is gone is forgotten; what cannot be read makes room for the others."""
         movable = [each for each in overdue if each.plan is not None or each.is_gone]
-        answers = self._parts.store.redrive_nodes([(each.key, pool) for each in movable])
+        epochs = self._parts.leadership.epochs
+        answers = self._parts.store.redrive_nodes([(each.key, pool) for each in movable], epochs)
         answered = list(zip(movable, answers, strict=True))
         self._publish(answered)
         unreadable = [each.key for each in overdue if each.plan is None and not each.is_gone]

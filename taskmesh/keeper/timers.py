@@ -10,6 +10,7 @@ from taskmesh.clock import Clock
 from taskmesh.dispatch.plan import Plans
 from taskmesh.dispatch.waking import AlarmClock, Sleeper
 from taskmesh.errors import StoreUnavailableError, WireError
+from taskmesh.keeper.leadership import Leadership
 from taskmesh.store.calls import ALL_RETRYING, NodeKey
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.reader import Reader
@@ -36,14 +37,21 @@ _log = logging.getLogger(__name__)
 
 
 class Timers:
-    """Wakes every node of the namespace when it is due, while this process is the keeper. One thread, on its loop."""
+    """Wakes the nodes of the partitions that this process leads when they are due. One thread, on its loop."""
 
     def __init__(
-        self, housekeeping: Housekeeping, reader: Reader, plans: Plans, alarm: AlarmClock, clock: Clock
+        self,
+        housekeeping: Housekeeping,
+        reader: Reader,
+        plans: Plans,
+        leadership: Leadership,
+        alarm: AlarmClock,
+        clock: Clock,
     ) -> None:
         self._housekeeping = housekeeping
         self._reader = reader
         self._plans = plans
+        self._leadership = leadership
         self._alarm = alarm
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -51,12 +59,12 @@ class Timers:
         self._known: dict[NodeKey, float] = {}
 
     def begin(self) -> None:
-        """This process is the keeper; again and again is fine."""
+        """This process leads something; again and again is fine."""
         if self._next is None:
             self._next = self._loop.call_later(0.0, self._look)
 
     def end(self) -> None:
-        """It is not, any more."""
+        """It leads nothing, any more."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -80,7 +88,7 @@ class Timers:
         now = self._housekeeping.time()
         # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing rings early.
         offset = self._clock.monotonic() - now
-        due = dict(self._housekeeping.timers(now + AHEAD_SECONDS, TIMERS_PER_READ))
+        due = dict(self._housekeeping.timers(now + AHEAD_SECONDS, TIMERS_PER_READ, self._leadership.epochs))
         known = {key for key, at in due.items() if self._known.get(key) == at}
         for sleeper in self._sleepers([key for key in due if key not in known and key.node != ALL_RETRYING]):
             self._alarm.set(sleeper, due[sleeper.key] + offset)

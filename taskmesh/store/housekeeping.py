@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from taskmesh.store.calls import NodeKey
-from taskmesh.store.keys import Keys
+from taskmesh.store.keys import Keys, Partition
 from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
 from taskmesh.store.reader import scored
 from taskmesh.store.scripts import Scripts
@@ -26,7 +26,7 @@ class Housekeeping:
 
     def time(self) -> float:
         """The store's clock, in epoch seconds."""
-        seconds, microseconds = self._one(Command(self._keys.keeper, "TIME"))
+        seconds, microseconds = self._one(Command(self._keys.keepers, "TIME"))
         return int(seconds) + int(microseconds) / 1_000_000
 
     def renew_holder(self, holder: str, lease_seconds: float) -> bool:
@@ -48,17 +48,17 @@ class Housekeeping:
         keys = [partition.holders for partition in self._keys.partitions]
         self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", before) for key in keys])
 
-    def overdue(self, pool: str, before: float, limit: int) -> list[NodeKey]:
+    def overdue(self, pool: str, before: float, limit: int, partitions: Iterable[int] | None = None) -> list[NodeKey]:
         """Nodes of a pool that were due before a time and have not ended: at most ``limit`` of each partition."""
-        keys = [partition.outbox(pool) for partition in self._keys.partitions]
+        keys = [partition.outbox(pool) for partition in self._chosen(partitions)]
         replies = self._all(
             [Command(key, "ZRANGEBYSCORE", key, "-inf", f"({before}", "LIMIT", 0, limit) for key in keys]
         )
         return [NodeKey.parse(member.decode()) for reply in replies for member in reply]
 
-    def timers(self, before: float, limit: int) -> list[tuple[NodeKey, float]]:
+    def timers(self, before: float, limit: int, partitions: Iterable[int] | None = None) -> list[tuple[NodeKey, float]]:
         """Nodes whose next attempt is due before a time, and when: at most ``limit`` of each partition."""
-        keys = [partition.timers for partition in self._keys.partitions]
+        keys = [partition.timers for partition in self._chosen(partitions)]
         replies = self._all(
             [Command(key, "ZRANGEBYSCORE", key, "-inf", before, "WITHSCORES", "LIMIT", 0, limit) for key in keys]
         )
@@ -108,20 +108,15 @@ class Housekeeping:
         key = self._keys.pools
         return sorted(pool.decode() for pool in self._one(Command(key, "SMEMBERS", key)))
 
-    def hold_keeper(self, holder: str, lease_seconds: float) -> bool:
-        """Take or keep the keeper's lock; False while another has it."""
-        key, lease_ms = self._keys.keeper, int(lease_seconds * 1000)
-        if self._one(Command(key, "SET", key, holder, "NX", "PX", lease_ms)):
-            return True
-        if self._one(Command(key, "GET", key)) != holder.encode():
-            return False
-        return bool(self._one(Command(key, "PEXPIRE", key, lease_ms)))
-
     def forget_ended_runs(self) -> int:
         """Take runs whose retention is over out of the lists (the runs themselves expire)."""
         before = self.time() - self._retention_seconds
         keys = [partition.closed_runs for partition in self._keys.partitions]
         return sum(self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", before) for key in keys]))
+
+    def _chosen(self, numbers: Iterable[int] | None) -> list[Partition]:
+        everything = self._keys.partitions
+        return list(everything) if numbers is None else [everything[number] for number in numbers]
 
     def _one(self, command: Command) -> Reply:
         return self._all([command])[0]

@@ -13,6 +13,9 @@ class Partition:
 
     def __init__(self, namespace: str, number: int) -> None:
         self._tag = f"{namespace}:{{{number}}}:"
+        self.number = number
+        self.keeper = f"{self._tag}keeper"
+        """Hash of the lock of who keeps house in this partition: holder, until, epoch."""
         self.open_runs = f"{self._tag}open"
         """Sorted set of runs that have not ended, by the time of submission."""
         self.closed_runs = f"{self._tag}closed"
@@ -80,9 +83,9 @@ class Keys:
         return f"{self.namespace}:pools"
 
     @property
-    def keeper(self) -> str:
-        """The lock of the keeper."""
-        return f"{self.namespace}:keeper"
+    def keepers(self) -> str:
+        """Sorted set of the processes that can keep house, by the end of their candidacy."""
+        return f"{self.namespace}:keepers"
 
     @property
     def letters(self) -> str:

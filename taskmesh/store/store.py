@@ -7,7 +7,7 @@ arguments: it answers the same and counts nothing twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -92,9 +92,14 @@ class Store:
     def release_nodes(self, releases: Sequence[Release]) -> list[Renewed]:
         return self._ask(Request([self._release(each) for each in releases], _renewed, Renewed(Word.BROKEN)))
 
-    def redrive_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
-        """Prepare to publish nodes again that nobody has; each comes with its pool."""
-        commands = [self._redrive(key, pool) for key, pool in nodes]
+    def redrive_nodes(
+        self, nodes: Sequence[tuple[NodeKey, str]], epochs: Mapping[int, int] | None = None
+    ) -> list[Renewed]:
+        """Prepare to publish nodes again that nobody has; each comes with its pool.
+
+        A keeper gives the epochs of the partitions that it leads: where another one leads by now, the answer is stale.
+        """
+        commands = [self._redrive(key, pool, epochs) for key, pool in nodes]
         return self._ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
 
     def wake_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
@@ -217,12 +222,12 @@ class Store:
             [self.now, run_id, node, each.token, int(each.counts)],
         )
 
-    def _redrive(self, key: NodeKey, pool: str) -> Command:
+    def _redrive(self, key: NodeKey, pool: str, epochs: Mapping[int, int] | None) -> Command:
         keys = self.keys.partition_of(key.run_id)
         return self._script(
             "redrive_node",
-            [keys.run(key.run_id), keys.outbox(pool), keys.holders, keys.timers],
-            [self.now, key.run_id, key.node],
+            [keys.run(key.run_id), keys.outbox(pool), keys.holders, keys.timers, keys.keeper],
+            [self.now, key.run_id, key.node, "" if epochs is None else epochs[keys.number]],
         )
 
 

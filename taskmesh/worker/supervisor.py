@@ -11,17 +11,17 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from taskmesh.clock import Clock, SystemClock
-from taskmesh.config.settings import LEAVE_SECONDS, Settings
+from taskmesh.config.settings import LEAVE_SECONDS
 from taskmesh.errors import ConfigError
 from taskmesh.worker.channel_child import RestartDelay
 from taskmesh.worker.health import HealthServer
 from taskmesh.worker.supervisor_child import SILENT_SECONDS, IoEvents, IoProcess
 from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart
-from taskmesh.worker.supervisor_plan import WorkerPlan, plan_worker
+from taskmesh.worker.supervisor_plan import WorkerPlan
 
 STOP_SECONDS = 3.0
 
@@ -39,9 +39,7 @@ class MetricsSink(Protocol):
 
 
 def run_worker(
-    settings: Settings,
-    modules: Sequence[str],
-    io_module: str,
+    plan: WorkerPlan,
     metrics: MetricsSink,
     on_io_death: Callable[[str], None],
     clock: Clock | None = None,
@@ -49,14 +47,8 @@ def run_worker(
     """Run a worker until SIGTERM or SIGINT; returns the exit code.
 
     0 after a clean drain, 1 when something had to be cut off, 2 when it cannot run (one sentence is on stderr).
-    ``modules`` (``module`` or ``module:attribute``) stand in for those of the settings. ``io_module`` is
-    what an I/O process runs. ``on_io_death`` gets the
-    holder id of each I/O process that died; it is called in a thread and may block.
+    ``on_io_death`` gets the holder id of each I/O process that died; it is called in a thread and may block.
     """
-    try:
-        plan = plan_worker(settings, modules, io_module)
-    except ConfigError as error:
-        return _say(str(error))
     return asyncio.run(Supervisor(plan, metrics, on_io_death, clock or SystemClock()).run())
 
 
@@ -86,7 +78,7 @@ class Supervisor:
         try:
             server = HealthServer(self.plan.health_host, self.plan.health_port, self)
         except ConfigError as error:
-            return _say(str(error))
+            return self._say(str(error))
         self.health_port = server.port
         server.start()
         _log.info("health and metrics on http://%s:%d", self.plan.health_host, server.port)
@@ -175,7 +167,7 @@ class Supervisor:
 
     def _on_fatal(self, sentence: str) -> None:
         if self._exit_code != EXIT_FATAL:
-            self._exit_code = _say(sentence)
+            self._exit_code = self._say(sentence)
             if not self._ending:
                 self.terminate()
 
@@ -220,12 +212,11 @@ class Supervisor:
         for process in self._children.values():
             process.child.kill()
 
+    def _say(self, sentence: str) -> int:
+        sys.stderr.write(f"taskmesh {self.plan.command}: {sentence}\n")
+        sys.stderr.flush()
+        return EXIT_FATAL
+
     def _finish_when_empty(self) -> None:
         if self._ending and not self._children:
             self._finished.set()
-
-
-def _say(sentence: str) -> int:
-    sys.stderr.write(f"taskmesh worker: {sentence}\n")
-    sys.stderr.flush()
-    return EXIT_FATAL

@@ -13,7 +13,10 @@ from taskmesh.worker.supervisor_link import IoStart
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What to supervise. ``executors`` are counted over all I/O processes; ``settings`` are handed on as they are."""
+    """What to supervise. ``executors`` are counted over all I/O processes; ``settings`` are handed on as they are.
+
+    ``io_module`` is what an I/O process runs; ``command`` is the one that people know.
+    """
 
     apps: tuple[str, ...]
     io_processes: int
@@ -23,6 +26,7 @@ class WorkerPlan:
     health_port: int
     settings: Mapping[str, Any]
     io_module: str
+    command: str = "worker"
 
     def starts(self) -> list[IoStart]:
         """One for each I/O process; the executors are dealt out evenly, at least one to each."""
@@ -50,4 +54,19 @@ def plan_worker(settings: Settings, modules: Sequence[str], io_module: str) -> W
         health_port=settings.worker.health_port,
         settings=settings.to_mapping(),
         io_module=io_module,
+    )
+
+
+def plan_keeper(settings: Settings, io_module: str) -> WorkerPlan:
+    """The plan of one process that runs no tasks."""
+    return WorkerPlan(
+        apps=(),
+        io_processes=1,
+        executors=1,
+        drain_seconds=settings.worker.drain_seconds,
+        health_host=settings.worker.health_host,
+        health_port=settings.worker.health_port,
+        settings=settings.to_mapping(),
+        io_module=io_module,
+        command="keeper",
     )

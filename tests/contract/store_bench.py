@@ -22,9 +22,9 @@ ME, OTHER = "me", "other"
 class Bench:
     """A store on one server, with two living holders."""
 
-    def __init__(self, url: str, namespace: str) -> None:
+    def __init__(self, url: str, namespace: str, partitions: int = 4) -> None:
         self.link: Link = open_link(url, 2.0, 5.0)
-        self.keys = Keys(namespace, 4)
+        self.keys = Keys(namespace, partitions)
         self.store = Store(self.link, self.keys, retention_seconds=60.0)
         self.reader = Reader(self.link, self.keys)
         self.housekeeping = Housekeeping(self.link, self.keys, 60.0)

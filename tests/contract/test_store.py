@@ -9,9 +9,11 @@ import redis
 
 from taskmesh.dispatch.advance import Advance
 from taskmesh.dispatch.plan import EDGES_PER_SCRIPT
+from taskmesh.keeper.leadership import Wish
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import Claim, NodeKey, Release, Word
+from taskmesh.store.elections import Elections
 from taskmesh.store.inspection import refuse_unsafe
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command
@@ -270,12 +272,53 @@ def test_lists_show_the_newest_first(bench: Bench) -> None:
     assert bench.reader.statuses(["r1", "r2", "no"]) == [RunState.RUNNING, RunState.SUCCEEDED, None]
 
 
-def test_one_keeper_at_a_time(bench: Bench) -> None:
-    assert bench.housekeeping.hold_keeper(ME, 0.3)
-    assert not bench.housekeeping.hold_keeper(OTHER, 0.3)
-    assert bench.housekeeping.hold_keeper(ME, 0.3)
-    bench.link.exchange([Command(bench.keys.keeper, "DEL", bench.keys.keeper)])
-    assert bench.housekeeping.hold_keeper(OTHER, 0.3)
+def elections_at(bench: Bench, now: float) -> Elections:
+    return Elections(bench.link, bench.keys, repr(now))
+
+
+def test_each_partition_has_one_keeper_and_a_new_one_a_higher_epoch(bench: Bench) -> None:
+    take = [Wish.TAKE] * 4
+    assert elections_at(bench, 100.0).lead(ME, 5.0, take) == dict.fromkeys(range(4), 1)
+    assert elections_at(bench, 101.0).lead(OTHER, 5.0, take) == {}
+    assert elections_at(bench, 105.9).lead(ME, 5.0, take) == {}.fromkeys(range(4), 2)
+    assert elections_at(bench, 107.0).lead(ME, 5.0, take) == {}.fromkeys(range(4), 2)
+    assert elections_at(bench, 112.0).lead(OTHER, 5.0, take) == {}.fromkeys(range(4), 3)
+
+
+def test_a_spare_keeper_waits_until_nobody_has_led_for_a_lease(bench: Bench) -> None:
+    spare = [Wish.SPARE] * 4
+    assert elections_at(bench, 100.0).lead(ME, 5.0, [Wish.TAKE, Wish.TAKE, Wish.TAKE, Wish.SPARE]) == dict.fromkeys(
+        range(4), 1
+    )
+    assert elections_at(bench, 109.9).lead(OTHER, 5.0, spare) == {}
+    assert elections_at(bench, 110.0).lead(OTHER, 5.0, spare) == dict.fromkeys(range(4), 2)
+
+
+def test_a_spare_keeper_goes_when_one_comes_whose_partition_it_should_be(bench: Bench) -> None:
+    spare, take = [Wish.SPARE] * 4, [Wish.TAKE] * 4
+    assert len(elections_at(bench, 100.0).lead(ME, 5.0, spare)) == 4
+    assert len(elections_at(bench, 101.0).lead(ME, 5.0, spare)) == 4
+    assert elections_at(bench, 101.5).lead(OTHER, 5.0, take) == {}
+    assert elections_at(bench, 102.0).lead(ME, 5.0, spare) == {}
+    assert elections_at(bench, 102.5).lead(OTHER, 5.0, take) == dict.fromkeys(range(4), 2)
+
+
+def test_what_is_yielded_is_free_at_once(bench: Bench) -> None:
+    elections_at(bench, 100.0).lead(ME, 5.0, [Wish.TAKE] * 4)
+    assert elections_at(bench, 101.0).lead(ME, 5.0, [Wish.YIELD, Wish.TAKE, Wish.TAKE, Wish.TAKE]).keys() == {1, 2, 3}
+    assert elections_at(bench, 101.0).lead(OTHER, 5.0, [Wish.TAKE] * 4) == {0: 2}
+
+
+def test_a_keeper_that_was_overtaken_gives_out_no_node(bench: Bench) -> None:
+    bench.admit(diamond())
+    number = bench.keys.partition_of("r1").number
+    mine = elections_at(bench, 100.0).lead(ME, 5.0, [Wish.TAKE] * 4)
+    theirs = elections_at(bench, 200.0).lead(OTHER, 5.0, [Wish.TAKE] * 4)
+    assert (mine[number], theirs[number]) == (1, 2)
+    node = (NodeKey("r1", 0), "default")
+    assert [answer.word for answer in bench.store.redrive_nodes([node], mine)] == [Word.STALE]
+    [answer] = bench.store.redrive_nodes([node], theirs)
+    assert (answer.word, answer.token) == (Word.REDRIVE, 2)
 
 
 def test_probes_are_kept(bench: Bench) -> None:

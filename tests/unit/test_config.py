@@ -215,5 +215,7 @@ def test_the_reference_lists_every_key_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+?) \|", page, re.MULTILINE))
     assert list(rows) == list(KEYS)
     for name, key in KEYS.items():
-        if isinstance(key.default, int | float) and key.default:
+        if isinstance(key.default, bool):
+            assert rows[name] == str(key.default).lower()
+        elif isinstance(key.default, int | float) and key.default:
             assert rows[name] == f"{key.default:.15g}"

@@ -20,8 +20,10 @@ from taskmesh.keeper.keeper import (
     Keeper,
     KeeperParts,
 )
+from taskmesh.keeper.leadership import Leadership
 from taskmesh.observability.tally import Tally
 from taskmesh.store.calls import NodeKey
+from taskmesh.store.elections import Elections
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.link import Command
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
@@ -63,16 +65,23 @@ class KeeperBench:
         dispatcher = Dispatcher(self.broker)
         plans = Plans(self.side.reader.flow_body)
         parts = KeeperParts(
-            self.side.store, self.side.reader, self.housekeeping, plans, dispatcher, self.broker, Tally()
+            self.side.store,
+            self.side.reader,
+            self.housekeeping,
+            plans,
+            dispatcher,
+            self.broker,
+            Tally(),
+            Leadership(Elections(self.side.link, self.side.keys), holder, 5.0),
         )
-        return Keeper(parts, holder, "ns", 2, 5.0, GRACE_SECONDS)
+        return Keeper(parts, "ns", 2, GRACE_SECONDS)
 
     def pass_later(self, seconds: float, prove: bool = True) -> None:
         """Move the time, let every shard's probe come through, and do a pass."""
         self.housekeeping.at += seconds
         if prove:
             self.housekeeping.note_probes("default", dict.fromkeys(QUEUES, self.housekeeping.at))
-        assert self.keeper.run_pass()
+        self.keeper.run_pass()
 
     def settle_in(self) -> None:
         self.pass_later(0, prove=False)
@@ -200,7 +209,7 @@ def test_after_an_outage_holders_get_the_time_to_say_that_they_live(
 def test_only_one_keeper_works(bench: KeeperBench) -> None:
     bench.settle_in()
     probes = len(bench.probes)
-    assert not bench.another(ME).run_pass()
+    bench.another(ME).run_pass()
     assert len(bench.probes) == probes
 
 

@@ -228,16 +228,14 @@ def test_nothing_is_left_when_the_supervisor_is_cancelled(tmp_path: Path) -> Non
 def test_a_worker_without_an_app_or_a_port_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no app is named"):
         plan_worker(Settings(), [], FAKE)
-    assert run_worker(Settings(), [], FAKE, Sink(), print) == 2
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = Settings(worker=WorkerSection(health_port=taken.getsockname()[1], modules=("app",)))
-        assert run_worker(settings, [], FAKE, Sink(), print) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 2
-    assert "-A MODULE" in errors[0]
-    assert "worker.health_port" in errors[1]
+        assert run_worker(plan_worker(settings, [], FAKE), Sink(), print) == 2
+    [error] = capsys.readouterr().err.splitlines()
+    assert error.startswith("taskmesh worker: ")
+    assert "worker.health_port" in error
 
 
 def test_what_a_child_said_comes_before_its_end() -> None:

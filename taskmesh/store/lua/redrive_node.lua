@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- Looks after a node that has been due for long: prepares to publish it again when nobody has it any more.
 -- One that waits for its next attempt should have been woken by then; its timer is set again.
--- KEYS  1 run  2 outbox of the node's pool  3 holders  4 timers
--- ARGV  1 now  2 run id  3 node
+-- KEYS  1 run  2 outbox of the node's pool  3 holders  4 timers  5 keeper
+-- ARGV  1 now  2 run id  3 node  4 epoch of the keeper that looks ('' = not as a keeper)
 -- Returns {'redrive', attempt, token} | {'held'} (a living holder runs it) | {'retrying'} (its timer will bring it) |
---         {'settled'} (nothing to do; forgotten).
+--         {'settled'} (nothing to do; forgotten) | {'stale'} (another keeper has taken over).
 local run, outbox, holders, timers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 local member = run_id .. '/' .. node
+
+if ARGV[4] ~= '' and redis.call('HGET', KEYS[5], 'epoch') ~= ARGV[4] then return {'stale'} end
 
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'halt')
 local record = unpacked(values[1])

@@ -1,0 +1,96 @@
+"""The keeper's role in a process: leading partitions, looking after what was lost, ringing timers."""
+
+from __future__ import annotations
+
+import logging
+
+from taskmesh.app.assembly import Foundation
+from taskmesh.broker.protocol import Publisher
+from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.waking import AlarmClock
+from taskmesh.errors import StoreUnavailableError
+from taskmesh.keeper.keeper import Keeper, KeeperParts
+from taskmesh.keeper.leadership import Leadership
+from taskmesh.keeper.timers import Timers
+from taskmesh.observability.tally import Tally
+from taskmesh.store.elections import Elections
+
+PASS_SECONDS = 1.0
+LEAD_SECONDS = 5.0
+"""How long a partition stays without a keeper at most when its leader dies, but for one pass."""
+
+RENEWALS_AWAITED = 2
+"""When the store comes back, its keeper gives every holder that lives the time of so many renewals to say so."""
+
+_log = logging.getLogger(__name__)
+
+
+class KeeperRole:
+    """Keeps house from one process. Everything happens on one loop."""
+
+    def __init__(
+        self, foundation: Foundation, holder: str, publisher: Publisher, dispatcher: Dispatcher, tally: Tally
+    ) -> None:
+        settings = foundation.settings
+        self._clock = foundation.clock
+        self._tally = tally
+        elections = Elections(foundation.link, foundation.keys)
+        self._leadership = Leadership(elections, holder, LEAD_SECONDS)
+        self._keeper = Keeper(
+            KeeperParts(
+                foundation.store,
+                foundation.reader,
+                foundation.housekeeping,
+                foundation.plans,
+                dispatcher,
+                publisher,
+                tally,
+                self._leadership,
+            ),
+            settings.namespace,
+            settings.broker.shards,
+            RENEWALS_AWAITED * settings.worker.renewal_seconds,
+        )
+        self._timers = Timers(
+            foundation.housekeeping,
+            foundation.reader,
+            foundation.plans,
+            self._leadership,
+            alarm_clock(foundation, dispatcher, tally),
+            foundation.clock,
+        )
+
+    def keep(self) -> None:
+        """Do a pass; to be called every PASS_SECONDS.
+
+        :raises StoreUnavailableError: nothing is led until a pass succeeds.
+        """
+        begun = self._clock.monotonic()
+        try:
+            self._keeper.run_pass()
+        finally:
+            led = len(self._leadership.epochs)
+            self._tally.set("keeper_partitions", led)
+            if led:
+                self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
+                self._timers.begin()
+            else:
+                self._timers.end()
+
+    def leave(self) -> None:
+        """Keep no more; others take over at once."""
+        self._timers.end()
+        try:
+            self._leadership.resign()
+        except StoreUnavailableError as error:
+            _log.warning("others keep house when the lease is over: %s", error)
+
+
+def alarm_clock(foundation: Foundation, dispatcher: Dispatcher, tally: Tally) -> AlarmClock:
+    """Wakes nodes on the running loop, and notes how late."""
+    return AlarmClock(
+        foundation.store,
+        dispatcher,
+        foundation.clock,
+        lambda seconds: tally.observe("timer_lateness_seconds", seconds),
+    )

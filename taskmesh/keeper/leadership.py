@@ -1,0 +1,54 @@
+"""Which partitions this process keeps house in: each has one leader, known by a fenced lock in the partition itself.
+
+Every candidate knows from the list of the others which partitions should be its own, by rendezvous hashing. Those it
+takes as soon as they are free, the others only when nobody has led them for a whole lease, and until one asks for them
+whose they should be. So the work is spread over the processes, and nobody decides about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from taskmesh.broker.rendezvous import priority
+from taskmesh.store.elections import Elections
+
+
+class Wish(StrEnum):
+    """What a candidate wants of a partition."""
+
+    TAKE = "take"
+    SPARE = "spare"
+    YIELD = "yield"
+
+
+class Leadership:
+    """The partitions that one candidate leads, with the epochs that fence what it writes."""
+
+    def __init__(self, elections: Elections, holder: str, lease_seconds: float) -> None:
+        self._elections = elections
+        self._holder = holder
+        self._lease_seconds = lease_seconds
+        self.epochs: dict[int, int] = {}
+        """The partitions led, by number, and the epoch of each."""
+
+    def renew(self, now: float) -> None:
+        """Take, keep and give up what is due; ``now`` by the store's clock.
+
+        :raises StoreUnavailableError: nothing is led until the next call that succeeds.
+        """
+        self.epochs = {}
+        rivals = self._elections.stand(self._holder, now, self._lease_seconds)
+        wishes = [self._wish(number, rivals) for number in range(self._elections.partitions)]
+        self.epochs = self._elections.lead(self._holder, self._lease_seconds, wishes)
+
+    def resign(self) -> None:
+        """Give everything up, so that others need not wait for the end of the lease."""
+        self.epochs = {}
+        self._elections.stand_down(self._holder)
+        wishes = [Wish.YIELD] * self._elections.partitions
+        self._elections.lead(self._holder, self._lease_seconds, wishes)
+
+    def _wish(self, number: int, rivals: Sequence[str]) -> Wish:
+        foremost = max(rivals, key=lambda rival: priority(rival, f"partition {number}"), default=self._holder)
+        return Wish.TAKE if foremost == self._holder else Wish.SPARE
