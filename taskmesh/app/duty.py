@@ -103,7 +103,7 @@ async def _run(fd: int, open_duty: OpenDuty) -> int:
 
 
 def main(name: str, open_duty: OpenDuty) -> int:
-    """Do a duty until the supervisor ends it; returns the exit code. ``name`` is that of the module that was started."""
+    """Do a duty until the supervisor ends it; returns the exit code. ``name`` is the module that was started."""
     parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--fd", type=int, required=True)
     # The supervisor tells when to end; a signal to the whole process group must not cut it off.

@@ -64,6 +64,13 @@ class MeshBench:
             worker.wait_ready()
         return worker
 
+    def keeper(self) -> Worker:
+        port = free_port()
+        command = ("keeper", "--health-port", str(port))
+        keeper = Worker(self._children.python("taskmesh", *command, env=self.environ), port)
+        keeper.wait_ready()
+        return keeper
+
     def effects(self, word: str | None = None) -> list[Effect]:
         if not self._effects.exists():
             return []

@@ -80,7 +80,7 @@ class Lab:
         self._housekeeping.forget_timer(NodeKey(run_id, node))
 
     def flush_scripts(self) -> None:
-        [reply] = self.link.exchange([Command(self.keys.keeper, "SCRIPT", "FLUSH")])
+        [reply] = self.link.exchange([Command(self.keys.keepers, "SCRIPT", "FLUSH")])
         value_of(reply)
 
     # What workers do with several scripts.
