@@ -53,7 +53,11 @@ class RunDetails:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """A transition, as it happened. ``kind`` is node, run or halt; ``at`` in epoch seconds of the store's clock."""
+    """A transition, as it happened. ``kind`` is node, run or halt; ``at`` in epoch seconds of the store's clock.
+
+    ``cause`` says why a node is ready again: ``released`` (handed back), ``redriven`` (its message or its holder was
+    lost) or ``woken`` (its wait for the next attempt is over).
+    """
 
     kind: str
     node: str | None
@@ -61,14 +65,15 @@ class RunEvent:
     at: float
     attempt: int = 0
     holder: str = ""
+    cause: str = ""
 
 
 def read_event(data: bytes, plan: Plan) -> RunEvent:
     """An announcement of the scripts."""
     kind, *fields = unpack(data)
     if kind == "node":
-        node, state, at, attempt, holder = fields
-        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder)
+        node, state, at, attempt, holder, *cause = fields
+        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder, *cause)
     state, at = fields
     return RunEvent(kind, None, state, at)
 
