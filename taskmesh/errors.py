@@ -16,6 +16,7 @@ TaskmeshError
 │   └── TooLargeError           a value or a message over its limit
 └── RunError                    what became of a run
     ├── RunNotFoundError
+    │   └── RunLostError        it was accepted, and the store has forgotten it
     ├── RunFailedError
     ├── RunCancelledError
     └── ResultTimeoutError
@@ -118,6 +119,18 @@ class RunNotFoundError(RunError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(run_id, f"no run has the id {run_id!r} (or its retention is over)")
+
+
+class RunLostError(RunNotFoundError):
+    """The run had been accepted, and the store does not know it any more."""
+
+    def __init__(self, run_id: str) -> None:
+        RunError.__init__(
+            self,
+            run_id,
+            f"run {run_id!r} was accepted, but the store does not know it any more: a failover or a restart of Redis "
+            "has lost it (or its retention is over); submit it again under the same id",
+        )
 
 
 class RunFailedError(RunError):

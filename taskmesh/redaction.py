@@ -8,7 +8,7 @@ MASK = "***"
 
 # Greedy up to the last "@" of the word: a password may itself hold one, or a slash that nobody escaped.
 _CREDENTIALS = re.compile(r"""([a-zA-Z][a-zA-Z0-9+.-]*://[^\s:@/'"<>]*):[^\s'"<>]*@""")
-_PARAMETERS = re.compile(r"""([?&](?:password|passwd|token|secret)=)[^\s&'"<>]+""", re.IGNORECASE)
+_PARAMETERS = re.compile(r"""([?&](?:sentinel_)?(?:password|passwd|token|secret)=)[^\s&'"<>]+""", re.IGNORECASE)
 
 
 def redact_url(url: str) -> str:

@@ -18,6 +18,7 @@ from tests.harness.rabbitmq import RabbitServer, find_scripts
 from tests.harness.rabbitmq_cluster import RabbitCluster
 from tests.harness.redis import RedisServer, bundled_valkey, find_binary
 from tests.harness.redis_cluster import RedisCluster
+from tests.harness.redis_sentinels import RedisSentinels
 from tests.harness.server import Server
 
 BROKER_VARIABLE = "TASKMESH_TEST_BROKER_URL"
@@ -96,6 +97,15 @@ def redis_cluster_url(redis_cluster: RedisCluster) -> str:
 
 
 @pytest.fixture
+def redis_sentinels() -> Iterator[RedisSentinels]:
+    """A primary, a replica and three sentinels, of this test alone."""
+    if find_binary() is None:
+        _missing("redis-server", STORE_VARIABLE)
+    with RedisSentinels() as group:
+        yield group
+
+
+@pytest.fixture
 def namespace() -> str:
     """A namespace of the test's own, so that tests can share a server."""
     return f"t{secrets.token_hex(5)}"
@@ -114,7 +124,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Processes | RabbitCluster | RedisCluster | Server):
+            if isinstance(value, Processes | RabbitCluster | RedisCluster | RedisSentinels | Server):
                 report.sections.append((f"output of {name}", value.tail()))
     return report
 

@@ -34,14 +34,16 @@ class Run:
         """Block until the run has ended.
 
         :raises ResultTimeoutError: it had not ended when the time was over.
+        :raises RunLostError: it was accepted, and a failover or a restart of Redis has lost it.
         """
-        return self._client.wait(self.id, timeout)
+        return self._client.wait(self.id, timeout, accepted=self._plan is not None)
 
     def result(self, timeout: float | None = None) -> Any:
         """Block until the run has ended; returns what the flow returns.
 
         :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled.
         :raises ResultTimeoutError: it had not ended when the time was over.
+        :raises RunLostError: it was accepted, and a failover or a restart of Redis has lost it.
         """
         return self._client.result(self.id, timeout, self._plan)
 

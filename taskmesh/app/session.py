@@ -16,6 +16,7 @@ from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.tally import Tally
+from taskmesh.worker.answering import Answering
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.letter_collector import LetterCollector
@@ -86,6 +87,7 @@ class Session:
         )
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
         self._engine = Engine(parts, identity.holder, quarantine)
+        self._answering = Answering(foundation.store, foundation.housekeeping, self._engine, identity.holder)
         self._pool = make_pool(self._engine)
         self._engine.use(self._pool)
         self._keeper = self._make_keeper(dispatcher) if settings.worker.keeper else None
@@ -220,6 +222,7 @@ class Session:
             _log.warning("the lease of this process was over; its nodes may have been given to others")
             # A store that has lost the lease may have lost the list of pools too, and with it the keeper's work.
             housekeeping.announce_pools(self._identity.pools)
+        self._answering.run_pass()
 
     def _tune(self) -> None:
         wanted = self._prefetch.adapt(self._pool.window)

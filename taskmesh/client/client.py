@@ -19,6 +19,7 @@ from taskmesh.errors import (
     RunCancelledError,
     RunConflictError,
     RunFailedError,
+    RunLostError,
     RunNotFoundError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -95,14 +96,16 @@ class Client:
             raise RunNotFoundError(run_id)
         return status
 
-    def wait(self, run_id: str, timeout_seconds: float | None = None) -> RunState:
-        """Block until the run has ended; returns its status.
+    def wait(self, run_id: str, timeout_seconds: float | None = None, accepted: bool = False) -> RunState:
+        """Block until the run has ended; returns its status. ``accepted`` says that a submit has returned for it.
 
         :raises ResultTimeoutError: it had not ended when the time was over.
+        :raises RunLostError: it was accepted, or seen while waiting, and the store does not know it any more.
+        :raises RunNotFoundError: no such run.
         """
         deadline = None if timeout_seconds is None else self._parts.clock.monotonic() + timeout_seconds
         # A store that is away from the start is told at once; one that goes away later is waited for.
-        status = self.status(run_id)
+        status = self._accepted_status(run_id) if accepted else self.status(run_id)
         while not status.ended:
             try:
                 status = self._await_end(run_id, deadline)
@@ -116,11 +119,17 @@ class Client:
 
     def _await_end(self, run_id: str, deadline: float | None) -> RunState:
         with self._parts.taps.listen(self._parts.keys.end(run_id)) as tap:
-            while not (status := self.status(run_id)).ended and (left := self._left(deadline)) > 0:
+            while not (status := self._accepted_status(run_id)).ended and (left := self._left(deadline)) > 0:
                 announced = tap.next(left)
                 if announced is not None:
                     return RunState(announced.decode())
         return status
+
+    def _accepted_status(self, run_id: str) -> RunState:
+        try:
+            return self.status(run_id)
+        except RunNotFoundError:
+            raise RunLostError(run_id) from None
 
     def _left(self, deadline: float | None) -> float:
         """How long to wait for the next announcement, in seconds."""
@@ -129,12 +138,12 @@ class Client:
         return min(LOOK_AGAIN_SECONDS, deadline - self._parts.clock.monotonic())
 
     def result(self, run_id: str, timeout_seconds: float | None = None, plan: Plan | None = None) -> Any:
-        """Block until the run has ended; returns its result. ``plan`` saves looking up what is run.
+        """Block until the run has ended; returns its result. ``plan`` is what was submitted, when this process did it.
 
         :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled.
-        :raises ResultTimeoutError: it had not ended when the time was over.
+        :raises ResultTimeoutError: it had not ended when the time was over. :raises RunLostError: as of ``wait``.
         """
-        status = self.wait(run_id, timeout_seconds)
+        status = self.wait(run_id, timeout_seconds, accepted=plan is not None)
         if status is RunState.SUCCEEDED:
             return self._result(run_id, plan or self._plan(run_id))
         if status is RunState.CANCELLED:

@@ -13,7 +13,7 @@ LEAVE_SECONDS = 5.0
 """What an I/O process may need beyond its drain time, to settle and to close its connections."""
 
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "redis+socket")
-STORE_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+STORE_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
 def ranged(default: float, minimum: float, maximum: float) -> Any:

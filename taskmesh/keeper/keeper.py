@@ -12,8 +12,9 @@ from taskmesh.dispatch.dispatcher import Dispatcher, Ready
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.errors import WireError
 from taskmesh.keeper.leadership import Leadership
+from taskmesh.model.states import NodeState
 from taskmesh.observability.tally import Tally
-from taskmesh.store.calls import NodeKey, Renewed, Word
+from taskmesh.store.calls import NodeKey, Question, Renewed, Word
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
@@ -147,10 +148,22 @@ class Keeper:
         answers = self._parts.store.redrive_nodes([(each.key, pool) for each in movable], epochs)
         answered = list(zip(movable, answers, strict=True))
         self._publish(answered)
+        self._ask_holders(pool, [each.key for each, answer in answered if answer.word is Word.HELD])
         unreadable = [each.key for each in overdue if each.plan is None and not each.is_gone]
         unreadable += [each.key for each, answer in answered if answer.word is Word.BROKEN]
         if unreadable:
             self._parts.housekeeping.postpone(pool, unreadable)
+
+    def _ask_holders(self, pool: str, held: Sequence[NodeKey]) -> None:
+        """A holder that lives may have ended a node and the store have lost that: only the holder knows."""
+        records = self._parts.reader.node_records(held)
+        questions = [
+            Question(record.holder, key, record.token, pool)
+            for key, record in zip(held, records, strict=True)
+            if record is not None and record.state is NodeState.RUNNING
+        ]
+        if questions:
+            self._parts.housekeeping.ask_holders(questions)
 
     def _publish(self, answered: Sequence[tuple[_Overdue, Renewed]]) -> None:
         ready = [

@@ -153,6 +153,15 @@ class Release(NamedTuple):
     counts: bool
 
 
+class Question(NamedTuple):
+    """Whether ``holder`` still has a node that the store says it runs, with this token."""
+
+    holder: str
+    key: NodeKey
+    token: int
+    pool: str
+
+
 class Renewed(NamedTuple):
     """What became of a release, a re-drive or a waking: publish with this attempt and token, unless it was too late."""
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from taskmesh.store.calls import NodeKey
+from taskmesh.store.calls import NodeKey, Question
 from taskmesh.store.keys import Keys, Partition
 from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
 from taskmesh.store.reader import scored
 from taskmesh.store.scripts import Scripts
 from taskmesh.store.store import SERVER_TIME
+from taskmesh.wire import pack, unpack
 
 LAPSED_HOLDER_KEPT_SECONDS = 3600.0
+
+QUESTION_KEPT_MS = 60_000
 
 
 class Housekeeping:
@@ -85,6 +88,18 @@ class Housekeeping:
         now = repr(self.time())
         outboxes = [self._keys.partition_of(key.run_id).outbox(pool) for key in keys]
         self._all([Command(box, "ZADD", box, "XX", now, key.member) for box, key in zip(outboxes, keys, strict=True)])
+
+    def ask_holders(self, questions: Sequence[Question]) -> None:
+        """Leave questions for holders; one that stays unanswered is forgotten and may be asked again."""
+        for_each = [(self._keys.questions(each.holder), pack(each[1:])) for each in questions]
+        self._all([Command(key, "SADD", key, question) for key, question in for_each])
+        self._all([Command(key, "PEXPIRE", key, QUESTION_KEPT_MS) for key in dict(for_each)])
+
+    def take_questions(self, holder: str, limit: int) -> list[Question]:
+        """What has been asked of a holder since the last call, at most ``limit``."""
+        key = self._keys.questions(holder)
+        rows = [unpack(question) for question in self._one(Command(key, "SPOP", key, limit))]
+        return [Question(holder, NodeKey(*node), token, pool) for node, token, pool in rows]
 
     def note_probes(self, pool: str, sent: dict[str, float]) -> None:
         """Record for shard queues when the newest probe that came through was sent."""

@@ -77,6 +77,10 @@ class Keys:
         """Hash of shard queue -> time at which the newest received probe was sent."""
         return f"{self.namespace}:probes:{pool}"
 
+    def questions(self, holder: str) -> str:
+        """Set of what the keeper asks a holder: whether it still has nodes that it is said to run."""
+        return f"{self.namespace}:asked:{holder}"
+
     @property
     def pools(self) -> str:
         """Set of the pools that workers consume."""

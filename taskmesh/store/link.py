@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import hiredis
 import redis
 from redis import exceptions
-from redis.connection import AbstractConnection, ConnectionPool
+from redis.connection import ConnectionPool
 
 from taskmesh.errors import StoreRefusedError, StoreUnavailableError
 from taskmesh.store.scripts import Script
@@ -133,6 +133,7 @@ class _Direct:
 # Its stub has it take a tuple of one.
 _pack = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
 
+_SAID_BY_REPLICAS = (exceptions.ReadOnlyError, exceptions.MasterDownError)
 _IN_A_SCRIPT = "on @user_script:"
 _OF_THE_SERVER = ("MISCONF", "NOREPLICAS", "BUSY")
 
@@ -151,12 +152,13 @@ def answer_missing_scripts(
 class Exchange:
     """One write and one read on one connection, which is nobody else's in between."""
 
-    __slots__ = ("_connection", "_count", "_pool", "_released")
+    __slots__ = ("_connection", "_count", "_demoted", "_pool", "_released")
 
     def __init__(self, pool: ConnectionPool, commands: Sequence[Command]) -> None:
         self._pool = pool
         self._count = len(commands)
         self._released = False
+        self._demoted = False
         with translated():
             self._connection = pool.get_connection()
             try:
@@ -169,12 +171,15 @@ class Exchange:
     def collect(self) -> list[Reply]:
         with translated():
             try:
-                replies = [_read(self._connection) for _ in range(self._count)]
+                replies = [self._read() for _ in range(self._count)]
             except BaseException:
                 self.discard()
                 raise
-            self._released = True
-            self._pool.release(self._connection)
+            if self._demoted:
+                self._leave()
+            else:
+                self._released = True
+                self._pool.release(self._connection)
             return replies
 
     def discard(self) -> None:
@@ -184,12 +189,17 @@ class Exchange:
             self._connection.disconnect()
             self._pool.release(self._connection)
 
+    def _read(self) -> Reply:
+        try:
+            return self._connection.read_response()
+        except exceptions.ResponseError as refusal:
+            self._demoted = self._demoted or isinstance(refusal, _SAID_BY_REPLICAS)
+            return refusal
 
-def _read(connection: AbstractConnection) -> Reply:
-    try:
-        return connection.read_response()
-    except exceptions.ResponseError as refusal:
-        return refusal
+    def _leave(self) -> None:
+        """Part from a server that was the primary: behind the same address, or another, there is a new one."""
+        self.discard()
+        self._pool.disconnect(inuse_connections=False)
 
 
 @contextlib.contextmanager

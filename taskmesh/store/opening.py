@@ -11,15 +11,17 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
 from taskmesh.errors import ConfigError, StoreUnavailableError
+from taskmesh.store.addresses import addresses
 from taskmesh.store.cluster_link import ClusterLink
 from taskmesh.store.link import DirectLink, Link
+from taskmesh.store.sentinel import open_sentinel
 
-SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 DEFAULT_PORT = 6379
 
 
 def open_link(url: str, connect_timeout_seconds: float, socket_timeout_seconds: float) -> Link:
-    """A link to the server or cluster of ``url``; a direct one connects when it is first used.
+    """A link to a server, to the primary behind Sentinel, or to a cluster; only the last connects at once.
 
     :raises ConfigError: for a URL that is none, or of an unknown scheme.
     :raises StoreUnavailableError: when no node of a cluster answers.
@@ -34,6 +36,8 @@ def open_link(url: str, connect_timeout_seconds: float, socket_timeout_seconds: 
     }
     if scheme.endswith("+cluster"):
         return _open_cluster(url, options)
+    if scheme.endswith("+sentinel"):
+        return DirectLink(open_sentinel(url, options))
     try:
         # A batch must not be sent twice behind our back: whoever calls decides, and knows that it may have happened.
         client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
@@ -44,9 +48,8 @@ def open_link(url: str, connect_timeout_seconds: float, socket_timeout_seconds: 
 
 def _open_cluster(url: str, options: dict[str, Any]) -> Link:
     parts = urlsplit(url)
-    hosts = parts.netloc.rpartition("@")[2].split(",")
+    nodes = [ClusterNode(host, port) for host, port in addresses(parts, DEFAULT_PORT)]
     try:
-        nodes = [ClusterNode(host, port) for host, port in map(_host_and_port, hosts)]
         client = RedisCluster(
             startup_nodes=nodes,
             username=parts.username,
@@ -59,8 +62,3 @@ def _open_cluster(url: str, options: dict[str, Any]) -> Link:
     except redis.RedisError as error:
         raise StoreUnavailableError(f"no node of the Redis Cluster answers: {error}") from None
     return ClusterLink(client)
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return (host, int(port)) if host else (text, DEFAULT_PORT)

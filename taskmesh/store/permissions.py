@@ -44,6 +44,7 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
         "SCARD": ("set", ()),
         "SRANDMEMBER": ("set", (1,)),
         "SREM": ("set", ("n",)),
+        "SPOP": ("set", (1,)),
         "SET": ("string", (1,)),
         "GET": ("string", ()),
         "XADD": ("stream", ("*", "f", 1)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.calls import NodeKey
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, Reply, found_damage, value_of
 from taskmesh.wire import unpack
@@ -86,6 +87,15 @@ class Reader:
         keys = [self._keys.run(run_id) for run_id in run_ids]
         replies = self._link.exchange([Command(key, "HMGET", key, *fields) for key in keys])
         return [[None] * len(fields) if found_damage(reply) else value_of(reply) for reply in replies]
+
+    def node_records(self, keys: Sequence[NodeKey]) -> list[NodeRecord | None]:
+        """The record of each node; None where it waits, or where its run is not there or is damaged."""
+        runs = [self._keys.run(key.run_id) for key in keys]
+        replies = self._link.exchange(
+            [Command(run, "HGET", run, f"node:{key.node}") for run, key in zip(runs, keys, strict=True)]
+        )
+        packed = [None if found_damage(reply) else value_of(reply) for reply in replies]
+        return [node_record(each) if each else None for each in packed]
 
     def statuses(self, run_ids: Sequence[str]) -> list[RunState | None]:
         """The status of each run, None where there is no such run."""

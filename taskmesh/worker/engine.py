@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.resilience.backoff import full_jitter
-from taskmesh.store.calls import ClaimAnswer, Told
+from taskmesh.store.calls import ClaimAnswer, NodeKey, Told
 from taskmesh.store.link import Command, Conversation
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
@@ -91,6 +91,12 @@ class Engine:
     def unsettled(self) -> int:
         """Ends and hand-backs that the store has not taken yet."""
         return self._settler.waiting + sum(len(asked.settling[0]) for asked in self._asked if asked.settling)
+
+    def has(self, key: NodeKey) -> bool:
+        """Whether a node is in the hands of this engine, from its message to the store's answer to its end."""
+        if self._in_flight.by_key(key) is not None or self._settler.has(key):
+            return True
+        return any(ended.ending.key == key for asked in self._asked if asked.settling for ended in asked.settling[0])
 
     def use(self, pool: WorkPool) -> None:
         self._pool = pool

@@ -11,7 +11,7 @@ from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.waking import Sleeper
-from taskmesh.store.calls import Release, Told, Word
+from taskmesh.store.calls import NodeKey, Release, Told, Word
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.parts import Parts
@@ -48,6 +48,11 @@ class Settler:
     def waiting(self) -> int:
         """Ends and hand-backs that the store has not taken yet."""
         return len(self._endings) + len(self._releases)
+
+    def has(self, key: NodeKey) -> bool:
+        """Whether an end, or a hand-back, of a node waits here."""
+        ended = any(each.ending.key == key for each in self._endings)
+        return ended or any(attempt.key == key for attempt, _ in self._releases)
 
     def end(self, attempt: Attempt, ending: Ending) -> None:
         self._in_flight.remove(attempt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import time
 from typing import Any
 
@@ -66,6 +67,22 @@ def die_once(marker: str) -> str:
 @mesh.task
 def die_always() -> None:
     os.abort()
+
+
+@mesh.task
+def stamp(before: list[str], seconds: float = 0.0) -> list[str]:
+    """Adds what no other execution would add: so the result tells which executions were built upon."""
+    _leave_mark("stamp")
+    time.sleep(seconds)
+    return [*before, secrets.token_hex(8)]
+
+
+@mesh.flow
+def stamped(seconds: float = 0.05) -> Any:
+    last: Any = []
+    for number in range(8):
+        last = stamp(last, seconds).named(f"n{number}")
+    return last
 
 
 @mesh.flow

@@ -22,7 +22,7 @@ from taskmesh.keeper.keeper import (
 )
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.observability.tally import Tally
-from taskmesh.store.calls import NodeKey
+from taskmesh.store.calls import NodeKey, Question
 from taskmesh.store.elections import Elections
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.link import Command
@@ -185,6 +185,17 @@ def test_the_nodes_of_a_dead_holder_are_published_again(bench: KeeperBench) -> N
     bench.side.housekeeping.end_holder(OTHER)
     bench.pass_later(30)
     assert [node.token for node in bench.nodes] == [claimed.token + 1]
+
+
+def test_a_living_holder_is_asked_for_what_it_runs_for_long(bench: KeeperBench) -> None:
+    bench.settle_in()
+    bench.side.admit(single())
+    claimed = bench.side.claim(single(), 0, OTHER)
+    bench.pass_later(30)
+    asked = bench.side.housekeeping.take_questions(OTHER, 10)
+    assert asked == [Question(OTHER, NodeKey("r1", 0), claimed.token, "default")]
+    assert bench.side.housekeeping.take_questions(OTHER, 10) == []
+    assert bench.side.housekeeping.take_questions(ME, 10) == []
 
 
 def test_after_an_outage_holders_get_the_time_to_say_that_they_live(

@@ -1,0 +1,100 @@
+"""A replica that lags takes over: the newest writes are lost, tokens are given out again, and nothing sticks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from taskmesh import Run, RunLostError, RunState
+from tests.harness.redis import RedisServer
+from tests.harness.relay import Relay
+from tests.integration import engine_app as app
+from tests.integration.conftest import MakeBench
+from tests.integration.failover import PATIENCE_SECONDS, outcome_of
+from tests.integration.mesh_bench import MeshBench
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+KEPT, LOST = 30, 200
+
+
+@dataclass(frozen=True, slots=True)
+class LaggingPair:
+    """A primary, a replica, the way between them, and the address that clients use."""
+
+    primary: RedisServer
+    replica: RedisServer
+    replication: Relay
+    address: Relay
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.address.port}/0"
+
+    def fail_over(self) -> None:
+        """Kill the primary and promote the replica with what it has; what was on the way to it is lost."""
+        self.primary.kill9()
+        with redis.Redis(port=self.replica.port) as client:
+            client.replicaof("NO", "ONE")
+        self.replication.cut()
+        self.address.target = self.replica.port
+        self.address.cut()
+
+    def await_replica(self) -> None:
+        with redis.Redis(port=self.primary.port) as client:
+            self.primary.process.wait_for(lambda: client.wait(1, 100) == 1, "replica that has all")
+
+
+@pytest.fixture
+def pair() -> Iterator[LaggingPair]:
+    with ExitStack() as stack:
+        primary = stack.enter_context(RedisServer())
+        replication = stack.enter_context(Relay(primary.port))
+        follows = {"replicaof": f"127.0.0.1 {replication.port}", "repl-diskless-sync-delay": "0"}
+        replica = stack.enter_context(RedisServer(overrides=follows))
+        pair = LaggingPair(primary, replica, replication, stack.enter_context(Relay(primary.port)))
+        pair.await_replica()
+        yield pair
+
+
+def _await_stamps(bench: MeshBench, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(bench.effects("stamp")) < count:
+        assert time.monotonic() < deadline, "the workers did nothing"
+        time.sleep(0.02)
+
+
+def test_what_a_lagging_replica_has_not_received_is_told_lost_and_the_rest_ends(
+    rabbitmq_url: str, pair: LaggingPair, make_bench: MakeBench
+) -> None:
+    bench = make_bench(rabbitmq_url, pair.url)
+    bench.worker(), bench.worker()
+    kept = bench.mesh.submit_many(app.stamped, [{"seconds": 0.1}] * KEPT)
+    _await_stamps(bench, 2 * KEPT)
+    pair.await_replica()
+    pair.replication.hold()
+    lost = bench.mesh.submit_many(app.stamped, [{"seconds": 0.0}] * LOST)
+    # Of the older runs too, ends are settled and acked that the replica never hears of.
+    _await_stamps(bench, 5 * KEPT)
+    begun = time.monotonic()
+    pair.fail_over()
+    with pytest.raises(RunLostError, match="submit it again under the same id"):
+        _result(lost[-1])
+    outcome = outcome_of(bench, [run.id for run in kept])
+    seconds = time.monotonic() - begun
+    told = outcome_of(bench, [run.id for run in lost])
+    again = sum(times - 1 for (run, _), times in bench.times_run("stamp").items() if run in outcome.ended)
+    print(f"a lagging replica took over: older: {outcome}, in {seconds:.1f} s, {again} nodes ran twice")
+    print(f"submitted while it lagged: {told}")
+    assert len(outcome.ended) == KEPT
+    assert len(told.lost) >= LOST // 2
+    assert bench.mesh.submit(app.stamped, id=lost[-1].id).wait(timeout=PATIENCE_SECONDS) is RunState.SUCCEEDED
+
+
+def _result(run: Run) -> object:
+    return run.result(timeout=PATIENCE_SECONDS)
