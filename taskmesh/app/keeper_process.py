@@ -36,8 +36,7 @@ class KeeperSession:
         await self._publisher.start()
         self._keeping = asyncio.get_running_loop().create_task(repeat(PASS_SECONDS, self._role.keep))
 
-    @property
-    def missing(self) -> str:
+    def check(self) -> str:
         """What keeps this session from working, or an empty string."""
         if self._missing_store:
             return self._missing_store

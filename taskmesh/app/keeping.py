@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
@@ -33,6 +34,7 @@ class KeeperRole:
     ) -> None:
         settings = foundation.settings
         self._clock = foundation.clock
+        self._due_at = math.inf
         self._tally = tally
         elections = Elections(foundation.link, foundation.keys)
         self._leadership = Leadership(elections, holder, LEAD_SECONDS)
@@ -66,9 +68,11 @@ class KeeperRole:
         :raises StoreUnavailableError: nothing is led until a pass succeeds.
         """
         begun = self._clock.monotonic()
+        self._tally.set("keeper_lag_seconds", max(0.0, begun - self._due_at))
         try:
             self._keeper.run_pass()
         finally:
+            self._due_at = self._clock.monotonic() + PASS_SECONDS
             led = len(self._leadership.epochs)
             self._tally.set("keeper_partitions", led)
             if led:

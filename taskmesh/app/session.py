@@ -23,6 +23,7 @@ from taskmesh.worker.letter_collector import LetterCollector
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.prefetch import Prefetch
 from taskmesh.worker.quarantine import Quarantine
+from taskmesh.worker.receipt import Receipt
 from taskmesh.worker.work_pool import WorkPool
 
 PREFETCH_SECONDS = 0.5
@@ -62,6 +63,9 @@ class Session:
         self._missing_store = "not started yet"
         self.tally = Tally()
         settings = foundation.settings
+        self._receipt = Receipt(
+            foundation.housekeeping, settings.namespace, identity.pools, settings.broker.shards, foundation.clock
+        )
         self._publisher = open_publisher(foundation.broker, on_fatal)
         self._prefetch = Prefetch(settings.broker.prefetch, settings.broker.shards)
         self._consumer = open_consumer(
@@ -119,6 +123,18 @@ class Session:
             return "no executor is ready yet"
         return ""
 
+    def check(self) -> str:
+        """What keeps this session from working, or shows that messages do not arrive; asks the store."""
+        if self.missing:
+            return self.missing
+        try:
+            self._receipt.look()
+        except StoreUnavailableError as error:
+            self._missing_store = str(error)
+            return self._missing_store
+        # Behind a backlog a probe waits like everything else.
+        return "" if self._engine.is_busy else self._receipt.missing
+
     def figures(self) -> dict[str, list[Any]]:
         """What changed since the last call, for the metrics."""
         self.tally.set("in_flight", self._engine.in_flight)
@@ -126,6 +142,7 @@ class Session:
         self.tally.count("executor_deaths_total", amount=self._pool.deaths - self._deaths_told)
         self._deaths_told = self._pool.deaths
         self.tally.set("unconfirmed", self._publisher.unconfirmed)
+        self._receipt.tell(self.tally)
         self.tally.set("link_up", float(self._consumer.state is LinkState.UP), ("consume",))
         self.tally.set("link_up", float(self._publisher.state is LinkState.UP), ("publish",))
         return self.tally.take()

@@ -70,6 +70,13 @@ _ALL = (
     _histogram("timer_lateness_seconds", "How late nodes were woken for their next attempt.", TURN_BUCKETS),
     _histogram("redis_batch_seconds", "How long the store took to answer one batch.", TURN_BUCKETS),
     _histogram("loop_turn_seconds", "How long one turn of the I/O loop took.", TURN_BUCKETS),
+    _gauge(
+        "probe_age_seconds",
+        "How long ago the newest probe was sent that came through the slowest shard of a pool.",
+        "pool",
+        merge=max,
+    ),
+    _gauge("keeper_lag_seconds", "How much later than planned the last pass of a keeper began.", merge=max),
     _gauge("link_up", "1 when the connection of every I/O process is up.", "link", merge=min),
 )
 

@@ -88,6 +88,11 @@ class Engine:
         return any(asked.claiming for asked in self._asked)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether messages wait here, or would have to: then what comes after them takes its time."""
+        return len(self._intake) > 0 or self._pool is None or not self._pool.capacity
+
+    @property
     def unsettled(self) -> int:
         """Ends and hand-backs that the store has not taken yet."""
         return self._settler.waiting + sum(len(asked.settling[0]) for asked in self._asked if asked.settling)

@@ -105,7 +105,7 @@ def test_metrics_without_labels_are_there_from_the_start() -> None:
 def test_names_say_their_kind_and_unit() -> None:
     for definition in DEFINITIONS.values():
         assert (definition.kind is Kind.COUNTER) == definition.name.endswith("_total")
-        assert (definition.kind is Kind.HISTOGRAM) == definition.name.endswith("_seconds")
+        assert definition.kind is not Kind.HISTOGRAM or definition.name.endswith("_seconds")
         assert definition.help.endswith(".")
 
 
