@@ -19,6 +19,7 @@ TaskmeshError
     │   └── RunLostError        it was accepted, and the store has forgotten it
     ├── RunFailedError
     ├── RunCancelledError
+    ├── RunStateError           the run is in a state in which this cannot be done
     └── ResultTimeoutError
 """
 
@@ -143,10 +144,17 @@ class RunFailedError(RunError):
 
 
 class RunCancelledError(RunError):
-    """The run ended as cancelled."""
+    """The run was cancelled or terminated."""
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(run_id, f"run {run_id!r} was cancelled")
+    def __init__(self, run_id: str, how: str = "cancelled") -> None:
+        super().__init__(run_id, f"run {run_id!r} was {how}")
+
+
+class RunStateError(RunError):
+    """What was asked for cannot be done to a run in its state; the message says why, and what can be done."""
+
+    def __init__(self, run_id: str, why: str) -> None:
+        super().__init__(run_id, f"run {run_id!r} {why}")
 
 
 class ResultTimeoutError(RunError, TimeoutError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from taskmesh.app.run import Run
+from taskmesh.app.selection import Selection
 from taskmesh.model.policies import Retry, TimeLimits
 from taskmesh.tasks.flow import FlowDefinition, make_flow, single_task_flow
 from taskmesh.tasks.registry import Registry
@@ -19,6 +20,7 @@ from taskmesh.tasks.task import Task, TaskPolicy, make_task
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
+    from taskmesh.client.controlling import RunControl
     from taskmesh.client.dead_letters import DeadLetterBox
     from taskmesh.config.settings import Settings
     from taskmesh.model.flow import Flow
@@ -197,6 +199,31 @@ class Mesh:
     def runs(self, status: RunState | None = None, flow: str | None = None, limit: int = 50) -> list[RunSummary]:
         """The newest runs first."""
         return self._working.client.list_runs(status, flow, limit)
+
+    @property
+    def control(self) -> RunControl:
+        """What can be done to many runs by their ids."""
+        return self._working.client.control
+
+    def select(
+        self,
+        *,
+        status: RunState | None = None,
+        flow: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        older_than_seconds: float | None = None,
+        since_seconds: float | None = None,
+    ) -> Selection:
+        """Many runs at once, as ``mesh.select(flow="etl", tags={"tenant": "acme"}).cancel()``; with no filter, all.
+
+        ``older_than_seconds`` chooses runs that were submitted longer ago, ``since_seconds`` those submitted since.
+        """
+        from taskmesh.client.choosing import RunFilter
+
+        now = self._working.foundation.clock.now()
+        first = None if since_seconds is None else now - since_seconds
+        before = None if older_than_seconds is None else now - older_than_seconds
+        return Selection(self._working.client, RunFilter(status, flow, dict(tags or {}), first, before))
 
     @property
     def dead_letters(self) -> DeadLetterBox:

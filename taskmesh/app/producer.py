@@ -9,9 +9,10 @@ from typing import Any
 from taskmesh.app.assembly import lay_foundation
 from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
-from taskmesh.client.client import Client, ClientLimits, ClientParts
+from taskmesh.client.client import Client, ClientLimits
 from taskmesh.client.dead_letters import DeadLetterBox
 from taskmesh.client.entrance import Submission
+from taskmesh.client.parts import ClientParts
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings

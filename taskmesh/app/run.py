@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from taskmesh.client.details import RunDetails, RunEvent
     from taskmesh.dispatch.plan import Plan
     from taskmesh.model.states import RunState
+    from taskmesh.store.calls import Who
 
 
 class Run:
@@ -55,9 +56,29 @@ class Run:
         """What happened and what happens, until the run ends."""
         return self._client.watch(self.id)
 
-    def cancel(self) -> bool:
+    def pause(self, reason: str = "") -> bool:
+        """Let nothing more start until ``resume``; False when the run had ended before. What runs now goes on.
+
+        Who did it and ``reason`` are kept with the run.
+
+        :raises RunStateError: it is being cancelled.
+        """
+        return self._client.control.pause([self.id], who(reason))[0].accepted()
+
+    def resume(self) -> bool:
+        """Let a paused run go on; False when it had ended before. Nothing happens to one that is not paused."""
+        return self._client.control.resume([self.id])[0].accepted()
+
+    def cancel(self, reason: str = "") -> bool:
         """Let nothing more start; False when the run had ended before. What runs now may end."""
-        return self._client.cancel(self.id)
+        return self._client.control.cancel([self.id], who(reason))[0].accepted()
+
+    def terminate(self, reason: str = "") -> bool:
+        """End the run at once, as ``terminated``; False when it had ended otherwise before.
+
+        What its tasks are doing is not waited for, and counts no more.
+        """
+        return self._client.control.terminate([self.id], who(reason))[0].accepted()
 
     async def astatus(self) -> RunState:
         """``status`` for asyncio."""
@@ -81,6 +102,26 @@ class Run:
         while (event := await asyncio.to_thread(next, events, None)) is not None:
             yield event
 
-    async def acancel(self) -> bool:
+    async def apause(self, reason: str = "") -> bool:
+        """``pause`` for asyncio."""
+        return await asyncio.to_thread(self.pause, reason)
+
+    async def aresume(self) -> bool:
+        """``resume`` for asyncio."""
+        return await asyncio.to_thread(self.resume)
+
+    async def acancel(self, reason: str = "") -> bool:
         """``cancel`` for asyncio."""
-        return await asyncio.to_thread(self.cancel)
+        return await asyncio.to_thread(self.cancel, reason)
+
+    async def aterminate(self, reason: str = "") -> bool:
+        """``terminate`` for asyncio."""
+        return await asyncio.to_thread(self.terminate, reason)
+
+
+def who(reason: str) -> Who:
+    """This process's user, with a reason."""
+    from taskmesh.client.identity import this_user
+    from taskmesh.store.calls import Who
+
+    return Who(this_user(), reason)

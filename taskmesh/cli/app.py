@@ -13,6 +13,7 @@ from taskmesh.cli import (
     inspecting,
     letters,
     running,
+    steering,
     working,
 )
 
@@ -28,7 +29,10 @@ def build() -> typer.Typer:
         inspecting.ls,
         inspecting.show,
         inspecting.watch,
-        inspecting.cancel,
+        steering.pause,
+        steering.resume,
+        steering.cancel,
+        steering.terminate,
         working.worker,
         working.keeper,
         flows.graph,

@@ -1,4 +1,4 @@
-"""Commands that look at runs, and the one that ends them early."""
+"""Commands that look at runs."""
 
 from __future__ import annotations
 
@@ -75,21 +75,9 @@ def watch(run: RunId, output: Output = Format.TEXT) -> None:
     end_as(details)
 
 
-def cancel(run: RunId, output: Output = Format.TEXT) -> None:
-    """Let nothing more of a run start. What runs already may end."""
-    from taskmesh.cli.output import print_json
-    from taskmesh.cli.targets import opened
-
-    with opened() as mesh:
-        chosen = mesh.run(run)
-        cancelled, status = chosen.cancel(), chosen.status()
-    if output is Format.JSON:
-        print_json({"run_id": run, "cancelled": cancelled, "status": str(status)})
-    else:
-        print(f"run {run} is being cancelled" if cancelled else f"run {run} had ended before: {status}")
-
-
 def _summary_document(summary: RunSummary) -> dict[str, Any]:
+    from taskmesh.cli.output import decisions
+
     return {
         "run_id": summary.run_id,
         "flow": summary.flow,
@@ -100,6 +88,7 @@ def _summary_document(summary: RunSummary) -> dict[str, Any]:
         "remaining": summary.remaining,
         "submitted_at": summary.submitted_at,
         "finished_at": summary.finished_at,
+        **decisions(summary),
     }
 
 
@@ -132,10 +121,12 @@ def _print_details(details: RunDetails, out: Console) -> None:
         seconds_of,
         shortened,
     )
-    from taskmesh.cli.summary import failures, headline
+    from taskmesh.cli.summary import decided, failures, headline
 
     out.print(headline(details), soft_wrap=True)
     out.print(f"submitted {clock_text(details.submitted_at)}", soft_wrap=True)
+    for line in decided(details):
+        out.print(line, soft_wrap=True)
     table = plain_table("node", "task", "attempts", "took", "output")
     for node in details.nodes:
         glyph, style = NODE_LOOKS[node.status]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 REDRAWS_PER_SECOND = 8
 
+_OF_THE_RUN = {"run": "the run has", "halt": "halted: it will be", "pause": "the run is", "resume": "resumed: it is"}
+"""How a line about a run as a whole begins, by the kind of the event."""
+
 
 def follow(run: Run, console: Console) -> RunDetails:
     """Show a run until it has ended; returns what became of it."""
@@ -49,11 +52,9 @@ def event_line(event: RunEvent, state: Progress) -> Text:
     """One event for a log."""
     line = Text(clock_text(event.at) + "  ")
     if event.node is None:
-        word = "halted: it will be" if event.kind == "halt" else "the run has"
-        return line.append(f"{word} {event.state}", RUN_STYLES[RunState(event.state)])
+        return line.append(f"{_OF_THE_RUN[event.kind]} {event.state}", RUN_STYLES[RunState(event.state)])
     glyph, style = NODE_LOOKS[NodeState(event.state)]
-    cause = f" ({event.cause})" if event.cause else ""
-    line.append(f"{glyph} {event.node} {event.state}{cause}", style)
+    line.append(f"{glyph} {event.node} {event.state}", style)
     node = state.nodes[event.node]
     if node.started_at is not None and node.finished_at is not None:
         line.append(f", {duration_text(node.finished_at - node.started_at)}")

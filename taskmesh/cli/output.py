@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
+    from taskmesh.store.reader import RunSummary
 
 NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
     NodeState.WAITING: ("·", "dim"),
@@ -35,7 +36,9 @@ RUN_STYLES: Mapping[RunState, str] = {
     RunState.RUNNING: "bold cyan",
     RunState.SUCCEEDED: "bold green",
     RunState.FAILED: "bold red",
+    RunState.PAUSED: "bold yellow",
     RunState.CANCELLED: "bold magenta",
+    RunState.TERMINATED: "bold magenta",
 }
 
 
@@ -112,9 +115,16 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "submitted_at": details.submitted_at,
         "started_at": details.started_at,
         "finished_at": details.finished_at,
+        **decisions(details),
         "nodes": {node.name: _node_document(node) for node in details.nodes},
         "dead_letters": list(details.dead_letters),
     }
+
+
+def decisions(of: RunDetails | RunSummary) -> dict[str, Any]:
+    """What people decided over a run, where they did."""
+    decided = {"paused": of.paused, "halted_by": of.halted_by}
+    return {name: each._asdict() for name, each in decided.items() if each is not None}
 
 
 def _node_document(node: NodeDetails) -> dict[str, Any]:
@@ -140,7 +150,6 @@ def event_document(event: RunEvent) -> dict[str, Any]:
         "at": event.at,
         "attempt": event.attempt,
         "worker": event.holder or None,
-        "cause": event.cause or None,
     }
 
 

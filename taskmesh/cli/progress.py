@@ -80,6 +80,8 @@ class Progress:
         """Take in what happened; False when it was known already."""
         if event.kind == "run":
             self._end(RunState(event.state), event.at)
+        elif event.kind in ("pause", "resume"):
+            self.status = RunState(event.state)
         if event.node is None:
             return True
         node, state = self.nodes[event.node], NodeState(event.state)
@@ -114,10 +116,12 @@ class Progress:
 
     def _end(self, status: RunState, at: float) -> None:
         self.status, self.finished_at = status, at
-        if status.ended:
-            for node in self.nodes.values():
-                if node.state is NodeState.WAITING:
-                    self._move(node, NodeState.SKIPPED)
+        for node in self.nodes.values() if status.ended else ():
+            if node.state is NodeState.WAITING:
+                self._move(node, NodeState.SKIPPED)
+            elif not node.state.ended:
+                # The run was terminated; what its nodes do says nothing any more.
+                self._move(node, NodeState.CANCELLED)
 
 
 def ended(states: Counter[NodeState]) -> int:

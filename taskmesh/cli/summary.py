@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, cell, duration_text, plain_table, seconds_of, shortened
+from taskmesh.cli.output import (
+    NODE_LOOKS,
+    RUN_STYLES,
+    cell,
+    clock_text,
+    duration_text,
+    plain_table,
+    seconds_of,
+    shortened,
+)
 from taskmesh.cli.progress import graph_of
 from taskmesh.model.states import NodeState
 
@@ -44,6 +53,20 @@ def headline(details: RunDetails) -> Text:
     seconds = max(0.0, details.finished_at - details.submitted_at)
     line.append(f" in {duration_text(seconds)}", "")
     return line.append(f", {done / seconds:,.0f} nodes/s", "") if seconds > 0 else line
+
+
+def decided(details: RunDetails) -> Iterator[Text]:
+    """Who paused a run, or ended it early, and why."""
+    if details.paused is not None:
+        what = "paused" if details.paused.kind == "user" else f"paused to prepare it ({details.paused.kind})"
+        yield Text(_decision(what, details.paused.by, details.paused.why, details.paused.at))
+    if details.halted_by is not None:
+        what = str(details.status) if details.status.ended else "being cancelled"
+        yield Text(_decision(what, details.halted_by.by, details.halted_by.why, details.halted_by.at))
+
+
+def _decision(what: str, by: str, why: str, at: float) -> str:
+    return f"{what} by {by} at {clock_text(at)}" + (f": {why}" if why else "")
 
 
 def critical_path_line(details: RunDetails, durations: Mapping[str, float]) -> Text:

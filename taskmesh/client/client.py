@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from taskmesh.client.choosing import RunFilter, chosen_runs
+from taskmesh.client.controlling import RunControl
 from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, read_event, run_details
 from taskmesh.client.entrance import Submission, entrance_of
-from taskmesh.client.publisher_thread import PublisherThread
-from taskmesh.client.taps import Taps
-from taskmesh.clock import Clock
+from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.dispatcher import outgoing
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import (
     ResultTimeoutError,
     RunCancelledError,
@@ -27,32 +27,13 @@ from taskmesh.errors import (
 )
 from taskmesh.model.flow import Flow
 from taskmesh.model.states import RunState
-from taskmesh.resilience.breaker import LocalBreaker
 from taskmesh.store.calls import Word
-from taskmesh.store.keys import Keys
-from taskmesh.store.letters import Letters
-from taskmesh.store.reader import Reader, RunRecord, RunSummary
-from taskmesh.store.store import Store
+from taskmesh.store.reader import RunRecord, RunSummary
 from taskmesh.wire import unpack
 
 RUNS_PER_BATCH = 200
 LOOK_AGAIN_SECONDS = 1.0
 """An announcement can be lost with its connection; so a waiting caller also looks this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientParts:
-    """What a client works with."""
-
-    store: Store
-    reader: Reader
-    letters: Letters
-    keys: Keys
-    plans: Plans
-    publisher: PublisherThread
-    taps: Taps
-    clock: Clock
-    store_breaker: LocalBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +51,7 @@ class Client:
         self._parts = parts
         self._limits = limits
         self._advancer = Advancer(parts.store)
+        self.control = RunControl(parts)
 
     def submit(self, plan: Plan, submissions: Sequence[Submission]) -> list[str]:
         """Store runs of one flow and send their first nodes off; returns the run ids.
@@ -140,14 +122,14 @@ class Client:
     def result(self, run_id: str, timeout_seconds: float | None = None, plan: Plan | None = None) -> Any:
         """Block until the run has ended; returns its result. ``plan`` is what was submitted, when this process did it.
 
-        :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled.
+        :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled or terminated.
         :raises ResultTimeoutError: it had not ended when the time was over. :raises RunLostError: as of ``wait``.
         """
         status = self.wait(run_id, timeout_seconds, accepted=plan is not None)
         if status is RunState.SUCCEEDED:
             return self._result(run_id, plan or self._plan(run_id))
-        if status is RunState.CANCELLED:
-            raise RunCancelledError(run_id)
+        if status in (RunState.CANCELLED, RunState.TERMINATED):
+            raise RunCancelledError(run_id, status)
         record, plan = self._record(run_id)
         raise RunFailedError(run_id, *first_failure(record, plan))
 
@@ -162,6 +144,8 @@ class Client:
             self._parts.store.watch_run(run_id)
             record, plan = self._record(run_id)
             past = list(_past(record, plan))
+            if record.summary.paused is not None:
+                past.append(RunEvent("pause", None, RunState.PAUSED, record.summary.paused.at))
             yield from past
             told = {(event.node, event.state, event.attempt) for event in past}
             status, finished_at = record.summary.status, record.summary.finished_at
@@ -180,16 +164,6 @@ class Client:
                     yield event
             yield RunEvent("run", None, status, finished_at or 0.0)
 
-    def cancel(self, run_id: str) -> bool:
-        """Let nothing more of a run start; False when it had ended before.
-
-        :raises RunNotFoundError: no such run.
-        """
-        word, _ = self._parts.store.halt_run(run_id, RunState.CANCELLED)
-        if word is Word.UNKNOWN:
-            raise RunNotFoundError(run_id)
-        return word is Word.HALTED
-
     def list_runs(self, status: RunState | None, flow: str | None, limit: int) -> list[RunSummary]:
         """The newest runs first. Looks at the newest 10 x ``limit`` when a filter is given."""
         depth = limit if status is None and flow is None else limit * 10
@@ -198,6 +172,10 @@ class Client:
         rows = {row.run_id: row for closed in kinds for row in self._parts.reader.list_runs(closed, depth)}
         chosen = [row for row in rows.values() if matches(row, status, flow)]
         return sorted(chosen, key=lambda row: -row.submitted_at)[:limit]
+
+    def chosen(self, wanted: RunFilter, ended: bool) -> list[str]:
+        """The ids of all runs that fit, of those that have ended or of those that have not."""
+        return list(chosen_runs(self._parts.reader, wanted, closed=ended))
 
     def close(self, timeout_seconds: float) -> None:
         self._parts.publisher.close(timeout_seconds)

@@ -8,7 +8,7 @@ from typing import Any
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import NodeRecord, RunRecord, RunSummary
+from taskmesh.store.reader import Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
 
 
@@ -46,6 +46,8 @@ class RunDetails:
     finished_at: float | None
     tags: dict[str, str] = field(default_factory=dict)
     halt: str = ""
+    paused: Pause | None = None
+    halted_by: Decision | None = None
     error: str | None = None
     nodes: tuple[NodeDetails, ...] = ()
     dead_letters: tuple[str, ...] = ()
@@ -53,10 +55,9 @@ class RunDetails:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """A transition, as it happened. ``kind`` is node, run or halt; ``at`` in epoch seconds of the store's clock.
+    """A transition, as it happened; ``at`` in epoch seconds of the store's clock.
 
-    ``cause`` says why a node is ready again: ``released`` (handed back), ``redriven`` (its message or its holder was
-    lost) or ``woken`` (its wait for the next attempt is over).
+    ``kind`` is node, run (its end), halt, pause or resume.
     """
 
     kind: str
@@ -65,15 +66,14 @@ class RunEvent:
     at: float
     attempt: int = 0
     holder: str = ""
-    cause: str = ""
 
 
 def read_event(data: bytes, plan: Plan) -> RunEvent:
     """An announcement of the scripts."""
     kind, *fields = unpack(data)
     if kind == "node":
-        node, state, at, attempt, holder, *cause = fields
-        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder, *cause)
+        node, state, at, attempt, holder = fields
+        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder)
     state, at = fields
     return RunEvent(kind, None, state, at)
 
@@ -92,6 +92,8 @@ def run_details(record: RunRecord, plan: Plan) -> RunDetails:
         finished_at=summary.finished_at,
         tags=summary.tags,
         halt=summary.halt,
+        paused=summary.paused,
+        halted_by=summary.halted_by,
         error=_run_error(record, plan),
         nodes=nodes,
     )
@@ -126,7 +128,7 @@ def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
     return NodeDetails(
         name=node.name,
         task=node.task,
-        status=stored.state,
+        status=_state(record, stored),
         needs=node.needs,
         attempts=stored.attempt,
         started_at=stored.started_at or None,
@@ -136,6 +138,12 @@ def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
         error=_node_error(record, position, plan, stored),
         last_error=_attempt_error(record, position),
     )
+
+
+def _state(record: RunRecord, stored: NodeRecord) -> NodeState:
+    """What a node was doing when its run was terminated says nothing any more."""
+    cut_off = record.summary.status.ended and not stored.state.ended
+    return NodeState.CANCELLED if cut_off else stored.state
 
 
 def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> dict[str, str] | None:

@@ -37,13 +37,15 @@ class RunState(StrEnum):
     """Where a run is."""
 
     RUNNING = "running"
+    PAUSED = "paused"  # it runs, but nothing of it starts until it is resumed; the store keeps that as a field
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    TERMINATED = "terminated"  # ended at once, whatever its nodes were doing
 
     @property
     def ended(self) -> bool:
-        return self is not RunState.RUNNING
+        return self not in (RunState.RUNNING, RunState.PAUSED)
 
 
 ENDED_NODE_STATES = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})

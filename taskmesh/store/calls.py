@@ -31,6 +31,12 @@ class Word(StrEnum):
     RELEASED = "released"
     REDRIVE = "redrive"
     HALTED = "halted"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RUNNING = "running"
+    PREPARING = "preparing"
+    ENDING = "ending"
+    TERMINATED = "terminated"
     RETRYING = "retrying"
     WOKEN = "woken"
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
@@ -38,6 +44,20 @@ class Word(StrEnum):
 
 ALL_RETRYING = -2
 """As the node of a timer: every node of the run that is retrying, since the run was halted."""
+
+
+class Who(NamedTuple):
+    """Who asked for something to be done to a run, and why; empty = the engine itself."""
+
+    by: str = ""
+    why: str = ""
+
+
+class Controlled(NamedTuple):
+    """What became of a wish for a run as a whole; ``detail`` is a status, or what is being prepared."""
+
+    word: Word
+    detail: str = ""
 
 
 class NodeKey(NamedTuple):

@@ -32,6 +32,7 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
         "HDEL": ("hash", ("h",)),
         "ZADD": ("zset", (1, "m")),
         "ZSCORE": ("zset", ("m",)),
+        "ZSCAN": ("zset", (0,)),
         "ZCARD": ("zset", ()),
         "ZRANGEBYSCORE": ("zset", (0, 1)),
         "ZRANGE": ("zset", (0, 1)),
@@ -52,6 +53,7 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
         "EXISTS": ("hash", ()),
         "PERSIST": ("hash", ()),
         "DEL": ("string", ()),
+        "UNLINK": ("string", ()),
     }
 )
 

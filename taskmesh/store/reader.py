@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
@@ -33,6 +33,23 @@ class NodeRecord:
     crashes: int = 0
 
 
+class Decision(NamedTuple):
+    """What somebody decided over a run: who, why, and when in epoch seconds of the store's clock."""
+
+    by: str
+    why: str
+    at: float
+
+
+class Pause(NamedTuple):
+    """Why a run is paused. ``kind`` is ``user``, or names what is being prepared, after which the run goes on."""
+
+    kind: str
+    by: str
+    why: str
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One row of a list of runs."""
@@ -47,6 +64,8 @@ class RunSummary:
     remaining: int
     submitted_at: float
     finished_at: float | None
+    paused: Pause | None = None
+    halted_by: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +119,19 @@ class Reader:
     def statuses(self, run_ids: Sequence[str]) -> list[RunState | None]:
         """The status of each run, None where there is no such run."""
         keys = [self._keys.run(run_id) for run_id in run_ids]
-        replies = self._link.exchange([Command(key, "HGET", key, "status") for key in keys])
-        return [RunState(value.decode()) if value_of(value) else None for value in replies]
+        replies = self._link.exchange([Command(key, "HMGET", key, "status", "paused") for key in keys])
+        return [_status(status, paused) if status else None for status, paused in map(value_of, replies)]
 
     def run(self, run_id: str) -> RunRecord | None:
         """Everything of one run, or None. Read in pages (HSCAN), so a wide run does not stop the server."""
-        fields = dict(self._scan(self._keys.run(run_id)))
+        fields = dict(self._scan(self._keys.run(run_id), "*"))
         # A run that expires while it is read comes in part.
         return _run_record(run_id, fields) if fields.keys() >= _RECORD_FIELDS else None
+
+    def records_of_run(self, run_id: str) -> dict[int, NodeRecord]:
+        """The records of a run's nodes alone, without what they gave back."""
+        fields = dict(self._scan(self._keys.run(run_id), "node:*"))
+        return {at: node_record(value) for at, value in _numbered(fields, b"node:")}
 
     def list_runs(self, closed: bool, limit: int, offset: int = 0) -> list[RunSummary]:
         """The newest runs first: those that have ended, or those that have not."""
@@ -118,6 +142,17 @@ class Reader:
         ranked = sorted((pair for reply in replies for pair in scored(value_of(reply))), key=lambda pair: -pair[1])
         return self.summaries([run_id for run_id, _ in ranked[offset : offset + limit]])
 
+    def scan_runs(self, closed: bool) -> Iterator[list[str]]:
+        """The ids of all runs that have ended, or of all that have not, in pages; some may come twice."""
+        for partition in self._keys.partitions:
+            key = partition.closed_runs if closed else partition.open_runs
+            cursor: int | bytes = 0
+            while True:
+                cursor, flat = self._one(Command(key, "ZSCAN", key, cursor, "COUNT", _PAGE))
+                yield [run_id for run_id, _ in scored(flat)]
+                if int(cursor) == 0:
+                    break
+
     def summaries(self, run_ids: Sequence[str]) -> list[RunSummary]:
         """A row for each run that exists."""
         rows = zip(run_ids, self.fields_of_runs(run_ids, _SUMMARY_FIELDS), strict=True)
@@ -127,16 +162,16 @@ class Reader:
         [reply] = self._link.exchange([command])
         return value_of(reply)
 
-    def _scan(self, key: str) -> Iterator[tuple[bytes, bytes]]:
+    def _scan(self, key: str, pattern: str) -> Iterator[tuple[bytes, bytes]]:
         cursor: int | bytes = 0
         while True:
-            cursor, flat = self._one(Command(key, "HSCAN", key, cursor, "COUNT", _PAGE))
+            cursor, flat = self._one(Command(key, "HSCAN", key, cursor, "MATCH", pattern, "COUNT", _PAGE))
             yield from zip(flat[::2], flat[1::2], strict=True)
             if int(cursor) == 0:
                 return
 
 
-_SUMMARY_FIELDS = ("status", "header", "remaining", "submitted_at", "finished_at", "halt")
+_SUMMARY_FIELDS = ("status", "header", "remaining", "submitted_at", "finished_at", "halt", "paused", "halted_by")
 _SUMMARY_KEYS = tuple(name.encode() for name in _SUMMARY_FIELDS)
 _RECORD_FIELDS = frozenset((b"status", b"header", b"remaining", b"submitted_at", b"flow", b"params"))
 
@@ -150,19 +185,28 @@ def scored(flat: list[Any]) -> list[tuple[str, float]]:
 
 def _summary(run_id: str, fields: dict[bytes, Any]) -> RunSummary:
     flow, version, tags, nodes = unpack(fields[b"header"])
-    finished_at = fields.get(b"finished_at")
+    finished_at, paused, halted_by = fields.get(b"finished_at"), fields.get(b"paused"), fields.get(b"halted_by")
+    status = _status(fields[b"status"], paused)
     return RunSummary(
         run_id=run_id,
         flow=flow,
         version=version,
-        status=RunState(fields[b"status"].decode()),
+        status=status,
         halt=(fields.get(b"halt") or b"").decode(),
         tags=tags,
         nodes=nodes,
         remaining=int(fields[b"remaining"]),
         submitted_at=float(fields[b"submitted_at"]),
         finished_at=float(finished_at) if finished_at else None,
+        paused=Pause(*unpack(paused)) if paused and not status.ended else None,
+        halted_by=Decision(*unpack(halted_by)) if halted_by else None,
     )
+
+
+def _status(status: bytes, paused: bytes | None) -> RunState:
+    """A run is shown as paused while it goes on; once it has ended, what held it says nothing any more."""
+    state = RunState(status.decode())
+    return RunState.PAUSED if state is RunState.RUNNING and paused else state
 
 
 def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:

@@ -65,18 +65,18 @@ class Store:
         self.link = link
         self.keys = keys
         self._scripts = Scripts()
-        self._retention_ms = int(retention_seconds * 1000)
+        self.retention_ms = int(retention_seconds * 1000)
         self.now = now
 
     def admit_runs(self, admissions: Sequence[Admission], with_flow: bool = False) -> list[Told]:
         """Store runs; those whose flow the partition lacks answer ``flow_missing`` unless ``with_flow``."""
-        return self._ask(Request([self._admit(each, with_flow) for each in admissions], _admitted))
+        return self.ask(Request([self._admit(each, with_flow) for each in admissions], _admitted))
 
     def claiming(self, claims: Sequence[Claim], holder: str) -> Request[ClaimAnswer]:
         return Request([self._claim(each, holder) for each in claims], _claim_answer, ClaimAnswer(Word.BROKEN))
 
     def claim_nodes(self, claims: Sequence[Claim], holder: str) -> list[ClaimAnswer]:
-        return self._ask(self.claiming(claims, holder))
+        return self.ask(self.claiming(claims, holder))
 
     def settling(self, settlements: Sequence[Settlement]) -> Request[Told]:
         """What ends in a retry goes to ``retry_node``, everything else to ``settle_node``."""
@@ -84,13 +84,13 @@ class Store:
         return Request(commands, _told, Told(Word.BROKEN))
 
     def settle_nodes(self, settlements: Sequence[Settlement]) -> list[Told]:
-        return self._ask(self.settling(settlements))
+        return self.ask(self.settling(settlements))
 
     def spread_nodes(self, spreadings: Sequence[Spreading]) -> list[Told]:
-        return self._ask(Request([self._spread(each) for each in spreadings], _told, Told(Word.BROKEN)))
+        return self.ask(Request([self._spread(each) for each in spreadings], _told, Told(Word.BROKEN)))
 
     def release_nodes(self, releases: Sequence[Release]) -> list[Renewed]:
-        return self._ask(Request([self._release(each) for each in releases], _renewed, Renewed(Word.BROKEN)))
+        return self.ask(Request([self._release(each) for each in releases], _renewed, Renewed(Word.BROKEN)))
 
     def redrive_nodes(
         self, nodes: Sequence[tuple[NodeKey, str]], epochs: Mapping[int, int] | None = None
@@ -100,34 +100,31 @@ class Store:
         A keeper gives the epochs of the partitions that it leads: where another one leads by now, the answer is stale.
         """
         commands = [self._redrive(key, pool, epochs) for key, pool in nodes]
-        return self._ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
+        return self.ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
 
     def wake_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
         """Make retrying nodes ready that are due, or whose run is halted; each comes with its pool."""
         commands = [self._wake(key, pool) for key, pool in nodes]
-        return self._ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
-
-    def halt_run(self, run_id: str, status: str) -> tuple[Word, str]:
-        """Let nothing new start; the second value is the status of a run that had ended before."""
-        [reply] = self._run([self._halt(run_id, status)])
-        return _WORDS[reply[0]], reply[1].decode() if len(reply) > 1 else ""
+        return self.ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
 
     def watch_run(self, run_id: str) -> None:
         """Have each transition of a run announced from now on; nothing happens where there is no such run."""
-        self._run([self._script("watch_run", [self.keys.run(run_id)], [])])
+        self._run([self.script("watch_run", [self.keys.run(run_id)], [])])
 
-    def _ask(self, request: Request[A]) -> list[A]:
+    def ask(self, request: Request[A]) -> list[A]:
+        """Make the calls of a request now."""
         return request.answers(self.link.exchange(request.commands))
 
     def _run(self, commands: list[Command]) -> list[Reply]:
         return [value_of(reply) for reply in self.link.exchange(commands)]
 
-    def _script(self, name: str, keys: list[str], arguments: Sequence[str | bytes | int | float]) -> Command:
+    def script(self, name: str, keys: list[str], arguments: Sequence[str | bytes | int | float]) -> Command:
+        """A call of one script."""
         return Command.of_script(self._scripts[name], keys, arguments)
 
     def _admit(self, each: Admission, with_flow: bool) -> Command:
         keys = self.keys.partition_of(each.run_id)
-        return self._script(
+        return self.script(
             "admit_run",
             [keys.run(each.run_id), keys.flow(each.flow_hash), keys.open_runs, *keys.outboxes(each.pools)],
             [
@@ -148,12 +145,12 @@ class Store:
     def _claim(self, each: Claim, holder: str) -> Command:
         run_id, node = each.key
         keys = self.keys.partition_of(run_id)
-        return self._script(
+        return self.script(
             "claim_node", [keys.run(run_id), keys.holders], [self.now, node, each.token, holder, *each.fields]
         )
 
     def _settle(self, each: Settlement) -> Command:
-        return self._script(
+        return self.script(
             "settle_node",
             self._keys_of_settling(each),
             [
@@ -167,7 +164,7 @@ class Store:
                 each.halt,
                 each.edges,
                 int(each.last),
-                self._retention_ms,
+                self.retention_ms,
             ],
         )
 
@@ -177,10 +174,10 @@ class Store:
 
     def _spread(self, each: Spreading) -> Command:
         run_id, node = each.key
-        return self._script(
+        return self.script(
             "spread_node",
             self._keys_of_telling(each),
-            [self.now, run_id, node, each.told_before, each.edges, int(each.last), self._retention_ms],
+            [self.now, run_id, node, each.told_before, each.edges, int(each.last), self.retention_ms],
         )
 
     def _keys_of_telling(self, each: Settlement | Spreading) -> list[str]:
@@ -196,27 +193,23 @@ class Store:
         ]
 
     def _retry(self, each: Settlement) -> Command:
-        return self._script(
+        return self.script(
             "retry_node",
             self._keys_of_retrying(each.key, each.pool),
             [self.now, each.key.run_id, each.key.node, each.token, each.delay_seconds, each.error],
         )
 
     def _wake(self, key: NodeKey, pool: str) -> Command:
-        return self._script("wake_node", self._keys_of_retrying(key, pool), [self.now, key.run_id, key.node])
+        return self.script("wake_node", self._keys_of_retrying(key, pool), [self.now, key.run_id, key.node])
 
     def _keys_of_retrying(self, key: NodeKey, pool: str) -> list[str]:
         keys = self.keys.partition_of(key.run_id)
         return [keys.run(key.run_id), keys.outbox(pool), keys.timers, keys.retrying(key.run_id)]
 
-    def _halt(self, run_id: str, status: str) -> Command:
-        keys = self.keys.partition_of(run_id)
-        return self._script("halt_run", [keys.run(run_id), keys.timers], [self.now, run_id, status])
-
     def _release(self, each: Release) -> Command:
         run_id, node = each.key
         keys = self.keys.partition_of(run_id)
-        return self._script(
+        return self.script(
             "release_node",
             [keys.run(run_id), keys.outbox(each.pool)],
             [self.now, run_id, node, each.token, int(each.counts)],
@@ -224,22 +217,22 @@ class Store:
 
     def _redrive(self, key: NodeKey, pool: str, epochs: Mapping[int, int] | None) -> Command:
         keys = self.keys.partition_of(key.run_id)
-        return self._script(
+        return self.script(
             "redrive_node",
             [keys.run(key.run_id), keys.outbox(pool), keys.holders, keys.timers, keys.keeper],
             [self.now, key.run_id, key.node, "" if epochs is None else epochs[keys.number]],
         )
 
 
-_WORDS = {word.value.encode(): word for word in Word}
+WORDS = {word.value.encode(): word for word in Word}
 
 
 def _admitted(reply: Reply) -> Told:
-    return Told(_WORDS[reply[0]], "running", tuple(reply[1:]))
+    return Told(WORDS[reply[0]], "running", tuple(reply[1:]))
 
 
 def _claim_answer(reply: Reply) -> ClaimAnswer:
-    word = _WORDS[reply[0]]
+    word = WORDS[reply[0]]
     if word is Word.CLAIMED:
         _, attempt, token, retries, crashes, waited_ms, open_ms, halt, *fields = reply
         reason, times = halt.decode() if halt else "", (waited_ms / 1000, open_ms / 1000)
@@ -248,7 +241,7 @@ def _claim_answer(reply: Reply) -> ClaimAnswer:
 
 
 def _told(reply: Reply) -> Told:
-    word = _WORDS[reply[0]]
+    word = WORDS[reply[0]]
     if len(reply) == 1:
         return Told(word)
     count = reply[2]
@@ -256,5 +249,5 @@ def _told(reply: Reply) -> Told:
 
 
 def _renewed(reply: Reply) -> Renewed:
-    word = _WORDS[reply[0]]
+    word = WORDS[reply[0]]
     return Renewed(word, reply[1], reply[2]) if len(reply) > 1 else Renewed(word)

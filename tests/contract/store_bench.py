@@ -7,7 +7,8 @@ from typing import Any
 from taskmesh.dispatch.advance import Advance, Advancer, Ending, Entrance
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node
-from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Renewed, Word
+from taskmesh.store.calls import Claim, ClaimAnswer, Controlled, NodeKey, Release, Renewed, Word
+from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
@@ -26,6 +27,7 @@ class Bench:
         self.link: Link = open_link(url, 2.0, 5.0)
         self.keys = Keys(namespace, partitions)
         self.store = Store(self.link, self.keys, retention_seconds=60.0)
+        self.controls = Controls(self.store)
         self.reader = Reader(self.link, self.keys)
         self.housekeeping = Housekeeping(self.link, self.keys, 60.0)
         self.advancer = Advancer(self.store)
@@ -72,6 +74,10 @@ class Bench:
 
     def timers(self) -> set[NodeKey]:
         return {key for key, _ in self.housekeeping.timers(1e12, 10_000)}
+
+    def halt(self, run_id: str, status: str) -> Controlled:
+        [answer] = self.controls.halt_runs([run_id], status)
+        return answer
 
     def record(self, run_id: str = "r1") -> RunRecord:
         record = self.reader.run(run_id)

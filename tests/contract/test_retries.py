@@ -101,7 +101,7 @@ def test_nobody_settles_a_node_that_waits_for_its_next_attempt(bench: Bench) -> 
 def test_a_halted_run_wakes_its_sleepers(bench: Bench, by: str) -> None:
     bench.retry(PLAN, 0, bench.claim(PLAN, 0).token, FAR_SECONDS)
     if by == "cancel":
-        bench.store.halt_run("r1", "cancelled")
+        bench.halt("r1", "cancelled")
     else:
         bench.run_through(PLAN, 1, "failed", halt="failed")
     marker = NodeKey("r1", ALL_RETRYING)
@@ -115,13 +115,13 @@ def test_a_halted_run_wakes_its_sleepers(bench: Bench, by: str) -> None:
 
 
 def test_a_run_that_never_retried_leaves_no_marker(bench: Bench) -> None:
-    bench.store.halt_run("r1", "cancelled")
+    bench.halt("r1", "cancelled")
     assert bench.timers() == set()
 
 
 def test_a_retry_in_a_halted_run_is_due_at_once(bench: Bench) -> None:
     token = bench.claim(PLAN, 0).token
-    bench.store.halt_run("r1", "cancelled")
+    bench.halt("r1", "cancelled")
     bench.retry(PLAN, 0, token, FAR_SECONDS)
     assert bench.wake(0).word is Word.WOKEN
 

@@ -167,13 +167,13 @@ def test_a_halted_run_starts_nothing_more(bench: Bench) -> None:
 def test_cancelling_ends_a_run_as_cancelled(bench: Bench) -> None:
     plan = diamond()
     bench.admit(plan)
-    assert bench.store.halt_run("r1", "cancelled") == (Word.HALTED, "")
-    assert bench.store.halt_run("r1", "cancelled") == (Word.HALTED, "")
+    assert bench.halt("r1", "cancelled") == (Word.HALTED, "")
+    assert bench.halt("r1", "cancelled") == (Word.HALTED, "")
     claimed = bench.claim(plan, 0)
     assert claimed.halt == "cancelled"
     assert bench.settle(plan, 0, claimed.token, "cancelled").run_status == "cancelled"
-    assert bench.store.halt_run("r1", "cancelled") == (Word.ENDED, "cancelled")
-    assert bench.store.halt_run("nobody", "cancelled") == (Word.UNKNOWN, "")
+    assert bench.halt("r1", "cancelled") == (Word.ENDED, "cancelled")
+    assert bench.halt("nobody", "cancelled") == (Word.UNKNOWN, "")
 
 
 WIDTH = EDGES_PER_SCRIPT * 2 + 7

@@ -16,6 +16,7 @@ WORDS = {
     *("settled", "stale", "again", "unknown"),
     *("spread", "behind", "released", "redrive", "halted"),
     *("retrying", "woken"),
+    *("paused", "resumed", "running", "ending", "terminated"),
 }
 """Every answer of every script: a search that never met one of them proves less than it says."""
 

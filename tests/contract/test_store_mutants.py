@@ -26,7 +26,7 @@ class Mistake:
 
 
 MISTAKES = {
-    "a stale token settles": Mistake("settle_node", "if record[TOKEN] ~= token then return {'stale'} end\n", ""),
+    "a stale token settles": Mistake("settle_node", "if record[TOKEN] ~= token or", "if"),
     "a repeated settle counts twice": Mistake("settle_node", "if has_ended(record) then", "if false then"),
     "the first failure is forgotten": Mistake("settle_node", "and not found.failed_node", ""),
     "a node that tells leaves the outbox too early": Mistake(
@@ -47,7 +47,7 @@ MISTAKES = {
         "redis.call('ZREM', string.gsub(run, 'run:(.*)', 'outbox:one'), string.match(run, 'run:(.*)') .. '/' .. node)\n"
         "write(run)\nreturn answer",
     ),
-    "a claim hides that the run was halted": Mistake("claim_node", "'watched', 'halt'", "'watched', 'nothing'"),
+    "a claim hides that the run was halted": Mistake("claim_node", "'paused', 'halt'", "'paused', 'nothing'"),
     "a claim keeps the token": Mistake(
         "claim_node", "record[TOKEN] = record[TOKEN] + 1\nrecord[STARTED_AT]", "record[STARTED_AT]"
     ),
@@ -68,9 +68,7 @@ MISTAKES = {
     "a repeated retry counts twice": Mistake(
         "retry_node", "if record[STATE] == 'retrying' then return {'again', found.status, 0} end", ""
     ),
-    "a stale token retries": Mistake(
-        "retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) then return {'stale'} end", ""
-    ),
+    "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
     "a retry of a halted run waits": Mistake("retry_node", "found.halt and now or now + delay", "now + delay"),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
@@ -87,6 +85,24 @@ MISTAKES = {
     "a re-drive does not set the timer again": Mistake(
         "redrive_node", "  redis.call('ZADD', timers, due_at, member)\n", ""
     ),
+    "a paused run starts nodes": Mistake("claim_node", "return {'paused'}", ""),
+    "a halted run stays paused": Mistake("claim_node", "values[4] and not values[OWN_FIELDS]", "values[4]"),
+    "a node of a paused run is published again": Mistake("redrive_node", "if is_paused or (", "if ("),
+    "a halted run can be paused": Mistake("pause_run", "return {'ending'}", ""),
+    "cancelling leaves a run paused": Mistake("halt_run", "if paused then redis.call('HDEL', run, 'paused') end\n", ""),
+    "a resumed run stays paused": Mistake("resume_run", "redis.call('HDEL', run, 'paused')\n", ""),
+    "a run is terminated twice": Mistake(
+        "terminate_run", "if values[1] == TERMINATED then", "OPEN[TERMINATED] = true\nif false then"
+    ),
+    "an ended run is terminated": Mistake("terminate_run", "return {'ended', values[1]}", ""),
+    "a terminated run stays paused": Mistake("terminate_run", "redis.call('HDEL', run, 'paused')\n", ""),
+    "a terminated run takes an end": Mistake("settle_node", " or found.status == TERMINATED", ""),
+    "a terminated run takes a retry": Mistake("retry_node", " or found.status == TERMINATED", ""),
+    "a terminated run goes on telling": Mistake("spread_node", " or found.status == TERMINATED", ""),
+    "a terminated run takes a node back": Mistake("release_node", "values[3] ~= TERMINATED and ", ""),
+    "a terminated run starts nodes": Mistake("claim_node", "if values[3] == TERMINATED", "if false"),
+    "a terminated run wakes nodes": Mistake("wake_node", "not record or found.status == TERMINATED", "not record"),
+    "the keeper looks after a terminated run": Mistake("redrive_node", " or values[5] == TERMINATED", ""),
     "a halt leaves the retrying asleep": Mistake(
         "halt_run", "  halt_with(run, run_id, timers, final, now)\n", "  change('halt', final)\n"
     ),
@@ -94,9 +110,7 @@ MISTAKES = {
         "settle_node", "  halt_with(run, run_id, KEYS[#KEYS], found.halt, now)\n", "  change('halt', found.halt)\n"
     ),
     "an ended run can be halted": Mistake("halt_run", "if status ~= 'running' then", "if false then"),
-    "a later halt replaces the first": Mistake(
-        "halt_run", "if redis.call('HEXISTS', run, 'halt') == 0 then", "if true then"
-    ),
+    "a later halt replaces the first": Mistake("halt_run", "if not values[3] then", "if true then"),
 }
 
 

@@ -14,8 +14,8 @@ from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.calls import Word
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
+from tests.model.answers import Answer
 from tests.model.lab import Lab
-from tests.model.reference import Answer
 from tests.model.shape import Shape
 
 RUN, HOLDER = "r1", "me"
@@ -82,6 +82,10 @@ def _renew(lab: Lab, plan: Plan) -> bool:
     return lab.renew(HOLDER, 30.0)
 
 
+def _pause(lab: Lab, plan: Plan) -> Answer:
+    return lab.pause(RUN)
+
+
 def _watch(lab: Lab, plan: Plan) -> Answer:
     lab.store.watch_run(RUN)
     return Answer("watched")
@@ -113,6 +117,12 @@ CASES = {
     "halt": Case(JOIN, _halt, (_admit,)),
     "halt what was retried": Case(JOIN, _halt, (*RUNNING, _retry)),
     "fail fast": Case(JOIN, _fail_fast, (*RUNNING, _retry, _wake, partial(_claim, token=3))),
+    "halt what is paused": Case(JOIN, lambda lab, plan: lab.halt(RUN, "cancelled"), (_admit, _pause)),
+    "pause": Case(JOIN, _pause, (_admit,)),
+    "resume": Case(JOIN, lambda lab, plan: lab.resume(RUN), (_admit, _pause)),
+    "terminate": Case(JOIN, lambda lab, plan: lab.terminate(plan, RUN), RUNNING),
+    "claim in a paused run": Case(JOIN, _claim, (_admit, _renew, _pause)),
+    "redrive in a paused run": Case(JOIN, _redrive, (_admit, _renew, _pause)),
     "watch": Case(JOIN, _watch, (_admit,)),
 }
 KEYS: dict[str, Callable[[Lab, Plan], str]] = {

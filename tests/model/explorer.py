@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.model.reference import ALL_RETRYING, ENDED, NodeModel, RunModel
+from tests.model.answers import ALL_RETRYING
+from tests.model.reference import ENDED, NodeModel, RunModel
 from tests.model.shape import Shape
 
-FAULTS = frozenset({"cancel", "crash", "duplicate", "lose", "lose a timer", "lapse"})
+FAULTS = frozenset({"cancel", "pause", "terminate", "crash", "duplicate", "lose", "lose a timer", "lapse"})
 """What need not happen for a run to end."""
 
 Nodes = tuple[tuple[int, NodeModel], ...]
@@ -30,6 +31,10 @@ class Doing(NamedTuple):
     current: bool = True
 
 
+REFUSED = frozenset({"ended", "ending", "running", "preparing"})
+"""Answers to people who wished for something that cannot be, or is so already."""
+
+
 class World(NamedTuple):
     """One state. ``workers`` are (holder, doing); ``crashes`` says how many may still happen."""
 
@@ -42,6 +47,8 @@ class World(NamedTuple):
     crashes: int
     timers: frozenset[int] = frozenset()
     retried: bool = False
+    paused: str = ""
+    left: frozenset[int] | None = None
 
 
 class Move(NamedTuple):
@@ -53,6 +60,7 @@ class Move(NamedTuple):
 class Setting:
     """What is explored: the graph, the nodes whose code fails, how often a process may die, whether a user cancels.
 
+    With ``steered``, somebody pauses, resumes and terminates it.
     The first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time.
     The other faults may strike at any time, again and again.
     """
@@ -63,6 +71,7 @@ class Setting:
     crashes: int = 1
     cancels: bool = False
     retrying: frozenset[int] = frozenset()
+    steered: bool = False
     model: type[RunModel] = RunModel
     keeper: bool = True
 
@@ -111,12 +120,18 @@ def moves(setting: Setting, world: World) -> Iterator[Move]:
         yield from _moves_of_worker(setting, world, at)
     yield from _moves_of_keeper(setting, world)
     yield from _moves_of_timers(setting, world)
-    if setting.cancels:
-        run = _run(setting, world)
-        run.halt_with("cancelled")
-        yield Move("cancel", _stored(world, run))
+    yield from _moves_of_people(setting, world)
     yield from _moves_of_network(world)
     yield from _moves_of_leases(world)
+
+
+def _moves_of_people(setting: Setting, world: World) -> Iterator[Move]:
+    """A run is cancelled, or paused and resumed by somebody who publishes nothing, or terminated."""
+    wishes = (("cancel",) if setting.cancels else ()) + (("pause", "resume", "terminate") if setting.steered else ())
+    for wish in wishes:
+        run = _run(setting, world)
+        if (run.halt_with("cancelled") if wish == "cancel" else getattr(run, wish)()).word not in REFUSED:
+            yield Move(wish, _stored(world, run))
 
 
 def _moves_of_worker(setting: Setting, world: World, at: int) -> Iterator[Move]:
@@ -189,7 +204,9 @@ def _moves_of_keeper(setting: Setting, world: World) -> Iterator[Move]:
     for node in sorted(_run(setting, world).outbox) if setting.keeper else ():
         run = _run(setting, world)
         word = run.redrive(node, world.living).word
-        if word == "redrive":
+        if word == "settled":
+            yield Move("forget", _stored(world, run))
+        elif word == "redrive":
             yield Move("redrive", _stored(world, run)._replace(messages=world.messages | {node}))
         elif word == "retrying" and node not in world.timers:
             yield Move("set a timer again", _stored(world, run))
@@ -239,6 +256,7 @@ def _run(setting: Setting, world: World) -> RunModel:
     run = object.__new__(setting.model)
     run.shape, run.halt, run.failed_node, run.nodes = setting.shape, world.halt, world.failed_node, dict(world.nodes)
     run.now, run.retried, run.timers = 0.0, world.retried, dict.fromkeys(world.timers, 0.0)
+    run.paused, run.left = world.paused, None if world.left is None else set(world.left)
     return run
 
 
@@ -255,7 +273,8 @@ def _stored(world: World, run: RunModel) -> World:
     )
     due = world.messages & run.outbox
     kept = world._replace(nodes=_frozen(run), halt=run.halt, failed_node=run.failed_node, workers=workers, messages=due)
-    return kept._replace(timers=frozenset(run.timers), retried=run.retried)
+    left = None if run.left is None else frozenset(run.left)
+    return kept._replace(timers=frozenset(run.timers), retried=run.retried, paused=run.paused, left=left)
 
 
 def _frozen(run: RunModel) -> Nodes:

@@ -26,6 +26,8 @@ def check_history(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 def check_kept(run: Mapping[str, Any], outbox: set[int]) -> None:
     """Never stuck: whatever somebody must still do something for is where the keeper finds it."""
+    if run["status"] == "terminated":
+        return
     for at, (state, _, _, _, spread, *_) in run["nodes"].items():
         done = state in ENDED and spread == TOLD_ALL
         assert done or at in outbox, f"nobody would ever look after node {at}"
@@ -39,7 +41,8 @@ def check_quiet(lab: Lab, plans: Mapping[str, Plan]) -> None:
     assert (open_runs, closed_runs) == (set(), set(plans))
     for run_id, plan in plans.items():
         run = lab.run(run_id)
-        assert (run["remaining"], run["expires"]) == (0, True)
+        assert run["remaining"] == 0 or run["status"] == "terminated"
+        assert run["expires"]
         assert run["status"] != "running"
         assert lab.retrying(run_id) == set()
         assert lab.open_runs_of(plan, run_id) == (0, True)

@@ -7,14 +7,26 @@ from typing import Any
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
-from taskmesh.store.calls import Admission, Claim, NodeKey, Release, Renewed, Settlement, Spreading, Told
+from taskmesh.store.calls import (
+    Admission,
+    Claim,
+    Controlled,
+    NodeKey,
+    Release,
+    Renewed,
+    Settlement,
+    Spreading,
+    Told,
+    Who,
+)
+from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
 from taskmesh.store.reader import node_record
 from taskmesh.store.store import Store
-from taskmesh.wire import pack
-from tests.model.reference import Answer
+from taskmesh.wire import pack, unpack
+from tests.model.answers import Answer
 
 POOLS = ("one", "two")
 RETENTION_SECONDS = 60.0
@@ -29,6 +41,7 @@ class Lab:
         self.keys = Keys(namespace, 2)
         self.store = Store(link, self.keys, RETENTION_SECONDS)
         self.advancer = Advancer(self.store)
+        self._controls = Controls(self.store)
         self.set_time(now)
 
     def set_time(self, now: float) -> None:
@@ -67,8 +80,16 @@ class Lab:
         return _renewed(self.store.redrive_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))
 
     def halt(self, run_id: str, status: str) -> Answer:
-        word, ended_with = self.store.halt_run(run_id, status)
-        return Answer(word, text=ended_with)
+        return _controlled(self._controls.halt_runs([run_id], status))
+
+    def pause(self, run_id: str) -> Answer:
+        return _controlled(self._controls.pause_runs([run_id], Who("somebody", "why")))
+
+    def resume(self, run_id: str) -> Answer:
+        return _controlled(self._controls.resume_runs([run_id]))
+
+    def terminate(self, plan: Plan, run_id: str) -> Answer:
+        return _controlled(self._controls.terminate_runs([(run_id, plan.hash)], Who("somebody", "why")))
 
     def renew(self, holder: str, lease_seconds: float) -> bool:
         return self._housekeeping.renew_holder(holder, lease_seconds)
@@ -137,6 +158,7 @@ class Lab:
             "arrived": {at: int(value) for at, value in _numbered(fields, "arrived:")},
             "outputs": dict(_numbered(fields, "output:")),
             "errors": dict(_numbered(fields, "error:")),
+            "paused": unpack(fields["paused"])[0] if "paused" in fields else "",
             "expires": ttl > 0,
         }
 
@@ -192,6 +214,11 @@ def error_of(state: str) -> bytes:
 def _told(answers: list[Told]) -> Answer:
     [told] = answers
     return Answer(told.word, text=told.run_status, ready=told.ready, skipped=told.skipped)
+
+
+def _controlled(answers: list[Controlled]) -> Answer:
+    [answer] = answers
+    return Answer(answer.word, text=answer.detail)
 
 
 def _renewed(answers: list[Renewed]) -> Answer:

@@ -78,6 +78,7 @@ def projection(model: RunModel) -> dict[str, Any]:
             at: output_of(node.token) for at, node in nodes.items() if at != ROOT and node.state == "succeeded"
         },
         "errors": {at: error for at, node in nodes.items() if (error := _error(node))},
+        "paused": model.paused,
         "expires": model.status != "running",
     }
 

@@ -13,6 +13,7 @@ from hypothesis.stateful import (
 )
 
 from taskmesh.store.link import Link
+from tests.model.answers import ALL_RETRYING, Answer
 from tests.model.invariants import check_quiet
 from tests.model.lives import (
     LONGEST_DELAY_SECONDS,
@@ -26,18 +27,18 @@ from tests.model.lives import (
     times,
     token_of,
 )
-from tests.model.pair import HEALER, Figures, Pair
-from tests.model.reference import ALL_RETRYING, Answer, RunModel
+from tests.model.pair import HEALER, MOST_RUNS, Figures
+from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
+from tests.model.steering_rules import SteeringRules
 
 HOLDERS = ("first", "second")
-MOST_RUNS = 2
 LEASE_SECONDS = 30.0
 PASSES = 20
 """A keeper that looks after everything this often brings runs of eight nodes to their end."""
 
 
-class StoreMachine(Pair):
+class StoreMachine(SteeringRules):
     """Up to two runs, two holders that come and go, and a network that loses, repeats and delays."""
 
     def __init__(self, link: Link, namespace: str, figures: Figures) -> None:
@@ -136,7 +137,7 @@ class StoreMachine(Pair):
         self.renew(HEALER, dies=False)
         for state in states:
             ready = [at for at, node in run.model.nodes.items() if node.state == "ready"]
-            if ready:
+            if ready and not run.model.is_held:
                 answer = self._claim(run_id, ready[-1], token_of(run.model, ready[-1]), HEALER)
                 self._end(run_id, ready[-1], answer.numbers[1], "cancelled" if answer.text else state, dies)
 
@@ -208,6 +209,8 @@ class StoreMachine(Pair):
     def halt_sleepers(self, pick: int) -> None:
         """A node is to be tried again much later when its run is halted: by another that fails, where there is one."""
         run_id, run = self._pick_run(pick)
+        if run.model.is_held:
+            return
         ready = [at for at, node in run.model.nodes.items() if node.state == "ready"][:2]
         tokens = [self._claim(run_id, node, token_of(run.model, node), HEALER).numbers[1] for node in ready]
         if ready:
@@ -252,6 +255,8 @@ class StoreMachine(Pair):
         """Faults stop; then everything must come to its end."""
         self.pass_time(max(LEASE_SECONDS, LONGEST_DELAY_SECONDS), flush=False)
         self.renew(HEALER, dies=False)
+        for pick in range(len(self._runs)):
+            self.resume(pick, 1, dies=True)
         for _ in range(PASSES):
             self.ring()
             for _, run_id, node in sorted(self._lab.outboxes()):

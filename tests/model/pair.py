@@ -9,11 +9,12 @@ from itertools import count
 from hypothesis.stateful import RuleBasedStateMachine
 
 from taskmesh.store.link import Link
+from tests.model.answers import ALL_RETRYING, Answer
 from tests.model.invariants import check_history, check_kept
 from tests.model.lab import Lab
 from tests.model.lives import Run, projection
-from tests.model.reference import ALL_RETRYING, Answer
 
+MOST_RUNS = 2
 HEALER = "healer"
 """A worker that never leaves a node half done."""
 

@@ -11,22 +11,11 @@ from collections import deque
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
+from tests.model.answers import Answer
 from tests.model.shape import ROOT, Shape
-
-ALL_RETRYING = -2
-"""As the node of a timer: every node of the run that is retrying."""
+from tests.model.steering import Steering
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
-
-
-class Answer(NamedTuple):
-    """What a call answers, as far as it depends on the state."""
-
-    word: str
-    numbers: tuple[int, ...] = ()
-    text: str = ""
-    ready: tuple[int, ...] = ()
-    skipped: tuple[int, ...] = ()
 
 
 class NodeModel(NamedTuple):
@@ -49,7 +38,7 @@ class NodeModel(NamedTuple):
         return self.state in ENDED
 
 
-class RunModel:
+class RunModel(Steering):
     """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept."""
 
     def __init__(self, shape: Shape) -> None:
@@ -72,6 +61,8 @@ class RunModel:
 
     @property
     def status(self) -> str:
+        if self.terminated:
+            return "terminated"
         if self.remaining:
             return "running"
         return self.halt or ("succeeded" if self.failed_node is None else "failed")
@@ -82,10 +73,14 @@ class RunModel:
     @property
     def outbox(self) -> set[int]:
         """Every node that somebody must still do something for."""
+        if self.left is not None:
+            return self.left
         return {at for at in self.nodes if not self.has_told_all(at)}
 
     @property
     def retrying(self) -> set[int]:
+        if self.terminated:
+            return set()
         return {at for at, node in self.nodes.items() if node.state == "retrying"}
 
     def arrived(self, node: int) -> int:
@@ -106,17 +101,17 @@ class RunModel:
 
     def claim(self, node: int, token: int, holder: str, living: Container[str]) -> Answer:
         record = self.nodes.get(node)
-        if record is None:
+        if record is None or (record.state == "retrying" and not self.terminated):
             return Answer("early")
-        if record.ended:
-            return Answer("ended", (-1 if self.has_told_all(node) else record.told,))
-        if record.state == "retrying":
-            return Answer("early")
+        if self.terminated or record.ended:
+            return Answer("ended", (-1 if self.terminated or self.has_told_all(node) else record.told,))
         if token > record.token:
             return Answer("future")
         if record.state == "running" and record.holder != holder and record.holder in living:
             return Answer("held")
         if record.state != "running" or record.holder != holder:
+            if self.paused and not self.halt:
+                return Answer("paused")
             attempt, token = record.attempt + 1, record.token + 1
             record = self.nodes[node] = NodeModel("running", attempt, token, holder, retries=record.retries)
         return Answer("claimed", (record.attempt, record.token), self.halt)
@@ -125,7 +120,7 @@ class RunModel:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
-        if record.token != token or record.state in ("ready", "retrying"):
+        if self.terminated or record.token != token or record.state in ("ready", "retrying"):
             return Answer("stale")
         if record.ended:
             return self._told("again", node, 0)
@@ -133,13 +128,15 @@ class RunModel:
         if state == "failed" and self.failed_node is None:
             self.failed_node = node
         if halt:
-            self._halt(halt)
+            self.halt_now(halt)
         return self._report("settled", *self._tell(node, 0))
 
     def retry(self, node: int, token: int, delay: float) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
+        if self.terminated:
+            return Answer("stale")
         if record.token == token and record.state == "retrying":
             return Answer("again", text=self.status)
         if record.token != token or record.state != "running":
@@ -151,7 +148,7 @@ class RunModel:
         return Answer("retrying", text=self.status)
 
     def wake(self, node: int) -> Answer:
-        record = self.nodes.get(node)
+        record = self.nodes.get(node) if not self.terminated else None
         if record is not None and record.state == "retrying" and record.due > self.now and not self.halt:
             return Answer("early")
         self.timers.pop(node, None)
@@ -165,7 +162,7 @@ class RunModel:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
-        if not record.ended:
+        if self.terminated or not record.ended:
             return Answer("stale")
         if self.has_told_all(node) or record.told > start:
             return self._told("again", node, start)
@@ -187,7 +184,7 @@ class RunModel:
             ready.extend(answer.ready)
 
     def release(self, node: int, token: int, counts: bool) -> Answer:
-        record = self.nodes.get(node)
+        record = self.nodes.get(node) if not self.terminated else None
         if record and (record.state, record.token) == ("ready", token + 1):
             return Answer("released", (record.attempt, record.token))
         if record is None or (record.state, record.token) != ("running", token):
@@ -196,9 +193,13 @@ class RunModel:
 
     def redrive(self, node: int, living: Container[str]) -> Answer:
         record = self.nodes.get(node)
-        if record is None or self.has_told_all(node):
+        if self.left is not None:
+            self.left.discard(node)
+        if record is None or self.terminated or self.has_told_all(node):
             return Answer("settled")
         if record.state == "running" and record.holder in living:
+            return Answer("held")
+        if self.paused and not self.halt and record.state in ("ready", "running"):
             return Answer("held")
         if record.state == "retrying":
             self.timers[node] = self.now if self.halt else record.due
@@ -206,18 +207,6 @@ class RunModel:
         if record.ended:
             return Answer("redrive", (record.attempt, record.token))
         return self._make_ready("redrive", node, record)
-
-    def halt_with(self, status: str) -> Answer:
-        if self.status != "running":
-            return Answer("ended", text=self.status)
-        self._halt(status)
-        return Answer("halted")
-
-    def _halt(self, status: str) -> None:
-        if not self.halt:
-            self.halt = status
-            if self.retried:
-                self.timers[ALL_RETRYING] = self.now
 
     def _make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
         record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="", due=0.0)

@@ -186,9 +186,7 @@ class FakePool:
     async def drain(self, timeout_seconds: float) -> bool:
         return not self.works
 
-    def wind_down(self) -> None: ...
-
-    async def stop(self, grace_seconds: float = 0.0) -> None: ...
+    async def stop(self) -> None: ...
 
 
 class EngineBench:

@@ -6,8 +6,9 @@ from collections.abc import Container
 
 import pytest
 
+from tests.model.answers import Answer
 from tests.model.explorer import Setting, check_move, explore
-from tests.model.reference import Answer, RunModel
+from tests.model.reference import RunModel
 from tests.model.shape import Shape
 
 DIAMOND = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 2)
@@ -19,6 +20,12 @@ CHAIN = Shape(((), (0,)), ("one",) * 2, 2)
 SETTINGS = {
     "a chain, two processes dying": Setting(CHAIN, frozenset(), crashes=2),
     "a chain that may be cancelled": Setting(CHAIN, frozenset(), cancels=True),
+    "a chain that is paused, resumed, cancelled and terminated": Setting(
+        CHAIN, frozenset(), cancels=True, steered=True
+    ),
+    "a chain that is tried again, paused, resumed and terminated": Setting(
+        CHAIN, frozenset(), steered=True, crashes=0, retrying=frozenset({0})
+    ),
     "a diamond": Setting(DIAMOND, frozenset()),
     "a diamond whose branch fails": Setting(DIAMOND, frozenset({1})),
     "a diamond whose branch fails fast": Setting(DIAMOND, frozenset({1}), fail_fast=True),

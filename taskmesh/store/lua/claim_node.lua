@@ -5,21 +5,24 @@
 -- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need
 -- Returns {'claimed', attempt, token, retries, crashes, ms it was ready for, ms since it was ready first, halt, field...},
 --         or {word}: unknown (no such run) | early (the node waits, or is retrying) |
---         held (another living holder runs it) | future (the token was never given), or {'ended', spread}.
+--         held (another living holder runs it) | future (the token was never given) | paused (the run is),
+--         or {'ended', spread}. `halt` says by whom, too.
 local run, holders = KEYS[1], KEYS[2]
 local now, node, holder = read_clock(ARGV[1]), ARGV[2], ARGV[4]
-local OWN_FIELDS = 3
+local OWN_FIELDS = 5
 
 local function answer(record, values)
+  if values[OWN_FIELDS] then values[OWN_FIELDS] = with_cause(run, values[OWN_FIELDS]) end
   local waited = record[STARTED_AT] - record[READY_AT]
   local open = record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])
   return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, record[CRASHES] or 0, waited * 1000, open * 1000,
     unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
 end
 
-local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'halt', unpack(ARGV, 5))
+local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'halt', unpack(ARGV, 5))
 local record = unpacked(values[1])
 if not record then return {redis.call('EXISTS', run) == 0 and 'unknown' or 'early'} end
+if values[3] == TERMINATED then return {'ended', SPREAD_DONE} end
 if has_ended(record) then return {'ended', record[SPREAD]} end
 if record[STATE] == 'retrying' then return {'early'} end
 if tonumber(ARGV[3]) > record[TOKEN] then return {'future'} end
@@ -29,6 +32,7 @@ if record[STATE] == 'running' then
   remember_schedule(record)
   record[READY_AT] = now
 end
+if values[4] and not values[OWN_FIELDS] then return {'paused'} end
 
 record[STATE] = 'running'
 record[ATTEMPT] = record[ATTEMPT] + 1

@@ -1,17 +1,23 @@
 #!lua
 -- Lets nothing new of a run start; what waits in a queue ends as cancelled when it is claimed.
 -- KEYS  1 run  2 timers
--- ARGV  1 now  2 run id  3 status that the run will end with
--- Returns {'halted'} | {'unknown'} | {'ended', status}.
+-- ARGV  1 now  2 run id  3 status that the run will end with  4 by whom ('' = the engine)  5 why
+-- Returns {'halted', 'paused' if it was, so that its ready nodes have no message, else ''} | {'unknown'} |
+--         {'ended', status} | {'preparing', kind} (something else must be finished first).
+-- A paused run goes on, to its end. Repeated: the same answer, but it is not paused any more.
 local run, timers = KEYS[1], KEYS[2]
 local now, run_id, final = read_clock(ARGV[1]), ARGV[2], ARGV[3]
-local status = redis.call('HGET', run, 'status')
+local values = redis.call('HMGET', run, 'status', 'paused', 'halt', 'watched')
+local status, paused = values[1], unpacked(values[2])
 if not status then return {'unknown'} end
 if status ~= 'running' then return {'ended', status} end
+if paused and paused[1] ~= 'user' then return {'preparing', paused[1]} end
 check_sorted_sets(2)
-if redis.call('HEXISTS', run, 'halt') == 0 then
+if not values[3] then
   halt_with(run, run_id, timers, final, now)
-  note(redis.call('HGET', run, 'watched'), 'halt', final, now)
+  if ARGV[4] ~= '' then change('halted_by', cmsgpack.pack({ARGV[4], ARGV[5], now})) end
+  note(values[4], 'halt', final, now)
   write(run)
 end
-return {'halted'}
+if paused then redis.call('HDEL', run, 'paused') end
+return {'halted', paused and 'paused' or ''}

@@ -4,6 +4,9 @@
 --   header, digest, flow, params, shard_key, submitted_at   written once by admit_run
 --   status, remaining, finished_at    the run's state; remaining = nodes that have not ended
 --   halt                              why nothing new may start ("failed", "cancelled"); absent while all is well
+--   halted_by                         who ended it early, a msgpack array: by, why, at
+--   paused                            why no ready node starts now, a msgpack array: kind, by, why, at; absent else.
+--                                     kind: "user", or what is being prepared, after which the run goes on
 --   failed_node                       the first node that failed
 --   retried                           there when a node has had to be tried again
 --   watched                           there when somebody wants each transition announced
@@ -29,6 +32,10 @@ local function read_clock(given)
   local time = redis.call('TIME')
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
+
+-- The states of a run that goes on; one that is terminated has no right to write anything, whatever its nodes are.
+local OPEN = {running = true}
+local TERMINATED = 'terminated'
 
 local function unpacked(packed)
   return packed and cmsgpack.unpack(packed)
@@ -91,6 +98,13 @@ local function halt_with(run, run_id, timers, status, now)
   if redis.call('HEXISTS', run, 'retried') == 1 then put_due(timers, run_id .. '/' .. ALL_RETRYING, now) end
 end
 
+-- A status with the words of who asked for it.
+local function with_cause(run, status)
+  local who = unpacked(redis.call('HGET', run, 'halted_by'))
+  if not who then return status end
+  return status .. ' by ' .. who[1] .. (who[2] ~= '' and ': ' .. who[2] or '')
+end
+
 -- To be called before READY_AT is overwritten. All places, as a table with a gap is packed as a map.
 local function remember_schedule(record)
   record[SCHEDULED_AT] = record[SCHEDULED_AT] or record[READY_AT]
@@ -98,8 +112,8 @@ local function remember_schedule(record)
   record[CRASHES] = record[CRASHES] or 0
 end
 
--- What runs has no right to run any more: its token is behind. The cause is announced: released, redriven or woken.
-local function make_ready_again(run_id, node, record, outbox, now, watched, cause)
+-- What runs has no right to run any more: its token is behind.
+local function make_ready_again(run_id, node, record, outbox, now, watched)
   if record[STATE] ~= 'ready' then
     remember_schedule(record)
     record[READY_AT] = now
@@ -109,7 +123,7 @@ local function make_ready_again(run_id, node, record, outbox, now, watched, caus
   record[HOLDER] = ''
   save(node, record)
   put_due(outbox, run_id .. '/' .. node, now)
-  note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], '', cause)
+  note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], '')
 end
 
 -- Tells the dependents on `edges` that a node they need has ended. The outbox of pool 0 is KEYS[first_outbox].
@@ -160,8 +174,21 @@ local function report(word, status, ready, skipped)
   return answer
 end
 
+-- Ends a run and writes all that has gathered. KEYS 2, 3, 4 are the flow, the open runs and the closed runs.
+local function end_run_and_write(run, run_id, status, retention_ms, now, watched)
+  change('status', status)
+  change('finished_at', now)
+  note(watched, 'run', status, now)
+  write(run)
+  redis.call('PEXPIRE', run, retention_ms)
+  redis.call('ZREM', KEYS[3], run_id)
+  redis.call('ZADD', KEYS[4], now, run_id)
+  if redis.call('HINCRBY', KEYS[2], 'open_runs', -1) <= 0 then redis.call('PEXPIRE', KEYS[2], retention_ms) end
+  redis.call('SPUBLISH', run .. ':end', status)
+end
+
 -- Counts `ended` nodes off a run and writes all that has gathered; with the last node the run ends. Returns its status.
--- KEYS 2, 3, 4 are the flow, the open runs and the closed runs.
+-- KEYS as of `end_run_and_write`.
 local function count_down_and_write(run, run_id, ended, found, retention_ms, now)
   local remaining = tonumber(found.remaining) - ended
   if ended == 0 or remaining > 0 then
@@ -171,15 +198,7 @@ local function count_down_and_write(run, run_id, ended, found, retention_ms, now
   end
   local status = found.halt or (found.failed_node and 'failed') or 'succeeded'
   change('remaining', 0)
-  change('status', status)
-  change('finished_at', now)
-  note(found.watched, 'run', status, now)
-  write(run)
-  redis.call('PEXPIRE', run, retention_ms)
-  redis.call('ZREM', KEYS[3], run_id)
-  redis.call('ZADD', KEYS[4], now, run_id)
-  if redis.call('HINCRBY', KEYS[2], 'open_runs', -1) <= 0 then redis.call('PEXPIRE', KEYS[2], retention_ms) end
-  redis.call('SPUBLISH', run .. ':end', status)
+  end_run_and_write(run, run_id, status, retention_ms, now, found.watched)
   return status
 end
 

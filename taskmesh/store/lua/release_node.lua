@@ -6,8 +6,8 @@
 local run, outbox = KEYS[1], KEYS[2]
 local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 
-local values = redis.call('HMGET', run, 'node:' .. node, 'watched')
-local record = unpacked(values[1])
+local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status')
+local record = values[3] ~= TERMINATED and unpacked(values[1])
 local token = tonumber(ARGV[4])
 if record and record[STATE] == 'ready' and record[TOKEN] == token + 1 then
   return {'released', record[ATTEMPT], record[TOKEN]}
@@ -19,6 +19,6 @@ else
   remember_schedule(record)
   record[CRASHES] = record[CRASHES] + 1
 end
-make_ready_again(run_id, node, record, outbox, now, values[2], 'released')
+make_ready_again(run_id, node, record, outbox, now, values[2])
 write(run)
 return {'released', record[ATTEMPT], record[TOKEN]}

@@ -10,7 +10,7 @@ local member = run_id .. '/' .. node
 
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
-if record[TOKEN] ~= tonumber(ARGV[4]) then return {'stale'} end
+if record[TOKEN] ~= tonumber(ARGV[4]) or found.status == TERMINATED then return {'stale'} end
 if record[STATE] == 'retrying' then return {'again', found.status, 0} end
 if record[STATE] ~= 'running' then return {'stale'} end
 check_sorted_sets(2, 3)

@@ -10,7 +10,7 @@ local edges = cmsgpack.unpack(ARGV[9])
 
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
-if record[TOKEN] ~= token then return {'stale'} end
+if record[TOKEN] ~= token or found.status == TERMINATED then return {'stale'} end
 if has_ended(record) then return report('again', found.status, told(run, edges)) end
 if record[STATE] ~= 'running' then return {'stale'} end
 check_keys(found, #edges / EDGE_WIDTH + 1)

@@ -8,16 +8,17 @@ local run, outbox, timers, retrying = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 
 local record, found = look_up(run, node)
-local waits = record and record[STATE] == 'retrying'
+local gone = not record or found.status == TERMINATED
+local waits = not gone and record[STATE] == 'retrying'
 if waits and record[READY_AT] > now and not found.halt then return {'early'} end
 check_sorted_sets(2, 3)
 redis.call('SCARD', retrying)
 
 if waits then
-  make_ready_again(run_id, node, record, outbox, now, found.watched, 'woken')
+  make_ready_again(run_id, node, record, outbox, now, found.watched)
   write(run)
 end
 redis.call('ZREM', timers, run_id .. '/' .. node)
 redis.call('SREM', retrying, node)
-if not record or record[STATE] ~= 'ready' then return {'settled'} end
+if gone or record[STATE] ~= 'ready' then return {'settled'} end
 return {waits and 'woken' or 'again', record[ATTEMPT], record[TOKEN]}

@@ -1,0 +1,63 @@
+"""What is done to runs as a whole, as batches: one method for each Lua script, named like it.
+
+As for every call of the store: one that raised ``StoreUnavailableError`` may be made again with the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskmesh.store.calls import Controlled, Who, Word
+from taskmesh.store.link import Command, Reply
+from taskmesh.store.store import WORDS, Request, Store
+
+NOBODY = Who()
+
+BY_USER = "user"
+"""The kind of a pause that somebody asked for; any other kind names what is being prepared."""
+
+
+class Controls:
+    """Pauses, resumes and ends runs of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def halt_runs(self, run_ids: Sequence[str], status: str, who: Who = NOBODY) -> list[Controlled]:
+        """Let nothing new of the runs start; they end with ``status``. A run that was paused answers so."""
+        return self._ask([self._halt(each, status, who) for each in run_ids])
+
+    def pause_runs(self, run_ids: Sequence[str], who: Who = NOBODY) -> list[Controlled]:
+        """Let no ready node of the runs start until they are resumed."""
+        return self._ask([self._script("pause_run", each, [self._store.now, *who]) for each in run_ids])
+
+    def resume_runs(self, run_ids: Sequence[str], kind: str = BY_USER) -> list[Controlled]:
+        """Let paused runs go on; their ready nodes must be published again by the caller."""
+        return self._ask([self._script("resume_run", each, [self._store.now, kind]) for each in run_ids])
+
+    def terminate_runs(self, runs: Sequence[tuple[str, str]], who: Who = NOBODY) -> list[Controlled]:
+        """End runs at once; each comes with the hash of its flow."""
+        return self._ask([self._terminate(*each, who) for each in runs])
+
+    def _ask(self, commands: list[Command]) -> list[Controlled]:
+        return self._store.ask(Request(commands, _controlled, Controlled(Word.BROKEN)))
+
+    def _script(self, name: str, run_id: str, arguments: Sequence[str]) -> Command:
+        return self._store.script(name, [self._store.keys.run(run_id)], arguments)
+
+    def _halt(self, run_id: str, status: str, who: Who) -> Command:
+        keys = self._store.keys.partition_of(run_id)
+        arguments = [self._store.now, run_id, status, *who]
+        return self._store.script("halt_run", [keys.run(run_id), keys.timers], arguments)
+
+    def _terminate(self, run_id: str, flow_hash: str, who: Who) -> Command:
+        keys = self._store.keys.partition_of(run_id)
+        return self._store.script(
+            "terminate_run",
+            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.retrying(run_id)],
+            [self._store.now, run_id, self._store.retention_ms, *who],
+        )
+
+
+def _controlled(reply: Reply) -> Controlled:
+    return Controlled(WORDS[reply[0]], reply[1].decode() if len(reply) > 1 else "")

@@ -1,0 +1,18 @@
+"""What the scripts and the reference model answer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ALL_RETRYING = -2
+"""As the node of a timer: every node of the run that is retrying."""
+
+
+class Answer(NamedTuple):
+    """What a call answers, as far as it depends on the state."""
+
+    word: str
+    numbers: tuple[int, ...] = ()
+    text: str = ""
+    ready: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
