@@ -29,8 +29,11 @@ from taskmesh.worker.work_pool import WorkPool
 PREFETCH_SECONDS = 0.5
 LETTERS_SECONDS = 5.0
 LOOK_SECONDS = 0.01
-SETTLE_SECONDS = 3.0
-"""After a drain: how long the last ends may take to reach the store and the broker."""
+OVERDUE_SECONDS = 0.5
+"""What has not ended when the time of a drain is over gets so long to end by itself before it is killed."""
+
+LEAVE_SECONDS = 3.0
+"""After a drain: how long the last ends and hand-backs may take to reach the store and the broker."""
 
 _log = logging.getLogger(__name__)
 
@@ -145,17 +148,16 @@ class Session:
         return self.tally.take()
 
     async def drain(self, seconds: float) -> bool:
-        """Take nothing more, finish what runs, hand the rest back; False when something had to be handed back."""
+        """Take nothing more, finish what runs, hand the rest back; False when the store did not take all of it."""
         self._consumer.pause()
         self._letters.stop()
         self._consumer.requeue(self._engine.stop_taking())
-        finished = await self._finish(seconds)
-        if not finished:
+        self._pool.wind_down()
+        if not await self._finish(seconds):
             # Handed back only when it cannot run here any more.
-            await self._pool.stop()
+            await self._pool.stop(OVERDUE_SECONDS)
             self._engine.release_all()
-        await self._flush()
-        return finished
+        return await self._flush()
 
     async def close(self) -> None:
         """Leave; what was not drained is taken over by others when the lease is over."""
@@ -180,22 +182,34 @@ class Session:
 
     async def _finish(self, seconds: float) -> bool:
         """Wait until all that was claimed has run, claims on their way included; False when the time was over."""
+        clock = self._foundation.clock
+        deadline = clock.monotonic() + seconds
         try:
             async with asyncio.timeout(seconds):
                 while self._engine.claiming:
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             return False
-        return await self._pool.drain(seconds)
+        return await self._pool.drain(max(0.0, deadline - clock.monotonic()))
 
-    async def _flush(self) -> None:
-        try:
-            async with asyncio.timeout(SETTLE_SECONDS):
-                while self._engine.unsettled:
-                    await asyncio.sleep(LOOK_SECONDS)
-        except TimeoutError:
-            _log.warning("%d ends did not reach the store in time", self._engine.unsettled)
-        await self._publisher.drain(SETTLE_SECONDS)
+    async def _flush(self) -> bool:
+        clock = self._foundation.clock
+        deadline = clock.monotonic() + LEAVE_SECONDS
+        while self._engine.unsettled and clock.monotonic() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+        if not await self._publisher.drain(max(0.0, deadline - clock.monotonic())):
+            _log.warning(
+                "the broker has not confirmed %d messages; the keeper of another worker publishes them again",
+                self._publisher.unconfirmed,
+            )
+        if self._engine.unsettled:
+            _log.error(
+                "the store did not take the ends or hand-backs of %d nodes; others run them again when the lease of "
+                "this process is over, within %g s",
+                self._engine.unsettled,
+                self._lease_seconds,
+            )
+        return not self._engine.unsettled
 
     def _end_lease(self) -> None:
         try:

@@ -54,7 +54,8 @@ def event_line(event: RunEvent, state: Progress) -> Text:
     if event.node is None:
         return line.append(f"{_OF_THE_RUN[event.kind]} {event.state}", RUN_STYLES[RunState(event.state)])
     glyph, style = NODE_LOOKS[NodeState(event.state)]
-    line.append(f"{glyph} {event.node} {event.state}", style)
+    cause = f" ({event.cause})" if event.cause else ""
+    line.append(f"{glyph} {event.node} {event.state}{cause}", style)
     node = state.nodes[event.node]
     if node.started_at is not None and node.finished_at is not None:
         line.append(f", {duration_text(node.finished_at - node.started_at)}")

@@ -150,6 +150,7 @@ def event_document(event: RunEvent) -> dict[str, Any]:
         "at": event.at,
         "attempt": event.attempt,
         "worker": event.holder or None,
+        "cause": event.cause or None,
     }
 
 

@@ -57,7 +57,8 @@ class RunDetails:
 class RunEvent:
     """A transition, as it happened; ``at`` in epoch seconds of the store's clock.
 
-    ``kind`` is node, run (its end), halt, pause or resume.
+    ``kind`` is node, run (its end), halt, pause or resume. ``cause`` says why a node is ready again: ``released``
+    (handed back), ``redriven`` (its message or its holder was lost) or ``woken`` (its wait for a new attempt is over).
     """
 
     kind: str
@@ -66,14 +67,15 @@ class RunEvent:
     at: float
     attempt: int = 0
     holder: str = ""
+    cause: str = ""
 
 
 def read_event(data: bytes, plan: Plan) -> RunEvent:
     """An announcement of the scripts."""
     kind, *fields = unpack(data)
     if kind == "node":
-        node, state, at, attempt, holder = fields
-        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder)
+        node, state, at, attempt, holder, *cause = fields
+        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder, *cause)
     state, at = fields
     return RunEvent(kind, None, state, at)
 

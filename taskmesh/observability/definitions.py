@@ -58,6 +58,7 @@ _ALL = (
     ),
     _counter("stale_settlements_total", "Ends of attempts that came after another attempt had taken over; refused."),
     _counter("timeouts_total", "Attempts that were over a time limit of their node, by limit.", "limit"),
+    _counter("released_total", "Running nodes that were handed back, by a worker that stops or lost an executor."),
     _counter("redriven_total", "Nodes published again because their message or their holder was lost."),
     _gauge("keeper_partitions", "Partitions that this worker keeps house in."),
     _gauge("keeper_overdue", "Nodes that the last passes of this worker's keepers had to look after."),

@@ -65,6 +65,7 @@ class ExecutorPool:
         self._start_failures = 0
         self._watching: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
+        self._winding_down = False
         self._stopping = False
         self.deaths = 0
 
@@ -108,7 +109,10 @@ class ExecutorPool:
         if works:
             self._idle.clear()
             self._unsorted.extend(works)
-            self._feed()
+            if self._winding_down:
+                self._loop.call_soon(self._give_back)
+            else:
+                self._feed()
 
     def kill(self, work_id: int) -> bool:
         """Kill the executor that holds a work; False when none does. ``on_lost`` follows."""
@@ -117,6 +121,14 @@ class ExecutorPool:
                 executor.child.kill()
                 return True
         return False
+
+    def wind_down(self) -> None:
+        """Start nothing more: what waits is reported as lost before it began, and executors give back what they hold.
+
+        They do so when a task runs long; what waits behind short ones is run.
+        """
+        self._winding_down = True
+        self._give_back()
 
     async def drain(self, timeout_seconds: float) -> bool:
         """Wait until every work is reported; False when the time was over first."""
@@ -128,22 +140,25 @@ class ExecutorPool:
             return False
         return True
 
-    async def stop(self) -> None:
-        """End the executors, by force after two seconds; what is in flight then is reported as lost."""
+    async def stop(self, grace_seconds: float = STOP_SECONDS) -> None:
+        """End the executors, by force after the grace; what is in flight then is reported as lost."""
         self._stopping = True
         for restart in self._restarts.values():
             restart.cancel()
         executors = list(self._executors.values())
         for executor in executors:
             executor.child.send((Kind.STOP, None))
-        await asyncio.gather(*(executor.child.end(STOP_SECONDS) for executor in executors))
+        await asyncio.gather(*(executor.child.end(grace_seconds) for executor in executors))
+        self._give_back()
+        self._tell_idle()
+
+    def _give_back(self) -> None:
+        """Report what no executor has got as lost."""
         self._sort()
         waiting = [work.id for backlog in self._backlog.values() for work in backlog]
         for backlog in self._backlog.values():
             backlog.clear()
-        if waiting:
-            self._events.on_lost([], waiting, STOPPED_REASON)
-        self._tell_idle()
+        self._lose([], waiting, STOPPED_REASON)
 
     def _spawn(self, place: int) -> None:
         self._restarts.pop(place, None)
@@ -168,7 +183,10 @@ class ExecutorPool:
 
     def _feed(self) -> None:
         """Hand out as much of the backlog as the executors have room for."""
-        if self._stopping or not self._lanes:
+        if self._winding_down:
+            self._give_back()
+            self._watch_waiting()
+        if self._stopping or self._winding_down or not self._lanes:
             return
         self._sort()
         for lane, backlog in self._backlog.items():

@@ -14,6 +14,7 @@ from taskmesh.worker.invoke import Invoker
 from taskmesh.worker.protocol import Outcome, Work
 
 ABANDONED_REASON = "it was given up"
+STOPPED_REASON = "the worker stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class LocalPool:
         self._coroutines: dict[int, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self._winding_down = False
         for _ in range(threads):
             self._start_thread()
 
@@ -67,6 +69,9 @@ class LocalPool:
         return 0
 
     def submit(self, works: Sequence[Work]) -> None:
+        if self._winding_down:
+            self._loop.call_soon(self._give_back, [work.id for work in works])
+            return
         for work in works:
             self._running.add(work.id)
             self._idle.clear()
@@ -88,6 +93,15 @@ class LocalPool:
         self._loop.call_soon(self._events.on_lost, [work_id], [], ABANDONED_REASON)
         return True
 
+    def wind_down(self) -> None:
+        """Start no other function; coroutines have begun with their submission."""
+        self._winding_down = True
+        waiting: list[int] = []
+        with contextlib.suppress(Empty):
+            while (work := self._queue.get_nowait()) is not None:
+                waiting.append(work.id)
+        self._give_back(waiting)
+
     async def drain(self, timeout_seconds: float) -> bool:
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -96,7 +110,8 @@ class LocalPool:
             return False
         return True
 
-    async def stop(self) -> None:
+    async def stop(self, grace_seconds: float = 0.0) -> None:
+        """Ends no thread by force, so there is no grace to wait for."""
         for task in list(self._coroutines.values()):
             task.cancel()
         with contextlib.suppress(Empty):
@@ -138,6 +153,12 @@ class LocalPool:
         if outcome.id in self._running:
             self._forget(outcome.id)
             self._events.on_outcomes([outcome])
+
+    def _give_back(self, work_ids: Sequence[int]) -> None:
+        if work_ids:
+            self._events.on_lost([], work_ids, STOPPED_REASON)
+        for work_id in work_ids:
+            self._forget(work_id)
 
     def _forget(self, work_id: int) -> None:
         self._running.discard(work_id)

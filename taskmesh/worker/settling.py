@@ -125,6 +125,7 @@ class Settler:
             for (attempt, _), answer in zip(batch, answers, strict=True)
             if answer.word is Word.RELEASED
         ]
+        self._parts.tally.count("released_total", amount=len(ready))
         self._publish_then_ack(ready, [token for attempt, _ in batch for token in attempt.acks])
 
     def _publish_then_ack(self, ready: Sequence[Ready], acks: list[AckToken]) -> None:

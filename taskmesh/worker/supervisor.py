@@ -46,7 +46,8 @@ def run_worker(
 ) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code.
 
-    0 after a clean drain, 1 when something had to be cut off, 2 when it cannot run (one sentence is on stderr).
+    0 when all that ran has ended or was handed back, 1 when something could not be handed back or was cut off, 2 when
+    it cannot run (one sentence is on stderr). A drain takes at most ``drain_seconds`` and ``MARGIN_SECONDS``.
     ``on_io_death`` gets the holder id of each I/O process that died; it is called in a thread and may block.
     """
     return asyncio.run(Supervisor(plan, metrics, on_io_death, clock or SystemClock()).run())

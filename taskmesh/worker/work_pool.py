@@ -36,6 +36,9 @@ class WorkPool(Protocol):
     def kill(self, work_id: int) -> bool:
         """Take a work away from what runs it, by force; False when nothing does. Its loss is reported."""
 
+    def wind_down(self) -> None:
+        """From now on, start nothing more: what waits, or is submitted, is reported as lost before it began."""
+
     async def drain(self, timeout_seconds: float) -> bool: ...
 
-    async def stop(self) -> None: ...
+    async def stop(self, grace_seconds: float = ...) -> None: ...

@@ -354,6 +354,30 @@ def test_drain_waits_and_says_when_the_time_was_not_enough(tmp_path: Path) -> No
     run(scenario)
 
 
+def test_a_pool_that_winds_down_runs_what_has_begun_and_gives_back_the_rest(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running() as bench:
+            bench.send(1, "mark_and_wait", started=str(tmp_path / "a"), until=str(tmp_path / "go"))
+            await until_exists(tmp_path / "a")
+            for number in range(2, 30):
+                bench.send(number, "mark_and_wait", started=str(tmp_path / "b"), until=str(tmp_path / "go"))
+            bench.pool.wind_down()
+            bench.send(30, "add", a=1, b=1)
+            await holds(lambda: len(_given_back(bench)) == 29)
+            assert sorted(_given_back(bench)) == list(range(2, 31))
+            assert not (tmp_path / "b").exists()
+            (tmp_path / "go").touch()
+            assert await bench.pool.drain(PATIENCE_SECONDS)
+            assert bench.reported(1)
+            assert [started for started, _, _ in bench.lost if started] == []
+
+    run(scenario)
+
+
+def _given_back(bench: Bench) -> list[int]:
+    return [id_ for _, waiting, _ in bench.lost for id_ in waiting]
+
+
 def test_stop_reports_what_it_cut_off(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running() as bench:

@@ -186,7 +186,9 @@ class FakePool:
     async def drain(self, timeout_seconds: float) -> bool:
         return not self.works
 
-    async def stop(self) -> None: ...
+    def wind_down(self) -> None: ...
+
+    async def stop(self, grace_seconds: float = 0.0) -> None: ...
 
 
 class EngineBench:

@@ -112,8 +112,8 @@ local function remember_schedule(record)
   record[CRASHES] = record[CRASHES] or 0
 end
 
--- What runs has no right to run any more: its token is behind.
-local function make_ready_again(run_id, node, record, outbox, now, watched)
+-- What runs has no right to run any more: its token is behind. The cause is announced: released, redriven or woken.
+local function make_ready_again(run_id, node, record, outbox, now, watched, cause)
   if record[STATE] ~= 'ready' then
     remember_schedule(record)
     record[READY_AT] = now
@@ -123,7 +123,7 @@ local function make_ready_again(run_id, node, record, outbox, now, watched)
   record[HOLDER] = ''
   save(node, record)
   put_due(outbox, run_id .. '/' .. node, now)
-  note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], '')
+  note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], '', cause)
 end
 
 -- Tells the dependents on `edges` that a node they need has ended. The outbox of pool 0 is KEYS[first_outbox].

@@ -33,7 +33,7 @@ end
 if has_ended(record) then
   put_due(outbox, member, now)
 else
-  make_ready_again(run_id, node, record, outbox, now, values[2])
+  make_ready_again(run_id, node, record, outbox, now, values[2], 'redriven')
 end
 write(run)
 return {'redrive', record[ATTEMPT], record[TOKEN]}

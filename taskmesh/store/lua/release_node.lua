@@ -19,6 +19,6 @@ else
   remember_schedule(record)
   record[CRASHES] = record[CRASHES] + 1
 end
-make_ready_again(run_id, node, record, outbox, now, values[2])
+make_ready_again(run_id, node, record, outbox, now, values[2], 'released')
 write(run)
 return {'released', record[ATTEMPT], record[TOKEN]}

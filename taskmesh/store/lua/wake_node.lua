@@ -15,7 +15,7 @@ check_sorted_sets(2, 3)
 redis.call('SCARD', retrying)
 
 if waits then
-  make_ready_again(run_id, node, record, outbox, now, found.watched)
+  make_ready_again(run_id, node, record, outbox, now, found.watched, 'woken')
   write(run)
 end
 redis.call('ZREM', timers, run_id .. '/' .. node)
