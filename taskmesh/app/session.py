@@ -19,6 +19,7 @@ from taskmesh.observability.tally import Tally
 from taskmesh.worker.answering import Answering
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
+from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.letter_collector import LetterCollector
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.prefetch import Prefetch
@@ -90,7 +91,8 @@ class Session:
             foundation.clock,
         )
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
-        self._engine = Engine(parts, identity.holder, quarantine)
+        handing_on = HandingOn(settings.worker.unknown_task_seconds)
+        self._engine = Engine(parts, identity.holder, quarantine, handing_on)
         self._answering = Answering(foundation.store, foundation.housekeeping, self._engine, identity.holder)
         self._pool = make_pool(self._engine)
         self._engine.use(self._pool)

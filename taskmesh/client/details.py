@@ -159,8 +159,8 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
 
 def _attempt_error(record: RunRecord, position: int) -> dict[str, str] | None:
     packed = record.errors.get(position)
-    error: dict[str, str] | None = unpack(packed) if packed is not None else None
-    return error
+    error = unpack(packed) if packed is not None else None
+    return error and {name: error[name] for name in ("type", "message", "traceback")}
 
 
 def matches(summary: RunSummary, status: RunState | None, flow: str | None) -> bool:

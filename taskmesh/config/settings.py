@@ -85,6 +85,7 @@ class EmbeddedSection:
 class WorkerSection:
     """A worker. ``processes`` 0 means one executor per CPU; ``health_port`` 0 means any free port.
 
+    ``unknown_task_seconds`` is how long a node whose task a worker does not know is handed on to others.
     ``max_crashes`` is how many executors one node may take down, ``max_losses`` how many whole workers.
     ``executor_memory_mb`` bounds the memory of each executor, in MiB; 0 does not.
     ``keeper`` says whether it also keeps house: timers, lost work, retention. Some worker or `taskmesh keeper` must.
@@ -96,6 +97,7 @@ class WorkerSection:
     pools: tuple[str, ...] = named(("default",))
     lease_seconds: float = ranged(15.0, 1, 3600)
     drain_seconds: float = ranged(30.0, 0, DAY_SECONDS)
+    unknown_task_seconds: float = ranged(60.0, 0, DAY_SECONDS)
     max_crashes: int = ranged(3, 1, 1000)
     max_losses: int = ranged(10, 1, 1000)
     executor_memory_mb: int = ranged(0, 0, 16_777_216)

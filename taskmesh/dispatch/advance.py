@@ -37,7 +37,7 @@ class Entrance:
 class Ending(NamedTuple):
     """An attempt that is over. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
 
-    ``halt`` stops the run unless empty.
+    ``halt`` stops the run unless empty. One that is retrying and does not count uses up no attempt.
     """
 
     plan: Plan
@@ -49,6 +49,7 @@ class Ending(NamedTuple):
     error: bytes = b""
     halt: str = ""
     delay_seconds: float = 0.0
+    counts: bool = True
 
 
 @dataclass(slots=True)
@@ -186,6 +187,7 @@ def _settlement(ending: Ending) -> Settlement:
         edges=first.packed,
         last=first.last,
         delay_seconds=ending.delay_seconds,
+        counts=ending.counts,
     )
 
 

@@ -14,7 +14,10 @@ FIRST_TOKEN = 1
 
 
 class Ready(NamedTuple):
-    """A node that a worker should take up. ``node`` is its place in the flow."""
+    """A node that a worker should take up. ``node`` is its place in the flow.
+
+    ``elsewhere``: over another shard than before, since an idle worker gets all of the shards that it prefers.
+    """
 
     plan: Plan
     run_id: str
@@ -23,6 +26,7 @@ class Ready(NamedTuple):
     attempt: int = 0
     token: int = FIRST_TOKEN
     trace: str = ""
+    elsewhere: bool = False
 
 
 class Dispatcher:
@@ -45,4 +49,7 @@ def outgoing(ready: Ready) -> Outgoing:
         ready.run_id, ready.node, ready.attempt, ready.token, ready.plan.hash, ready.shard_key, None, ready.trace
     )
     plan = ready.plan
-    return Outgoing(plan.pool_of(ready.node), plan.routing_key(ready.shard_key, ready.node), encode_message(message))
+    key = plan.routing_key(ready.shard_key, ready.node)
+    if ready.elsewhere:
+        key = f"{key}#{ready.token}"
+    return Outgoing(plan.pool_of(ready.node), key, encode_message(message))

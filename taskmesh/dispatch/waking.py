@@ -125,4 +125,4 @@ class AlarmClock:
 
 def _ready(sleeper: Sleeper, answer: Renewed) -> Ready:
     run_id, node = sleeper.key
-    return Ready(sleeper.plan, run_id, node, sleeper.shard_key, answer.attempt, answer.token)
+    return Ready(sleeper.plan, run_id, node, sleeper.shard_key, answer.attempt, answer.token, elsewhere=True)

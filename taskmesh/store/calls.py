@@ -126,7 +126,7 @@ class ClaimAnswer(NamedTuple):
 class Settlement(NamedTuple):
     """The end of an attempt. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
 
-    ``halt`` stops the run unless empty.
+    ``halt`` stops the run unless empty. One that is retrying and does not count uses up no attempt.
     """
 
     key: NodeKey
@@ -141,6 +141,7 @@ class Settlement(NamedTuple):
     edges: bytes
     last: bool
     delay_seconds: float = 0.0
+    counts: bool = True
 
 
 class Spreading(NamedTuple):

@@ -196,7 +196,7 @@ class Store:
         return self.script(
             "retry_node",
             self._keys_of_retrying(each.key, each.pool),
-            [self.now, each.key.run_id, each.key.node, each.token, each.delay_seconds, each.error],
+            [self.now, each.key.run_id, each.key.node, each.token, each.delay_seconds, each.error, int(each.counts)],
         )
 
     def _wake(self, key: NodeKey, pool: str) -> Command:

@@ -18,8 +18,7 @@ class Attempt:
     """One node that this process claims or runs. ``acks`` are settled when the attempt is.
 
     ``retries`` counts the attempts before that ended in a retry, ``crashes`` those that ended with their executor.
-    ``closes_at``, on the monotonic clock, is when the
-    node must have ended.
+    ``closes_at``, on the monotonic clock, is when the node must have ended. ``is_unknown``: its task is not known here.
     """
 
     id: int
@@ -34,6 +33,7 @@ class Attempt:
     retries: int = 0
     crashes: int = 0
     closes_at: float | None = None
+    is_unknown: bool = False
 
     @property
     def node(self) -> Node:

@@ -25,6 +25,7 @@ from taskmesh.store.calls import ClaimAnswer, NodeKey, Told
 from taskmesh.store.link import Command, Conversation
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.intake import Intake
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome
@@ -62,7 +63,7 @@ class _Asked:
 class Engine:
     """Runs the nodes that the broker delivers. Everything happens on one event loop and one thread."""
 
-    def __init__(self, parts: Parts, holder: str, quarantine: Quarantine) -> None:
+    def __init__(self, parts: Parts, holder: str, quarantine: Quarantine, handing_on: HandingOn) -> None:
         self._parts = parts
         self._quarantine = quarantine
         self._loop = asyncio.get_running_loop()
@@ -70,7 +71,7 @@ class Engine:
         self._in_flight = InFlight()
         self._settler = Settler(parts, self._in_flight)
         self._limiter = Limiter(parts.clock, parts.tally)
-        self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, quarantine, holder)
+        self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, quarantine, handing_on, holder)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self._asked: deque[_Asked] = deque()
         self._failures = 0
@@ -192,7 +193,7 @@ class Engine:
         """Send what there is to settle and to claim; the store works on it while the loop does other things."""
         self._settler.hand_back()
         self._look_at_parked_later()
-        claiming = self._intake.request(self._room()) if self._taking else None
+        claiming = self._claims() if self._taking else None
         asked = _Asked(self._settler.request(), claiming)
         commands = asked.commands()
         if not commands:
@@ -202,6 +203,9 @@ class Engine:
         asked_at = self._parts.clock.monotonic()
         self._asked[-1] = replace(asked, conversation=self._parts.store.link.begin(commands), asked_at=asked_at)
         return True
+
+    def _claims(self) -> tuple[list[Attempt], Request[ClaimAnswer]] | None:
+        return self._intake.request(self._room(), self._pool.tasks if self._pool else ())
 
     def _room(self) -> int:
         claims_asked = sum(len(asked.claiming[0]) for asked in self._asked if asked.claiming)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
@@ -13,6 +13,7 @@ from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
 from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
 from taskmesh.worker.quarantine import Quarantine
@@ -36,10 +37,12 @@ class Intake:
         settler: Settler,
         limiter: Limiter,
         quarantine: Quarantine,
+        handing_on: HandingOn,
         holder: str,
     ) -> None:
         self._parts = parts
         self._quarantine = quarantine
+        self._handing_on = handing_on
         self._limiter = limiter
         self._in_flight = in_flight
         self._settler = settler
@@ -77,14 +80,18 @@ class Intake:
             tokens.append(self._deliveries.pop().token)
         return tokens
 
-    def request(self, room: int) -> tuple[list[Attempt], Request[ClaimAnswer]] | None:
+    def request(self, room: int, tasks: Collection[str]) -> tuple[list[Attempt], Request[ClaimAnswer]] | None:
         """As many attempts as there is room for, and the question that claims their nodes; None when no message waits.
+
+        ``tasks`` are those that are known here.
 
         :raises StoreUnavailableError: every delivery stays here.
         """
         attempts = self._read_deliveries(min(room, CLAIMS_PER_TURN))
         if not attempts:
             return None
+        for attempt in attempts:
+            attempt.is_unknown = attempt.task not in tasks
         return attempts, self._parts.store.claiming([_claim_of(each) for each in attempts], self._holder)
 
     def take(self, attempts: Sequence[Attempt], answers: Sequence[ClaimAnswer], pool: WorkPool) -> None:
@@ -179,8 +186,8 @@ class Intake:
         if answer.halt:
             self._settler.end(attempt, attempt.cancelled(answer.halt))
             return None
-        if attempt.task not in pool.tasks:
-            self._settler.end(attempt, attempt.failed(_unknown_task(attempt.task)))
+        if attempt.is_unknown:
+            self._settler.end(attempt, self._handing_on.ending(attempt, answer, pool.tasks))
             return None
         if failure := self._quarantine.before_start(attempt):
             self._settler.end(attempt, attempt.failed(failure))
@@ -239,7 +246,7 @@ _WITHOUT_A_RUN = {
 
 
 def _claim_of(attempt: Attempt) -> Claim:
-    fields = _fields_of(attempt)
+    fields = (f"error:{attempt.key.node}",) if attempt.is_unknown else _fields_of(attempt)
     wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
     return Claim(attempt.key, attempt.message_token, wanted)
 
@@ -251,11 +258,3 @@ def _fields_of(attempt: Attempt) -> tuple[str, ...]:
     except Exception:
         # Arguments that cannot be made fail the node, for which it must be claimed first.
         return ()
-
-
-def _unknown_task(task: str) -> Failure:
-    message = (
-        f"task {task!r} is not registered in this worker; start a worker with -A and the module that has it, "
-        "or correct the name in the flow"
-    )
-    return Failure("UnknownTask", message, "")

@@ -24,6 +24,9 @@ BYTES_PER_BATCH = 8 * 1024 * 1024
 SHORT_WAIT_SECONDS = 1.0
 """A node that waits no longer for its next attempt is woken from here: the keeper may not have looked by then."""
 
+HANDED_ON = "handed_on"
+"""In the metrics, the outcome of an attempt that was none: its task was not known."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +60,8 @@ class Settler:
     def end(self, attempt: Attempt, ending: Ending) -> None:
         self._in_flight.remove(attempt)
         self._endings.append(Ended(ending, attempt.acks))
-        self._parts.tally.count("nodes_total", (attempt.task, ending.state))
+        outcome = ending.state if ending.counts else HANDED_ON
+        self._parts.tally.count("nodes_total", (attempt.task, outcome))
 
     def release(self, attempt: Attempt, counts: bool) -> None:
         """Hand a node back; ``counts`` says whether the attempt is used up."""

@@ -186,11 +186,26 @@ def test_a_yaml_flow_runs_on_the_same_engine(bench: MeshBench, shard_by: str) ->
     assert [run.result(timeout=PATIENCE_SECONDS) for run in runs] == list(range(1, 21))
 
 
-def test_a_task_that_no_worker_knows_fails_its_run(bench: MeshBench) -> None:
-    bench.worker()
+def test_a_task_that_no_worker_knows_fails_its_run_after_a_while(bench: MeshBench) -> None:
+    bench.worker(env={"TASKMESH_WORKER__UNKNOWN_TASK_SECONDS": "1.5"})
     flow = load_flow("flow: lost\nnodes: {only: {task: 'nowhere:nothing'}}", "lost.yaml")
     with pytest.raises(RunFailedError, match=r"'nowhere:nothing' is not registered in this worker; .* -A"):
-        bench.mesh.submit(flow).result(timeout=PATIENCE_SECONDS)
+        bench.mesh.submit(flow, id="lost").result(timeout=PATIENCE_SECONDS)
+    details = bench.mesh.run("lost").details()
+    assert details.finished_at is not None
+    assert details.finished_at - details.submitted_at >= 1.5
+    [node] = details.nodes
+    assert node.attempts == 1
+
+
+def test_a_worker_that_does_not_know_a_task_leaves_it_to_one_that_does(bench: MeshBench) -> None:
+    old = bench.worker(app="workers.orders")
+    runs = bench.mesh.submit_many(app.echo, [{"value": number} for number in range(20)])
+    old.process.wait_for(lambda: old.metric('nodes_total{outcome="handed_on"') >= 20, "handing on")
+    bench.worker()
+    assert [run.result(timeout=PATIENCE_SECONDS) for run in runs] == list(range(20))
+    assert set(bench.times_run("echo").values()) == {1}
+    assert [node.attempts for run in runs for node in run.details().nodes] == [1] * 20
 
 
 def test_health_and_metrics_tell_the_truth(bench: MeshBench) -> None:

@@ -63,9 +63,9 @@ class Lab:
     def settle(self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str) -> Answer:
         return _told(self.store.settle_nodes([settlement(plan, NodeKey(run_id, node), token, state, halt)]))
 
-    def retry(self, plan: Plan, run_id: str, node: int, token: int, delay: float) -> Answer:
+    def retry(self, plan: Plan, run_id: str, node: int, token: int, delay: float, counts: bool = True) -> Answer:
         failed = settlement(plan, NodeKey(run_id, node), token, "retrying", "")
-        return _told(self.store.settle_nodes([failed._replace(delay_seconds=delay)]))
+        return _told(self.store.settle_nodes([failed._replace(delay_seconds=delay, counts=counts)]))
 
     def wake(self, plan: Plan, run_id: str, node: int) -> Answer:
         return _renewed(self.store.wake_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))

@@ -87,7 +87,7 @@ def _error(node: NodeModel) -> bytes:
     """What the last attempt that failed has said, though a later one may have succeeded."""
     if node.state in ("failed", "cancelled"):
         return node.state.encode()
-    return b"retrying" if node.retries else b""
+    return b"retrying" if node.has_waited else b""
 
 
 def pick_node(model: RunModel, pick: int, *states: str) -> int:

@@ -113,14 +113,14 @@ class StoreMachine(SteeringRules):
         for _ in range(repeats):
             self._end(run_id, node, token, state, dies)
 
-    @rule(pick=picks, at=picks, back=behind, delay=delays, repeats=times)
-    def retry(self, pick: int, at: int, back: int, delay: float, repeats: int) -> None:
+    @rule(pick=picks, at=picks, back=behind, delay=delays, counts=st.booleans(), repeats=times)
+    def retry(self, pick: int, at: int, back: int, delay: float, counts: bool, repeats: int) -> None:
         run_id, run = self._pick_run(pick)
         node = pick_node(run.model, at, "running")
         token = token_of(run.model, node) - back
         for _ in range(repeats):
-            answer = self._lab.retry(run.plan, run_id, node, token, delay)
-            self._same(answer, run.model.retry(node, token, delay))
+            answer = self._lab.retry(run.plan, run_id, node, token, delay, counts)
+            self._same(answer, run.model.retry(node, token, delay, counts))
 
     @rule(pick=picks, at=picks, state=st.sampled_from(("retrying", "retrying", "ready")), repeats=times)
     def wake(self, pick: int, at: int, state: str, repeats: int) -> None:

@@ -21,7 +21,8 @@ ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 class NodeModel(NamedTuple):
     """One node that does not wait. ``told`` counts its dependents that know of its end.
 
-    ``due`` is when it is to be tried again, ``retries`` how many attempts ended so.
+    ``due`` is when it is to be tried again, ``retries`` how many attempts ended so; ``has_waited``: or any attempt that
+    did not count.
     """
 
     state: str
@@ -32,6 +33,7 @@ class NodeModel(NamedTuple):
     cause: str = ""
     retries: int = 0
     due: float = 0.0
+    has_waited: bool = False
 
     @property
     def ended(self) -> bool:
@@ -113,7 +115,9 @@ class RunModel(Steering):
             if self.paused and not self.halt:
                 return Answer("paused")
             attempt, token = record.attempt + 1, record.token + 1
-            record = self.nodes[node] = NodeModel("running", attempt, token, holder, retries=record.retries)
+            record = self.nodes[node] = NodeModel(
+                "running", attempt, token, holder, retries=record.retries, has_waited=record.has_waited
+            )
         return Answer("claimed", (record.attempt, record.token), self.halt)
 
     def settle(self, node: int, token: int, state: str, halt: str) -> Answer:
@@ -131,7 +135,7 @@ class RunModel(Steering):
             self.halt_now(halt)
         return self._report("settled", *self._tell(node, 0))
 
-    def retry(self, node: int, token: int, delay: float) -> Answer:
+    def retry(self, node: int, token: int, delay: float, counts: bool = True) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -142,7 +146,14 @@ class RunModel(Steering):
         if record.token != token or record.state != "running":
             return Answer("stale")
         due = self.now if self.halt else self.now + delay
-        self.nodes[node] = record._replace(state="retrying", holder="", retries=record.retries + 1, due=due)
+        self.nodes[node] = record._replace(
+            state="retrying",
+            holder="",
+            attempt=record.attempt - (not counts),
+            retries=record.retries + counts,
+            due=due,
+            has_waited=True,
+        )
         self.timers[node] = due
         self.retried = True
         return Answer("retrying", text=self.status)

@@ -159,7 +159,7 @@ def huge(trial: Trial) -> Figures:
 @messages.add("F7", "unknown-task", tier=1)
 def unknown_task(trial: Trial) -> Figures:
     """A flow names a task that no worker has: its node fails with that reason, and its run ends."""
-    trial.worker()
+    trial.worker(env={"TASKMESH_WORKER__UNKNOWN_TASK_SECONDS": "1"})
     trial.watch()
     flow = app.foreign_flow("nobody.knows:this")
     trial.load(flow, runs=2, batch=1)

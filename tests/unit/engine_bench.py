@@ -22,6 +22,7 @@ from taskmesh.wire import pack
 from taskmesh.wire.messages import ProbeMessage, encode_message
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
+from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome, Work
 from taskmesh.worker.quarantine import Quarantine
@@ -218,7 +219,7 @@ class EngineBench:
             self.tally,
             SystemClock(),
         )
-        self.engine = Engine(parts, ME, Quarantine(max_crashes, MAX_LOSSES))
+        self.engine = Engine(parts, ME, Quarantine(max_crashes, MAX_LOSSES), HandingOn(60.0))
         self.pool = FakePool(self.engine)
         self.engine.use(self.pool)
         self.broker.on_delivery = self.engine.on_delivery
