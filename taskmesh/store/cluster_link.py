@@ -12,7 +12,7 @@ from redis.connection import ConnectionPool
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.link import Command, Conversation, Exchange, Reply, answer_missing_scripts, translated
 
-_SLOT_ELSEWHERE = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+_SLOT_ELSEWHERE = (exceptions.MovedError, exceptions.ClusterDownError)
 
 
 class ClusterLink:
@@ -46,6 +46,16 @@ class ClusterLink:
             _discard(exchanges)
             raise
         return exchanges
+
+    def ask(self, command: Command, elsewhere: exceptions.AskError) -> Reply:
+        """Send a command to the node that is taking its slot over, and has its keys already."""
+        with translated():
+            node = self._client.get_node(host=elsewhere.host, port=elsewhere.port)
+            if node is None:
+                self.doubtful = True
+                raise StoreUnavailableError(f"the Redis Cluster moves {command.key!r} to a node that it did not name")
+            pool = self._client.get_redis_connection(node).connection_pool
+        return Exchange(pool, [Command(command.key, "ASKING"), command]).collect()[1]
 
     def refresh(self) -> None:
         """Ask the cluster again who serves which slot."""
@@ -83,13 +93,25 @@ class _Scattered:
             self._link.refresh()
             for at, reply in zip(moved, self._again([self._commands[at] for at in moved]), strict=True):
                 replies[at] = reply
+        self._follow(self._commands, replies)
         return answer_missing_scripts(self._commands, replies, self._again)
 
     def discard(self) -> None:
         _discard(self._exchanges)
 
     def _again(self, commands: Sequence[Command]) -> list[Reply]:
-        return self._gathered(self._link.by_node(commands), commands)
+        replies = self._gathered(self._link.by_node(commands), commands)
+        self._follow(commands, replies)
+        return replies
+
+    def _follow(self, commands: Sequence[Command], replies: list[Reply]) -> None:
+        """Go after keys that have left for another node while the rest of their slot has not.
+
+        Where only some keys of a script have, the answer is a refusal (TRYAGAIN), and the caller tries again later.
+        """
+        for at, reply in enumerate(replies):
+            if isinstance(reply, exceptions.AskError):
+                replies[at] = self._link.ask(commands[at], reply)
 
     def _gathered(self, exchanges: Sequence[tuple[Exchange, list[int]]], commands: Sequence[Command]) -> list[Reply]:
         try:

@@ -10,11 +10,16 @@ import pytest
 import redis
 
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.model.states import RunState
+from taskmesh.store.calls import Word
 from taskmesh.store.link import Command, value_of
 from taskmesh.store.opening import open_link
+from taskmesh.store.scripts import Script
 from taskmesh.store.subscription import Subscription
-from tests.contract.store_bench import Bench
+from taskmesh.wire import pack, unpack
+from tests.contract.store_bench import ME, OTHER, Bench, diamond
 from tests.harness.redis import RedisServer
+from tests.harness.redis_cluster import RedisCluster, migrate, slot_of
 from tests.harness.redis_sentinels import RedisSentinels
 from tests.harness.relay import Relay
 
@@ -68,6 +73,52 @@ def test_a_primary_that_must_not_write_alone_refuses_and_damages_nothing(namespa
             Bench(lonely.url, namespace)
         with redis.Redis(port=lonely.port) as client:
             assert client.dbsize() == 0
+
+
+def test_keys_are_followed_while_their_slot_moves(redis_cluster: RedisCluster, namespace: str) -> None:
+    gone, left = f"{{{namespace}}}:gone", f"{{{namespace}}}:left"
+    read = Script("read", f"#!lua\n-- {namespace}\nreturn redis.call('GET', KEYS[1])")
+    both = Script("both", f"#!lua\n-- {namespace}\nreturn #redis.call('MGET', KEYS[1], KEYS[2])")
+    source = redis_cluster.owner_of(gone)
+    target = next(node for node in redis_cluster.nodes if node is not source)
+    link = open_link(redis_cluster.url, 1.0, 1.0)
+    try:
+        link.exchange([Command(key, "SET", key, key) for key in (gone, left)])
+        redis_cluster.begin_to_move(slot_of(gone), source, target)
+        migrate(source, target, [gone])
+        # The target has never seen the script.
+        commands = [Command.of_script(read, [key], []) for key in (gone, left)]
+        assert [value_of(reply) for reply in link.exchange(commands)] == [gone.encode(), left.encode()]
+        with pytest.raises(StoreUnavailableError, match=r"TRYAGAIN|Multiple keys request"):
+            value_of(link.exchange([Command.of_script(both, [gone, left], [])])[0])
+        redis_cluster.move_slot(slot_of(gone), source, target, 0.0)
+        assert value_of(link.exchange([Command.of_script(both, [gone, left], [])])[0]) == 2
+    finally:
+        redis_cluster.move_slot(slot_of(gone), target, source, 0.0)
+        link.close()
+
+
+def test_a_token_that_is_given_out_again_after_lost_writes_ends_a_node_once(redis_url: str, namespace: str) -> None:
+    bench, plan = Bench(redis_url, namespace), diamond()
+    try:
+        bench.admit(plan)
+        with redis.Redis.from_url(redis_url) as client:
+            kept = {key: client.dump(key) for key in client.scan_iter(f"{namespace}:*")}
+            older = bench.claim(plan, 0, ME)
+            for key, value in kept.items():
+                client.restore(key, 0, value, replace=True)
+        newer = bench.claim(plan, 0, OTHER)
+        assert (newer.word, newer.token) == (Word.CLAIMED, older.token)
+        first = bench.settle(plan, 0, older.token, output=pack("older"))
+        second = bench.settle(plan, 0, newer.token, output=pack("newer"))
+        assert (first.word, second.word) == (Word.SETTLED, Word.AGAIN)
+        assert unpack(bench.record().outputs[0]) == "older"
+        for node in (1, 2, 3):
+            bench.run_through(plan, node)
+        assert bench.record().summary.status is RunState.SUCCEEDED
+        assert bench.outbox() == set()
+    finally:
+        bench.link.close()
 
 
 def test_a_link_behind_sentinel_goes_to_the_new_primary(redis_sentinels: RedisSentinels) -> None:
