@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from redis.exceptions import NoPermissionError
 
+from taskmesh.store.cluster_link import ClusterLink
 from taskmesh.store.keys import Partition
 from taskmesh.store.link import Argument, Command, Link
 from taskmesh.store.scripts import Script
@@ -57,13 +58,15 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
     }
 )
 
+_OF_A_CLUSTER: Mapping[str, Sequence[Argument]] = MappingProxyType({"ASKING": ()})
+
 _KINDS = ("hash", "zset", "set", "string", "stream")
 _SCRIPT = Script("doctor", "#!lua\nreturn 1")
 
 
 def tried_commands() -> set[str]:
     """Every command that is tried."""
-    return {*_ON_NOTHING, *_ON_A_KEY, "SPUBLISH", "EVAL", "EVALSHA", "PEXPIRE"}
+    return {*_ON_NOTHING, *_OF_A_CLUSTER, *_ON_A_KEY, "SPUBLISH", "EVAL", "EVALSHA", "PEXPIRE"}
 
 
 def denied_commands(link: Link, partition: Partition) -> tuple[str, ...]:
@@ -71,17 +74,18 @@ def denied_commands(link: Link, partition: Partition) -> tuple[str, ...]:
 
     :raises StoreUnavailableError: the connection broke.
     """
-    commands = list(_commands(partition))
+    commands = _commands(partition, isinstance(link, ClusterLink))
     replies = link.exchange(commands)
     denied = {str(c.arguments[0]) for c, reply in zip(commands, replies, strict=True) if _is_denied(reply)}
     return tuple(sorted(denied))
 
 
-def _commands(partition: Partition) -> list[Command]:
+def _commands(partition: Partition, is_cluster: bool) -> list[Command]:
     keys = {kind: partition.scratch(kind) for kind in _KINDS}
     key = keys["hash"]
+    on_nothing = {**_ON_NOTHING, **(_OF_A_CLUSTER if is_cluster else {})}
     return [
-        *(Command(key, name, *arguments) for name, arguments in _ON_NOTHING.items()),
+        *(Command(key, name, *arguments) for name, arguments in on_nothing.items()),
         *(Command(key, name, keys[kind], *arguments) for name, (kind, arguments) in _ON_A_KEY.items()),
         Command(key, "SPUBLISH", key, ""),
         Command(key, "EVAL", _SCRIPT.source, 1, key),
