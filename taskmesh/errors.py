@@ -14,6 +14,7 @@ TaskmeshError
 │       └── StoreRefusedError   it answers, but waiting does not help
 ├── WireError                   bytes that are not what they should be
 │   └── TooLargeError           a value or a message over its limit
+├── TaskCancelledError          raised in a task that should end
 └── RunError                    what became of a run
     ├── RunNotFoundError
     │   └── RunLostError        it was accepted, and the store has forgotten it
@@ -105,6 +106,17 @@ class WireError(TaskmeshError):
 
 class TooLargeError(WireError):
     """A value or a message is over its limit."""
+
+
+class TaskCancelledError(TaskmeshError):
+    """A running task should end: its run will not go on, or another attempt has taken its place."""
+
+    def __init__(self, run_id: str, node: str) -> None:
+        super().__init__(
+            f"node {node!r} of run {run_id!r} should not go on: the run was stopped, or others have the node"
+        )
+        self.run_id = run_id
+        self.node = node
 
 
 class RunError(TaskmeshError):

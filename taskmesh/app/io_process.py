@@ -30,7 +30,9 @@ def _open_pool(engine: Engine, start: IoStart, foundation: Foundation, give_up: 
         max_value_bytes=settings.limits.max_value_bytes,
         memory_mb=settings.worker.executor_memory_mb,
     )
-    events = PoolEvents(engine.on_started, engine.on_outcomes, engine.on_lost, engine.on_pool_ready, give_up)
+    events = PoolEvents(
+        engine.on_started, engine.on_beats, engine.on_outcomes, engine.on_lost, engine.on_pool_ready, give_up
+    )
     pool = ExecutorPool(executors, events, foundation.clock)
     pool.start()
     return pool

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.session import Identity, Session
@@ -14,6 +15,7 @@ from taskmesh.tasks.registry import Registry
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.invoke import Invoker
 from taskmesh.worker.local_pool import LocalEvents, LocalPool
+from taskmesh.worker.pulse import Pulse
 from taskmesh.worker.supervisor_child import new_holder_id
 
 START_SECONDS = 30.0
@@ -92,9 +94,15 @@ class LocalWorker:
         names = frozenset(self._registry.names())
         tasks = {name: task for name in names if (task := self._registry.find(name)) is not None}
         limits = self._foundation.settings.limits
-        invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock)
+        pulse = Pulse(lambda beats: self._tell(engine.on_beats, beats), self._foundation.clock)
+        invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock, pulse)
         events = LocalEvents(engine.on_started, engine.on_outcomes, engine.on_lost)
         return LocalPool(invoker, names, self._threads, events)
+
+    def _tell(self, call: Callable[[Sequence[tuple[int, bytes]]], None], beats: Sequence[tuple[int, bytes]]) -> None:
+        # The loop is closed when the process stops without waiting for this task; another attempt will follow.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, beats)
 
     def _give_up(self, error: Exception) -> None:
         if self._fault is None:

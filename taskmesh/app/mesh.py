@@ -9,14 +9,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack, overload
 
 from taskmesh.app.run import Run
 from taskmesh.app.selection import Selection
-from taskmesh.model.policies import Retry, TimeLimits
 from taskmesh.tasks.flow import FlowDefinition, make_flow, single_task_flow
 from taskmesh.tasks.registry import Registry
-from taskmesh.tasks.task import Task, TaskPolicy, make_task
+from taskmesh.tasks.task import Task, TaskOptions, make_task, policy_of
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
@@ -68,44 +67,22 @@ class Mesh:
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
     @overload
-    def task(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        pool: str = ...,
-        retry: Retry | None = None,
-        timeout: float | None = None,
-        schedule_to_start: float | None = None,
-        schedule_to_close: float | None = None,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
-    def task(
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        pool: str = "default",
-        retry: Retry | None = None,
-        timeout: float | None = None,
-        schedule_to_start: float | None = None,
-        schedule_to_close: float | None = None,
-    ) -> Any:
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
         """Register a function as a task, as ``@mesh.task`` or ``@mesh.task(pool="io", retry=Retry(max_attempts=3))``.
 
         Limits are in seconds. ``timeout`` is for one attempt: when it is over, the process that runs it is killed.
         ``schedule_to_start`` is for an attempt's wait for a worker, ``schedule_to_close`` for all attempts together.
+        ``heartbeat_timeout`` is for the time between two calls of ``current_task().heartbeat()``; it kills, too.
         What a node of a flow file says stands above these.
 
         :raises UsageError: for a function that cannot be a task, a name that is taken, or a limit out of its range.
         """
-        policy = TaskPolicy(
-            pool, retry.policy if retry else None, TimeLimits(timeout, schedule_to_start, schedule_to_close)
-        )
+        policy = policy_of(options)
 
         def register(function: Callable[P, R]) -> Task[P, R]:
-            task = make_task(function, policy, name, self)
+            task = make_task(function, policy, options.get("name"), self)
             self.registry.add(task)
             return task
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "result", "nodes")
 PARAM_KEYS = ("type", "default", "required")
-NODE_KEYS = ("task", "needs", "args", "pool", "retry", "timeout", "schedule_to_start", "schedule_to_close")
+NODE_KEYS = (
+    "task",
+    "needs",
+    "args",
+    "pool",
+    "retry",
+    "timeout",
+    "schedule_to_start",
+    "schedule_to_close",
+    "heartbeat_timeout",
+)
 RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on")
 
 UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule", "timeout"})

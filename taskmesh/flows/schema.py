@@ -116,6 +116,7 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "timeout": _duration("One attempt may take so long; default: what the task says."),
     "schedule_to_start": _duration("An attempt may wait for a worker so long; default: what the task says."),
     "schedule_to_close": _duration("All attempts together may take so long; default: what the task says."),
+    "heartbeat_timeout": _duration("An attempt may give no heartbeat for so long; default: what the task says."),
 }
 
 _RETRY_PROPERTIES: dict[str, Any] = {

@@ -14,6 +14,9 @@ from taskmesh.model.durations import MAX_SECONDS, duration_problem
 from taskmesh.model.problems import Hints
 
 MAX_ATTEMPTS = 1000
+MIN_HEARTBEAT_SECONDS = 0.2
+"""Heartbeats are gathered for a short while on their way; a shorter limit would kill tasks that gave theirs in time."""
+
 MAX_DELAYS = 1000
 MAX_NAMES = 100
 
@@ -79,21 +82,25 @@ class TimeLimits:
     """How long a node may take, in seconds; None = without end.
 
     ``start_to_close`` is for one attempt, ``schedule_to_start`` for its wait for a worker, ``schedule_to_close`` for
-    all attempts together, from the moment at which the node was ready first.
+    all attempts together, from the moment at which the node was ready first. ``heartbeat`` is for the time between two
+    heartbeats of an attempt.
     """
 
     start_to_close: float | None = None
     schedule_to_start: float | None = None
     schedule_to_close: float | None = None
+    heartbeat: float | None = None
 
     def findings(self) -> Iterator[Finding]:
         """Every rule that the limits break."""
         for key, seconds in zip(LIMIT_KEYS, self.values(), strict=True):
             if seconds is not None and (problem := duration_problem(seconds)):
                 yield key, problem
+        if self.heartbeat is not None and 0 < self.heartbeat < MIN_HEARTBEAT_SECONDS:
+            yield HEARTBEAT_KEY, f"must be at least {MIN_HEARTBEAT_SECONDS:g} seconds, not {self.heartbeat:g}"
 
-    def values(self) -> tuple[float | None, float | None, float | None]:
-        return self.start_to_close, self.schedule_to_start, self.schedule_to_close
+    def values(self) -> tuple[float | None, float | None, float | None, float | None]:
+        return self.start_to_close, self.schedule_to_start, self.schedule_to_close, self.heartbeat
 
     def over(self, others: TimeLimits) -> TimeLimits:
         """These limits, and those of ``others`` where these say nothing."""
@@ -101,7 +108,8 @@ class TimeLimits:
         return TimeLimits(*(mine if mine is not None else theirs for mine, theirs in pairs))
 
 
-LIMIT_KEYS = ("timeout", "schedule_to_start", "schedule_to_close")
+HEARTBEAT_KEY = "heartbeat_timeout"
+LIMIT_KEYS = ("timeout", "schedule_to_start", "schedule_to_close", HEARTBEAT_KEY)
 """The keys of the limits in a flow file and in Python, in the order of the fields."""
 
 NO_LIMITS = TimeLimits()

@@ -56,6 +56,7 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "claim": {NodeState.READY: NodeState.RUNNING},
     "claim_from_dead": {NodeState.READY: NodeState.RUNNING, NodeState.RUNNING: NodeState.RUNNING},
     "release": {NodeState.RUNNING: NodeState.READY},
+    "beat": {NodeState.RUNNING: NodeState.RUNNING},
     "redrive": {NodeState.READY: NodeState.READY},
     "redrive_from_dead": {NodeState.READY: NodeState.READY, NodeState.RUNNING: NodeState.READY},
     "retry": {NodeState.RUNNING: NodeState.RETRYING},

@@ -39,6 +39,7 @@ class Word(StrEnum):
     TERMINATED = "terminated"
     RETRYING = "retrying"
     WOKEN = "woken"
+    BEATEN = "beaten"
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
 
 
@@ -108,7 +109,8 @@ class ClaimAnswer(NamedTuple):
 
     ``spread`` is there when it is ``ended``: how many dependents have been told, -1 for all. ``retries`` counts the
     earlier attempts that ended in a retry, ``crashes`` those that ended with their executor. The node was ready for
-    ``waited_seconds`` before the claim, and was ready for the first time ``open_seconds`` before it.
+    ``waited_seconds`` before the claim, and was ready for the first time ``open_seconds`` before it. ``checkpoint`` is
+    what an earlier attempt said last, empty where there is none.
     """
 
     word: Word
@@ -121,6 +123,7 @@ class ClaimAnswer(NamedTuple):
     crashes: int = 0
     waited_seconds: float = 0.0
     open_seconds: float = 0.0
+    checkpoint: bytes = b""
 
 
 class Settlement(NamedTuple):
@@ -181,6 +184,21 @@ class Question(NamedTuple):
     key: NodeKey
     token: int
     pool: str
+
+
+class Beat(NamedTuple):
+    """A running attempt goes on. An empty ``checkpoint`` leaves the one before."""
+
+    key: NodeKey
+    token: int
+    checkpoint: bytes
+
+
+class Beaten(NamedTuple):
+    """``halt`` says why the attempt should end, as the run will not go on; so does a word that is not ``beaten``."""
+
+    word: Word
+    halt: str = ""
 
 
 class Renewed(NamedTuple):

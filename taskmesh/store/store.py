@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 
 from taskmesh.store.calls import (
     Admission,
+    Beat,
+    Beaten,
     Claim,
     ClaimAnswer,
     NodeKey,
@@ -106,6 +108,10 @@ class Store:
         """Make retrying nodes ready that are due, or whose run is halted; each comes with its pool."""
         commands = [self._wake(key, pool) for key, pool in nodes]
         return self.ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
+
+    def beat_nodes(self, beats: Sequence[Beat]) -> list[Beaten]:
+        """Keep the checkpoints of running attempts, and hear whether they should go on."""
+        return self.ask(Request([self._beat(each) for each in beats], _beaten, Beaten(Word.BROKEN)))
 
     def watch_run(self, run_id: str) -> None:
         """Have each transition of a run announced from now on; nothing happens where there is no such run."""
@@ -206,6 +212,10 @@ class Store:
         keys = self.keys.partition_of(key.run_id)
         return [keys.run(key.run_id), keys.outbox(pool), keys.timers, keys.retrying(key.run_id)]
 
+    def _beat(self, each: Beat) -> Command:
+        key = self.keys.run(each.key.run_id)
+        return self.script("beat_node", [key], [each.key.node, each.token, each.checkpoint])
+
     def _release(self, each: Release) -> Command:
         run_id, node = each.key
         keys = self.keys.partition_of(run_id)
@@ -234,10 +244,14 @@ def _admitted(reply: Reply) -> Told:
 def _claim_answer(reply: Reply) -> ClaimAnswer:
     word = WORDS[reply[0]]
     if word is Word.CLAIMED:
-        _, attempt, token, retries, crashes, waited_ms, open_ms, halt, *fields = reply
+        _, attempt, token, retries, crashes, waited_ms, open_ms, checkpoint, halt, *fields = reply
         reason, times = halt.decode() if halt else "", (waited_ms / 1000, open_ms / 1000)
-        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times)
+        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times, checkpoint)
     return ClaimAnswer(word, spread=reply[1] if word is Word.ENDED else 0)
+
+
+def _beaten(reply: Reply) -> Beaten:
+    return Beaten(WORDS[reply[0]], reply[1].decode() if len(reply) > 1 else "")
 
 
 def _told(reply: Reply) -> Told:

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar
 
 from taskmesh.errors import UsageError
 from taskmesh.model.flow import DEFAULT_POOL
-from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
+from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
+from taskmesh.model.problems import Hints
 from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import Placeholder, current_trace
@@ -39,6 +40,32 @@ class TaskPolicy:
         problems = [f"{key} {problem}" for key, problem in self.limits.findings()]
         if problems:
             raise UsageError("; ".join(problems))
+
+
+class TaskOptions(TypedDict, total=False):
+    """What ``@mesh.task`` may say; limits in seconds."""
+
+    name: str | None
+    pool: str
+    retry: Retry | None
+    timeout: float | None
+    schedule_to_start: float | None
+    schedule_to_close: float | None
+    heartbeat_timeout: float | None
+
+
+def policy_of(options: TaskOptions) -> TaskPolicy:
+    """:raises UsageError: for an unknown option, a pool name that is not allowed, or a limit out of its range."""
+    for option in options.keys() - TaskOptions.__annotations__.keys():
+        raise UsageError(f"a task has no option {option!r}{Hints([*TaskOptions.__annotations__]).did_you_mean(option)}")
+    retry = options.get("retry")
+    limits = TimeLimits(
+        options.get("timeout"),
+        options.get("schedule_to_start"),
+        options.get("schedule_to_close"),
+        options.get("heartbeat_timeout"),
+    )
+    return TaskPolicy(options.get("pool", DEFAULT_POOL), retry.policy if retry else None, limits)
 
 
 class Submitter(Protocol):

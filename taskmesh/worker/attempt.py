@@ -18,7 +18,8 @@ class Attempt:
     """One node that this process claims or runs. ``acks`` are settled when the attempt is.
 
     ``retries`` counts the attempts before that ended in a retry, ``crashes`` those that ended with their executor.
-    ``closes_at``, on the monotonic clock, is when the node must have ended. ``is_unknown``: its task is not known here.
+    ``closes_at``, on the monotonic clock, is when the node must have ended. ``halt`` says why the run will not go on,
+    once that was heard after the claim. ``is_unknown``: its task is not known here.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Attempt:
     crashes: int = 0
     closes_at: float | None = None
     is_unknown: bool = False
+    halt: str = ""
 
     @property
     def node(self) -> Node:
@@ -52,7 +54,7 @@ class Attempt:
     def is_timed(self) -> bool:
         """Whether it is killed when it runs too long."""
         limits = self.node.limits
-        return limits.start_to_close is not None or limits.schedule_to_close is not None
+        return bool(limits.start_to_close or limits.schedule_to_close or limits.heartbeat)
 
     @property
     def losses(self) -> int:
@@ -78,7 +80,14 @@ class Attempt:
         )
 
     def cancelled(self, reason: str) -> Ending:
-        error = pack({"type": "Cancelled", "message": f"not started: the run is {reason}", "traceback": ""})
+        return self._cancelled(f"not started: the run is {reason}")
+
+    def stopped(self) -> Ending:
+        """It ran, and heard that it should end."""
+        return self._cancelled(f"it stopped: the run is {self.halt}")
+
+    def _cancelled(self, message: str) -> Ending:
+        error = _error(Failure("Cancelled", message, ""))
         return Ending(self.plan, self.key, self.token, self.shard_key, "cancelled", error=error)
 
 

@@ -19,13 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from taskmesh.broker.protocol import AckToken, Delivery
-from taskmesh.errors import StoreUnavailableError
+from taskmesh.errors import StoreUnavailableError, TaskCancelledError
+from taskmesh.model.policies import exception_name
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Told
 from taskmesh.store.link import Command, Conversation
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.handing_on import HandingOn
+from taskmesh.worker.heartbeats import Heartbeats
 from taskmesh.worker.intake import Intake
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome
@@ -70,6 +72,7 @@ class Engine:
         self._pool: WorkPool | None = None
         self._in_flight = InFlight()
         self._settler = Settler(parts, self._in_flight)
+        self._heartbeats = Heartbeats(parts.store, self._wake)
         self._limiter = Limiter(parts.clock, parts.tally)
         self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, quarantine, handing_on, holder)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
@@ -123,6 +126,13 @@ class Engine:
         if attempt is not None and self._pool is not None:
             self._limiter.watch(attempt, self._pool.kill)
 
+    def on_beats(self, beats: Sequence[tuple[int, bytes]]) -> None:
+        """Tasks say that they go on, and perhaps how far they have come."""
+        for attempt_id, checkpoint in beats:
+            for attempt in self._known([attempt_id]):
+                self._limiter.beat(attempt)
+                self._heartbeats.note(attempt, checkpoint)
+
     def on_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             attempt = self._in_flight.by_id(outcome.id)
@@ -132,6 +142,7 @@ class Engine:
                 if outcome.failure:
                     self._failed(attempt, outcome.failure)
                 else:
+                    self._heartbeats.forget(attempt)
                     self._settler.end(attempt, attempt.succeeded(outcome))
         self._wake()
 
@@ -140,6 +151,7 @@ class Engine:
 
         When it was killed here for the sake of one attempt, that one was over its limit; the others are not to blame.
         """
+        self._heartbeats.hurry(self._known([*started, *waiting]))
         verdicts = {id_: verdict for id_ in started if (verdict := self._limiter.verdict(id_))}
         for id_, verdict in verdicts.items():
             for attempt in self._known([id_]):
@@ -163,6 +175,7 @@ class Engine:
 
     def release_all(self) -> None:
         """Hand everything in flight back, with no attempt used up."""
+        self._heartbeats.hurry(self._in_flight.all())
         for attempt in self._in_flight.all():
             self._settler.release(attempt, counts=False)
         self._wake()
@@ -191,6 +204,8 @@ class Engine:
 
     def _ask(self) -> bool:
         """Send what there is to settle and to claim; the store works on it while the loop does other things."""
+        if self._pool is not None:
+            self._heartbeats.flush(self._pool.cancel)
         self._settler.hand_back()
         self._look_at_parked_later()
         claiming = self._claims() if self._taking else None
@@ -258,6 +273,10 @@ class Engine:
         return [attempt for id_ in ids if (attempt := self._in_flight.by_id(id_)) is not None]
 
     def _failed(self, attempt: Attempt, failure: Failure) -> None:
+        self._heartbeats.hurry([attempt])
+        if attempt.halt and failure.type == exception_name(TaskCancelledError):
+            self._settler.end(attempt, attempt.stopped())
+            return
         delay_seconds = next_delay_seconds(attempt, failure)
         if delay_seconds is not None and not self._limiter.closes_before(attempt, delay_seconds):
             self._settler.end(attempt, attempt.postponed(failure, delay_seconds))

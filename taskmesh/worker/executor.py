@@ -27,6 +27,7 @@ from taskmesh.worker.executor_loading import load_tasks
 from taskmesh.worker.invoke import Invoker
 from taskmesh.worker.memory_cap import cap_own_memory
 from taskmesh.worker.protocol import Kind, Work
+from taskmesh.worker.pulse import Pulse
 
 UNFIT_EXIT_CODE = 2
 
@@ -62,6 +63,8 @@ class Executor:
             self._take_works([Work(*fields) for fields in payload])
         elif kind == Kind.RECALL:
             self._channel.send((Kind.RECALLED, [work.id for work in self._take_back()]))
+        elif kind == Kind.CANCEL:
+            self._invoker.pulse.cancel(payload)
         elif kind == Kind.STOP:
             self._take_back()
             for _ in range(self._threads):
@@ -111,7 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         channel.send((Kind.UNFIT, str(error)))
         return UNFIT_EXIT_CODE
     channel.send((Kind.READY, {name: task.is_async for name, task in tasks.items()}))
-    Executor(channel, Invoker(tasks, options.max_value_bytes, SystemClock()), options.threads).run()
+    clock = SystemClock()
+    pulse = Pulse(lambda beats: channel.send((Kind.BEATS, beats)), clock)
+    Executor(channel, Invoker(tasks, options.max_value_bytes, clock, pulse), options.threads).run()
     return 0
 
 

@@ -36,11 +36,12 @@ _log = logging.getLogger(__name__)
 class PoolEvents:
     """What a pool calls, always on its loop.
 
-    ``on_started(id)`` comes for works that are timed.
+    ``on_started(id)`` comes for works that are timed, ``on_beats([(id, checkpoint), ...])`` for those that give signs.
     ``on_lost(started, waiting, reason)``: ``started`` may have begun and may count as crashed, ``waiting`` have not.
     """
 
     on_started: Callable[[int], None]
+    on_beats: Callable[[Sequence[tuple[int, bytes]]], None]
     on_outcomes: Callable[[Sequence[Outcome]], None]
     on_lost: Callable[[Sequence[int], Sequence[int], str], None]
     on_ready: Callable[[], None]
@@ -130,6 +131,12 @@ class ExecutorPool:
         self._winding_down = True
         self._give_back()
 
+    def cancel(self, work_id: int) -> None:
+        """Let a work that gives heartbeats know that it should end."""
+        for executor in self._executors.values():
+            if executor.holds(work_id):
+                executor.child.send((Kind.CANCEL, work_id))
+
     async def drain(self, timeout_seconds: float) -> bool:
         """Wait until every work is reported; False when the time was over first."""
         self._tell_idle()
@@ -166,6 +173,7 @@ class ExecutorPool:
             self._on_ready,
             self._on_unfit,
             self._events.on_started,
+            self._events.on_beats,
             self._on_outcomes,
             self._on_given_back,
             self._on_exit,

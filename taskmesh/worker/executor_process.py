@@ -59,6 +59,7 @@ class ExecutorEvents:
     on_ready: Callable[[ExecutorProcess, Mapping[str, bool]], None]
     on_unfit: Callable[[ExecutorProcess, str], None]
     on_started: Callable[[int], None]
+    on_beats: Callable[[Sequence[tuple[int, bytes]]], None]
     on_outcomes: Callable[[Sequence[Outcome]], None]
     on_given_back: Callable[[Sequence[Work]], None]
     on_exit: Callable[[ExecutorProcess, str], None]
@@ -164,6 +165,8 @@ class ExecutorProcess:
             self._events.on_ready(self, payload)
         elif kind == Kind.STARTED:
             self._events.on_started(payload)
+        elif kind == Kind.BEATS:
+            self._events.on_beats(payload)
         elif kind == Kind.UNFIT:
             self._events.on_unfit(self, payload)
         elif kind == Kind.RECALLED:

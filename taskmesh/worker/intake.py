@@ -207,7 +207,7 @@ class Intake:
             self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
             return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
-        return Work(attempt.id, attempt.task, arguments, context, attempt.is_timed)
+        return Work(attempt.id, attempt.task, arguments, context, attempt.is_timed, answer.checkpoint)
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes:
         inputs = attempt.plan.inputs(attempt.key.node)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextvars
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 from taskmesh.clock import Clock
-from taskmesh.errors import TooLargeError, UnknownTaskError, UsageError, WireError
+from taskmesh.errors import TaskCancelledError, TooLargeError, UnknownTaskError, UsageError, WireError
 from taskmesh.model.policies import Retry, exception_name
 from taskmesh.wire.codec import MAX_DECODED_BYTES, pack, unpack
 from taskmesh.worker.protocol import Failure, Outcome, Work
+from taskmesh.worker.pulse import Pulse
 
 MAX_MESSAGE_BYTES = 4 * 1024
 MAX_TRACEBACK_BYTES = 16 * 1024
@@ -22,7 +22,9 @@ MAX_LINEAGE = 32
 MAX_OUTPUT_BYTES = MAX_DECODED_BYTES - 64 * 1024
 """Whatever the settings allow, an output must fit one frame beside its outcome's other fields."""
 
-_context: contextvars.ContextVar[tuple[str, str, int]] = contextvars.ContextVar("taskmesh_context")
+MAX_CHECKPOINT_BYTES = 64 * 1024
+
+_context: contextvars.ContextVar[TaskContext] = contextvars.ContextVar("taskmesh_context")
 
 
 class Runnable(Protocol):
@@ -35,18 +37,51 @@ class Runnable(Protocol):
     def is_async(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What a running task may know of itself. ``attempt`` counts from 1."""
+    """What a running task may know of itself, and say. ``attempt`` counts from 1. Safe in threads."""
 
-    run_id: str
-    node: str
-    attempt: int
+    __slots__ = ("_pulse", "_work", "attempt", "node", "run_id")
+
+    def __init__(self, work: Work, pulse: Pulse) -> None:
+        self.run_id, self.node, self.attempt = work.context
+        self._work = work
+        self._pulse = pulse
 
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this node: hand it to a service that must not do things twice."""
         return f"{self.run_id}/{self.node}"
+
+    @property
+    def checkpoint(self) -> Any:
+        """What an earlier attempt of this node gave to ``heartbeat`` last; None where there is none."""
+        return unpack(self._work.checkpoint) if self._work.checkpoint else None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt should end: its run will not go on, or another attempt has taken its place.
+
+        Known to tasks that call ``heartbeat``; about half a second after it happened.
+        """
+        return self._pulse.is_cancelled(self._work.id)
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Say that the task goes on, as ``heartbeat_timeout`` asks for; may be called at any rate.
+
+        ``details``, where they are not None, are kept as the ``checkpoint`` of the next attempt, should this one fail
+        or die: any value that a task may return, up to 64 KiB packed. The newest are stored about twice a second.
+
+        :raises TaskCancelledError: the attempt should end; let it through.
+        :raises WireError: ``details`` cannot be stored, or are too large.
+        """
+        if self.cancelled:
+            raise TaskCancelledError(self.run_id, self.node)
+        checkpoint = b"" if details is None else pack(details)
+        if len(checkpoint) > MAX_CHECKPOINT_BYTES:
+            raise TooLargeError(
+                f"the details of a heartbeat have {len(checkpoint)} bytes; at most {MAX_CHECKPOINT_BYTES} are kept"
+            )
+        self._pulse.beat(self._work.id, checkpoint)
 
 
 def current() -> TaskContext:
@@ -55,7 +90,7 @@ def current() -> TaskContext:
     :raises UsageError: outside of a task.
     """
     try:
-        return TaskContext(*_context.get())
+        return _context.get()
     except LookupError:
         raise UsageError("no task is running here: the task context exists only inside a task's function") from None
 
@@ -63,10 +98,11 @@ def current() -> TaskContext:
 class Invoker:
     """Runs the works of one executor. Safe in threads."""
 
-    def __init__(self, tasks: Mapping[str, Runnable], max_value_bytes: int, clock: Clock) -> None:
+    def __init__(self, tasks: Mapping[str, Runnable], max_value_bytes: int, clock: Clock, pulse: Pulse) -> None:
         self._tasks = tasks
         self._max_value_bytes = min(max_value_bytes, MAX_OUTPUT_BYTES)
         self._clock = clock
+        self.pulse = pulse
 
     def is_async(self, work: Work) -> bool:
         task = self._tasks.get(work.task)
@@ -80,6 +116,7 @@ class Invoker:
             output = self._pack(work.task, contextvars.copy_context().run(self._call, work))
         except BaseException as error:
             failure = describe(error)
+        self.pulse.end(work.id)
         return Outcome(work.id, output, failure, started_at, self._clock.monotonic() - begun)
 
     async def run_async(self, work: Work) -> Outcome:
@@ -90,13 +127,14 @@ class Invoker:
             output = self._pack(work.task, await self._call(work))
         except BaseException as error:
             failure = describe(error)
+        self.pulse.end(work.id)
         return Outcome(work.id, output, failure, started_at, self._clock.monotonic() - begun)
 
     def _call(self, work: Work) -> Any:
         task = self._tasks.get(work.task)
         if task is None:
             raise UnknownTaskError(work.task, " in this worker; name the module that defines it with -A")
-        _context.set(work.context)
+        _context.set(TaskContext(work, self.pulse))
         return task.function(**unpack(work.arguments))
 
     def _pack(self, task: str, value: Any) -> bytes:

@@ -102,6 +102,9 @@ class LocalPool:
                 waiting.append(work.id)
         self._give_back(waiting)
 
+    def cancel(self, work_id: int) -> None:
+        self._invoker.pulse.cancel(work_id)
+
     async def drain(self, timeout_seconds: float) -> bool:
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -1,7 +1,8 @@
 """What an I/O process and its executors say to each other.
 
-    I/O process ──►  work [Work, ...] · recall · stop
-    executor    ──►  ready {task: is async} · unfit sentence · started id · outcome Outcome · recalled [id, ...]
+    I/O process ──►  work [Work, ...] · recall · cancel id · stop
+    executor    ──►  ready {task: is async} · unfit sentence · started id · beats [(id, checkpoint), ...] ·
+                     outcome Outcome · recalled [id, ...]
 
 ``recall`` asks for every work that has not started; the answer names those that are given back. Works and
 outcomes are named tuples because a tuple is packed as it is, without a copy in another form.
@@ -19,10 +20,12 @@ class Kind(StrEnum):
 
     WORK = "work"
     RECALL = "recall"
+    CANCEL = "cancel"
     STOP = "stop"
     READY = "ready"
     UNFIT = "unfit"
     STARTED = "started"
+    BEATS = "beats"
     OUTCOME = "outcome"
     RECALLED = "recalled"
 
@@ -30,7 +33,7 @@ class Kind(StrEnum):
 class Work(NamedTuple):
     """One attempt to run. ``arguments`` is a packed mapping, ``context`` is (run id, node, attempt).
 
-    ``timed`` asks to be told when it starts.
+    ``timed`` asks to be told when it starts. ``checkpoint`` is what an earlier attempt said last, packed, or empty.
     """
 
     id: int
@@ -38,6 +41,7 @@ class Work(NamedTuple):
     arguments: bytes
     context: tuple[str, str, int]
     timed: bool = False
+    checkpoint: bytes = b""
 
 
 class Failure(NamedTuple):

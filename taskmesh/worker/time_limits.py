@@ -1,10 +1,11 @@
-"""The three time limits of a node: what is over is told in words, and what runs too long is killed."""
+"""The time limits of a node: what is over is told in words, and what runs too long is killed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from taskmesh.clock import Clock
 from taskmesh.observability.tally import Tally
@@ -15,8 +16,16 @@ from taskmesh.worker.protocol import Failure
 START_TO_CLOSE = "StartToCloseTimeout"
 SCHEDULE_TO_START = "ScheduleToStartTimeout"
 SCHEDULE_TO_CLOSE = "ScheduleToCloseTimeout"
+HEARTBEAT = "HeartbeatTimeout"
 
 _log = logging.getLogger(__name__)
+
+
+class _Heart(NamedTuple):
+    """When an attempt is killed unless it gives a heartbeat before, and how."""
+
+    stop: asyncio.TimerHandle
+    kill: Callable[[int], bool]
 
 
 class Limiter:
@@ -27,6 +36,7 @@ class Limiter:
         self._tally = tally
         self._loop = asyncio.get_running_loop()
         self._watched: dict[int, asyncio.TimerHandle] = {}
+        self._hearts: dict[int, _Heart] = {}
         self._killed: dict[int, Failure] = {}
 
     def open(self, attempt: Attempt, answer: ClaimAnswer) -> Failure | None:
@@ -43,15 +53,26 @@ class Limiter:
 
     def watch(self, attempt: Attempt, kill: Callable[[int], bool]) -> None:
         """An attempt has started: have it killed when its time is over."""
-        failure, seconds = self._nearest(attempt)
-        self._watched[attempt.id] = self._loop.call_later(max(0.0, seconds), self._kill, attempt, failure, kill)
+        nearest = self._nearest(attempt)
+        if nearest is not None:
+            failure, seconds = nearest
+            self._watched[attempt.id] = self._loop.call_later(max(0.0, seconds), self._kill, attempt, failure, kill)
+        self._await_beat(attempt, kill)
+
+    def beat(self, attempt: Attempt) -> None:
+        """An attempt goes on."""
+        heart = self._hearts.pop(attempt.id, None)
+        if heart is not None:
+            heart.stop.cancel()
+            self._await_beat(attempt, heart.kill)
 
     def forget(self, attempt_id: int) -> None:
         """An attempt has ended by itself."""
-        watched = self._watched.pop(attempt_id, None)
-        if watched is not None:
-            watched.cancel()
-            self._killed.pop(attempt_id, None)
+        heart, watched = self._hearts.pop(attempt_id, None), self._watched.pop(attempt_id, None)
+        for handle in (heart and heart.stop, watched):
+            if handle is not None:
+                handle.cancel()
+        self._killed.pop(attempt_id, None)
 
     def verdict(self, attempt_id: int) -> Failure | None:
         """Why an attempt that is lost was killed, where that was done here."""
@@ -63,20 +84,26 @@ class Limiter:
         """Whether no attempt may start any more after a delay from now."""
         return attempt.closes_at is not None and self._clock.monotonic() + delay_seconds >= attempt.closes_at
 
-    def _nearest(self, attempt: Attempt) -> tuple[Failure, float]:
+    def _await_beat(self, attempt: Attempt, kill: Callable[[int], bool]) -> None:
+        limit = attempt.node.limits.heartbeat
+        if limit is not None:
+            stop = self._loop.call_later(limit, self._kill, attempt, _too_long_silent(limit), kill)
+            self._hearts[attempt.id] = _Heart(stop, kill)
+
+    def _nearest(self, attempt: Attempt) -> tuple[Failure, float] | None:
         limits = attempt.node.limits
         ends = []
         if limits.start_to_close is not None:
             ends.append((_too_long_running(limits.start_to_close), limits.start_to_close))
         if limits.schedule_to_close is not None and attempt.closes_at is not None:
             ends.append((_too_long_open(limits.schedule_to_close), attempt.closes_at - self._clock.monotonic()))
-        return min(ends, key=lambda end: end[1])
+        return min(ends, key=lambda end: end[1], default=None)
 
     def _kill(self, attempt: Attempt, failure: Failure, kill: Callable[[int], bool]) -> None:
-        if kill(attempt.id):
+        if attempt.id not in self._killed and kill(attempt.id):
             self._killed[attempt.id] = failure
             names = {"run": attempt.key.run_id, "node": attempt.node_name}
-            _log.warning("a node of task %s has run too long: %s", attempt.task, failure.message, extra=names)
+            _log.warning("a node of task %s is killed: %s", attempt.task, failure.message, extra=names)
 
     def _over(self, failure: Failure) -> Failure:
         self._tally.count("timeouts_total", (failure.type,))
@@ -85,6 +112,10 @@ class Limiter:
 
 def _too_long_running(limit_seconds: float) -> Failure:
     return _failure(START_TO_CLOSE, f"it was killed: it ran for more than {limit_seconds:g} s, its timeout")
+
+
+def _too_long_silent(limit_seconds: float) -> Failure:
+    return _failure(HEARTBEAT, f"it was killed: it gave no heartbeat for {limit_seconds:g} s, its heartbeat_timeout")
 
 
 def _too_long_ready(limit_seconds: float, waited_seconds: float) -> Failure:

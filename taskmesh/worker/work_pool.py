@@ -39,6 +39,9 @@ class WorkPool(Protocol):
     def wind_down(self) -> None:
         """From now on, start nothing more: what waits, or is submitted, is reported as lost before it began."""
 
+    def cancel(self, work_id: int) -> None:
+        """Let a work know, with its next heartbeat, that it should end."""
+
     async def drain(self, timeout_seconds: float) -> bool: ...
 
     async def stop(self, grace_seconds: float = ...) -> None: ...

@@ -15,13 +15,14 @@ WORDS = {
     *("claimed", "early", "held", "future", "ended"),
     *("settled", "stale", "again", "unknown"),
     *("spread", "behind", "released", "redrive", "halted"),
-    *("retrying", "woken"),
+    *("retrying", "woken", "beaten"),
     *("paused", "resumed", "running", "ending", "terminated"),
 }
 """Every answer of every script: a search that never met one of them proves less than it says."""
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_scripts_do_what_the_model_does(
     redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

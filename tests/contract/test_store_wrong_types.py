@@ -106,6 +106,7 @@ CASES = {
     "spread": Case(JOIN, _spread, (*RUNNING, _settle)),
     "spread a failure": Case(JOIN, _spread, (*RUNNING, _fail)),
     "release": Case(JOIN, _release, RUNNING),
+    "beat": Case(JOIN, lambda lab, plan: lab.beat(RUN, 0, 2, b"half"), RUNNING),
     "redrive": Case(JOIN, _redrive, (_admit, _renew)),
     "redrive what runs": Case(JOIN, _redrive, RUNNING),
     "redrive what has ended": Case(SINGLE, _redrive, (*RUNNING, _settle)),

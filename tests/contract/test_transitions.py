@@ -9,7 +9,7 @@ import pytest
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import TRANSITIONS, NodeState
-from taskmesh.store.calls import NodeKey, Settlement, Spreading
+from taskmesh.store.calls import Beat, NodeKey, Settlement, Spreading
 from tests.contract.store_bench import ME, OTHER, Bench
 
 NODE, PARENT = 1, 0
@@ -97,6 +97,7 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "claim": _claim,
     "claim_from_dead": _from_dead(_claim),
     "release": lambda bench, plan: bench.release(NODE, _token(bench)),
+    "beat": lambda bench, plan: bench.store.beat_nodes([Beat(NodeKey("r1", NODE), _token(bench), b"half")]),
     "redrive": _redrive,
     "redrive_from_dead": _from_dead(_redrive),
     "retry": lambda bench, plan: bench.retry(plan, NODE, _token(bench)),

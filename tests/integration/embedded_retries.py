@@ -5,7 +5,18 @@ from __future__ import annotations
 import time
 
 from taskmesh import NodeState, RunState
-from tests.integration.engine_app import aslow, echo, far_away, flaky, mesh, slow_at_first, told_when
+from tests.integration.engine_app import (
+    aslow,
+    auntil_told,
+    climb,
+    echo,
+    far_away,
+    flaky,
+    mesh,
+    slow_at_first,
+    told_when,
+    until_told,
+)
 
 PATIENCE_SECONDS = 30.0
 
@@ -33,9 +44,22 @@ def _cancel() -> None:
     assert run.wait(timeout=PATIENCE_SECONDS) is RunState.CANCELLED
 
 
+def _heartbeats() -> None:
+    assert mesh.submit(climb, steps=4, falls_silent=False).result(timeout=PATIENCE_SECONDS) == [2, 2]
+    assert mesh.submit(climb, steps=4, falls_silent=True).result(timeout=PATIENCE_SECONDS) == [2, 2]
+    for task in (until_told, auntil_told):
+        run = mesh.submit(task)
+        while run.details().nodes[0].status is not NodeState.RUNNING:
+            time.sleep(0.02)
+        assert run.cancel()
+        assert run.wait(timeout=PATIENCE_SECONDS) is RunState.CANCELLED
+        assert run.details().nodes[0].status is NodeState.CANCELLED
+
+
 if __name__ == "__main__":
     with mesh.local_worker(threads=2):
         _retries()
         _time_limits()
         _cancel()
+        _heartbeats()
     mesh.close()

@@ -186,3 +186,35 @@ def twice() -> int:
     if current_task().attempt == 1:
         raise ConnectionError("on purpose")
     return current_task().attempt
+
+
+@mesh.task(heartbeat_timeout=0.6, retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.1))
+def climb(steps: int, falls_silent: bool) -> list[int]:
+    """Go on from the last checkpoint; the first attempt stops half-way, by a failure or by saying nothing any more."""
+    context = current_task()
+    _leave_mark("climb")
+    begun = context.checkpoint or 0
+    for step in range(begun, steps):
+        context.heartbeat(step)
+        time.sleep(0.2)
+        if context.attempt == 1 and step == steps // 2:
+            if falls_silent:
+                time.sleep(60)
+            raise ConnectionError("half-way, on purpose")
+    return [context.attempt, begun]
+
+
+@mesh.task(retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.1))
+def until_told() -> None:
+    _leave_mark("until_told")
+    while True:
+        current_task().heartbeat()
+        time.sleep(0.01)
+
+
+@mesh.task(retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.1))
+async def auntil_told() -> None:
+    while not current_task().cancelled:
+        current_task().heartbeat({"at": time.time()})
+        await asyncio.sleep(0.01)
+    current_task().heartbeat()

@@ -31,10 +31,18 @@ class Bench:
 
     def __init__(self, **settings: Any) -> None:
         chosen: dict[str, Any] = {"apps": (APP,), "count": 1, **settings}
-        events = PoolEvents(self._take_started, self._take_outcomes, self._take_lost, self._changed, self._take_fatal)
+        events = PoolEvents(
+            self._take_started,
+            self._take_beats,
+            self._take_outcomes,
+            self._take_lost,
+            self._changed,
+            self._take_fatal,
+        )
         self.pool = ExecutorPool(ExecutorSettings(**chosen), events, SystemClock())
         self.outcomes: dict[int, Outcome] = {}
         self.started: list[int] = []
+        self.beats: list[tuple[int, bytes]] = []
         self.lost: list[tuple[list[int], list[int], str]] = []
         self.fatal: list[str] = []
         self._news = asyncio.Event()
@@ -71,6 +79,10 @@ class Bench:
 
     def _take_started(self, id_: int) -> None:
         self.started.append(id_)
+
+    def _take_beats(self, beats: Sequence[tuple[int, bytes]]) -> None:
+        self.beats += map(tuple, beats)
+        self._changed()
 
     def _take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:

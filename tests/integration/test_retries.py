@@ -157,3 +157,38 @@ def test_embedded(child_processes: Processes, tmp_path: Path) -> None:
     }
     process = child_processes.python("tests.integration.embedded_retries", env=environ)
     assert process.wait(PATIENCE_SECONDS) == 0, process.output
+
+
+@pytest.mark.parametrize("falls_silent", [False, True])
+def test_the_next_attempt_goes_on_from_the_last_checkpoint(bench: MeshBench, falls_silent: bool) -> None:
+    bench.worker()
+    run = bench.mesh.submit(app.climb, steps=4, falls_silent=falls_silent)
+    assert run.result(timeout=PATIENCE_SECONDS) == [2, 2]
+    [node] = run.details().nodes
+    assert node.last_error is not None
+    assert node.last_error["type"] == ("HeartbeatTimeout" if falls_silent else "ConnectionError")
+
+
+@pytest.mark.parametrize("task", [app.until_told, app.auntil_told])
+def test_a_task_hears_from_its_heartbeat_that_the_run_was_cancelled(bench: MeshBench, task: Any) -> None:
+    bench.worker()
+    run = bench.mesh.submit(task)
+    _until(lambda: _state(run) is NodeState.RUNNING, "the node runs")
+    assert run.cancel()
+    assert run.wait(timeout=PATIENCE_SECONDS) is RunState.CANCELLED
+    [node] = run.details().nodes
+    assert (node.status, node.attempts) == (NodeState.CANCELLED, 1)
+
+
+def test_a_checkpoint_outlives_the_whole_worker(bench: MeshBench) -> None:
+    worker = bench.worker()
+    run = bench.mesh.submit(app.climb, steps=20, falls_silent=False)
+    time_to_store = time.monotonic() + 1.5
+    _until(lambda: bench.effects("climb") and time.monotonic() > time_to_store, "a checkpoint is stored")
+    for pid in worker.children(IO_PROCESS):
+        kill9(pid)
+    worker.process.kill9()
+    bench.worker()
+    attempt, begun = run.result(timeout=PATIENCE_SECONDS)
+    assert attempt == 2
+    assert begun > 0

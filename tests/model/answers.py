@@ -16,3 +16,4 @@ class Answer(NamedTuple):
     text: str = ""
     ready: tuple[int, ...] = ()
     skipped: tuple[int, ...] = ()
+    checkpoint: bytes = b""

@@ -9,6 +9,7 @@ from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.store.calls import (
     Admission,
+    Beat,
     Claim,
     Controlled,
     NodeKey,
@@ -57,7 +58,7 @@ class Lab:
     def claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
         [answer] = self.store.claim_nodes([Claim(NodeKey(run_id, node), token, ("params",))], holder)
         if answer.word == "claimed":
-            return Answer(answer.word, (answer.attempt, answer.token), answer.halt)
+            return Answer(answer.word, (answer.attempt, answer.token), answer.halt, checkpoint=answer.checkpoint)
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
     def settle(self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str) -> Answer:
@@ -66,6 +67,10 @@ class Lab:
     def retry(self, plan: Plan, run_id: str, node: int, token: int, delay: float, counts: bool = True) -> Answer:
         failed = settlement(plan, NodeKey(run_id, node), token, "retrying", "")
         return _told(self.store.settle_nodes([failed._replace(delay_seconds=delay, counts=counts)]))
+
+    def beat(self, run_id: str, node: int, token: int, checkpoint: bytes) -> Answer:
+        [answer] = self.store.beat_nodes([Beat(NodeKey(run_id, node), token, checkpoint)])
+        return Answer(answer.word, text=answer.halt)
 
     def wake(self, plan: Plan, run_id: str, node: int) -> Answer:
         return _renewed(self.store.wake_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))
@@ -159,6 +164,7 @@ class Lab:
             "outputs": dict(_numbered(fields, "output:")),
             "errors": dict(_numbered(fields, "error:")),
             "paused": unpack(fields["paused"])[0] if "paused" in fields else "",
+            "checkpoints": dict(_numbered(fields, "checkpoint:")),
             "expires": ttl > 0,
         }
 

@@ -79,6 +79,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         },
         "errors": {at: error for at, node in nodes.items() if (error := _error(node))},
         "paused": model.paused,
+        "checkpoints": model.checkpoints,
         "expires": model.status != "running",
     }
 

@@ -113,14 +113,35 @@ class StoreMachine(SteeringRules):
         for _ in range(repeats):
             self._end(run_id, node, token, state, dies)
 
-    @rule(pick=picks, at=picks, back=behind, delay=delays, counts=st.booleans(), repeats=times)
-    def retry(self, pick: int, at: int, back: int, delay: float, counts: bool, repeats: int) -> None:
+    @rule(
+        pick=picks,
+        at=picks,
+        back=behind,
+        delay=delays,
+        counts=st.booleans(),
+        repeats=times,
+        then=st.sampled_from(("", "wake", "lose")),
+    )
+    def retry(self, pick: int, at: int, back: int, delay: float, counts: bool, repeats: int, then: str) -> None:
+        """Afterwards somebody may wake it, due or not, or its timer may get lost and be missed by the keeper."""
         run_id, run = self._pick_run(pick)
         node = pick_node(run.model, at, "running")
         token = token_of(run.model, node) - back
         for _ in range(repeats):
             answer = self._lab.retry(run.plan, run_id, node, token, delay, counts)
             self._same(answer, run.model.retry(node, token, delay, counts))
+        if then == "wake":
+            self._wake(run_id, node)
+        elif then == "lose":
+            self._forget_timer(run_id, node)
+            self._redrive(run_id, node)
+
+    @rule(pick=picks, at=picks, back=behind, checkpoint=st.sampled_from((b"", b"a", b"b")))
+    def beat(self, pick: int, at: int, back: int, checkpoint: bytes) -> None:
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, "running")
+        token = token_of(run.model, node) - back
+        self._same(self._lab.beat(run_id, node, token, checkpoint), run.model.beat(node, token, checkpoint))
 
     @rule(pick=picks, at=picks, state=st.sampled_from(("retrying", "retrying", "ready")), repeats=times)
     def wake(self, pick: int, at: int, state: str, repeats: int) -> None:

@@ -51,6 +51,7 @@ class RunModel(Steering):
         self.now = 0.0
         self.retried = False
         self.timers: dict[int, float] = {}
+        self.checkpoints: dict[int, bytes] = {}
         if len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
             self._tell(ROOT, 0)
@@ -118,7 +119,18 @@ class RunModel(Steering):
             record = self.nodes[node] = NodeModel(
                 "running", attempt, token, holder, retries=record.retries, has_waited=record.has_waited
             )
-        return Answer("claimed", (record.attempt, record.token), self.halt)
+        checkpoint = self.checkpoints.get(node, b"")
+        return Answer("claimed", (record.attempt, record.token), self.halt, checkpoint=checkpoint)
+
+    def beat(self, node: int, token: int, checkpoint: bytes) -> Answer:
+        record = self.nodes.get(node)
+        if record is None:
+            return Answer("unknown")
+        if self.terminated or (record.state, record.token) != ("running", token):
+            return Answer("stale")
+        if checkpoint:
+            self.checkpoints[node] = checkpoint
+        return Answer("beaten", text=self.halt)
 
     def settle(self, node: int, token: int, state: str, halt: str) -> Answer:
         record = self.nodes.get(node)

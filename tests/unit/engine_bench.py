@@ -155,6 +155,7 @@ class FakePool:
         self.works: dict[int, Work] = {}
         self.times: Counter[tuple[str, str]] = Counter()
         self.faults: list[Exception] = []
+        self.cancelled: list[int] = []
 
     @property
     def capacity(self) -> int:
@@ -183,6 +184,9 @@ class FakePool:
         del self.works[work_id]
         asyncio.get_running_loop().call_soon(self._engine.on_lost, [work_id], [], "it was killed")
         return True
+
+    def cancel(self, work_id: int) -> None:
+        self.cancelled.append(work_id)
 
     async def drain(self, timeout_seconds: float) -> bool:
         return not self.works

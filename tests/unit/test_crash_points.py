@@ -17,7 +17,9 @@ RUN_A_TASK = """
 from taskmesh.clock import SystemClock
 from taskmesh.worker.invoke import Invoker
 from taskmesh.worker.protocol import Work
-Invoker({}, 1, SystemClock()).run(Work(1, "none", b"", ("run", "node", 1)))
+from taskmesh.worker.pulse import Pulse
+clock = SystemClock()
+Invoker({}, 1, clock, Pulse(print, clock)).run(Work(1, "none", b"", ("run", "node", 1)))
 """
 
 

@@ -15,6 +15,7 @@ from taskmesh.errors import UsageError
 from taskmesh.wire.codec import pack, unpack
 from taskmesh.worker.invoke import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, Invoker, current
 from taskmesh.worker.protocol import Failure, Outcome, Work, read_outcome
+from taskmesh.worker.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,12 @@ class Defined:
     is_async: bool = False
 
 
+def silent() -> Pulse:
+    return Pulse(lambda _: None, SystemClock())
+
+
 def invoke(function: Callable[..., Any], max_value_bytes: int = 1000, **arguments: Any) -> Outcome:
-    invoker = Invoker({"t": Defined(function)}, max_value_bytes, SystemClock())
+    invoker = Invoker({"t": Defined(function)}, max_value_bytes, SystemClock(), silent())
     return invoker.run(Work(7, "t", pack(arguments), ("run", "node", 2)))
 
 
@@ -120,7 +125,7 @@ def test_a_result_over_the_limit_names_both_sizes() -> None:
 
 
 def test_an_unknown_task_says_what_to_do() -> None:
-    outcome = Invoker({}, 1000, SystemClock()).run(Work(1, "gone", pack({}), ("r", "n", 1)))
+    outcome = Invoker({}, 1000, SystemClock(), silent()).run(Work(1, "gone", pack({}), ("r", "n", 1)))
     assert outcome.failure is not None
     assert "task 'gone' is not registered" in outcome.failure.message
     assert "-A" in outcome.failure.message
@@ -183,7 +188,7 @@ def test_async_tasks_run_side_by_side_with_their_own_contexts() -> None:
             await both.wait()
             return current().run_id
 
-        invoker = Invoker({"t": Defined(task, is_async=True)}, 1000, SystemClock())
+        invoker = Invoker({"t": Defined(task, is_async=True)}, 1000, SystemClock(), silent())
         works = [Work(number, "t", pack({}), (f"run-{number}", "n", 1)) for number in range(2)]
         assert invoker.is_async(works[0])
         return await asyncio.gather(*map(invoker.run_async, works))
@@ -196,7 +201,7 @@ def test_an_async_failure_shows_the_users_frames_only() -> None:
         await asyncio.sleep(0)
         raise OrderError("late")
 
-    invoker = Invoker({"t": Defined(task, is_async=True)}, 1000, SystemClock())
+    invoker = Invoker({"t": Defined(task, is_async=True)}, 1000, SystemClock(), silent())
     outcome = asyncio.run(invoker.run_async(Work(1, "t", pack({}), ("r", "n", 1))))
     assert outcome.failure is not None
     assert outcome.failure.message == "late"

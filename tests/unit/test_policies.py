@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -205,3 +206,9 @@ def test_a_wish_to_be_tried_again_says_when() -> None:
     assert (failure.message, failure.asks, failure.after_seconds) == ("busy", True, 2.5)
     assert describe(Retry()).after_seconds is None
     assert not describe(ValueError()).asks
+
+
+def test_a_misspelt_option_of_a_task_is_refused() -> None:
+    options: dict[str, Any] = {"tiemout": 3}
+    with pytest.raises(UsageError, match="no option 'tiemout'; did you mean 'timeout'"):
+        Mesh().task(**options)

@@ -3,20 +3,24 @@
 -- The node stays in its pool's outbox until it has ended: that is how the keeper finds it when everybody forgets it.
 -- KEYS  1 run  2 holders
 -- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need
--- Returns {'claimed', attempt, token, retries, crashes, ms it was ready for, ms since it was ready first, halt, field...},
+-- Returns {'claimed', attempt, token, retries, crashes, ms it was ready for, ms since it was ready first,
+--          checkpoint of an earlier attempt, halt, field...},
 --         or {word}: unknown (no such run) | early (the node waits, or is retrying) |
 --         held (another living holder runs it) | future (the token was never given) | paused (the run is),
 --         or {'ended', spread}. `halt` says by whom, too.
 local run, holders = KEYS[1], KEYS[2]
 local now, node, holder = read_clock(ARGV[1]), ARGV[2], ARGV[4]
 local OWN_FIELDS = 5
+-- With its first claim a node gets this token.
+local FIRST_CLAIM = 2
 
 local function answer(record, values)
   if values[OWN_FIELDS] then values[OWN_FIELDS] = with_cause(run, values[OWN_FIELDS]) end
+  local checkpoint = record[TOKEN] > FIRST_CLAIM and redis.call('HGET', run, 'checkpoint:' .. node) or ''
   local waited = record[STARTED_AT] - record[READY_AT]
   local open = record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])
-  return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, record[CRASHES] or 0, waited * 1000, open * 1000,
-    unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
+  return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, record[CRASHES] or 0,
+    waited * 1000, open * 1000, checkpoint, unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
 end
 
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'halt', unpack(ARGV, 5))

@@ -13,6 +13,7 @@
 --   node:I                            the record of node I (below); absent while the node waits
 --   arrived:I                         how many of the nodes that I needs have succeeded
 --   output:I, error:I                 what node I gave back, or why its last attempt failed
+--   checkpoint:I                      what an attempt of node I said last of its progress
 -- A node record is a msgpack array with these places:
 local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, CAUSE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 -- and, once it has been ready more than once, when it was ready first, how many attempts ended in a retry, and how many
