@@ -11,7 +11,7 @@ from typing import Any
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.keeping import PASS_SECONDS, KeeperRole, alarm_clock
 from taskmesh.app.steps import enter_store, refuse_unsafe_store, repeat
-from taskmesh.broker.factory import open_consumer, open_publisher
+from taskmesh.broker.factory import ConsumerOpener, PublisherOpener, open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
@@ -56,6 +56,8 @@ class Session:
         identity: Identity,
         make_pool: Callable[[Engine], WorkPool],
         on_fatal: Callable[[TaskmeshError], None],
+        open_publisher: PublisherOpener = open_publisher,
+        open_consumer: ConsumerOpener = open_consumer,
     ) -> None:
         self._foundation = foundation
         self._identity = identity
@@ -70,7 +72,7 @@ class Session:
         self._publisher = open_publisher(foundation.broker, on_fatal)
         self._prefetch = Prefetch(settings.broker.prefetch, settings.broker.shards)
         self._consumer = open_consumer(
-            foundation.broker, identity.pools, identity.holder, on_fatal, prefetch=self._prefetch.current
+            foundation.broker, identity.pools, identity.holder, on_fatal, self._prefetch.current
         )
         dispatcher = Dispatcher(self._publisher)
         dead_letters = DeadLetters(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from taskmesh.broker.protocol import Consumer, Publisher
@@ -12,8 +13,12 @@ from taskmesh.errors import BrokerUnavailableError, ConfigError
 RABBITMQ_SCHEMES = ("amqp", "amqps")
 EMBEDDED_SCHEMES = ("redis", "rediss", "redis+socket")
 
+OnFatal: TypeAlias = Callable[[BrokerUnavailableError], None]
+PublisherOpener: TypeAlias = Callable[[BrokerSettings, OnFatal], Publisher]
+ConsumerOpener: TypeAlias = Callable[[BrokerSettings, Sequence[str], str, OnFatal, int], Consumer]
 
-def open_publisher(settings: BrokerSettings, on_fatal: Callable[[BrokerUnavailableError], None]) -> Publisher:
+
+def open_publisher(settings: BrokerSettings, on_fatal: OnFatal) -> Publisher:
     """A publisher, not started yet. ``on_fatal`` is called once, on the loop, when no retry can help.
 
     :raises ConfigError: for a URL that cannot be right.
@@ -31,7 +36,7 @@ def open_consumer(
     settings: BrokerSettings,
     pools: Sequence[str],
     holder: str,
-    on_fatal: Callable[[BrokerUnavailableError], None],
+    on_fatal: OnFatal,
     prefetch: int,
 ) -> Consumer:
     """A consumer of every shard of ``pools``, not started yet.

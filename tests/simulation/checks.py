@@ -1,0 +1,179 @@
+"""What must hold of what is stored: at any time, and when everything has come to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from taskmesh.model.policies import NO_LIMITS
+from taskmesh.store.calls import NodeKey
+from taskmesh.store.link import Command, Conversation, Reply, value_of
+from taskmesh.store.reader import NodeRecord, Reader, RunRecord, node_record
+from taskmesh.wire import unpack
+from tests.simulation.history import require
+from tests.simulation.works import ALWAYS, LIMIT_SECONDS, POOLS, PlannedRun
+from tests.simulation.world import World
+
+ENDED = {"succeeded", "failed", "cancelled", "skipped"}
+TOLD_ALL = -1
+
+
+class _RawLink:
+    """Reads around all faults."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def begin(self, commands: Sequence[Command]) -> Conversation:
+        raise NotImplementedError("nothing here needs two halves")
+
+    def exchange(self, commands: Sequence[Command]) -> list[Reply]:
+        return self._world.server.run(*commands)
+
+    def pubsub(self) -> Any:
+        raise NotImplementedError("nothing here listens")
+
+    def close(self) -> None: ...
+
+
+class Checks:
+    """Looks at the store of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._reader = Reader(_RawLink(world), world.keys)
+        self._tokens: dict[NodeKey, int] = {}
+        self._ends: dict[NodeKey, tuple[str, int, int]] = {}
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is left to do for anybody."""
+        lists = [each.open_runs for each in self._world.keys.partitions] + self._boxes()
+        return not any(self._read(*[Command(key, "ZCARD", key) for key in lists]))
+
+    def check_stored(self) -> None:
+        """What must hold at any time: one end, no token falls, and whatever is unfinished can be found."""
+        run_ids = sorted(self._world.history.accepted)
+        keys = [self._world.keys.run(run_id) for run_id in run_ids]
+        boxes = self._boxes()
+        replies = self._read(
+            *[Command(box, "ZRANGE", box, 0, -1) for box in boxes], *[Command(key, "HGETALL", key) for key in keys]
+        )
+        outbox = {NodeKey.parse(member.decode()) for members in replies[: len(boxes)] for member in members}
+        for run_id, fields in zip(run_ids, replies[len(boxes) :], strict=True):
+            for name, value in _pairs(fields):
+                if name.startswith(b"node:"):
+                    self._check_node(NodeKey(run_id, int(name[5:])), node_record(value), outbox)
+
+    def check_end(self) -> None:
+        """What must hold when all is over."""
+        world = self._world
+        for run_id, run in world.runs.items():
+            require(not run.is_accepted or run_id in world.history.accepted, f"{run_id} was accepted and is not stored")
+        self.check_stored()
+        for run_id in sorted(world.history.accepted):
+            self._check_ended_run(world.runs[run_id], self._record(run_id))
+        buried = [message for name, queue in world.broker.queues.items() if "dead" in name for message in queue.ready]
+        require(not buried, f"messages became dead letters: {buried}")
+        self._check_flows()
+
+    def stuck(self) -> str:
+        """Which runs have not ended, and how their nodes are."""
+        lines = []
+        for run_id in sorted(self._world.history.accepted):
+            record = self._record(run_id)
+            if not record.summary.status.ended:
+                nodes = {at: f"{each.state} {each.token} {each.holder}" for at, each in sorted(record.nodes.items())}
+                lines.append(f"{run_id} is {record.summary.status}: {nodes}")
+        left = sorted(member.decode() for members in self._outboxes() for member in members)
+        return f"not at its end long after the last fault: {'; '.join(lines)}; outbox {left}"
+
+    def _check_node(self, key: NodeKey, node: NodeRecord, outbox: set[NodeKey]) -> None:
+        require(self._tokens.get(key, 0) <= node.token, f"the token of {key.member} fell to {node.token}")
+        self._tokens[key] = node.token
+        end = (node.state, node.token, node.attempt) if node.state in ENDED else None
+        require(self._ends.get(key, end) == end, f"{key.member} ended as {self._ends.get(key)} and again as {end}")
+        if end is not None:
+            self._ends[key] = end
+        is_done = node.state in ENDED and node.spread == TOLD_ALL
+        require(is_done or key in outbox, f"nobody would ever look after {key.member}, which is {node.state}")
+
+    def _check_ended_run(self, run: PlannedRun, record: RunRecord) -> None:
+        require(set(range(len(run.plan.flow.nodes))) <= record.nodes.keys(), f"{run.run_id} ended with nodes left")
+        require(record.summary.remaining == 0, f"{run.run_id} ended with {record.summary.remaining} nodes to go")
+        for at in range(len(run.plan.flow.nodes)):
+            self._check_ended_node(run, record, at)
+        self._check_status(run, record)
+
+    def _check_ended_node(self, run: PlannedRun, record: RunRecord, at: int) -> None:
+        name, state = f"{run.run_id}/{at}", record.nodes[at].state
+        parents = {record.nodes[parent].state for parent in run.plan.graph.parents[at]}
+        require((state == "skipped") == bool(parents - {"succeeded"}), f"{name} is {state} after {parents}")
+        if state == "failed":
+            kind = unpack(record.errors[at])["type"]
+            require(kind in self._possible_failures(run, at), f"{name} failed with {kind}, and had no reason to")
+        if state == "succeeded":
+            self._check_success(run, record, at)
+
+    def _possible_failures(self, run: PlannedRun, at: int) -> set[str]:
+        node = run.plan.flow.nodes[at]
+        conduct = run.conducts[node.name]
+        attempts = len(self._world.history.nodes[NodeKey(run.run_id, at)].grants)
+        most_tries = node.retry.max_attempts if node.retry else 1
+        found = {
+            "ValueError": conduct.failures >= most_tries,
+            "ExecutorLost": conduct.crashes >= self._world.site.settings.worker.max_crashes,
+            "StartToCloseTimeout": conduct.seconds >= LIMIT_SECONDS and node.limits is not NO_LIMITS,
+            "Poisoned": attempts > self._world.site.settings.worker.max_losses,
+        }
+        return {kind for kind, is_possible in found.items() if is_possible}
+
+    def _check_success(self, run: PlannedRun, record: RunRecord, at: int) -> None:
+        node = run.plan.flow.nodes[at]
+        conduct = run.conducts[node.name]
+        require(ALWAYS not in (conduct.failures, conduct.crashes), f"{run.run_id}/{at} succeeded, which it cannot")
+        times = self._world.executions.times[run.run_id, node.name]
+        require(times > 0, f"{run.run_id}/{at} succeeded, and its code was never run")
+        self._check_output(run, record, at)
+
+    def _check_output(self, run: PlannedRun, record: RunRecord, at: int) -> None:
+        inputs = run.plan.graph.inputs[at]
+        expected = 1 + sum(_value(record, each) for each in inputs)
+        require(_value(record, at) == expected, f"{run.run_id}/{at} gave {_value(record, at)} instead of {expected}")
+
+    def _check_status(self, run: PlannedRun, record: RunRecord) -> None:
+        states = {record.nodes[at].state for at in range(len(run.plan.flow.nodes))}
+        halt = record.summary.halt
+        expected = halt or ("failed" if "failed" in states else "succeeded")
+        require(record.summary.status == expected, f"{run.run_id} is {record.summary.status} and not {expected}")
+        require("cancelled" not in states or bool(halt), f"{run.run_id} was not halted and has cancelled nodes")
+        may_halt = run.cancelled_at is not None or "failed" in states
+        require(may_halt or not halt, f"{run.run_id} was halted as {halt}, and nobody wanted it")
+
+    def _check_flows(self) -> None:
+        for run in self._world.runs.values():
+            key = self._world.keys.partition_of(run.run_id).flow(run.plan.hash)
+            [users] = self._read(Command(key, "HGET", key, "open_runs"))
+            require(int(users or 0) == 0, f"{users} runs of the flow of {run.run_id} are counted, and none is open")
+
+    def _record(self, run_id: str) -> RunRecord:
+        record = self._reader.run(run_id)
+        assert record is not None, f"{run_id} was admitted and is not there"
+        return record
+
+    def _outboxes(self) -> Iterator[list[bytes]]:
+        yield from self._read(*[Command(box, "ZRANGE", box, 0, -1) for box in self._boxes()])
+
+    def _boxes(self) -> list[str]:
+        return [partition.outbox(pool) for partition in self._world.keys.partitions for pool in POOLS]
+
+    def _read(self, *commands: Command) -> list[Any]:
+        return [value_of(reply) for reply in self._world.server.run(*commands)]
+
+
+def _pairs(fields: Any) -> Iterable[tuple[bytes, bytes]]:
+    return fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+
+
+def _value(record: RunRecord, at: int) -> int:
+    output = unpack(record.outputs[at])
+    return int(output["value"])

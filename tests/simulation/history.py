@@ -1,0 +1,206 @@
+"""What the store has done, in its order, and what it must never have done: told from commands and replies alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.store.calls import NodeKey
+from taskmesh.store.link import Command, Reply
+
+Values: TypeAlias = list[Any]
+
+
+class BrokenPromiseError(AssertionError):
+    """Something has happened that must never happen."""
+
+
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise BrokenPromiseError(sentence)
+
+
+@dataclass(slots=True)
+class NodeHistory:
+    """One node, as the answers to all calls so far say it is."""
+
+    state: str = "waiting"
+    token: int = 0
+    holder: str = ""
+    ended_as: str = ""
+    made_ready_by: int = BEFORE_FIRST
+    relieved_of: int = 0
+    """Up to this token, no message is needed any more: a timer, or the keeper, brings the node on."""
+    grants: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """For each token that a claim gave: the holder, and the number of its attempt."""
+
+
+class History:
+    """Follows every node, and stops at the first broken promise."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.plans: dict[str, Plan] = {}
+        self.accepted: set[str] = set()
+        self.halted: set[str] = set()
+        self.nodes: defaultdict[NodeKey, NodeHistory] = defaultdict(NodeHistory)
+        self.leases: dict[tuple[str, str], float] = {}
+        self.commits = 0
+        self.stale = 0
+        self._readers = {
+            "admit_run": self._admitted,
+            "claim_node": self._claimed,
+            "settle_node": self._settled,
+            "retry_node": self._retried,
+            "wake_node": self._woken,
+            "spread_node": self._spread,
+            "release_node": self._released,
+            "redrive_node": self._redriven,
+            "renew_holder": self._renewed,
+            "halt_run": self._halted,
+        }
+
+    def on_command(self, actor: str, command: Command, reply: Reply) -> None:
+        name, *arguments = command.arguments
+        if command.script is not None:
+            if isinstance(reply, list):
+                first = 2 + int(arguments[1])
+                reader = self._readers.get(command.script.name, _ignore)
+                reader(arguments[2:first], arguments[first:], _texts(reply))
+        elif name == "ZREM" and str(arguments[0]).endswith(":holders"):
+            self.leases.pop((command.key, str(arguments[1])), None)
+
+    def is_alive(self, holders: str, holder: str) -> bool:
+        """Whether the lease of a holder is in force in the partition whose key of holders is given."""
+        return self.leases.get((holders, holder), 0.0) > self._now()
+
+    def _admitted(self, keys: Values, arguments: Values, reply: Values) -> None:
+        run_id, word = arguments[1], reply[0]
+        if word == "admitted":
+            require(run_id not in self.accepted, f"run {run_id} was admitted twice")
+            self.accepted.add(run_id)
+        if word in ("admitted", "same"):
+            self._note_ready(run_id, BEFORE_FIRST, reply[1:])
+
+    def _claimed(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] != "claimed":
+            return
+        key, holder = NodeKey(_run_of(keys), int(arguments[1])), arguments[3]
+        node, attempt, token = self.nodes[key], reply[1], reply[2]
+        if (node.state, node.holder, node.token) == ("running", holder, token):
+            return
+        require(not node.ended_as, f"{key.member} was claimed by {holder} after it had ended as {node.ended_as}")
+        require(token > node.token, f"{key.member}: token {token} was given after {node.token}")
+        if node.state == "running":
+            self._require_abandoned(keys[1], key, node)
+        self._require_order(key)
+        node.state, node.holder, node.token = "running", holder, token
+        node.grants[token] = (holder, attempt)
+
+    def _require_abandoned(self, holders: str, key: NodeKey, node: NodeHistory) -> None:
+        require(not self.is_alive(holders, node.holder), f"{key.member} was taken from {node.holder}, who is alive")
+
+    def _settled(self, keys: Values, arguments: Values, reply: Values) -> None:
+        key, token, state = NodeKey(arguments[1], int(arguments[2])), int(arguments[3]), arguments[4]
+        node, word = self.nodes[key], reply[0]
+        if word == "stale":
+            self.stale += 1
+        if word == "settled":
+            self._require_right_to_settle(key, node, token)
+            node.state, node.ended_as = state, state
+            self.commits += 1
+        if word in ("settled", "again"):
+            self._note_told(key, reply)
+
+    def _require_right_to_settle(self, key: NodeKey, node: NodeHistory, token: int) -> None:
+        require(not node.ended_as, f"{key.member} ended twice, first as {node.ended_as}")
+        require(node.state == "running", f"{key.member} was settled though it was {node.state}")
+        require(token == node.token, f"{key.member} was settled with token {token}, its token is {node.token}")
+
+    def _retried(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] != "retrying":
+            return
+        key, token = NodeKey(arguments[1], int(arguments[2])), int(arguments[3])
+        node = self.nodes[key]
+        self._require_right_to_settle(key, node, token)
+        node.state, node.holder, node.relieved_of = "retrying", "", token
+
+    def _woken(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] != "woken":
+            return
+        key = NodeKey(arguments[1], int(arguments[2]))
+        node = self.nodes[key]
+        require(node.state == "retrying", f"{key.member} was woken though it was {node.state}")
+        require(reply[2] > node.token, f"{key.member}: token {reply[2]} was given after {node.token}")
+        node.state, node.token = "ready", reply[2]
+
+    def _spread(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] in ("spread", "again"):
+            self._note_told(NodeKey(arguments[1], int(arguments[2])), reply)
+
+    def _released(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] != "released":
+            return
+        key, token = NodeKey(arguments[1], int(arguments[2])), int(arguments[3])
+        node = self.nodes[key]
+        if (node.state, node.token) == ("ready", token + 1):
+            return
+        require((node.state, node.token) == ("running", token), f"{key.member} was released with {token}, it is {node}")
+        node.state, node.holder, node.token = "ready", "", reply[2]
+
+    def _redriven(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] != "redrive":
+            return
+        key = NodeKey(arguments[1], int(arguments[2]))
+        node = self.nodes[key]
+        if node.ended_as or key.node == BEFORE_FIRST or node.state == "waiting":
+            return
+        if node.state == "running":
+            self._require_abandoned(keys[2], key, node)
+        require(reply[2] > node.token, f"{key.member}: token {reply[2]} was given after {node.token}")
+        node.state, node.holder, node.token = "ready", "", reply[2]
+        node.relieved_of = node.token - 1
+
+    def _renewed(self, keys: Values, arguments: Values, reply: Values) -> None:
+        self.leases[keys[0], arguments[1]] = self._now() + float(arguments[2])
+
+    def _halted(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] == "halted":
+            self.halted.add(_run_of(keys))
+
+    def _note_told(self, key: NodeKey, reply: Values) -> None:
+        count = reply[2]
+        self._note_ready(key.run_id, key.node, reply[3 : 3 + count])
+        for number in reply[3 + count :]:
+            self._skip(NodeKey(key.run_id, number))
+
+    def _note_ready(self, run_id: str, teller: int, numbers: Values) -> None:
+        for number in numbers:
+            node = self.nodes[NodeKey(run_id, number)]
+            if node.state == "waiting":
+                node.state, node.token, node.made_ready_by = "ready", 1, teller
+
+    def _skip(self, key: NodeKey) -> None:
+        node = self.nodes[key]
+        require(node.state in ("waiting", "skipped"), f"{key.member} was skipped though it was {node.state}")
+        node.state = node.ended_as = "skipped"
+
+    def _require_order(self, key: NodeKey) -> None:
+        plan = self.plans[key.run_id]
+        for parent in plan.graph.parents[key.node] if key.node != BEFORE_FIRST else ():
+            state = self.nodes[NodeKey(key.run_id, parent)].ended_as
+            require(state == "succeeded", f"{key.member} was claimed before node {parent} had succeeded ({state!r})")
+
+
+def _ignore(*_: object) -> None: ...
+
+
+def _run_of(keys: Values) -> str:
+    return str(keys[0]).rpartition(":run:")[2]
+
+
+def _texts(reply: Values) -> Values:
+    return [each.decode(errors="replace") if isinstance(each, bytes) else each for each in reply]

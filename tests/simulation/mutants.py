@@ -1,0 +1,94 @@
+"""Mistakes put into the product on purpose: a simulation that does not find them proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest import mock
+
+from taskmesh.broker.protocol import AckToken
+from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.store.scripts import Script, Scripts
+from taskmesh.worker.attempt import Attempt
+from taskmesh.worker.settling import Settler
+
+Mutation = Callable[[], AbstractContextManager[object]]
+
+
+def _in_script(name: str, old: str, new: str) -> Mutation:
+    """An edit of one script."""
+
+    @contextmanager
+    def mutate() -> Iterator[None]:
+        scripts = Scripts()
+        right = scripts[name].source
+        assert right.count(old) == 1, f"{name} has no such text any more: {old}"
+        scripts._scripts[name] = Script(name, right.replace(old, new))
+        with mock.patch("taskmesh.store.store.Scripts", return_value=scripts):
+            yield
+
+    return mutate
+
+
+def _instead(target: str, new: Any) -> Mutation:
+    return lambda: mock.patch(target, new)
+
+
+_end = Settler.end
+
+
+def _ack_then_settle(self: Settler, attempt: Attempt, ending: Ending) -> None:
+    self._parts.consumer.ack(attempt.acks)
+    _end(self, attempt, ending)
+
+
+def _ack_then_publish(self: Settler, ready: Sequence[Ready], acks: list[AckToken]) -> None:
+    self._parts.dispatcher.publish(ready)
+    self._parts.consumer.ack(acks)
+
+
+def _forget_what_was_asked(self: Any) -> None:
+    for asked in self._asked:
+        if asked.conversation:
+            asked.conversation.discard()
+    self._asked.clear()
+
+
+def _publish_nothing(self: Any, answered: Any) -> None:
+    """As if the keeper never published."""
+
+
+def _do_nothing(*_: object) -> None: ...
+
+
+MUTANTS: dict[str, Mutation] = {
+    "a stale token settles": _in_script("settle_node", "if record[TOKEN] ~= token then", "if false then"),
+    "a stale token releases": _in_script("release_node", "or record[TOKEN] ~= token then", "then"),
+    "a repeated settle counts again": _in_script(
+        "settle_node",
+        "if has_ended(record) then return report('again', found.status, told(run, edges)) end\n"
+        "if record[STATE] ~= 'running' then return {'stale'} end\n",
+        "",
+    ),
+    "a join counts arrivals instead of those that arrived": _in_script(
+        "spread_node", "if record[SPREAD] ~= from then", "if false then"
+    ),
+    "a claim takes from the living": _in_script("claim_node", "if is_alive(", "if false and is_alive("),
+    "there is no outbox": _in_script("settle_node", "pairs_of[#pairs_of + 1] = member", "pairs_of[#pairs_of] = nil"),
+    "a re-drive keeps the token": _in_script("redrive_node", "record[TOKEN] = record[TOKEN] + 1", ""),
+    "the keeper publishes nothing": _instead("taskmesh.keeper.keeper.Keeper._publish", _publish_nothing),
+    "there is no keeper": _instead("taskmesh.keeper.keeper.Keeper.run_pass", _do_nothing),
+    "a message is acked before its node is settled": _instead("taskmesh.worker.settling.Settler.end", _ack_then_settle),
+    "a message is acked before what follows is confirmed": _instead(
+        "taskmesh.worker.settling.Settler._publish_then_ack", _ack_then_publish
+    ),
+    "a lost reply is taken for an answer": _instead(
+        "taskmesh.worker.engine.Engine._put_all_back", _forget_what_was_asked
+    ),
+    "nobody answers what the keeper asks": _instead("taskmesh.worker.answering.Answering.run_pass", _do_nothing),
+}
+
+BEGIN: dict[str, int] = {"nobody answers what the keeper asks": 0}
+"""Where what few seeds find is looked for first."""

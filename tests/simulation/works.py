@@ -1,0 +1,118 @@
+"""The runs of a simulation and the user code in them: which graph, what each node does, what must come out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+
+from taskmesh.dispatch.plan import Plan
+from taskmesh.model.flow import Flow, Node, OnFailure
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
+
+POOLS = ("default", "other")
+ALWAYS = 99
+LIMIT_SECONDS = 3.0
+MAX_DELAY_SECONDS = 10.0
+
+
+class Shape(StrEnum):
+    """A kind of graph."""
+
+    SINGLE = "single"
+    CHAIN = "chain"
+    DIAMOND = "diamond"
+    WIDE = "wide"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What the code of one node does: how long it takes, how many of its first executions fail, or kill the executor.
+
+    ``seconds`` beyond the node's time limit mean that it is killed each time.
+    """
+
+    seconds: float
+    failures: int = 0
+    crashes: int = 0
+
+
+@dataclass(slots=True)
+class PlannedRun:
+    """A run that will be submitted."""
+
+    run_id: str
+    plan: Plan
+    conducts: dict[str, Conduct]
+    submitted_at: float
+    cancelled_at: float | None
+    is_accepted: bool = False
+
+
+@dataclass(slots=True)
+class Executions:
+    """Which user code ran, and how often."""
+
+    times: Counter[tuple[str, str]] = field(default_factory=Counter)
+    crashed: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def plan_runs(chance: Random, count: int, seconds: float, calm: bool = False) -> list[PlannedRun]:
+    """Draw the runs of one simulation; they are submitted within ``seconds``."""
+    return [_plan_run(chance, f"run-{number}", seconds, calm) for number in range(count)]
+
+
+def output_of(value: object) -> int:
+    """What every task gives back: one more than the sum of all that it was given."""
+    if isinstance(value, dict):
+        return 1 + sum(int(each["value"]) for each in value.values() if isinstance(each, dict))
+    return 1
+
+
+def _plan_run(chance: Random, run_id: str, seconds: float, calm: bool) -> PlannedRun:
+    parents = _parents(chance, chance.choice(list(Shape)))
+    pools = POOLS if chance.random() < 0.3 else POOLS[:1]
+    nodes = tuple(_node(chance, at, needs, chance.choice(pools), calm) for at, needs in enumerate(parents))
+    policy = chance.choice(list(OnFailure))
+    flow = Flow("flow", "1", nodes, on_failure=policy, shard_by=chance.choice(("run", "node")))
+    slow = chance.choice((0.05, 0.05, 5.0, 30.0))
+    troubled = not calm and chance.random() < 0.4
+    conducts = {node.name: _conduct(chance, slow, troubled) for node in nodes}
+    cancelled_at = chance.uniform(0, seconds) if chance.random() < 0.15 else None
+    return PlannedRun(run_id, Plan.of(flow), conducts, chance.uniform(0, seconds), cancelled_at)
+
+
+def _node(chance: Random, at: int, needs: tuple[int, ...], pool: str, calm: bool) -> Node:
+    # Some of what a node needs is handed to it, the rest only has to be over.
+    args = {f"a{each}": f"${{nodes.n{each}.output}}" for each in needs if chance.random() < 0.7}
+    retry = _retry(chance) if chance.random() < 0.4 else None
+    limits = TimeLimits(start_to_close=LIMIT_SECONDS) if not calm and chance.random() < 0.1 else NO_LIMITS
+    needed = tuple(f"n{each}" for each in needs)
+    return Node(f"n{at}", "task", args=args, needs=needed, pool=pool, retry=retry, limits=limits)
+
+
+def _retry(chance: Random) -> RetryPolicy:
+    wait = chance.choice((Wait.FIXED, Wait.EXPONENTIAL))
+    return RetryPolicy(chance.randint(2, 4), wait, chance.choice((0.0, 0.2, 5.0)), MAX_DELAY_SECONDS)
+
+
+def _conduct(chance: Random, slow: float, troubled: bool) -> Conduct:
+    seconds = chance.uniform(0.001, slow)
+    if not troubled:
+        return Conduct(seconds)
+    return Conduct(seconds, chance.choice((0, 0, 0, 1, 2, ALWAYS)), chance.choice((0, 0, 0, 0, 1, 2, ALWAYS)))
+
+
+def _parents(chance: Random, shape: Shape) -> list[tuple[int, ...]]:
+    size = chance.randint(2, 7)
+    if shape is Shape.SINGLE:
+        return [()]
+    if shape is Shape.CHAIN:
+        return [(), *((at - 1,) for at in range(1, size))]
+    if shape is Shape.DIAMOND:
+        return [(), *[(0,)] * size, tuple(range(1, size + 1))]
+    if shape is Shape.WIDE:
+        return [()] * size + [tuple(range(size))]
+    return [tuple(sorted(chance.sample(range(at), chance.randint(0, min(at, 3))))) for at in range(size)]
