@@ -112,6 +112,7 @@ class Session:
         if self._keeper is not None:
             self._every(PASS_SECONDS, self._keeper.keep)
         self._every(PREFETCH_SECONDS, self._tune)
+        self._every(self._foundation.settings.worker.early_ack_seconds, self._engine.look_at_long_tasks)
         self._every(LETTERS_SECONDS, self._letters.look)
 
     @property

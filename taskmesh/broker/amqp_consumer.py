@@ -114,6 +114,14 @@ class RabbitConsumer:
         self._paused = True
         self._cancel(self._queues())
 
+    def resume(self) -> None:
+        """Take again."""
+        self._link.check_thread()
+        self._paused = False
+        if self._channel is not None:
+            self._channel.basic_qos(prefetch_count=self._prefetch, callback=_ignore)
+            self._consume_missing(self._channel)
+
     def set_prefetch(self, prefetch: int) -> None:
         """Hold at most so many messages of a shard unacked from now on."""
         self._link.check_thread()

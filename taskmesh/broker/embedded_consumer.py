@@ -87,6 +87,11 @@ class KombuConsumer:
         self._paused = True
         self._tell(lambda session: session.pause())
 
+    def resume(self) -> None:
+        """Take again."""
+        self._paused = False
+        self._tell(lambda session: session.resume())
+
     def set_prefetch(self, prefetch: int) -> None:
         """Hold at most so many messages of a shard unacked from now on, on average."""
         self._prefetch = prefetch
@@ -210,6 +215,10 @@ class _Session:
     def pause(self) -> None:
         self._paused = True
         self._consumer.cancel()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._consumer.consume()
 
     def set_prefetch(self, prefetch: int) -> None:
         self._channel.basic_qos(0, prefetch * self._shards, False)

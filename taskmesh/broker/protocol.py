@@ -119,6 +119,9 @@ class Consumer(Protocol):
     def pause(self) -> None:
         """Stop taking; what was delivered can still be acked."""
 
+    def resume(self) -> None:
+        """Take again."""
+
     def set_prefetch(self, prefetch: int) -> None:
         """Hold at most ``prefetch`` messages of each shard unacked from now on."""
 

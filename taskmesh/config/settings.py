@@ -88,6 +88,7 @@ class WorkerSection:
     ``unknown_task_seconds`` is how long a node whose task a worker does not know is handed on to others.
     ``max_crashes`` is how many executors one node may take down, ``max_losses`` how many whole workers.
     ``executor_memory_mb`` bounds the memory of each executor, in MiB; 0 does not.
+    ``early_ack_seconds`` is after how long the message of a running task is acked (at most twice that).
     ``keeper`` says whether it also keeps house: timers, lost work, retention. Some worker or `taskmesh keeper` must.
     """
 
@@ -102,6 +103,7 @@ class WorkerSection:
     max_losses: int = ranged(10, 1, 1000)
     executor_memory_mb: int = ranged(0, 0, 16_777_216)
     keeper: bool = True
+    early_ack_seconds: float = ranged(5.0, 0.1, 60)
     health_host: str = "127.0.0.1"
     health_port: int = ranged(9464, 0, 65_535)
     modules: tuple[str, ...] = ()

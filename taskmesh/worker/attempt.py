@@ -43,7 +43,7 @@ class Attempt:
 
     @property
     def newest_delivery(self) -> Delivery:
-        """The copy of the message that came last: the connection of an earlier one may be gone."""
+        """Of what is not claimed: the copy that came last, as the connection of an earlier one may be gone."""
         return self.delivery._replace(token=self.acks[-1])
 
     @property
@@ -123,6 +123,10 @@ class InFlight:
     def remove(self, attempt: Attempt) -> None:
         del self._by_key[attempt.key]
         del self._by_id[attempt.id]
+
+    def claimed_ids(self) -> set[int]:
+        """Those whose nodes are this process's to run, by the store's word."""
+        return {id_ for id_, attempt in self._by_id.items() if attempt.token}
 
     def all(self) -> list[Attempt]:
         return list(self._by_key.values())

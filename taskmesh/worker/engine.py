@@ -29,6 +29,7 @@ from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.heartbeats import Heartbeats
 from taskmesh.worker.intake import Intake
+from taskmesh.worker.occupancy import Occupancy
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome
 from taskmesh.worker.quarantine import Quarantine
@@ -75,6 +76,7 @@ class Engine:
         self._heartbeats = Heartbeats(parts.store, self._wake)
         self._limiter = Limiter(parts.clock, parts.tally)
         self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, quarantine, handing_on, holder)
+        self._occupancy = Occupancy(parts.consumer, self._in_flight, self._intake)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self._asked: deque[_Asked] = deque()
         self._failures = 0
@@ -173,6 +175,11 @@ class Engine:
         """Give up the deliveries that the executors have no room for, newest first."""
         return self._intake.give_up(keep=self._pool.capacity if self._pool else 0)
 
+    def look_at_long_tasks(self) -> None:
+        """Keep tasks that run for long from holding messages; to be called every few seconds."""
+        if self._taking and self._pool:
+            self._occupancy.look(self._room())
+
     def release_all(self) -> None:
         """Hand everything in flight back, with no attempt used up."""
         self._heartbeats.hurry(self._in_flight.all())
@@ -197,6 +204,8 @@ class Engine:
             # Whatever it was, nothing may stay half asked: answers would be taken for those to another question.
             self._put_all_back()
             self._try_again(error)
+        if self._occupancy.resting and self._taking and self._room():
+            self._occupancy.on_room()
         # A node may end as soon as it is claimed: in a halted run, or with a task that is unknown here.
         if self._asked or self._settler.waiting:
             self._wake()

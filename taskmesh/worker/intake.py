@@ -63,6 +63,11 @@ class Intake:
         self._deliveries.append(delivery)
 
     @property
+    def oldest(self) -> AckToken | None:
+        """The message that waits longest."""
+        return self._deliveries[0].token if self._deliveries else None
+
+    @property
     def parked(self) -> int:
         """Deliveries of nodes that another holder runs, or has died with."""
         return len(self._parked)

@@ -160,6 +160,22 @@ def test_a_paused_consumer_takes_nothing_more_and_can_still_ack(settings: Broker
     play(settings, scenario)
 
 
+def test_a_paused_consumer_resumes_with_the_prefetch_of_now(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        inbox = await peers.consumer()
+        await peers.publish(publisher, outgoing(numbered(4)))
+        await inbox.wait_for(4)
+        inbox.consumer.pause()
+        inbox.consumer.set_prefetch(7)
+        await peers.publish(publisher, outgoing(numbered(20, "n")))
+        inbox.consumer.resume()
+        await inbox.wait_for(24)
+        assert sorted(inbox.bodies[4:]) == sorted(numbered(20, "n"))
+
+    play(settings, scenario)
+
+
 def test_no_more_than_the_prefetch_is_held(settings: BrokerSettings) -> None:
     async def scenario(peers: Peers) -> None:
         publisher = await peers.publisher()

@@ -91,6 +91,7 @@ class FakeBroker:
         self._unconfirmed: list[tuple[Sequence[Outgoing | DirectMessage], Callable[[], None] | None]] = []
         self._tags = itertools.count(1)
         self.generation = 1
+        self.paused = False
 
     @property
     def unconfirmed(self) -> int:
@@ -103,7 +104,11 @@ class FakeBroker:
 
     async def close(self) -> None: ...
 
-    def pause(self) -> None: ...
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
 
     def set_prefetch(self, prefetch: int) -> None: ...
 

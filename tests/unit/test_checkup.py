@@ -156,7 +156,6 @@ def test_a_rabbitmq_as_it_should_be_leaves_only_what_it_does_not_tell() -> None:
     assert {each.severity for each in findings} == {Severity.WELL, Severity.UNCHECKED}
     assert {each.id for each in findings if each.severity is Severity.UNCHECKED} == {
         "rabbitmq.leaders",
-        "rabbitmq.consumer_timeout",
     }
 
 

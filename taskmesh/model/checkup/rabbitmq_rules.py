@@ -61,13 +61,6 @@ def judge_rabbitmq(facts: RabbitFacts) -> Iterator[Finding]:
     yield from _done(facts)
     yield _alarm(facts)
     yield from _management(facts)
-    yield Finding(
-        "rabbitmq.consumer_timeout",
-        Severity.UNCHECKED,
-        "whether consumer_timeout is above the longest task; RabbitMQ tells no client",
-        "rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).' prints it in milliseconds, "
-        "30 minutes unless set",
-    )
 
 
 def judge_version(server: str, product: str, version: str) -> Finding:

@@ -1,0 +1,102 @@
+"""Tasks that run for long hold no messages, and what waits behind them goes to others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.unit.engine_bench import EngineBench, single
+
+Test = Callable[[EngineBench], Awaitable[None]]
+
+
+@pytest.fixture
+def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
+    """Runs a test with an engine that has one long task and no room for another."""
+
+    async def with_bench(test: Test) -> None:
+        bench = EngineBench(valkey_url, namespace)
+        bench.pool.runs_at_once = False
+        bench.pool.window = 1
+        try:
+            bench.submit(single(), "long")
+            await bench.until(lambda: len(bench.pool.works) == 1)
+            await test(bench)
+        finally:
+            bench.close()
+
+    return lambda test: asyncio.run(with_bench(test))
+
+
+def test_a_message_is_acked_while_its_task_runs_and_the_run_still_ends(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.engine.look_at_long_tasks()
+        assert len(bench.broker.unacked) == 1
+        bench.engine.look_at_long_tasks()
+        assert bench.broker.unacked == {}
+        bench.pool.finish_all()
+        await bench.until(lambda: bench.status("long") == "succeeded")
+
+    play(test)
+
+
+def test_a_copy_that_comes_later_is_acked_too_and_not_run(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        [body] = bench.broker.unacked.values()
+        for _ in range(2):
+            bench.engine.look_at_long_tasks()
+        bench.pool.window = 2
+        bench.broker.deliver(body, redelivered=True)
+        await bench.turn()
+        bench.engine.look_at_long_tasks()
+        assert bench.broker.unacked == {}
+        assert set(bench.pool.times.values()) == {1}
+
+    play(test)
+
+
+def test_what_waits_behind_long_tasks_goes_to_others_until_there_is_room(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.submit(single(), "behind")
+        await bench.turn()
+        bench.engine.look_at_long_tasks()
+        assert not bench.broker.paused
+        bench.engine.look_at_long_tasks()
+        assert bench.broker.paused
+        assert len(bench.broker.requeued) == 1
+        bench.engine.look_at_long_tasks()
+        assert bench.broker.paused
+        bench.pool.finish_all()
+        await bench.until(lambda: not bench.broker.paused)
+
+    play(test)
+
+
+def test_who_drains_takes_nothing_again(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.submit(single(), "behind")
+        await bench.turn()
+        for _ in range(2):
+            bench.engine.look_at_long_tasks()
+        bench.engine.stop_taking()
+        bench.pool.finish_all()
+        await bench.until(lambda: bench.is_idle)
+        assert bench.broker.paused
+
+    play(test)
+
+
+def test_a_short_wait_for_room_changes_nothing(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.submit(single(), "behind")
+        await bench.turn()
+        bench.engine.look_at_long_tasks()
+        bench.pool.finish_all()
+        await bench.until(lambda: len(bench.pool.works) == 1)
+        bench.engine.look_at_long_tasks()
+        assert not bench.broker.paused
+        assert bench.broker.requeued == []
+
+    play(test)
