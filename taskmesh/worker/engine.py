@@ -146,6 +146,7 @@ class Engine:
                 else:
                     self._heartbeats.forget(attempt)
                     self._settler.end(attempt, attempt.succeeded(outcome))
+        self._take_again()
         self._wake()
 
     def on_lost(self, started: Sequence[int], waiting: Sequence[int], reason: str) -> None:
@@ -164,6 +165,8 @@ class Engine:
             self._crashed(attempt, reason)
         for attempt in self._known([*started, *waiting]):
             self._settler.release(attempt, counts=False)
+        if started:
+            self._take_again()
         self._wake()
 
     def stop_taking(self) -> list[AckToken]:
@@ -178,7 +181,7 @@ class Engine:
     def look_at_long_tasks(self) -> None:
         """Keep tasks that run for long from holding messages; to be called every few seconds."""
         if self._taking and self._pool:
-            self._occupancy.look(self._room())
+            self._occupancy.look(self._pool)
 
     def release_all(self) -> None:
         """Hand everything in flight back, with no attempt used up."""
@@ -186,6 +189,11 @@ class Engine:
         for attempt in self._in_flight.all():
             self._settler.release(attempt, counts=False)
         self._wake()
+
+    def _take_again(self) -> None:
+        """An executor has room again."""
+        if self._taking:
+            self._occupancy.on_end()
 
     def _wake(self) -> None:
         if not self._scheduled:
@@ -204,8 +212,6 @@ class Engine:
             # Whatever it was, nothing may stay half asked: answers would be taken for those to another question.
             self._put_all_back()
             self._try_again(error)
-        if self._occupancy.resting and self._taking and self._room():
-            self._occupancy.on_room()
         # A node may end as soon as it is claimed: in a halted run, or with a task that is unknown here.
         if self._asked or self._settler.waiting:
             self._wake()

@@ -28,6 +28,7 @@ MAX_START_FAILURES = 3
 
 STUCK_REASON = "the executor is held by native code that does not let other threads run"
 STOPPED_REASON = "the worker stopped"
+UNSTARTED_REASON = "no executor had room for it"
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class ExecutorPool:
             self._idle.clear()
             self._unsorted.extend(works)
             if self._winding_down:
-                self._loop.call_soon(self._give_back)
+                self._loop.call_soon(self.give_back)
             else:
                 self._feed()
 
@@ -123,13 +124,27 @@ class ExecutorPool:
                 return True
         return False
 
+    @property
+    def oldest_waiting(self) -> int | None:
+        """The id of the work that has waited longest for an executor, where one waits."""
+        oldest = [works[0].id for works in (*self._backlog.values(), self._unsorted) if works]
+        return min(oldest, default=None)
+
+    def give_back(self) -> None:
+        """Report what no executor has got as lost before it began."""
+        self._sort()
+        waiting = [work.id for backlog in self._backlog.values() for work in backlog]
+        for backlog in self._backlog.values():
+            backlog.clear()
+        self._lose([], waiting, UNSTARTED_REASON)
+
     def wind_down(self) -> None:
         """Start nothing more: what waits is reported as lost before it began, and executors give back what they hold.
 
         They do so when a task runs long; what waits behind short ones is run.
         """
         self._winding_down = True
-        self._give_back()
+        self.give_back()
 
     def cancel(self, work_id: int) -> None:
         """Let a work that gives heartbeats know that it should end."""
@@ -156,16 +171,8 @@ class ExecutorPool:
         for executor in executors:
             executor.child.send((Kind.STOP, None))
         await asyncio.gather(*(executor.child.end(grace_seconds) for executor in executors))
-        self._give_back()
+        self.give_back()
         self._tell_idle()
-
-    def _give_back(self) -> None:
-        """Report what no executor has got as lost."""
-        self._sort()
-        waiting = [work.id for backlog in self._backlog.values() for work in backlog]
-        for backlog in self._backlog.values():
-            backlog.clear()
-        self._lose([], waiting, STOPPED_REASON)
 
     def _spawn(self, place: int) -> None:
         self._restarts.pop(place, None)
@@ -192,7 +199,7 @@ class ExecutorPool:
     def _feed(self) -> None:
         """Hand out as much of the backlog as the executors have room for."""
         if self._winding_down:
-            self._give_back()
+            self.give_back()
             self._watch_waiting()
         if self._stopping or self._winding_down or not self._lanes:
             return

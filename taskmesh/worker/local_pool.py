@@ -93,6 +93,13 @@ class LocalPool:
         self._loop.call_soon(self._events.on_lost, [work_id], [], ABANDONED_REASON)
         return True
 
+    @property
+    def oldest_waiting(self) -> None:
+        """Nothing waits: no more is wanted than there are threads, and coroutines begin at once."""
+
+    def give_back(self) -> None:
+        """There is nothing to give back, see ``oldest_waiting``."""
+
     def wind_down(self) -> None:
         """Start no other function; coroutines have begun with their submission."""
         self._winding_down = True

@@ -1,15 +1,28 @@
 """What tasks that run for long do to the road: their own messages are acked early, and no others wait behind them.
 
 A claimed node needs its message no more: its lease and its place in the outbox bring it back should this process die.
-So a task may run for hours without meeting the broker's limit for unacked messages. And while every executor is busy
-with such tasks, this process takes nothing, so that what it cannot run goes to others.
+So a task may run for hours without meeting the broker's limit for unacked messages. And what has waited for an
+executor for some seconds is handed back, and nothing more is taken for a while, so that others get what they can run.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from taskmesh.broker.protocol import AckToken, Consumer
 from taskmesh.worker.attempt import InFlight
 from taskmesh.worker.intake import Intake
+from taskmesh.worker.work_pool import WorkPool
+
+RESTING_LOOKS = 6
+"""For so many looks nothing is taken unless a task ends. Not for ever: there may be room for tasks of another kind."""
+
+
+class _Waiting(NamedTuple):
+    """What waits longest: a message that is not claimed, and a work that no executor has."""
+
+    message: AckToken | None
+    work: int | None
 
 
 class Occupancy:
@@ -20,29 +33,32 @@ class Occupancy:
         self._in_flight = in_flight
         self._intake = intake
         self._running: set[int] = set()
-        self._oldest: AckToken | None = None
-        self._resting = False
+        self._waiting = _Waiting(None, None)
+        self._looks_left = 0
 
     @property
     def resting(self) -> bool:
         """Whether nothing is taken, since nothing could be run."""
-        return self._resting
+        return self._looks_left > 0
 
-    def look(self, room: int) -> None:
-        """Ack what runs long; take nothing more when messages wait and there has been no room for them."""
+    def look(self, pool: WorkPool) -> None:
+        """Ack what runs long; hand back what has waited for long."""
         running = self._in_flight.claimed_ids()
         for id_ in self._running & running:
             self._ack_early(id_)
         self._running = running
-        oldest = self._intake.oldest
-        if room == 0 and oldest is not None and oldest == self._oldest and not self._resting:
-            self._rest()
-        self._oldest = self._intake.oldest
+        before, self._waiting = self._waiting, _Waiting(self._intake.oldest, pool.oldest_waiting)
+        if self._looks_left:
+            self._looks_left -= 1
+            if not self._looks_left:
+                self._consumer.resume()
+        elif any(now is not None and now == then for now, then in zip(self._waiting, before, strict=True)):
+            self._rest(pool)
 
-    def on_room(self) -> None:
-        """Something can be run again."""
-        if self._resting:
-            self._resting = False
+    def on_end(self) -> None:
+        """A task has ended, so another one can be run."""
+        if self.resting:
+            self._looks_left = 0
             self._consumer.resume()
 
     def _ack_early(self, id_: int) -> None:
@@ -51,7 +67,8 @@ class Occupancy:
             self._consumer.ack(attempt.acks)
             attempt.acks.clear()
 
-    def _rest(self) -> None:
-        self._resting = True
+    def _rest(self, pool: WorkPool) -> None:
+        self._looks_left = RESTING_LOOKS
         self._consumer.pause()
         self._consumer.requeue(self._intake.give_up(keep=0))
+        pool.give_back()

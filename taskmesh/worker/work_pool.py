@@ -36,6 +36,13 @@ class WorkPool(Protocol):
     def kill(self, work_id: int) -> bool:
         """Take a work away from what runs it, by force; False when nothing does. Its loss is reported."""
 
+    @property
+    def oldest_waiting(self) -> int | None:
+        """The id of the work that has waited longest for room, where one waits."""
+
+    def give_back(self) -> None:
+        """Report what waits for room as lost before it began."""
+
     def wind_down(self) -> None:
         """From now on, start nothing more: what waits, or is submitted, is reported as lost before it began."""
 

@@ -158,6 +158,7 @@ class FakePool:
         self.window = 8
         self.runs_at_once = True
         self.works: dict[int, Work] = {}
+        self.waiting: dict[int, Work] = {}
         self.times: Counter[tuple[str, str]] = Counter()
         self.faults: list[Exception] = []
         self.cancelled: list[int] = []
@@ -192,6 +193,14 @@ class FakePool:
 
     def cancel(self, work_id: int) -> None:
         self.cancelled.append(work_id)
+
+    @property
+    def oldest_waiting(self) -> int | None:
+        return min(self.waiting, default=None)
+
+    def give_back(self) -> None:
+        waiting, self.waiting = list(self.waiting), {}
+        asyncio.get_running_loop().call_soon(self._engine.on_lost, [], waiting, "no room")
 
     async def drain(self, timeout_seconds: float) -> bool:
         return not self.works

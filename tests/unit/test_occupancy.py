@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from taskmesh.model.states import NodeState
+from taskmesh.worker.occupancy import RESTING_LOOKS
 from tests.unit.engine_bench import EngineBench, single
 
 Test = Callable[[EngineBench], Awaitable[None]]
@@ -70,6 +72,37 @@ def test_what_waits_behind_long_tasks_goes_to_others_until_there_is_room(play: C
         assert bench.broker.paused
         bench.pool.finish_all()
         await bench.until(lambda: not bench.broker.paused)
+
+    play(test)
+
+
+def test_what_was_claimed_and_got_no_executor_is_handed_back_unburned(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.pool.window = 2
+        bench.submit(single(), "behind")
+        await bench.until(lambda: len(bench.pool.works) == 2)
+        waiting = max(bench.pool.works)
+        bench.pool.waiting[waiting] = bench.pool.works.pop(waiting)
+        bench.broker.confirms = False
+        for _ in range(2):
+            bench.engine.look_at_long_tasks()
+        await bench.until(lambda: bench.side.record("behind").nodes[0].state is NodeState.READY)
+        assert bench.broker.paused
+        assert bench.side.record("behind").nodes[0].attempt == 0
+
+    play(test)
+
+
+def test_after_a_while_it_is_tried_whether_tasks_of_another_kind_have_room(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.submit(single(), "behind")
+        await bench.turn()
+        for _ in range(2):
+            bench.engine.look_at_long_tasks()
+        for _ in range(RESTING_LOOKS):
+            assert bench.broker.paused
+            bench.engine.look_at_long_tasks()
+        assert not bench.broker.paused
 
     play(test)
 
