@@ -19,21 +19,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from taskmesh.broker.protocol import AckToken, Delivery
-from taskmesh.errors import StoreUnavailableError, TaskCancelledError
-from taskmesh.model.policies import exception_name
+from taskmesh.errors import StoreUnavailableError
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Told
 from taskmesh.store.link import Command, Conversation
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.fates import Fates
 from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.heartbeats import Heartbeats
 from taskmesh.worker.intake import Intake
 from taskmesh.worker.occupancy import Occupancy
 from taskmesh.worker.parts import Parts
-from taskmesh.worker.protocol import Failure, Outcome
+from taskmesh.worker.protocol import Outcome
 from taskmesh.worker.quarantine import Quarantine
-from taskmesh.worker.retrying import next_delay_seconds
 from taskmesh.worker.settling import Ended, Settler
 from taskmesh.worker.time_limits import Limiter
 from taskmesh.worker.work_pool import WorkPool
@@ -68,14 +67,14 @@ class Engine:
 
     def __init__(self, parts: Parts, holder: str, quarantine: Quarantine, handing_on: HandingOn) -> None:
         self._parts = parts
-        self._quarantine = quarantine
         self._loop = asyncio.get_running_loop()
         self._pool: WorkPool | None = None
         self._in_flight = InFlight()
         self._settler = Settler(parts, self._in_flight)
         self._heartbeats = Heartbeats(parts.store, self._wake)
-        self._limiter = Limiter(parts.clock, parts.tally)
-        self._intake = Intake(parts, self._in_flight, self._settler, self._limiter, quarantine, handing_on, holder)
+        limiter = Limiter(parts.clock, parts.tally)
+        self._fates = Fates(parts.tally, self._in_flight, self._settler, limiter, self._heartbeats, quarantine)
+        self._intake = Intake(parts, self._in_flight, self._settler, limiter, quarantine, handing_on, holder)
         self._occupancy = Occupancy(parts.consumer, self._in_flight, self._intake)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self._asked: deque[_Asked] = deque()
@@ -124,47 +123,22 @@ class Engine:
 
     def on_started(self, attempt_id: int) -> None:
         """User code begins to run an attempt that is timed."""
-        attempt = self._in_flight.by_id(attempt_id)
-        if attempt is not None and self._pool is not None:
-            self._limiter.watch(attempt, self._pool.kill)
+        if self._pool is not None:
+            self._fates.started(attempt_id, self._pool.kill)
 
     def on_beats(self, beats: Sequence[tuple[int, bytes]]) -> None:
         """Tasks say that they go on, and perhaps how far they have come."""
-        for attempt_id, checkpoint in beats:
-            for attempt in self._known([attempt_id]):
-                self._limiter.beat(attempt)
-                self._heartbeats.note(attempt, checkpoint)
+        self._fates.beats(beats)
 
     def on_outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            attempt = self._in_flight.by_id(outcome.id)
-            if attempt is not None:
-                self._parts.tally.observe("node_seconds", outcome.duration_seconds, (attempt.task,))
-                self._limiter.forget(attempt.id)
-                if outcome.failure:
-                    self._failed(attempt, outcome.failure)
-                else:
-                    self._heartbeats.forget(attempt)
-                    self._settler.end(attempt, attempt.succeeded(outcome))
+        self._fates.outcomes(outcomes)
         self._take_again()
         self._wake()
 
     def on_lost(self, started: Sequence[int], waiting: Sequence[int], reason: str) -> None:
-        """An executor is gone: what may have begun has used up an attempt, the rest has not.
-
-        When it was killed here for the sake of one attempt, that one was over its limit; the others are not to blame.
-        """
-        self._heartbeats.hurry(self._known([*started, *waiting]))
-        verdicts = {id_: verdict for id_ in started if (verdict := self._limiter.verdict(id_))}
-        for id_, verdict in verdicts.items():
-            for attempt in self._known([id_]):
-                self._failed(attempt, verdict)
+        """An executor is gone, or works are given back that none has begun."""
         # When this process leaves, it ends executors itself; that says nothing about their nodes.
-        crashed = self._known(started) if self._taking and not verdicts else []
-        for attempt in crashed:
-            self._crashed(attempt, reason)
-        for attempt in self._known([*started, *waiting]):
-            self._settler.release(attempt, counts=False)
+        self._fates.lost(started, waiting, reason, is_crash=self._taking)
         if started:
             self._take_again()
         self._wake()
@@ -283,29 +257,3 @@ class Engine:
             _log.warning("%s; trying again until it does", error)
         self._scheduled = True
         self._loop.call_later(self._backoff(self._failures), self._turn)
-
-    def _known(self, ids: Sequence[int]) -> list[Attempt]:
-        return [attempt for id_ in ids if (attempt := self._in_flight.by_id(id_)) is not None]
-
-    def _failed(self, attempt: Attempt, failure: Failure) -> None:
-        self._heartbeats.hurry([attempt])
-        if attempt.halt and failure.type == exception_name(TaskCancelledError):
-            self._settler.end(attempt, attempt.stopped())
-            return
-        delay_seconds = next_delay_seconds(attempt, failure)
-        if delay_seconds is not None and not self._limiter.closes_before(attempt, delay_seconds):
-            self._settler.end(attempt, attempt.postponed(failure, delay_seconds))
-            return
-        if delay_seconds is not None:
-            message = f"{failure.message} (not tried again: schedule_to_close would be over before)"
-            failure = failure._replace(message=message)
-        self._settler.end(attempt, attempt.failed(failure))
-
-    def _crashed(self, attempt: Attempt, reason: str) -> None:
-        names = {"run": attempt.key.run_id, "node": attempt.node_name}
-        _log.warning("the executor of a node was lost: %s", reason, extra=names)
-        failure = self._quarantine.after_crash(attempt, reason)
-        if failure is None:
-            self._settler.release(attempt, counts=True)
-        else:
-            self._settler.end(attempt, attempt.failed(failure))
