@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -18,9 +19,13 @@ from scripts.benchmark.report import Report
 from scripts.benchmark.runner import NAMES, Plan, Runner
 from scripts.benchmark.servers import servers
 from scripts.benchmark.tables import tables_of
+from scripts.benchmark.timers import measure_timers
+from scripts.benchmark.timers import show as show_timers
+from tests.harness.redis import RedisServer
 
 MONTAGE = PROJECT.parent / "shared" / "data" / "montage-2mass-01d.json"
 REPEAT = 3
+TIMERS_WAITING, TIMERS_DUE, TIMERS_SECONDS = 100_000, 5_000, 10.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--no-own", dest="own", action="store_false", help="do not measure taskmesh itself")
     options.add_argument("--montage", type=Path, metavar="FILE", help="a recorded Montage workflow (WfCommons format)")
     options.add_argument("--scale", action="store_true", help="time for each node from 100 to 100,000")
+    options.add_argument("--timers", action="store_true", help="only this: how late timers ring while 100,000 wait")
     options.add_argument("--soak", action="store_true", help="memory after 200,000 tasks too")
     options.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write cProfile data of the I/O process")
     options.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -93,6 +99,18 @@ def measure(plan: Plan) -> Report:
         return Runner(plan, running, Path(logs)).run()
 
 
+def ring_timers(quick: bool, output: str) -> int:
+    """Measure timers alone; they need no broker."""
+    waiting = TIMERS_WAITING // 10 if quick else TIMERS_WAITING
+    with RedisServer() as redis:
+        found = measure_timers(redis.url, "bench", waiting, TIMERS_DUE, TIMERS_SECONDS)
+    if output == "json":
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        show_timers(found)
+    return 0 if found.rung == found.due else 2
+
+
 def show(report: Report, output: str) -> None:
     if output == "json":
         print(json.dumps(report.to_json(), indent=2))
@@ -104,6 +122,8 @@ def show(report: Report, output: str) -> None:
 
 def main() -> int:
     options = parser().parse_args()
+    if options.timers:
+        return ring_timers(options.quick, options.output)
     plan = plan_of(options)
     if plan.profile is not None:
         plan.profile.mkdir(parents=True, exist_ok=True)
