@@ -147,10 +147,14 @@ class RunLostError(RunNotFoundError):
 
 
 class RunFailedError(RunError):
-    """The run ended as failed. ``node`` is the first node that failed, ``reason`` what it said."""
+    """The run ended as failed. ``node`` is the first node that failed, ``reason`` what it said.
+
+    ``node`` is empty where the run was ended from outside, as at its deadline.
+    """
 
     def __init__(self, run_id: str, node: str, reason: str) -> None:
-        super().__init__(run_id, f"run {run_id!r} failed at node {node!r}: {reason}")
+        where = f" at node {node!r}" if node else ""
+        super().__init__(run_id, f"run {run_id!r} failed{where}: {reason}")
         self.node = node
         self.reason = reason
 

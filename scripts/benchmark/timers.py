@@ -23,6 +23,7 @@ from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.timers import Timers
 from taskmesh.model.flow import Flow, Node
 from taskmesh.store.calls import Claim, NodeKey
+from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
@@ -100,7 +101,9 @@ class TimerBench:
         leadership = Leadership(Elections(link, keys), "bench", LEASE_SECONDS)
         leadership.renew(self._housekeeping.time())
         alarm = AlarmClock(self._store, Dispatcher(self.bell), clock)
-        self.timers = Timers(self._housekeeping, reader, Plans(reader.flow_body), leadership, alarm, clock)
+        self.timers = Timers(
+            self._housekeeping, reader, Plans(reader.flow_body), leadership, Controls(self._store), alarm, clock
+        )
 
     def set_timers(self, name: str, delays: Sequence[float]) -> None:
         """As many nodes wait for their next attempt, each for so many seconds from now."""

@@ -14,6 +14,7 @@ from taskmesh.keeper.keeper import Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
+from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
 
 PASS_SECONDS = 1.0
@@ -58,6 +59,7 @@ class KeeperRole:
             foundation.reader,
             foundation.plans,
             self._leadership,
+            Controls(foundation.store),
             alarm_clock(foundation, dispatcher, tally),
             foundation.clock,
         )

@@ -108,16 +108,24 @@ class Mesh:
         return define if function is None else define(function)
 
     def submit(
-        self, what: Submittable, /, *, id: str | None = None, tags: Mapping[str, str] | None = None, **params: Any
+        self,
+        what: Submittable,
+        /,
+        *,
+        id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deadline_seconds: float | None = None,
+        **params: Any,
     ) -> Run:
         """Submit one run. When this returns, the run is accepted: it will end, whatever dies.
 
-        The same ``id`` with the same flow and parameters is the same run, however often it is submitted.
+        The same ``id`` with the same flow and parameters is the same run, however often it is submitted. A run that is
+        not finished ``deadline_seconds`` after that fails: what runs is killed, nothing more is begun or tried again.
 
         :raises FlowError: the flow or the parameters break rules. :raises RunConflictError: ``id`` has another body.
         :raises StoreUnavailableError: Redis does not answer; submit again with the same id.
         """
-        return self.submit_params(what, params, id=id, tags=tags)
+        return self.submit_params(what, params, id=id, tags=tags, deadline_seconds=deadline_seconds)
 
     def submit_params(
         self,
@@ -126,10 +134,11 @@ class Mesh:
         *,
         id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        deadline_seconds: float | None = None,
     ) -> Run:
         """``submit`` with the parameters as one mapping."""
         checked = _arguments_of(what, [params])
-        [run] = self._working.submit(self._flow_of(what), checked, None if id is None else [id], tags)
+        [run] = self._working.submit(self._flow_of(what), checked, None if id is None else [id], tags, deadline_seconds)
         return run
 
     def submit_many(
@@ -139,16 +148,26 @@ class Mesh:
         *,
         ids: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
+        deadline_seconds: float | None = None,
     ) -> list[Run]:
         """Submit many runs of one flow, pipelined: much faster than one by one."""
         checked = _arguments_of(what, params)
-        return self._working.submit(self._flow_of(what), checked, ids, tags)
+        return self._working.submit(self._flow_of(what), checked, ids, tags, deadline_seconds)
 
     async def asubmit(
-        self, what: Submittable, /, *, id: str | None = None, tags: Mapping[str, str] | None = None, **params: Any
+        self,
+        what: Submittable,
+        /,
+        *,
+        id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deadline_seconds: float | None = None,
+        **params: Any,
     ) -> Run:
         """``submit`` for asyncio."""
-        return await asyncio.to_thread(self.submit_params, what, params, id=id, tags=tags)
+        return await asyncio.to_thread(
+            self.submit_params, what, params, id=id, tags=tags, deadline_seconds=deadline_seconds
+        )
 
     async def asubmit_many(
         self,
@@ -157,9 +176,12 @@ class Mesh:
         *,
         ids: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
+        deadline_seconds: float | None = None,
     ) -> list[Run]:
         """``submit_many`` for asyncio."""
-        return await asyncio.to_thread(self.submit_many, what, params, ids=ids, tags=tags)
+        return await asyncio.to_thread(
+            self.submit_many, what, params, ids=ids, tags=tags, deadline_seconds=deadline_seconds
+        )
 
     def send(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Run:
         """What ``task.send(...)`` calls."""

@@ -68,11 +68,13 @@ class Producer:
         params: Sequence[Mapping[str, Any]],
         ids: Sequence[str] | None,
         tags: Mapping[str, str] | None,
+        deadline_seconds: float | None = None,
     ) -> list[Run]:
         """Submit runs of one flow."""
         plan = self._plan(flow)
         names: Sequence[str | None] = ids if ids is not None else [None] * len(params)
-        submissions = [Submission(each, run_id, tags) for each, run_id in zip(params, names, strict=True)]
+        pairs = zip(params, names, strict=True)
+        submissions = [Submission(each, run_id, tags, deadline_seconds) for each, run_id in pairs]
         return [Run(self.client, run_id, plan) for run_id in self.client.submit(plan, submissions)]
 
     def close(self) -> None:

@@ -103,16 +103,18 @@ def run_details(record: RunRecord, plan: Plan) -> RunDetails:
 
 def first_failure(record: RunRecord, plan: Plan) -> tuple[str, str]:
     """The node that failed first, and what it said."""
+    if record.failed_node is None and record.summary.halted_by is not None:
+        return "", record.summary.halted_by.why
     position = record.failed_node or 0
     error = unpack(record.errors[position]) if position in record.errors else {"type": "", "message": "unknown"}
     return plan.graph.names[position], f"{error['type']}: {error['message']}"
 
 
 def _run_error(record: RunRecord, plan: Plan) -> str | None:
-    if record.failed_node is None:
+    if record.failed_node is None and record.summary.status is not RunState.FAILED:
         return None
     node, reason = first_failure(record, plan)
-    return f"node {node!r}: {reason}"
+    return f"node {node!r}: {reason}" if node else reason
 
 
 def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:

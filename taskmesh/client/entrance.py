@@ -12,6 +12,7 @@ from typing import Any
 from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import TooLargeError, UsageError
+from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import Flow
 from taskmesh.model.params import check_params
 from taskmesh.wire import pack
@@ -27,12 +28,13 @@ class Submission:
     params: Mapping[str, Any]
     run_id: str | None = None
     tags: Mapping[str, str] | None = None
+    deadline_seconds: float | None = None
 
 
 def entrance_of(plan: Plan, submission: Submission, max_value_bytes: int) -> Entrance:
     """The run that a submission asks for.
 
-    :raises UsageError: the id cannot be one. :raises FlowError: the parameters are not those of the flow.
+    :raises UsageError: the id or the deadline cannot be one. :raises FlowError: the parameters are not the flow's.
     :raises TooLargeError: the parameters have more than ``max_value_bytes``.
     """
     run_id = _checked_id(submission.run_id) if submission.run_id is not None else secrets.token_hex(_ID_BYTES)
@@ -51,7 +53,14 @@ def entrance_of(plan: Plan, submission: Submission, max_value_bytes: int) -> Ent
         header=pack([flow.name, flow.version, dict(submission.tags or {}), len(flow.nodes)]),
         params=params,
         shard_key=_shard_key(flow, run_id, accepted),
+        deadline_seconds=_checked_deadline(submission.deadline_seconds),
     )
+
+
+def _checked_deadline(seconds: float | None) -> float | None:
+    if seconds is not None and (problem := duration_problem(seconds)):
+        raise UsageError(f"deadline_seconds {problem}")
+    return seconds
 
 
 def _digest(plan: Plan, params: bytes) -> bytes:

@@ -32,6 +32,7 @@ class Entrance:
     header: bytes
     params: bytes
     shard_key: str
+    deadline_seconds: float | None = None
 
 
 class Ending(NamedTuple):
@@ -168,6 +169,7 @@ def _admission(entrance: Entrance) -> Admission:
         pools=plan.pools,
         edges=first.packed,
         complete=first.last,
+        deadline_seconds=entrance.deadline_seconds,
     )
 
 

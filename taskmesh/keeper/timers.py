@@ -11,7 +11,9 @@ from taskmesh.dispatch.plan import Plans
 from taskmesh.dispatch.waking import AlarmClock, Sleeper
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.keeper.leadership import Leadership
-from taskmesh.store.calls import ALL_RETRYING, NodeKey
+from taskmesh.model.states import RunState
+from taskmesh.store.calls import ALL_RETRYING, RUN_DEADLINE, NodeKey, Who, Word
+from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.reader import Reader
 
@@ -33,6 +35,8 @@ HALTS_PER_LOOK = 50
 NODES_PER_HALT = 200
 """How many halted runs one look cares for, and how many nodes of each it wakes."""
 
+OVERDUE = Who("taskmesh", "the deadline of the run was over")
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +49,7 @@ class Timers:
         reader: Reader,
         plans: Plans,
         leadership: Leadership,
+        controls: Controls,
         alarm: AlarmClock,
         clock: Clock,
     ) -> None:
@@ -52,6 +57,7 @@ class Timers:
         self._reader = reader
         self._plans = plans
         self._leadership = leadership
+        self._controls = controls
         self._alarm = alarm
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -90,15 +96,25 @@ class Timers:
         offset = self._clock.monotonic() - now
         due = dict(self._housekeeping.timers(now + AHEAD_SECONDS, TIMERS_PER_READ, self._leadership.epochs))
         known = {key for key, at in due.items() if self._known.get(key) == at}
-        for sleeper in self._sleepers([key for key in due if key not in known and key.node != ALL_RETRYING]):
+        for sleeper in self._sleepers([key for key in due if key not in known and key.node >= 0]):
             self._alarm.set(sleeper, due[sleeper.key] + offset)
         self._known = due
         for key in [key for key in due if key.node == ALL_RETRYING][:HALTS_PER_LOOK]:
             self._wake_halted(key.run_id)
+        self._end_overdue([key for key, at in due.items() if key.node == RUN_DEADLINE and at <= now])
         stuck = [key for key in known if due[key] < now - STUCK_SECONDS]
         if stuck:
             self._housekeeping.postpone_timers(stuck, now + AGAIN_SECONDS)
         return bool(due)
+
+    def _end_overdue(self, timers: Sequence[NodeKey]) -> None:
+        """Let runs end whose deadline is over; a run that is being prepared for something is looked at again later."""
+        if not timers:
+            return
+        answers = self._controls.halt_runs([timer.run_id for timer in timers], RunState.FAILED, OVERDUE)
+        for timer, answer in zip(timers, answers, strict=True):
+            if answer.word in (Word.HALTED, Word.ENDED, Word.UNKNOWN):
+                self._housekeeping.forget_timer(timer)
 
     def _wake_halted(self, run_id: str) -> None:
         """Wake nodes of a run that will not go on; its marker goes when none is left."""

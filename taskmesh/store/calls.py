@@ -43,6 +43,9 @@ class Word(StrEnum):
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
 
 
+RUN_DEADLINE = -3
+"""As the node of a timer: the run itself, which ends at its deadline."""
+
 ALL_RETRYING = -2
 """As the node of a timer: every node of the run that is retrying, since the run was halted."""
 
@@ -94,6 +97,7 @@ class Admission:
     pools: tuple[str, ...]
     edges: bytes
     complete: bool
+    deadline_seconds: float | None = None
 
 
 class Claim(NamedTuple):
@@ -110,7 +114,8 @@ class ClaimAnswer(NamedTuple):
     ``spread`` is there when it is ``ended``: how many dependents have been told, -1 for all. ``retries`` counts the
     earlier attempts that ended in a retry, ``crashes`` those that ended with their executor. The node was ready for
     ``waited_seconds`` before the claim, and was ready for the first time ``open_seconds`` before it. ``checkpoint`` is
-    what an earlier attempt said last, empty where there is none.
+    what an earlier attempt said last, empty where there is none. ``left_seconds`` is the time until the run's deadline,
+    None where it has none.
     """
 
     word: Word
@@ -124,6 +129,7 @@ class ClaimAnswer(NamedTuple):
     waited_seconds: float = 0.0
     open_seconds: float = 0.0
     checkpoint: bytes = b""
+    left_seconds: float | None = None
 
 
 class Settlement(NamedTuple):

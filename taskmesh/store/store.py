@@ -130,9 +130,10 @@ class Store:
 
     def _admit(self, each: Admission, with_flow: bool) -> Command:
         keys = self.keys.partition_of(each.run_id)
+        due = [] if each.deadline_seconds is None else [keys.timers]
         return self.script(
             "admit_run",
-            [keys.run(each.run_id), keys.flow(each.flow_hash), keys.open_runs, *keys.outboxes(each.pools)],
+            [keys.run(each.run_id), keys.flow(each.flow_hash), keys.open_runs, *keys.outboxes(each.pools), *due],
             [
                 self.now,
                 each.run_id,
@@ -145,6 +146,7 @@ class Store:
                 each.node_count,
                 each.edges,
                 int(each.complete),
+                "" if each.deadline_seconds is None else each.deadline_seconds,
             ],
         )
 
@@ -244,9 +246,10 @@ def _admitted(reply: Reply) -> Told:
 def _claim_answer(reply: Reply) -> ClaimAnswer:
     word = WORDS[reply[0]]
     if word is Word.CLAIMED:
-        _, attempt, token, retries, crashes, waited_ms, open_ms, checkpoint, halt, *fields = reply
+        _, attempt, token, retries, crashes, waited_ms, open_ms, checkpoint, left_ms, halt, *fields = reply
         reason, times = halt.decode() if halt else "", (waited_ms / 1000, open_ms / 1000)
-        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times, checkpoint)
+        left = left_ms / 1000 if isinstance(left_ms, int) else None
+        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times, checkpoint, left)
     return ClaimAnswer(word, spread=reply[1] if word is Word.ENDED else 0)
 
 

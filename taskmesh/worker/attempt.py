@@ -18,8 +18,9 @@ class Attempt:
     """One node that this process claims or runs. ``acks`` are settled when the attempt is.
 
     ``retries`` counts the attempts before that ended in a retry, ``crashes`` those that ended with their executor.
-    ``closes_at``, on the monotonic clock, is when the node must have ended. ``halt`` says why the run will not go on,
-    once that was heard after the claim. ``is_unknown``: its task is not known here.
+    ``closes_at``, on the monotonic clock, is when the node must have ended, ``closing`` what is wrong when it has not;
+    ``run_deadline`` is the run's, in epoch seconds of this machine. ``halt`` says why the run will not go on, once that
+    was heard after the claim. ``is_unknown``: its task is not known here.
     """
 
     id: int
@@ -34,6 +35,8 @@ class Attempt:
     retries: int = 0
     crashes: int = 0
     closes_at: float | None = None
+    closing: Failure | None = None
+    run_deadline: float | None = None
     is_unknown: bool = False
     halt: str = ""
 
@@ -54,7 +57,12 @@ class Attempt:
     def is_timed(self) -> bool:
         """Whether it is killed when it runs too long."""
         limits = self.node.limits
-        return bool(limits.start_to_close or limits.schedule_to_close or limits.heartbeat)
+        return self.closes_at is not None or bool(limits.start_to_close or limits.heartbeat)
+
+    @property
+    def closing_name(self) -> str:
+        """What its last moment is given by."""
+        return "the deadline of the run" if self.closing and self.closing.type == "RunDeadline" else "schedule_to_close"
 
     @property
     def losses(self) -> int:

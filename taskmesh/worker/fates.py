@@ -88,7 +88,7 @@ class Fates:
             self._settler.end(attempt, attempt.postponed(failure, delay_seconds))
             return
         if delay_seconds is not None:
-            message = f"{failure.message} (not tried again: schedule_to_close would be over before)"
+            message = f"{failure.message} (not tried again: {attempt.closing_name} would be over before)"
             failure = failure._replace(message=message)
         self._settler.end(attempt, attempt.failed(failure))
 

@@ -197,7 +197,8 @@ class Intake:
         if failure := self._quarantine.before_start(attempt):
             self._settler.end(attempt, attempt.failed(failure))
             return None
-        if attempt.node.limits is not NO_LIMITS and (failure := self._limiter.open(attempt, answer)):
+        is_limited = attempt.node.limits is not NO_LIMITS or answer.left_seconds is not None
+        if is_limited and (failure := self._limiter.open(attempt, answer)):
             self._settler.end(attempt, attempt.failed(failure))
             return None
         return self._work(attempt, answer)
@@ -212,7 +213,9 @@ class Intake:
             self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
             return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
-        return Work(attempt.id, attempt.task, arguments, context, attempt.is_timed, answer.checkpoint)
+        return Work(
+            attempt.id, attempt.task, arguments, context, attempt.is_timed, answer.checkpoint, attempt.run_deadline
+        )
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes:
         inputs = attempt.plan.inputs(attempt.key.node)

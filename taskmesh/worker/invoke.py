@@ -58,6 +58,11 @@ class TaskContext:
         return unpack(self._work.checkpoint) if self._work.checkpoint else None
 
     @property
+    def deadline(self) -> float | None:
+        """When the run must have ended, in epoch seconds; the task is killed then. None where it has no deadline."""
+        return self._work.deadline
+
+    @property
     def cancelled(self) -> bool:
         """Whether this attempt should end: its run will not go on, or another attempt has taken its place.
 

@@ -34,6 +34,7 @@ class Work(NamedTuple):
     """One attempt to run. ``arguments`` is a packed mapping, ``context`` is (run id, node, attempt).
 
     ``timed`` asks to be told when it starts. ``checkpoint`` is what an earlier attempt said last, packed, or empty.
+    ``deadline`` is the run's, in epoch seconds.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Work(NamedTuple):
     context: tuple[str, str, int]
     timed: bool = False
     checkpoint: bytes = b""
+    deadline: float | None = None
 
 
 class Failure(NamedTuple):

@@ -17,6 +17,7 @@ START_TO_CLOSE = "StartToCloseTimeout"
 SCHEDULE_TO_START = "ScheduleToStartTimeout"
 SCHEDULE_TO_CLOSE = "ScheduleToCloseTimeout"
 HEARTBEAT = "HeartbeatTimeout"
+RUN_DEADLINE = "RunDeadline"
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +42,16 @@ class Limiter:
 
     def open(self, attempt: Attempt, answer: ClaimAnswer) -> Failure | None:
         """Note when a claimed attempt must be over; says what is wrong when it comes too late already."""
-        limits = attempt.node.limits
+        limits, now = attempt.node.limits, self._clock.monotonic()
         if limits.schedule_to_close is not None:
-            left = limits.schedule_to_close - answer.open_seconds
-            if left <= 0:
-                return self._over(_too_long_open(limits.schedule_to_close))
-            attempt.closes_at = self._clock.monotonic() + left
+            closes_at = now + limits.schedule_to_close - answer.open_seconds
+            attempt.closes_at, attempt.closing = closes_at, _too_long_open(limits.schedule_to_close)
+        if answer.left_seconds is not None:
+            attempt.run_deadline = self._clock.now() + answer.left_seconds
+            if attempt.closes_at is None or now + answer.left_seconds < attempt.closes_at:
+                attempt.closes_at, attempt.closing = now + answer.left_seconds, _RUN_OVERDUE
+        if attempt.closing is not None and attempt.closes_at is not None and attempt.closes_at <= now:
+            return self._over(attempt.closing)
         if limits.schedule_to_start is not None and answer.waited_seconds > limits.schedule_to_start:
             return self._over(_too_long_ready(limits.schedule_to_start, answer.waited_seconds))
         return None
@@ -95,8 +100,8 @@ class Limiter:
         ends = []
         if limits.start_to_close is not None:
             ends.append((_too_long_running(limits.start_to_close), limits.start_to_close))
-        if limits.schedule_to_close is not None and attempt.closes_at is not None:
-            ends.append((_too_long_open(limits.schedule_to_close), attempt.closes_at - self._clock.monotonic()))
+        if attempt.closing is not None and attempt.closes_at is not None:
+            ends.append((attempt.closing, attempt.closes_at - self._clock.monotonic()))
         return min(ends, key=lambda end: end[1], default=None)
 
     def _kill(self, attempt: Attempt, failure: Failure, kill: Callable[[int], bool]) -> None:
@@ -132,3 +137,6 @@ def _too_long_open(limit_seconds: float) -> Failure:
 def _failure(kind: str, sentence: str) -> Failure:
     # A policy may name these, or TimeoutError for all of them.
     return Failure(kind, sentence, "", (kind, "TimeoutError"))
+
+
+_RUN_OVERDUE = _failure(RUN_DEADLINE, "the deadline of its run was over")

@@ -34,9 +34,11 @@ class Bench:
         for holder in (ME, OTHER):
             self.housekeeping.renew_holder(holder, 30.0)
 
-    def admit(self, plan: Plan, run_id: str = "r1", params: Any = None) -> Advance:
+    def admit(
+        self, plan: Plan, run_id: str = "r1", params: Any = None, deadline_seconds: float | None = None
+    ) -> Advance:
         packed = pack(params or {})
-        entrance = Entrance(plan, run_id, b"digest" + packed, header_of(plan), packed, run_id)
+        entrance = Entrance(plan, run_id, b"digest" + packed, header_of(plan), packed, run_id, deadline_seconds)
         [advance] = self.advancer.admit([entrance])
         return advance
 

@@ -8,7 +8,7 @@ import pytest
 
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState
-from taskmesh.store.calls import ALL_RETRYING, NodeKey, Word
+from taskmesh.store.calls import ALL_RETRYING, RUN_DEADLINE, NodeKey, Word
 from taskmesh.wire import unpack
 from tests.contract.store_bench import OTHER, Bench, plan_of
 
@@ -140,3 +140,13 @@ def test_a_timer_of_nothing_is_forgotten(bench: Bench) -> None:
     woken = bench.wake(0)
     bench.settle(PLAN, 0, bench.claim(PLAN, 0, token=woken.token).token)
     assert bench.wake(0).word is Word.SETTLED
+
+
+def test_a_deadline_is_a_timer_of_the_run_and_every_claim_hears_of_it(bench: Bench) -> None:
+    bench.admit(PLAN, "r2", deadline_seconds=FAR_SECONDS)
+    bench.admit(PLAN, "r2", deadline_seconds=1.0)
+    [(key, due)] = bench.housekeeping.timers(1e12, 10)
+    assert key == NodeKey("r2", RUN_DEADLINE)
+    assert due - bench.housekeeping.time() == pytest.approx(FAR_SECONDS, abs=5.0)
+    assert bench.claim(PLAN, 0, run_id="r2").left_seconds == pytest.approx(FAR_SECONDS, abs=5.0)
+    assert bench.claim(PLAN, 0).left_seconds is None

@@ -62,6 +62,9 @@ MISTAKES = {
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
     "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
     "many first nodes are never told": Mistake("admit_run", "  put_due(first_outbox, run_id .. '/-1', now)", ""),
+    "a run forgets its deadline": Mistake(
+        "admit_run", "  put_due(KEYS[#KEYS], run_id .. '/' .. RUN_DEADLINE, deadline)\n", ""
+    ),
     "a stale attempt leaves a checkpoint": Mistake("beat_node", "or record[TOKEN] ~= tonumber(ARGV[2]) then", "then"),
     "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "''"),
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),

@@ -97,6 +97,7 @@ _fail = partial(_settle, state="failed")
 CASES = {
     "admit": Case(JOIN, _admit),
     "admit many first nodes": Case(MANY_ROOTS, _admit),
+    "admit with a deadline": Case(JOIN, lambda lab, plan: lab.admit(plan, RUN, b"digest", True, 5.0)),
     "claim": Case(JOIN, _claim, (_admit, _renew)),
     "settle and tell": Case(JOIN, _settle, RUNNING),
     "settle and count": Case(JOIN, partial(_settle, node=1), (*RUNNING, _settle, partial(_claim, node=1))),

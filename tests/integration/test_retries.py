@@ -18,6 +18,7 @@ from tests.integration.mesh_bench import MeshBench, kill9
 PATIENCE_SECONDS = 60.0
 IO_PROCESS = "taskmesh.app.io_process"
 TIMERS = 200
+OVERDUE: dict[Any, dict[str, Any]] = {app.nap: {"seconds": 60}, app.until_told: {}, app.far_away: {}}
 
 
 def _failure(run: Run) -> str:
@@ -192,3 +193,22 @@ def test_a_checkpoint_outlives_the_whole_worker(bench: MeshBench) -> None:
     attempt, begun = run.result(timeout=PATIENCE_SECONDS)
     assert attempt == 2
     assert begun > 0
+
+
+def test_a_run_past_its_deadline_fails_with_that_reason(bench: MeshBench) -> None:
+    bench.worker()
+    runs = {task: bench.mesh.submit(task, deadline_seconds=1.5, **params) for task, params in OVERDUE.items()}
+    begun = time.monotonic()
+    for run in runs.values():
+        assert "deadline of" in _failure(run)
+        assert run.status() is RunState.FAILED
+    assert time.monotonic() - begun < PATIENCE_SECONDS / 2
+    assert bench.mesh.submit(app.echo, value=1, deadline_seconds=60).result(timeout=PATIENCE_SECONDS) == 1
+
+
+def test_the_keeper_ends_a_run_at_its_deadline_though_no_attempt_is_due(bench: MeshBench) -> None:
+    bench.worker()
+    run = bench.mesh.submit(app.twice, deadline_seconds=6)
+    _until(lambda: _state(run) is NodeState.RETRYING, "the node waits for its next attempt")
+    assert run.pause()
+    assert "deadline of" in _failure(run)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+RUN_DEADLINE = -3
+"""As the node of a timer: the run itself."""
+
 ALL_RETRYING = -2
 """As the node of a timer: every node of the run that is retrying."""
 

@@ -257,7 +257,7 @@ def _run(setting: Setting, world: World) -> RunModel:
     run.shape, run.halt, run.failed_node, run.nodes = setting.shape, world.halt, world.failed_node, dict(world.nodes)
     run.now, run.retried, run.timers = 0.0, world.retried, dict.fromkeys(world.timers, 0.0)
     run.paused, run.left = world.paused, None if world.left is None else set(world.left)
-    run.checkpoints = {}
+    run.checkpoints, run.deadline = {}, None
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
@@ -51,8 +52,11 @@ class Lab:
 
     # One method for each script.
 
-    def admit(self, plan: Plan, run_id: str, digest: bytes, with_flow: bool) -> Answer:
-        [told] = self.store.admit_runs([admission(plan, run_id, digest)], with_flow)
+    def admit(
+        self, plan: Plan, run_id: str, digest: bytes, with_flow: bool, deadline_seconds: float | None = None
+    ) -> Answer:
+        wanted = replace(admission(plan, run_id, digest), deadline_seconds=deadline_seconds)
+        [told] = self.store.admit_runs([wanted], with_flow)
         return Answer(told.word, ready=told.ready)
 
     def claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
@@ -164,6 +168,7 @@ class Lab:
             "outputs": dict(_numbered(fields, "output:")),
             "errors": dict(_numbered(fields, "error:")),
             "paused": unpack(fields["paused"])[0] if "paused" in fields else "",
+            "deadline": float(fields["deadline"]) if "deadline" in fields else None,
             "checkpoints": dict(_numbered(fields, "checkpoint:")),
             "expires": ttl > 0,
         }

@@ -35,6 +35,7 @@ wide = _nodes(st.sampled_from(({0}, {0}, {0}, {0, 1}, {6})), 6)
 shapes = st.one_of(mixed, wide).map(_shape)
 outcomes = st.sampled_from(("succeeded", "succeeded", "failed", "cancelled"))
 picks = st.integers(0, 99)
+deadlines = st.sampled_from((None, None, 5.0, LONGEST_DELAY_SECONDS))
 delays = st.sampled_from((0.0, 1.0, LONGEST_DELAY_SECONDS))
 behind = st.sampled_from((0, 0, 0, 0, 0, 1, 2, -1))
 times = st.sampled_from((1, 1, 2))
@@ -79,6 +80,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         },
         "errors": {at: error for at, node in nodes.items() if (error := _error(node))},
         "paused": model.paused,
+        "deadline": model.deadline,
         "checkpoints": model.checkpoints,
         "expires": model.status != "running",
     }

@@ -13,12 +13,13 @@ from hypothesis.stateful import (
 )
 
 from taskmesh.store.link import Link
-from tests.model.answers import ALL_RETRYING, Answer
+from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
 from tests.model.invariants import check_quiet
 from tests.model.lives import (
     LONGEST_DELAY_SECONDS,
     Run,
     behind,
+    deadlines,
     delays,
     outcomes,
     pick_node,
@@ -50,11 +51,11 @@ class StoreMachine(SteeringRules):
 
     @initialize(shape=shapes, dies=st.booleans())
     def begin(self, shape: Shape, dies: bool) -> None:
-        self.submit(shape, False, dies, first=None)
+        self.submit(shape, False, dies, first=None, deadline=None)
 
     @precondition(lambda self: len(self._runs) < MOST_RUNS)
-    @rule(shape=shapes, fail_fast=st.booleans(), dies=st.booleans(), first=st.none() | outcomes)
-    def submit(self, shape: Shape, fail_fast: bool, dies: bool, first: str | None) -> None:
+    @rule(shape=shapes, fail_fast=st.booleans(), dies=st.booleans(), first=st.none() | outcomes, deadline=deadlines)
+    def submit(self, shape: Shape, fail_fast: bool, dies: bool, first: str | None, deadline: float | None) -> None:
         """With ``dies``, the client gets no further than the first script; ``first`` is what its first node came to."""
         plan, run_id = shape.plan(), f"r{next(self._ids)}"
         assert {at: plan.graph.successors[at] for at in range(len(shape.parents))} | {
@@ -64,10 +65,13 @@ class StoreMachine(SteeringRules):
         if (partition, plan.hash) not in self._bodies:
             self._same(self._lab.admit(plan, run_id, run_id.encode(), with_flow=False), Answer("flow_missing"))
         self._bodies.add((partition, plan.hash))
-        run = self._runs[run_id] = Run(plan, RunModel(shape), fail_fast, run_id.encode())
+        run = self._runs[run_id] = Run(
+            plan, RunModel(shape, deadline and self._now + deadline), fail_fast, run_id.encode()
+        )
         run.model.now = self._now
         ready = tuple(at for at in sorted(run.model.nodes) if at != ROOT)
-        self._same(self._lab.admit(plan, run_id, run.digest, with_flow=True), Answer("admitted", ready=ready))
+        admitted = self._lab.admit(plan, run_id, run.digest, True, deadline)
+        self._same(admitted, Answer("admitted", ready=ready))
         if not dies and ROOT in run.model.nodes:
             self._tell_again(run_id, ROOT)
         if first is not None:
@@ -222,7 +226,9 @@ class StoreMachine(SteeringRules):
         for (run_id, node), due in sorted(self._lab.timers().items()):
             if node == ALL_RETRYING:
                 self._ring_all(run_id)
-            elif due <= self._now:
+            elif node == RUN_DEADLINE and due <= self._now:
+                self._ring_deadline(run_id)
+            elif node >= 0 and due <= self._now:
                 self._wake(run_id, node)
 
     @precondition(lambda self: len(self._runs) == MOST_RUNS)

@@ -9,7 +9,7 @@ from itertools import count
 from hypothesis.stateful import RuleBasedStateMachine
 
 from taskmesh.store.link import Link
-from tests.model.answers import ALL_RETRYING, Answer
+from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
 from tests.model.invariants import check_history, check_kept
 from tests.model.lab import Lab
 from tests.model.lives import Run, projection
@@ -90,6 +90,11 @@ class Pair(RuleBasedStateMachine):
             self._forget_timer(run_id, ALL_RETRYING)
         for node in sorted(nodes):
             self._wake(run_id, node)
+
+    def _ring_deadline(self, run_id: str) -> None:
+        """End a run whose deadline is over."""
+        self._same(self._lab.halt(run_id, "failed"), self._runs[run_id].model.halt_with("failed"))
+        self._forget_timer(run_id, RUN_DEADLINE)
 
     def _forget_timer(self, run_id: str, node: int) -> None:
         self._lab.forget_timer(run_id, node)

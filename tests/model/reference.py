@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
-from tests.model.answers import Answer
+from tests.model.answers import RUN_DEADLINE, Answer
 from tests.model.shape import ROOT, Shape
 from tests.model.steering import Steering
 
@@ -43,14 +43,15 @@ class NodeModel(NamedTuple):
 class RunModel(Steering):
     """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, deadline: float | None = None) -> None:
         self.shape = shape
         self.nodes: dict[int, NodeModel] = {}
         self.halt = ""
         self.failed_node: int | None = None
         self.now = 0.0
         self.retried = False
-        self.timers: dict[int, float] = {}
+        self.deadline = deadline
+        self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
         if len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")

@@ -242,9 +242,13 @@ class EngineBench:
         self.engine.use(self.pool)
         self.broker.on_delivery = self.engine.on_delivery
 
-    def submit(self, plan: Plan, run_id: str = "r1", deliver: bool = True) -> list[bytes]:
+    def submit(
+        self, plan: Plan, run_id: str = "r1", deliver: bool = True, deadline_seconds: float | None = None
+    ) -> list[bytes]:
         """Admit a run and deliver its first messages; returns those."""
-        bodies = [outgoing(ready).body for ready in self.side.admit(plan, run_id).ready]
+        bodies = [
+            outgoing(ready).body for ready in self.side.admit(plan, run_id, deadline_seconds=deadline_seconds).ready
+        ]
         if deliver:
             for body in bodies:
                 self.broker.deliver(body)

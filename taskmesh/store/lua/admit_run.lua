@@ -1,8 +1,9 @@
 #!lua
 -- Stores a run and makes its first nodes ready; or says that it is there already.
--- KEYS  1 run  2 flow  3 open  4.. outboxes of the flow's pools
+-- KEYS  1 run  2 flow  3 open  4.. outboxes of the flow's pools, last timers if there is a deadline
 -- ARGV  1 now ('' = the server's)  2 run id  3 digest of flow and parameters  4 flow body ('' = must be stored)
 --       5 header  6 flow hash  7 params  8 shard key  9 number of nodes  10 edges to the first nodes  11 '1' = those are all
+--       12 seconds until its deadline ('' = none)
 -- Returns {word, ready...}: admitted | same | conflict | flow_missing. Repeated: the same answer but "same".
 local run, flow, open, first_outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, digest, body = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
@@ -20,6 +21,11 @@ if body ~= '' then redis.call('HSET', flow, 'body', body) end
 if redis.call('HINCRBY', flow, 'open_runs', 1) == 1 then redis.call('PERSIST', flow) end
 changes = {'header', ARGV[5], 'digest', digest, 'flow', ARGV[6], 'params', ARGV[7], 'shard_key', ARGV[8],
   'submitted_at', now, 'status', 'running', 'remaining', ARGV[9]}
+if ARGV[12] ~= '' then
+  local deadline = now + tonumber(ARGV[12])
+  change('deadline', deadline)
+  put_due(KEYS[#KEYS], run_id .. '/' .. RUN_DEADLINE, deadline)
+end
 if ARGV[11] == '0' then
   -- The first nodes are too many for one script: node -1 stands before them and spreads like any other.
   save(-1, {'succeeded', 0, 1, now, now, now, '', #edges / EDGE_WIDTH, ''})

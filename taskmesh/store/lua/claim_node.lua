@@ -4,13 +4,13 @@
 -- KEYS  1 run  2 holders
 -- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need
 -- Returns {'claimed', attempt, token, retries, crashes, ms it was ready for, ms since it was ready first,
---          checkpoint of an earlier attempt, halt, field...},
+--          checkpoint of an earlier attempt, ms until the run's deadline ('' = none), halt, field...},
 --         or {word}: unknown (no such run) | early (the node waits, or is retrying) |
 --         held (another living holder runs it) | future (the token was never given) | paused (the run is),
 --         or {'ended', spread}. `halt` says by whom, too.
 local run, holders = KEYS[1], KEYS[2]
 local now, node, holder = read_clock(ARGV[1]), ARGV[2], ARGV[4]
-local OWN_FIELDS = 5
+local OWN_FIELDS = 6
 -- With its first claim a node gets this token.
 local FIRST_CLAIM = 2
 
@@ -20,10 +20,10 @@ local function answer(record, values)
   local waited = record[STARTED_AT] - record[READY_AT]
   local open = record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])
   return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, record[CRASHES] or 0,
-    waited * 1000, open * 1000, checkpoint, unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
+    waited * 1000, open * 1000, checkpoint, values[5] and (values[5] - now) * 1000 or '', unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
 end
 
-local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'halt', unpack(ARGV, 5))
+local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'deadline', 'halt', unpack(ARGV, 5))
 local record = unpacked(values[1])
 if not record then return {redis.call('EXISTS', run) == 0 and 'unknown' or 'early'} end
 if values[3] == TERMINATED then return {'ended', SPREAD_DONE} end

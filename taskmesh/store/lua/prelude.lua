@@ -8,6 +8,7 @@
 --   paused                            why no ready node starts now, a msgpack array: kind, by, why, at; absent else.
 --                                     kind: "user", or what is being prepared, after which the run goes on
 --   failed_node                       the first node that failed
+--   deadline                          when it ends at the latest; absent where it may take any time
 --   retried                           there when a node has had to be tried again
 --   watched                           there when somebody wants each transition announced
 --   node:I                            the record of node I (below); absent while the node waits
@@ -26,6 +27,8 @@ local SPREAD_DONE = -1
 local EDGE_WIDTH = 4
 -- As the node of a timer: every node of the run that is retrying, since the run was halted.
 local ALL_RETRYING = -2
+-- As the node of a timer: the run itself, which ends at its deadline.
+local RUN_DEADLINE = -3
 -- A flow is a hash: body, open_runs.
 
 local function read_clock(given)

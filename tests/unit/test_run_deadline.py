@@ -1,0 +1,86 @@
+"""A run has until its deadline, and its attempts with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from taskmesh import UsageError
+from taskmesh.client.entrance import Submission, entrance_of
+from taskmesh.model.flow import Node
+from taskmesh.model.policies import RetryPolicy, Wait
+from taskmesh.wire import unpack
+from taskmesh.worker.protocol import Failure
+from tests.contract.store_bench import plan_of
+from tests.unit.engine_bench import EngineBench, single
+
+Test = Callable[[EngineBench], Awaitable[None]]
+PATIENT = plan_of(Node("only", "t", retry=RetryPolicy(max_attempts=9, wait=Wait.FIXED, base_seconds=60.0)))
+
+
+@pytest.fixture
+def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
+    async def with_bench(test: Test) -> None:
+        bench = EngineBench(valkey_url, namespace)
+        bench.pool.runs_at_once = False
+        try:
+            await test(bench)
+        finally:
+            bench.close()
+
+    return lambda test: asyncio.run(with_bench(test))
+
+
+def _error(bench: EngineBench) -> dict[str, str]:
+    error: dict[str, str] = unpack(bench.side.record().errors[0])
+    return error
+
+
+def test_nothing_begins_after_the_deadline(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        [body] = bench.submit(single(), deliver=False, deadline_seconds=0.001)
+        await asyncio.sleep(0.05)
+        bench.broker.deliver(body)
+        await bench.until(lambda: bench.is_idle and bench.status() == "failed")
+        assert not bench.pool.times
+        assert _error(bench)["type"] == "RunDeadline"
+
+    play(test)
+
+
+def test_what_runs_at_the_deadline_is_killed_and_not_tried_again(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.submit(PATIENT, deadline_seconds=0.5)
+        await bench.until(lambda: len(bench.pool.works) == 1)
+        [work] = bench.pool.works.values()
+        assert work.timed
+        assert work.deadline is not None
+        bench.engine.on_started(work.id)
+        await bench.until(lambda: bench.is_idle and bench.status() == "failed")
+        assert _error(bench)["type"] == "RunDeadline"
+        assert bench.side.record().nodes[0].retries == 0
+
+    play(test)
+
+
+@pytest.mark.parametrize(("deadline_seconds", "goes_on"), [(30.0, False), (3600.0, True)])
+def test_no_attempt_is_planned_beyond_the_deadline(
+    play: Callable[[Test], None], deadline_seconds: float, goes_on: bool
+) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.submit(PATIENT, deadline_seconds=deadline_seconds)
+        await bench.until(lambda: len(bench.pool.works) == 1)
+        bench.pool.finish(next(iter(bench.pool.works)), Failure("ValueError", "no", "", ("ValueError",)))
+        await bench.until(lambda: bench.is_idle)
+        assert bench.side.record().nodes[0].state == ("retrying" if goes_on else "failed")
+        assert ("not tried again: the deadline of the run" in _error(bench)["message"]) != goes_on
+
+    play(test)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), 1e12])
+def test_a_deadline_must_be_some_time_ahead(seconds: float) -> None:
+    with pytest.raises(UsageError, match="deadline_seconds must be more than 0"):
+        entrance_of(single(), Submission({}, deadline_seconds=seconds), 1000)
