@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taskmesh.errors import FlowError, UsageError
@@ -370,6 +370,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(TEXT | TRICKY, VALUES, max_size=4), VALUES, NAMES)
 @example({}, {"\x85": "\u2028\ufeff\x7f\x00\t\n \n"}, "no")
 def test_a_dumped_flow_loads_as_the_same(args: dict[str, Any], result: Any, name: str) -> None:
@@ -393,6 +394,7 @@ def test_what_yaml_cannot_hold_is_not_dumped() -> None:
         dump_flow(Flow("f", "1", (Node("a", "w:x", {"v": object()}),)))
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | FINITE | TEXT, lambda inner: st.lists(inner) | OBJECTS))
 def test_json_is_read_as_the_standard_library_does(value: Any) -> None:
     for text in (json.dumps({"v": value}), json.dumps({"v": value}, indent=1, ensure_ascii=False)):
