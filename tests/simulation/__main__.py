@@ -19,29 +19,30 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="play so many")
     parser.add_argument("--from", type=int, default=0, dest="first", help="beginning with this one")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first that fails")
+    parser.add_argument("--only", action="append", metavar="FAULT", help="this fault and no others; may be repeated")
     parser.add_argument("--hash", action="store_true", help="print the hash of what happened instead")
     chosen = parser.parse_args()
     with RedisServer(overrides={"appendonly": "no"}) as server:
         pool = ConnectionPool.from_url(server.unix_url)
         try:
             if chosen.seed is not None:
-                played = play(chosen.seed, pool)
+                played = play(chosen.seed, pool, chosen.only)
                 if chosen.hash:
                     print(played.hash)
                     return bool(played.broken)
                 print("\n".join(played.lines))
                 return _report(played)
-            return _play_many(pool, range(chosen.first, chosen.first + chosen.seeds), chosen.keep_going)
+            return _play_many(pool, range(chosen.first, chosen.first + chosen.seeds), chosen)
         finally:
             pool.disconnect()
 
 
-def _play_many(pool: ConnectionPool, seeds: range, keep_going: bool) -> int:
+def _play_many(pool: ConnectionPool, seeds: range, chosen: argparse.Namespace) -> int:
     struck: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     failed, slowest, begun = [], 0.0, time.monotonic()
     for seed in seeds:
-        played = play(seed, pool)
+        played = play(seed, pool, chosen.only)
         struck.update(played.struck)
         totals.update({name: int(value) for name, value in played.figures.items()})
         if played.figures["healed_seconds"] > slowest:
@@ -50,7 +51,7 @@ def _play_many(pool: ConnectionPool, seeds: range, keep_going: bool) -> int:
         if played.broken:
             failed.append(seed)
             _report(played)
-            if not keep_going:
+            if not chosen.keep_going:
                 break
     print(f"{len(seeds)} seeds in {time.monotonic() - begun:.1f} s; slowest recovery {slowest:g} s")
     print(dict(totals))

@@ -52,7 +52,7 @@ class Checks:
 
     def check_stored(self) -> None:
         """What must hold at any time: one end, no token falls, and whatever is unfinished can be found."""
-        run_ids = sorted(self._world.history.accepted)
+        run_ids = sorted(self._world.history.accepted - self._world.history.terminated)
         keys = [self._world.keys.run(run_id) for run_id in run_ids]
         boxes = self._boxes()
         replies = self._read(
@@ -70,7 +70,9 @@ class Checks:
         for run_id, run in world.runs.items():
             require(not run.is_accepted or run_id in world.history.accepted, f"{run_id} was accepted and is not stored")
         self.check_stored()
-        for run_id in sorted(world.history.accepted):
+        for run_id in sorted(world.history.terminated):
+            require(self._record(run_id).summary.status == "terminated", f"{run_id} was terminated, and went on")
+        for run_id in sorted(world.history.accepted - world.history.terminated):
             self._check_ended_run(world.runs[run_id], self._record(run_id))
         buried = [message for name, queue in world.broker.queues.items() if "dead" in name for message in queue.ready]
         require(not buried, f"messages became dead letters: {buried}")
@@ -146,7 +148,7 @@ class Checks:
         expected = halt or ("failed" if "failed" in states else "succeeded")
         require(record.summary.status == expected, f"{run.run_id} is {record.summary.status} and not {expected}")
         require("cancelled" not in states or bool(halt), f"{run.run_id} was not halted and has cancelled nodes")
-        may_halt = run.cancelled_at is not None or "failed" in states
+        may_halt = any(verb == "cancel" for verb, _ in run.wishes) or "failed" in states
         require(may_halt or not halt, f"{run.run_id} was halted as {halt}, and nobody wanted it")
 
     def _check_flows(self) -> None:

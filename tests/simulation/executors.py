@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from taskmesh.errors import TaskCancelledError
+from taskmesh.model.policies import exception_name
 from taskmesh.wire import pack, unpack
 from taskmesh.worker.protocol import Failure, Outcome, Work
 from tests.simulation.loop import Actor, SimLoop
@@ -29,6 +31,8 @@ class Reports(Protocol):
     """The engine, as a pool sees it."""
 
     def on_started(self, attempt_id: int) -> None: ...
+
+    def on_beats(self, beats: Sequence[tuple[int, bytes]]) -> None: ...
 
     def on_outcomes(self, outcomes: Sequence[Outcome]) -> None: ...
 
@@ -71,6 +75,12 @@ class SimPool:
             self._loop.outside(KILL_SECONDS, self._across, self._crash, self._running[work_id])
         return work_id in self._running
 
+    def cancel(self, work_id: int) -> None:
+        """Its code hears of it, and ends."""
+        if work_id in self._running:
+            failure = Failure(exception_name(TaskCancelledError), "it should end", "")
+            self._loop.outside(KILL_SECONDS, self._across, self._end, self._running[work_id], b"", failure)
+
     async def drain(self, timeout_seconds: float) -> bool:
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -103,6 +113,7 @@ class SimPool:
             conduct, before = self._ward.conduct_of(run_id, node), self._ward.on_begin(self._actor.name, work)
             if work.timed:
                 self._across(self._reports.on_started, work.id)
+            self._loop.outside(conduct.seconds / 2, self._across, self._beat, work)
             if before < conduct.crashes:
                 self._loop.outside(conduct.seconds, self._across, self._crash, work)
             else:
@@ -112,13 +123,19 @@ class SimPool:
         self._loop.inside(self._actor, callback, *args)
 
     def _finish(self, work: Work, fails: bool) -> None:
+        failure = Failure("ValueError", "as planned", "") if fails else None
+        self._end(work, b"" if fails else pack({"value": output_of(_arguments(work))}), failure)
+
+    def _end(self, work: Work, output: bytes, failure: Failure | None) -> None:
         if self._running.pop(work.id, None) is None:
             return
-        failure = Failure("ValueError", "as planned", "") if fails else None
-        output = b"" if fails else pack({"value": output_of(_arguments(work))})
         self._feed()
         self._reports.on_outcomes([Outcome(work.id, output, failure, 0.0, 0.0)])
         self._tell_idle()
+
+    def _beat(self, work: Work) -> None:
+        if work.id in self._running:
+            self._reports.on_beats([(work.id, pack(work.id))])
 
     def _crash(self, work: Work) -> None:
         """The executor dies; what it had not begun goes back as well, now and then."""

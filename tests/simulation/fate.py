@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -65,10 +65,12 @@ ON = 0.35
 class Fate:
     """Decides, by the seed, what goes wrong and when."""
 
-    def __init__(self, chance: Random, calm: bool = False) -> None:
+    def __init__(self, chance: Random, only: Collection[str] | None = None) -> None:
+        """With ``only``, these faults strike as often as they may, and no others."""
         self._chance = chance
-        self._rates = {} if calm else _draw(chance, AT_EACH_STEP)
-        self.times = {} if calm else {name: round(most) for name, most in _draw(chance, AT_ANY_TIME).items()}
+        self._rates = _draw(chance, AT_EACH_STEP) if only is None else _named(AT_EACH_STEP, only)
+        times = _draw(chance, AT_ANY_TIME) if only is None else _named(AT_ANY_TIME, only)
+        self.times = {name: round(most) for name, most in times.items()}
         self.struck: Counter[str] = Counter()
         self.is_over = False
 
@@ -95,6 +97,10 @@ class Fate:
 
 
 ALL = AT_EACH_STEP + AT_ANY_TIME
+
+
+def _named(faults: Iterable[Fault], names: Collection[str]) -> dict[str, float]:
+    return {fault.name: fault.rate for fault in faults if fault.name in names}
 
 
 def _draw(chance: Random, faults: Iterable[Fault]) -> dict[str, float]:

@@ -46,6 +46,7 @@ class History:
         self.plans: dict[str, Plan] = {}
         self.accepted: set[str] = set()
         self.halted: set[str] = set()
+        self.terminated: set[str] = set()
         self.nodes: defaultdict[NodeKey, NodeHistory] = defaultdict(NodeHistory)
         self.leases: dict[tuple[str, str], float] = {}
         self.commits = 0
@@ -61,6 +62,7 @@ class History:
             "redrive_node": self._redriven,
             "renew_holder": self._renewed,
             "halt_run": self._halted,
+            "terminate_run": self._terminated,
         }
 
     def on_command(self, actor: str, command: Command, reply: Reply) -> None:
@@ -86,6 +88,9 @@ class History:
             self._note_ready(run_id, BEFORE_FIRST, reply[1:])
 
     def _claimed(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] == "paused":
+            node = self.nodes[NodeKey(_run_of(keys), int(arguments[1]))]
+            node.relieved_of = node.token
         if reply[0] != "claimed":
             return
         key, holder = NodeKey(_run_of(keys), int(arguments[1])), arguments[3]
@@ -117,6 +122,7 @@ class History:
 
     def _require_right_to_settle(self, key: NodeKey, node: NodeHistory, token: int) -> None:
         require(not node.ended_as, f"{key.member} ended twice, first as {node.ended_as}")
+        require(key.run_id not in self.terminated, f"{key.member} ended after its run was terminated")
         require(node.state == "running", f"{key.member} was settled though it was {node.state}")
         require(token == node.token, f"{key.member} was settled with token {token}, its token is {node.token}")
 
@@ -170,6 +176,10 @@ class History:
     def _halted(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] == "halted":
             self.halted.add(_run_of(keys))
+
+    def _terminated(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] == "terminated":
+            self.terminated.add(arguments[1])
 
     def _note_told(self, key: NodeKey, reply: Values) -> None:
         count = reply[2]

@@ -90,5 +90,7 @@ MUTANTS: dict[str, Mutation] = {
     "nobody answers what the keeper asks": _instead("taskmesh.worker.answering.Answering.run_pass", _do_nothing),
 }
 
-BEGIN: dict[str, int] = {"nobody answers what the keeper asks": 0}
-"""Where what few seeds find is looked for first."""
+FOCUS: dict[str, tuple[str, ...]] = {
+    "nobody answers what the keeper asks": ("cut off amid a call", "queue deleted"),
+}
+"""The faults that uncover what few seeds of all faults do."""

@@ -13,11 +13,14 @@ from taskmesh.app.session import Identity, Session
 from taskmesh.broker.factory import OnFatal
 from taskmesh.broker.protocol import Outgoing
 from taskmesh.broker.settings import BrokerSettings
-from taskmesh.client.client import Client, ClientLimits, ClientParts
+from taskmesh.client.client import Client, ClientLimits
+from taskmesh.client.controlling import RunControl
 from taskmesh.client.entrance import Submission
+from taskmesh.client.parts import ClientParts
 from taskmesh.config.settings import BrokerSection, Settings, StoreSection, WorkerSection
 from taskmesh.dispatch.plan import Plans
-from taskmesh.errors import RunNotFoundError, StoreUnavailableError, TaskmeshError
+from taskmesh.errors import StoreUnavailableError, TaskmeshError
+from taskmesh.store.calls import Who
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.letters import Letters
@@ -184,7 +187,7 @@ class IoProcess(Process):
 
 
 class ClientProcess(Process):
-    """An app that submits one run, or cancels it."""
+    """An app that submits one run, or steers it."""
 
     def __init__(self, name: str, world: Surroundings, run: PlannedRun) -> None:
         super().__init__(name, world)
@@ -192,22 +195,23 @@ class ClientProcess(Process):
 
     def submit(self) -> None:
         """Submit, again and again until the store has answered."""
-        self._client = self._open()
+        self._client = Client(self._parts(), ClientLimits(1_000_000, 1_000))
         self._insist(self._submit)
 
-    def cancel(self) -> None:
-        self._client = self._open()
-        self._insist(self._cancel)
+    def steer(self, verb: str) -> None:
+        """``pause``, ``resume``, ``cancel`` or ``terminate`` it."""
+        control, who = RunControl(self._parts()), Who(self.actor.name, "")
+        calls = {
+            "pause": lambda: control.pause([self._run.run_id], who),
+            "resume": lambda: control.resume([self._run.run_id]),
+            "cancel": lambda: control.cancel([self._run.run_id], who),
+            "terminate": lambda: control.terminate([self._run.run_id], who),
+        }
+        self._insist(lambda: self.world.trace.note(self.actor.name, verb, calls[verb]()))
 
     def _submit(self) -> None:
         self._client.submit(self._run.plan, [Submission({}, self._run.run_id)])
         self._run.is_accepted = True
-
-    def _cancel(self) -> None:
-        try:
-            self._client.cancel(self._run.run_id)
-        except RunNotFoundError:
-            self.world.trace.note(self.actor.name, "found nothing to cancel")
 
     def _insist(self, call: Callable[[], None]) -> None:
         try:
@@ -215,7 +219,7 @@ class ClientProcess(Process):
         except StoreUnavailableError:
             self.world.loop.call_later(ASK_AGAIN_SECONDS, self._insist, call)
 
-    def _open(self) -> Client:
+    def _parts(self) -> ClientParts:
         publisher = self.publisher()
         self._begin(publisher.start())
         parts: Any = {
@@ -229,7 +233,7 @@ class ClientProcess(Process):
             "clock": self.foundation.clock,
             "store_breaker": _Unbroken(),
         }
-        return Client(ClientParts(**parts), ClientLimits(1_000_000, 1_000))
+        return ClientParts(**parts)
 
 
 class _Feed:

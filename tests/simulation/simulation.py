@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,11 +39,11 @@ class Played:
     broken: str = ""
 
 
-def play(seed: int, pool: ConnectionPool, calm: bool = False) -> Played:
-    """Play one seed on a private server, which is emptied first."""
-    Exchange(pool, [Command("", "FLUSHALL")]).collect()
+def play(seed: int, pool: ConnectionPool, only: Collection[str] | None = None) -> Played:
+    """Play one seed on a private server, which is emptied first; ``only`` names the faults, where not all may be."""
+    Exchange(pool, [Command("", "FLUSHALL"), Command("", "SCRIPT", "FLUSH")]).collect()
     with _as_in_a_dream(seed):
-        world = World(seed, pool, calm)
+        world = World(seed, pool, only)
         broken = ""
         with _listening(world) as found:
             try:

@@ -26,7 +26,8 @@ class AckWitness:
 
     def on_acked(self, message: Message, holder: str) -> None:
         said = _node_of(message)
-        if said is None or self._loses_messages or said.run_id not in self._history.accepted:
+        open_runs = self._history.accepted - self._history.terminated
+        if said is None or self._loses_messages or said.run_id not in open_runs:
             return
         key = NodeKey(said.run_id, said.node)
         if key.node < 0 or any(_is_about(each, key) for each in self._broker.messages()):

@@ -47,7 +47,8 @@ class PlannedRun:
     plan: Plan
     conducts: dict[str, Conduct]
     submitted_at: float
-    cancelled_at: float | None
+    wishes: list[tuple[str, float]]
+    """What people want of it: a verb, and when."""
     is_accepted: bool = False
 
 
@@ -80,8 +81,15 @@ def _plan_run(chance: Random, run_id: str, seconds: float, calm: bool) -> Planne
     slow = chance.choice((0.05, 0.05, 5.0, 30.0))
     troubled = not calm and chance.random() < 0.4
     conducts = {node.name: _conduct(chance, slow, troubled) for node in nodes}
-    cancelled_at = chance.uniform(0, seconds) if chance.random() < 0.15 else None
-    return PlannedRun(run_id, Plan.of(flow), conducts, chance.uniform(0, seconds), cancelled_at)
+    return PlannedRun(
+        run_id, Plan.of(flow), conducts, chance.uniform(0, seconds), [] if calm else _wishes(chance, seconds)
+    )
+
+
+def _wishes(chance: Random, seconds: float) -> list[tuple[str, float]]:
+    verbs = [verb for verb in ("cancel", "pause", "terminate") if chance.random() < 0.1]
+    wishes = [(verb, chance.uniform(0, seconds)) for verb in verbs]
+    return wishes + [("resume", at + chance.uniform(0.1, 20.0)) for verb, at in wishes if verb == "pause"]
 
 
 def _node(chance: Random, at: int, needs: tuple[int, ...], pool: str, calm: bool) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import count
 from random import Random
 
@@ -32,12 +32,12 @@ SHARDS = (1, 3)
 class World:
     """Everything of one simulation. ``play`` lives it through."""
 
-    def __init__(self, seed: int, pool: ConnectionPool, calm: bool = False) -> None:
+    def __init__(self, seed: int, pool: ConnectionPool, only: Collection[str] | None = None) -> None:
         self.seed = seed
         self.chance = Random(seed)
         self.loop = SimLoop(START)
         self.trace = Trace(self.loop.time)
-        self.fate = Fate(self.chance, calm)
+        self.fate = Fate(self.chance, only)
         self.site = Site(self.chance.randint(*SHARDS))
         self.keys = Keys(self.site.namespace, self.site.partitions)
         self.server = SimServer(pool, self.loop, self.chance, self.fate)
@@ -46,8 +46,9 @@ class World:
         )
         self.history = History(self.server.now)
         self.executions = Executions()
+        is_calm = only is not None and not only
         self.runs = {
-            run.run_id: run for run in plan_runs(self.chance, self.chance.randint(*RUNS), CHAOS_SECONDS * 0.7, calm)
+            run.run_id: run for run in plan_runs(self.chance, self.chance.randint(*RUNS), CHAOS_SECONDS * 0.7, is_calm)
         }
         self.history.plans = {run_id: run.plan for run_id, run in self.runs.items()}
         self.server.observers += [self.trace, self.history]
@@ -121,9 +122,12 @@ class World:
     def _plan_client(self, run: PlannedRun) -> None:
         client = ClientProcess(f"client-{run.run_id}", self, run)
         self.loop.outside(run.submitted_at, self.loop.inside, client.actor, client.submit)
-        if run.cancelled_at is not None:
-            other = ClientProcess(f"canceller-{run.run_id}", self, run)
-            self.loop.outside(run.cancelled_at, self.loop.inside, other.actor, other.cancel)
+        for verb, seconds in run.wishes:
+            self.loop.outside(seconds, self._steer, run, verb)
+
+    def _steer(self, run: PlannedRun, verb: str) -> None:
+        client = ClientProcess(f"{verb}-{run.run_id}", self, run)
+        self.loop.inside(client.actor, client.steer, verb)
 
     def _hang_up(self, name: str) -> None:
         for connection in [each for each in self.broker.connections if each.actor.name == name]:
@@ -206,3 +210,6 @@ class World:
         self.broker.set_alarm(False)
         for process in self.workers:
             process.actor.alone_until = 0.0
+        for run in self.runs.values():
+            # Whoever wanted to may have died.
+            self._steer(run, "resume")
