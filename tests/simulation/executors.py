@@ -67,7 +67,7 @@ class SimPool:
         if works:
             self._idle.clear()
         if self._is_winding_down:
-            self._loop.call_soon(self._give_back)
+            self._loop.call_soon(self.give_back)
         self._feed()
 
     def kill(self, work_id: int) -> bool:
@@ -89,18 +89,22 @@ class SimPool:
             return False
         return True
 
+    @property
+    def oldest_waiting(self) -> int | None:
+        return self._backlog[0].id if self._backlog else None
+
     def wind_down(self) -> None:
         self._is_winding_down = True
-        self._give_back()
+        self.give_back()
 
     async def stop(self, grace_seconds: float = 2.0) -> None:
         self._is_winding_down = True
         started = list(self._running)
         self._running.clear()
         self._lose(started, [])
-        self._give_back()
+        self.give_back()
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
         waiting = [work.id for work in self._backlog]
         self._backlog.clear()
         self._lose([], waiting)

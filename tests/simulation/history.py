@@ -31,6 +31,7 @@ class NodeHistory:
     token: int = 0
     holder: str = ""
     ended_as: str = ""
+    claimed_at: float = 0.0
     made_ready_by: int = BEFORE_FIRST
     relieved_of: int = 0
     """Up to this token, no message is needed any more: a timer, or the keeper, brings the node on."""
@@ -42,7 +43,7 @@ class History:
     """Follows every node, and stops at the first broken promise."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+        self.now = now
         self.plans: dict[str, Plan] = {}
         self.accepted: set[str] = set()
         self.halted: set[str] = set()
@@ -77,7 +78,7 @@ class History:
 
     def is_alive(self, holders: str, holder: str) -> bool:
         """Whether the lease of a holder is in force in the partition whose key of holders is given."""
-        return self.leases.get((holders, holder), 0.0) > self._now()
+        return self.leases.get((holders, holder), 0.0) > self.now()
 
     def _admitted(self, keys: Values, arguments: Values, reply: Values) -> None:
         run_id, word = arguments[1], reply[0]
@@ -104,6 +105,7 @@ class History:
         self._require_order(key)
         node.state, node.holder, node.token = "running", holder, token
         node.grants[token] = (holder, attempt)
+        node.claimed_at = self.now()
 
     def _require_abandoned(self, holders: str, key: NodeKey, node: NodeHistory) -> None:
         require(not self.is_alive(holders, node.holder), f"{key.member} was taken from {node.holder}, who is alive")
@@ -171,7 +173,7 @@ class History:
         node.relieved_of = node.token - 1
 
     def _renewed(self, keys: Values, arguments: Values, reply: Values) -> None:
-        self.leases[keys[0], arguments[1]] = self._now() + float(arguments[2])
+        self.leases[keys[0], arguments[1]] = self.now() + float(arguments[2])
 
     def _halted(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] == "halted":

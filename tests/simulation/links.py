@@ -121,6 +121,12 @@ class SimConsumer(_Link):
         if self._connection is not None:
             self._connection.send(self._broker.cancel, self._connection)
 
+    def resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            if self._connection is not None:
+                self._consume(self._connection)
+
     def set_prefetch(self, prefetch: int) -> None:
         if prefetch != self._prefetch:
             self._prefetch = prefetch

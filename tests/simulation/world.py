@@ -51,8 +51,10 @@ class World:
             run.run_id: run for run in plan_runs(self.chance, self.chance.randint(*RUNS), CHAOS_SECONDS * 0.7, is_calm)
         }
         self.history.plans = {run_id: run.plan for run_id, run in self.runs.items()}
+        early_ack_seconds = self.site.settings.worker.early_ack_seconds
+        witness = AckWitness(self.history, self.broker, self.fate.loses_messages, early_ack_seconds)
         self.server.observers += [self.trace, self.history]
-        self.broker.witnesses += [self.trace, AckWitness(self.history, self.broker, self.fate.loses_messages)]
+        self.broker.witnesses += [self.trace, witness]
         self.workers: list[IoProcess] = []
         self.healed_seconds = 0.0
         self._numbers = count(1)
