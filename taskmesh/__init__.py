@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
     from taskmesh.app.run import Run
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
+    from taskmesh.client.explaining import RunExplanation
     from taskmesh.config.settings import Settings
     from taskmesh.errors import (
         BrokerUnavailableError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         WireError,
     )
     from taskmesh.flows import load_flow, load_flow_file
+    from taskmesh.model.explanation import NodeExplanation
     from taskmesh.model.flow import Flow
     from taskmesh.model.policies import Retry
     from taskmesh.model.states import NodeState, RunState
@@ -58,6 +60,8 @@ _HOMES = {
     "NodeDetails": "client.details",
     "RunDetails": "client.details",
     "RunEvent": "client.details",
+    "RunExplanation": "client.explaining",
+    "NodeExplanation": "model.explanation",
     "Settings": "config.settings",
     "Flow": "model.flow",
     "Retry": "model.policies",
@@ -108,6 +112,7 @@ __all__ = [
     "FlowError",
     "Mesh",
     "NodeDetails",
+    "NodeExplanation",
     "NodeState",
     "ResultTimeoutError",
     "Retry",
@@ -117,6 +122,7 @@ __all__ = [
     "RunDetails",
     "RunError",
     "RunEvent",
+    "RunExplanation",
     "RunFailedError",
     "RunLostError",
     "RunNotFoundError",

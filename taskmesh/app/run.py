@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taskmesh.client.client import Client
     from taskmesh.client.details import RunDetails, RunEvent
+    from taskmesh.client.explaining import RunExplanation
     from taskmesh.dispatch.plan import Plan
     from taskmesh.model.states import RunState
     from taskmesh.store.calls import Who
@@ -51,6 +52,13 @@ class Run:
     def details(self) -> RunDetails:
         """Everything that is stored of the run and its nodes."""
         return self._client.details(self.id)
+
+    def explain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
+        """What each unfinished node waits for, and until when; at most ``limit`` of them, None = all. Or one node.
+
+        :raises UsageError: there is no such node.
+        """
+        return self._client.explain(self.id, node, limit)
 
     def watch(self) -> Iterator[RunEvent]:
         """What happened and what happens, until the run ends."""
@@ -95,6 +103,10 @@ class Run:
     async def adetails(self) -> RunDetails:
         """``details`` for asyncio."""
         return await asyncio.to_thread(self.details)
+
+    async def aexplain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
+        """``explain`` for asyncio."""
+        return await asyncio.to_thread(self.explain, node, limit)
 
     async def awatch(self) -> AsyncIterator[RunEvent]:
         """``watch`` for asyncio."""

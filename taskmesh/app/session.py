@@ -181,6 +181,7 @@ class Session:
         refuse_unsafe_store(self._foundation)
         self._foundation.housekeeping.announce_pools(self._identity.pools)
         self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
+        self._serve_pools()
 
     def _note_missing(self, sentence: str) -> None:
         self._missing_store = sentence
@@ -218,6 +219,7 @@ class Session:
 
     def _end_lease(self) -> None:
         try:
+            self._foundation.housekeeping.leave_pools(self._identity.holder, self._identity.pools)
             self._foundation.housekeeping.end_holder(self._identity.holder)
         except StoreUnavailableError as error:
             _log.warning("the lease could not be ended and will lapse: %s", error)
@@ -244,7 +246,11 @@ class Session:
             _log.warning("the lease of this process was over; its nodes may have been given to others")
             # A store that has lost the lease may have lost the list of pools too, and with it the keeper's work.
             housekeeping.announce_pools(self._identity.pools)
+        self._serve_pools()
         self._answering.run_pass()
+
+    def _serve_pools(self) -> None:
+        self._foundation.housekeeping.serve_pools(self._identity.holder, self._identity.pools, self._lease_seconds)
 
     def _tune(self) -> None:
         wanted = self._prefetch.adapt(self._pool.window)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from taskmesh.model.durations import duration_text as duration_text
 from taskmesh.model.states import NodeState, RunState
 
 if TYPE_CHECKING:
@@ -157,19 +158,6 @@ def event_document(event: RunEvent) -> dict[str, Any]:
 def clock_text(at: float | None) -> str:
     """A moment in local time, to the second."""
     return "" if at is None else datetime.datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration_text(seconds: float | None) -> str:
-    """Seconds as people say them: ``12 ms``, ``3.4 s``, ``5 min 07 s``, ``2 h 03 min``."""
-    if seconds is None:
-        return ""
-    if seconds < 0.9995:
-        return f"{max(0.0, seconds) * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def seconds_of(node: NodeDetails) -> float | None:

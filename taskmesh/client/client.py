@@ -10,6 +10,7 @@ from taskmesh.client.choosing import RunFilter, chosen_runs
 from taskmesh.client.controlling import RunControl
 from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, read_event, run_details
 from taskmesh.client.entrance import Submission, entrance_of
+from taskmesh.client.explaining import Explainer, RunExplanation
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.dispatcher import outgoing
@@ -52,6 +53,7 @@ class Client:
         self._limits = limits
         self._advancer = Advancer(parts.store)
         self.control = RunControl(parts)
+        self._explainer = Explainer(parts)
 
     def submit(self, plan: Plan, submissions: Sequence[Submission]) -> list[str]:
         """Store runs of one flow and send their first nodes off; returns the run ids.
@@ -137,6 +139,10 @@ class Client:
         """:raises RunNotFoundError: no such run."""
         details = run_details(*self._record(run_id))
         return replace(details, dead_letters=tuple(self._parts.letters.ids_of_run(run_id)))
+
+    def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
+        """What a run waits for; see ``Explainer``."""
+        return self._explainer.explain(run_id, node, limit)
 
     def watch(self, run_id: str) -> Iterator[RunEvent]:
         """What happens to a run, as it happens, until it ends: first what has happened already, then live."""

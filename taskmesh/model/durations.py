@@ -29,3 +29,16 @@ def duration_problem(seconds: float) -> str | None:
     if not math.isfinite(seconds) or not 0 < seconds <= MAX_SECONDS:
         return f"must be more than 0 and at most {MAX_SECONDS:.0f} seconds (366 days), not {seconds:g}"
     return None
+
+
+def duration_text(seconds: float | None) -> str:
+    """Seconds as people say them: ``12 ms``, ``3.4 s``, ``5 min 07 s``, ``2 h 03 min``."""
+    if seconds is None:
+        return ""
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

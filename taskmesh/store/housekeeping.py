@@ -118,6 +118,18 @@ class Housekeeping:
         key = self._keys.pools
         self._one(Command(key, "SADD", key, *pools))
 
+    def serve_pools(self, holder: str, pools: Sequence[str], lease_seconds: float) -> None:
+        """Say that ``holder`` consumes pools, as long as its lease."""
+        now = self.time()
+        self._all(
+            [Command(key, "ZADD", key, repr(now + lease_seconds), holder) for key in map(self._keys.serving, pools)]
+        )
+        self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", repr(now)) for key in map(self._keys.serving, pools)])
+
+    def leave_pools(self, holder: str, pools: Sequence[str]) -> None:
+        keys = [self._keys.serving(pool) for pool in pools]
+        self._all([Command(key, "ZREM", key, holder) for key in keys])
+
     def pools(self) -> list[str]:
         """Every pool that workers have consumed."""
         key = self._keys.pools

@@ -86,6 +86,10 @@ class Keys:
         """Set of the pools that workers consume."""
         return f"{self.namespace}:pools"
 
+    def serving(self, pool: str) -> str:
+        """Sorted set of the I/O processes that consume a pool, by the end of their lease."""
+        return f"{self.namespace}:serving:{pool}"
+
     @property
     def keepers(self) -> str:
         """Sorted set of the processes that can keep house, by the end of their candidacy."""

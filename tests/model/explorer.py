@@ -129,7 +129,7 @@ def _moves_of_people(setting: Setting, world: World) -> Iterator[Move]:
     """A run is cancelled, or paused and resumed by somebody who publishes nothing, or terminated."""
     wishes = (("cancel",) if setting.cancels else ()) + (("pause", "resume", "terminate") if setting.steered else ())
     for wish in wishes:
-        run = _run(setting, world)
+        run = run_of(setting, world)
         if (run.halt_with("cancelled") if wish == "cancel" else getattr(run, wish)()).word not in REFUSED:
             yield Move(wish, _stored(world, run))
 
@@ -152,7 +152,7 @@ def _moves_of_worker(setting: Setting, world: World, at: int) -> Iterator[Move]:
 
 def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Move]:
     holder = world.workers[at][0]
-    run = _run(setting, world)
+    run = run_of(setting, world)
     answer = run.claim(node, run.nodes[node].token, holder, world.living)
     if answer.word == "held":
         return
@@ -166,7 +166,7 @@ def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Mov
 
 
 def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
-    run = _run(setting, world)
+    run = run_of(setting, world)
     node = run.nodes[doing.node]
     if not run.halt and doing.node in setting.retrying and not node.retries:
         run.retry(doing.node, node.token - (not doing.current), 0.0)
@@ -181,7 +181,7 @@ def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
 
 def _tell(setting: Setting, world: World, at: int, doing: Doing) -> World:
     """One slice of the node's dependents. Those of skipped nodes are left to the keeper: the worst that can happen."""
-    run = _run(setting, world)
+    run = run_of(setting, world)
     slices = run.shape.slices(doing.node)
     answer = run.spread(doing.node, slices[doing.slice])
     ready = tuple(sorted({*doing.ready, *answer.ready}))
@@ -201,8 +201,8 @@ STEPS = {"settle": _settle, "tell": _tell, "publish": _publish}
 
 def _moves_of_keeper(setting: Setting, world: World) -> Iterator[Move]:
     """The keeper may take any due node for lost; a node that nobody holds any more is published again."""
-    for node in sorted(_run(setting, world).outbox) if setting.keeper else ():
-        run = _run(setting, world)
+    for node in sorted(run_of(setting, world).outbox) if setting.keeper else ():
+        run = run_of(setting, world)
         word = run.redrive(node, world.living).word
         if word == "settled":
             yield Move("forget", _stored(world, run))
@@ -215,9 +215,9 @@ def _moves_of_keeper(setting: Setting, world: World) -> Iterator[Move]:
 def _moves_of_timers(setting: Setting, world: World) -> Iterator[Move]:
     for timer in sorted(world.timers):
         yield Move("lose a timer", world._replace(timers=world.timers - {timer}))
-        sleepers = _run(setting, world).retrying if timer == ALL_RETRYING else {timer}
+        sleepers = run_of(setting, world).retrying if timer == ALL_RETRYING else {timer}
         for node in sorted(sleepers):
-            run = _run(setting, world)
+            run = run_of(setting, world)
             woken = {node} if run.wake(node).word == "woken" else set()
             yield Move("wake", _stored(world, run)._replace(messages=world.messages | woken))
         if not sleepers:
@@ -248,11 +248,12 @@ def _start(setting: Setting) -> World:
 
 
 def _is_end(setting: Setting, world: World) -> bool:
-    run = _run(setting, world)
+    run = run_of(setting, world)
     return run.status != "running" and not run.outbox and not run.timers
 
 
-def _run(setting: Setting, world: World) -> RunModel:
+def run_of(setting: Setting, world: World) -> RunModel:
+    """The run as it is stored in a state."""
     run = object.__new__(setting.model)
     run.shape, run.halt, run.failed_node, run.nodes = setting.shape, world.halt, world.failed_node, dict(world.nodes)
     run.now, run.retried, run.timers = 0.0, world.retried, dict.fromkeys(world.timers, 0.0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from taskmesh.dispatch.plan import Plan
+from taskmesh.model.next_event import NodeFacts, next_event
+from taskmesh.model.states import NodeState
 from tests.model.lab import Lab
 from tests.model.reference import ENDED
+from tests.model.shape import ROOT, Shape
 
 TOLD_ALL = -1
 
@@ -31,6 +34,22 @@ def check_kept(run: Mapping[str, Any], outbox: set[int]) -> None:
     for at, (state, _, _, _, spread, *_) in run["nodes"].items():
         done = state in ENDED and spread == TOLD_ALL
         assert done or at in outbox, f"nobody would ever look after node {at}"
+
+
+def check_next_events(shape: Shape, states: Mapping[int, str], due: set[int], timers: Container[int]) -> None:
+    """Never stuck: each node that has not ended waits for something that comes. To be held for runs that go on.
+
+    A node whose end not all dependents know of is still due; so those that wait for it do not wait in vain.
+    """
+    for at, parents in enumerate(shape.parents):
+        needed = parents or ((ROOT,) if ROOT in states else ())
+        facts = NodeFacts(
+            state=NodeState(states.get(at, "waiting")),
+            is_due=at in due,
+            timer_at=0.0 if at in timers else None,
+            needs=tuple(str(each) for each in needed if each in due or states.get(each) not in ENDED),
+        )
+        assert facts.state.ended or next_event(facts, 0.0), f"nothing would bring node {at} on"
 
 
 def check_quiet(lab: Lab, plans: Mapping[str, Plan]) -> None:

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from taskmesh.store.link import Link
 from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
-from tests.model.invariants import check_history, check_kept
+from tests.model.invariants import check_history, check_kept, check_next_events
 from tests.model.lab import Lab
 from tests.model.lives import Run, projection
 
@@ -52,6 +52,9 @@ class Pair(RuleBasedStateMachine):
         assert self._lab.retrying(run_id) == run.model.retrying
         check_history(run.history, found)
         check_kept(found, outbox)
+        if found["status"] == "running":
+            states = {at: node[0] for at, node in found["nodes"].items()}
+            check_next_events(run.model.shape, states, outbox, run.model.timers)
         run.history = found
         users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
         open_users = sum(other.model.status == "running" for other in users)

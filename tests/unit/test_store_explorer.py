@@ -7,7 +7,8 @@ from collections.abc import Container
 import pytest
 
 from tests.model.answers import Answer
-from tests.model.explorer import Setting, check_move, explore
+from tests.model.explorer import Setting, World, check_move, explore, run_of
+from tests.model.invariants import check_next_events
 from tests.model.reference import RunModel
 from tests.model.shape import Shape
 
@@ -40,9 +41,17 @@ SETTINGS = {
 }
 
 
+def _check(setting: Setting, before: World, after: World) -> None:
+    check_move(setting, before, after)
+    run = run_of(setting, after)
+    if run.status == "running":
+        states = {at: node.state for at, node in run.nodes.items()}
+        check_next_events(setting.shape, states, run.outbox, run.timers)
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_state_is_sound_and_leads_to_an_end(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = explore(SETTINGS[name], check_move)
+    found = explore(SETTINGS[name], _check)
     with capsys.disabled():
         print(f" {name}: {len(found.before)} states, {found.moves} moves, {len(found.ends)} ends", end=" ")
     assert found.ends
