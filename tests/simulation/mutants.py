@@ -64,7 +64,7 @@ def _do_nothing(*_: object) -> None: ...
 
 
 MUTANTS: dict[str, Mutation] = {
-    "a stale token settles": _in_script("settle_node", "if record[TOKEN] ~= token then", "if false then"),
+    "a stale token settles": _in_script("settle_node", "record[TOKEN] ~= token", "false"),
     "a stale token releases": _in_script("release_node", "or record[TOKEN] ~= token then", "then"),
     "a repeated settle counts again": _in_script(
         "settle_node",

@@ -54,6 +54,7 @@ def test_a_seed_plays_the_same_again_in_any_process(redis_pool: ConnectionPool) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mistake_is_found(redis_pool: ConnectionPool, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with MUTANTS[name]():
