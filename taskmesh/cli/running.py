@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taskmesh.cli.options import Apps, Format, NewRunId, Output, Params, Tags, Target
-from taskmesh.errors import ResultTimeoutError
+from taskmesh.errors import ResultTimeoutError, TaskmeshError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,8 @@ RESULT_LENGTH = 500
 
 CANCEL_SECONDS = 5.0
 """How long a command that was interrupted goes on working, so that the run does not stay half cancelled."""
+
+HINT_SECONDS = 5.0
 
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="How many tasks this process runs at once.")]
 LocalWorker = Annotated[
@@ -59,7 +62,8 @@ def run(
         params, tags = params_of(param, flow, mesh.registry), pairs_of(tag, "--tag")
         with working(mesh, threads if works_here else 0, flow):
             started = mesh.submit_params(flow, params, id=run_id, tags=tags)
-            details = _attend(started, keep, output)
+            with hinting(started):
+                details = _attend(started, keep, output)
     end_as(details)
 
 
@@ -97,6 +101,29 @@ def working(mesh: Mesh, threads: int, *flows: Flow) -> Iterator[None]:
     pools = sorted({node.pool for flow in flows for node in flow.nodes})
     with mesh.local_worker(threads, pools):
         yield
+
+
+@contextmanager
+def hinting(started: Run, seconds: float = HINT_SECONDS) -> Iterator[None]:
+    """Say so when nothing of a run begins for a while: most often no worker is there for it."""
+    timer = Timer(seconds, _hint, [started])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _hint(started: Run) -> None:
+    try:
+        waits = started.details().started_at is None
+    except TaskmeshError:
+        return
+    if waits:
+        sentence = f"nothing of run {started.id} has begun; `taskmesh explain {started.id}` says what it waits for"
+        typer.echo(sentence, err=True)
 
 
 def end_as(*runs: RunDetails) -> None:

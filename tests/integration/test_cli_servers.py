@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -77,3 +78,14 @@ def test_commands_and_a_worker_meet_at_the_servers(
     assert found["broker.delivery"] == found["rabbitmq.queues"] == found["redis.durability"] == "ok"
 
     assert worker.terminate(40) == 0
+
+
+def test_a_run_without_a_worker_is_told_what_to_ask(
+    servers: Mapping[str, str], child_processes: Processes, tmp_path: Path
+) -> None:
+    command = [*TASKMESH, "run", ORDER, "-p", "order_id=o-1", "--id", "lonely"]
+    waiting = child_processes.start(command, servers, tmp_path)
+    waiting.wait_for_line("nothing of run lonely has begun; `taskmesh explain lonely` says", timeout_seconds=60)
+    assert waiting.running
+    waiting.signal(signal.SIGINT)
+    waiting.wait_for_line("cancelling run lonely", timeout_seconds=30)
