@@ -19,7 +19,7 @@ from tests.harness.redis import RedisServer
 from tests.nemesis.catalogue import Experiment
 from tests.nemesis.experiments import NOT_YET, experiments
 from tests.nemesis.page import write_page
-from tests.nemesis.trial import Grounds
+from tests.nemesis.trial import Grounds, Terms
 from tests.nemesis.verdict import Verdict, conduct
 
 HIGHEST_TIER = 2
@@ -70,7 +70,7 @@ def _conduct_all(chosen: Sequence[Experiment], seed: int, quiet: bool) -> list[V
         grounds = Grounds(servers.enter_context(RabbitServer()), servers.enter_context(RedisServer()))
         for experiment in chosen:
             directory = Path(tempfile.mkdtemp(prefix=f"taskmesh-{experiment.id}-"))
-            verdict = conduct(experiment, grounds, directory, seed)
+            verdict = conduct(experiment, grounds, directory, Terms(seed))
             verdicts.append(verdict)
             print(verdict.line(), file=sys.stderr if quiet else sys.stdout, flush=True)
             if verdict.passed:

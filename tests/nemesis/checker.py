@@ -23,6 +23,7 @@ SHOWN = 5
 class Bounds:
     """What an experiment may cost, and what it is expected to leave behind.
 
+    ``recovery_seconds``: every run must have ended so soon after the last fault.
     ``losable`` runs may be gone, where the store itself forgets (``forgetful``: it has forgotten ends of nodes too, so
     that nodes ran again after their dependents); ``cancelled``: runs may have been; ``failing`` are
     tasks whose nodes must fail.
@@ -30,6 +31,7 @@ class Bounds:
 
     duplicates_at_most: int = 0
     dead_letters_at_most: int = 0
+    recovery_seconds: float = 60.0
     losable: frozenset[str] = frozenset()
     forgetful: bool = False
     cancelled: bool = False

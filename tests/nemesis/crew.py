@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,10 @@ STOP_SECONDS = 60.0
 class Crew:
     """Starts workers with two executors each, kills them, and ends them in good order."""
 
-    def __init__(self, children: Processes, directory: Path) -> None:
+    def __init__(self, children: Processes, directory: Path, root: Path) -> None:
+        """``root`` is where the code of the workers is."""
         self._children = children
+        self._root = root
         self._directory = directory
         self._workers: list[Worker] = []
         self._gone: Counter[str] = Counter()
@@ -31,8 +34,9 @@ class Crew:
         """Start one without waiting for it; ``traps`` kill its processes."""
         port = free_port()
         words = ("worker", "-A", APP, "--processes", "2", "--health-port", str(port), *arguments)
+        command = [sys.executable, "-X", "dev", "-m", "taskmesh", *words]
         trapped = {**environ, **crash_points.environ_of(self._directory, tuple(traps))}
-        self._workers.append(Worker(self._children.python("taskmesh", *words, env=trapped), port))
+        self._workers.append(Worker(self._children.start(command, trapped, cwd=self._root), port))
         return self._workers[-1]
 
     def kill(self, worker: Worker) -> None:

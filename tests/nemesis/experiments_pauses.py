@@ -38,7 +38,7 @@ def pause_longer_than_lease(trial: Trial) -> Figures:
     trial.settle()
     _signal_all(frozen, signal.SIGCONT)
     trial.struck()
-    trial.wait(lambda: trial.crew.count("stale_settlements_total") >= 1, "refusal of a late end")
+    trial.wait(lambda: trial.crew.count("stale_settlements_total") >= 1, "refusal of a late end", 30)
     return trial.finish(Bounds(duplicates_at_most=4))
 
 

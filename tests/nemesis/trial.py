@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -33,14 +34,11 @@ from tests.nemesis.observer import Observer
 from tests.nemesis.proxy import AMQP, RESP, FaultProxy, proxies
 from tests.nemesis.queues import remove_queues
 
-ROOT = Path(__file__).parents[2]
 INJECTED = Path(crash_points.__file__).parent
 
 LEASE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 6
 SHARDS = 4
-PATIENCE_SECONDS = 90.0
-"""Wide, since machines differ; what is measured is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,16 @@ class Grounds:
 
     rabbitmq: RabbitServer
     redis: RedisServer
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an experiment is conducted. ``root`` is where the code of the workers is; the patience is wide, since
+    machines differ, and what is measured is shown."""
+
+    seed: int
+    root: Path = Path(__file__).parents[2]
+    patience_seconds: float = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +83,11 @@ class Behind:
 class Trial:
     """What an experiment works with; ``finish`` ends it."""
 
-    def __init__(self, grounds: Grounds, directory: Path, seed: int) -> None:
+    def __init__(self, grounds: Grounds, directory: Path, terms: Terms) -> None:
         self.rabbitmq, self.redis = grounds.rabbitmq, grounds.redis
-        self.seed = seed
-        self.dice = random.Random(seed)
+        self.seed = terms.seed
+        self.dice = random.Random(terms.seed)
+        self._terms = terms
         self.directory = directory
         self.namespace = f"n{secrets.token_hex(5)}"
         self.history = History(directory / "history")
@@ -87,7 +96,7 @@ class Trial:
         self.queue_type = "quorum"
         self.open = ExitStack()
         self.children: Processes = self.open.enter_context(processes(directory))
-        self.crew = Crew(self.children, directory)
+        self.crew = Crew(self.children, directory, terms.root)
         self._loads: list[Load] = []
         self._struck_at = time.monotonic()
         self._observer: Observer | None = None
@@ -108,7 +117,7 @@ class Trial:
             "TASKMESH_BROKER__SHARDS": str(SHARDS),
             "TASKMESH_BROKER__HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
             "TASKMESH_BROKER__QUEUE_TYPE": self.queue_type,
-            "PYTHONPATH": os.pathsep.join([str(INJECTED), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([str(INJECTED), str(self._terms.root), os.environ.get("PYTHONPATH", "")]),
             EFFECTS: str(self.directory / "effects"),
         }
 
@@ -179,7 +188,8 @@ class Trial:
         """Submit a run from a process that dies of a trap; what it was told is unknown."""
         environ = {**self.environ, **crash_points.environ_of(self.directory, (trap,))}
         self.history.note(Kind.INVOKE, [run_id], app.diamond.name)
-        self.children.python("tests.nemesis.submitter", run_id, env=environ).wait(30)
+        command = [sys.executable, "-m", "tests.nemesis.submitter", run_id]
+        self.children.start(command, environ, cwd=self._terms.root).wait(30)
         self.history.note(Kind.INFO, [run_id], app.diamond.name)
 
     def watch(self) -> None:
@@ -205,8 +215,8 @@ class Trial:
         self.faults += count
         self._struck_at = time.monotonic()
 
-    def wait(self, condition: Callable[[], bool], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
-        await_with(condition, what, timeout_seconds)
+    def wait(self, condition: Callable[[], bool], what: str, timeout_seconds: float | None = None) -> None:
+        await_with(condition, what, timeout_seconds or self._terms.patience_seconds)
 
     def pause(self, seconds: float) -> None:
         """Let a fault last; nothing is waited for by this."""
@@ -215,7 +225,7 @@ class Trial:
     def settle(self) -> None:
         """Wait until every submit is answered and every run has ended."""
         for load in self._loads:
-            load.finish(PATIENCE_SECONDS)
+            load.finish(self._terms.patience_seconds)
         self.wait(self._all_ended, "end of all runs")
 
     def finish(self, bounds: Bounds | None = None) -> Figures:
@@ -229,8 +239,11 @@ class Trial:
             self.wait(lambda: not self.ledger.due(), "empty outboxes", 20)
         counted = {name: self.crew.count(name) for name in ("stale_settlements_total", "redriven_total")}
         self.crew.stop()
-        checker = Checker(self.ledger, self.history, self.effects(), bounds or Bounds())
+        bounds = bounds or Bounds()
+        checker = Checker(self.ledger, self.history, self.effects(), bounds)
         broken = [*(self._observer.finish() if self._observer else []), *checker.violations()]
+        if recovery_seconds > bounds.recovery_seconds:
+            broken.append(f"I15 recovery: it took {recovery_seconds:.1f} s until all had ended after the last fault")
         self.figures = self._measure(counted, recovery_seconds)
         assert not broken, "\n".join(broken)
         return self.figures

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.nemesis.catalogue import Experiment, NotHereError
 from tests.nemesis.figures import Figures
-from tests.nemesis.trial import Grounds, Trial
+from tests.nemesis.trial import Grounds, Terms, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Verdict:
         return f"{self.experiment.text}\n{self.broken}\nto see it again: {again}"
 
 
-def conduct(experiment: Experiment, grounds: Grounds, directory: Path, seed: int) -> Verdict:
+def conduct(experiment: Experiment, grounds: Grounds, directory: Path, terms: Terms) -> Verdict:
     """Run one experiment to its end; whatever happens in it is told in the verdict."""
     begun = time.monotonic()
-    trial = Trial(grounds, directory, seed)
+    trial = Trial(grounds, directory, terms)
     broken = missing = ""
     try:
         experiment.run(trial)
@@ -58,4 +58,4 @@ def conduct(experiment: Experiment, grounds: Grounds, directory: Path, seed: int
         trial.close()
     if broken:
         broken = f"{broken}\n{tail}"
-    return Verdict(experiment, seed, time.monotonic() - begun, trial.figures, broken, missing)
+    return Verdict(experiment, terms.seed, time.monotonic() - begun, trial.figures, broken, missing)

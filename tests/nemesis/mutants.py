@@ -1,0 +1,148 @@
+"""``./scripts/mutants``: puts mistakes into a copy of the product, one at a time, and shows that experiments notice."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.harness.rabbitmq import RabbitServer
+from tests.harness.redis import RedisServer
+from tests.nemesis.experiments import experiments
+from tests.nemesis.trial import Grounds, Terms
+from tests.nemesis.verdict import Verdict, conduct
+
+SEED = 1
+PATIENCE_SECONDS = 25.0
+"""What has not ended by then in these small experiments never will."""
+
+COPIED = ("taskmesh", "tests")
+LUA = "taskmesh/store/lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A mistake: in ``file``, ``old`` becomes ``new``; the experiment ``killer`` must notice."""
+
+    id: str
+    mistake: str
+    file: str
+    old: str
+    new: str
+    killer: str
+
+
+MUTANTS = (
+    Mutant(
+        "m1",
+        "a stale token settles",
+        f"{LUA}/settle_node.lua",
+        "record[TOKEN] ~= token or ",
+        "",
+        "B1",
+    ),
+    Mutant(
+        "m2",
+        "what becomes ready is published without a place in the outbox",
+        f"{LUA}/prelude.lua",
+        "        put_due(outbox, run_id .. '/' .. node, now)\n        ready[",
+        "        ready[",
+        "A12",
+    ),
+    Mutant(
+        "m3",
+        "a message is acked before its node is claimed",
+        "taskmesh/worker/intake.py",
+        "        self._in_flight.add(attempt)\n        return attempt",
+        "        self._in_flight.add(attempt)\n        self._parts.consumer.ack(attempt.acks)\n        return attempt",
+        "A1",
+    ),
+    Mutant(
+        "m4",
+        "a repeated settle counts again",
+        f"{LUA}/settle_node.lua",
+        "if has_ended(record) then return",
+        "if false then return",
+        "D16",
+    ),
+    Mutant(
+        "m5",
+        "the keeper looks after nothing",
+        "taskmesh/keeper/keeper.py",
+        "        if not all(queue in received for queue in queues):",
+        "        if queues:",
+        "A12",
+    ),
+    Mutant(
+        "m6",
+        "a lease is renewed only while no task runs",
+        "taskmesh/app/session.py",
+        "    def _renew(self) -> None:\n",
+        "    def _renew(self) -> None:\n        if self._engine.in_flight:\n            return\n",
+        "B9",
+    ),
+    Mutant(
+        "m7",
+        "the dependents of what has begun and not succeeded are told that it has",
+        f"{LUA}/settle_node.lua",
+        "tell(run, run_id, state == 'succeeded',",
+        "tell(run, run_id, true,",
+        "F7",
+    ),
+    Mutant(
+        "m8",
+        "dependents are counted each time they are told, and not once each",
+        f"{LUA}/spread_node.lua",
+        "if record[SPREAD] ~= from then",
+        "if false then",
+        "D16",
+    ),
+)
+
+
+def main() -> int:
+    known = {experiment.id: experiment for experiment in experiments(2)}
+    survivors = 0
+    with ExitStack() as servers:
+        grounds = Grounds(servers.enter_context(RabbitServer()), servers.enter_context(RedisServer()))
+        for killer in sorted({mutant.killer for mutant in MUTANTS}):
+            with tempfile.TemporaryDirectory(prefix="taskmesh-right-") as directory:
+                right = conduct(known[killer], grounds, Path(directory), Terms(SEED))
+            if not right.passed:
+                sys.stderr.write(f"mutants: {killer} fails without any mistake:\n{right.story()}\n")
+                return 1
+        for mutant in MUTANTS:
+            with _mutated(mutant) as root:
+                terms = Terms(SEED, root, PATIENCE_SECONDS)
+                verdict = conduct(known[mutant.killer], grounds, root, terms)
+            survivors += verdict.passed
+            print(_line(mutant, verdict), flush=True)
+    return 1 if survivors else 0
+
+
+@contextmanager
+def _mutated(mutant: Mutant) -> Iterator[Path]:
+    """A copy of the product and its tests with the mistake in it."""
+    with tempfile.TemporaryDirectory(prefix=f"taskmesh-{mutant.id}-") as directory:
+        root = Path(directory)
+        for name in COPIED:
+            shutil.copytree(Terms(SEED).root / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        file = root / mutant.file
+        right = file.read_text()
+        assert right.count(mutant.old) == 1, f"{mutant.file} has no such text any more, or often: {mutant.old}"
+        file.write_text(right.replace(mutant.old, mutant.new))
+        yield root
+
+
+def _line(mutant: Mutant, verdict: Verdict) -> str:
+    word = "SURVIVED" if verdict.passed else "noticed"
+    seen = verdict.broken.partition("\n")[0]
+    return f"{mutant.id}  {word:8} by {mutant.killer:4} {verdict.seconds:5.1f} s  {mutant.mistake}\n    {seen}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
