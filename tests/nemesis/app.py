@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from taskmesh import Mesh
+from taskmesh import Mesh, Retry, current_task
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.validation import complete
 from tests.nemesis.effects import leave_begin, leave_end
@@ -63,6 +63,20 @@ def die(number: int) -> None:
 def exhaust() -> None:
     leave_begin()
     raise MemoryError("no more of it")
+
+
+@mesh.task(name="flaky", retry=Retry(max_attempts=20, wait="fixed", base_seconds=0.4))
+def flaky(parents: Sequence[str] = ()) -> str:
+    """Succeed with the third attempt."""
+    leave_begin()
+    if current_task().attempt < 3:
+        raise ValueError("not yet")
+    return leave_end(parents)
+
+
+@mesh.flow
+def persistent() -> Any:
+    return flaky([flaky(), flaky()])
 
 
 @mesh.flow

@@ -120,7 +120,7 @@ class Checker:
             "timers": self._ledger.timers(),
             "open runs": self._ledger.open_runs(),
             "flows in use": list(self._ledger.flows_in_use()),
-            "keys that never expire": self._ledger.without_expiry(),
+            "keys that never expire": self._ledger.without_expiry(self._history.accepted),
         }
         for name, members in leftovers.items():
             if members:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
 
-from taskmesh.store.scripts import Scripts
 from tests.nemesis import app
 from tests.nemesis.catalogue import Catalogue
 from tests.nemesis.checker import Bounds
@@ -82,7 +85,7 @@ def reply_lost_per_script(trial: Trial) -> Figures:
     behind = trial.behind_proxies()
     trial.mesh = trial.client(store_url=behind.store_url)
     names = ("admit_run", "claim_node", "settle_node", "spread_node", "renew_holder")
-    judge = _LostReplies({name: 4 for name in names})
+    judge = _LostReplies(script_names(trial.root), {name: 4 for name in names})
     behind.store.judge(judge)
     trial.watch()
     trial.load(app.fan, *app.random_shapes, runs=30)
@@ -95,9 +98,8 @@ def reply_lost_per_script(trial: Trial) -> Figures:
 class _LostReplies:
     """Swallows the reply to calls of certain scripts, each so many times, and resets the connection."""
 
-    def __init__(self, left: dict[str, int]) -> None:
-        scripts = Scripts()
-        self._names = {scripts[name].sha.encode(): name for name in left}
+    def __init__(self, names: Mapping[bytes, str], left: dict[str, int]) -> None:
+        self._names = names
         self.left = left
 
     def __call__(self) -> Judge:
@@ -114,7 +116,17 @@ class _LostReplies:
 
     def _fate(self, word: bytes) -> Fate:
         name = self._names.get(word)
-        if name is None or not self.left[name]:
+        if name is None or not self.left.get(name):
             return PASS
         self.left[name] -= 1
         return SWALLOW_AND_RESET
+
+
+def script_names(root: Path) -> dict[bytes, str]:
+    """The names of the scripts by their hashes, as the code below ``root`` has them."""
+    code = "from taskmesh.store.scripts import Scripts as S; [print(S()[name].sha, name) for name in S().names()]"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={"PYTHONPATH": str(root)}, check=True, capture_output=True
+    )
+    pairs = (line.split(" ") for line in done.stdout.decode().splitlines())
+    return {sha.encode(): name for sha, name in pairs}

@@ -11,13 +11,17 @@ from tests.nemesis.checker import Bounds
 from tests.nemesis.effects import BEGIN
 from tests.nemesis.figures import Figures
 from tests.nemesis.injected.crash_points import WORKER, Trap
-from tests.nemesis.trial import Trial
+from tests.nemesis.memory_limit import join_limit, memory_limit
+from tests.nemesis.queues import delete_shard
+from tests.nemesis.trial import SHARDS, Trial
 
 PER_CRASH = 8
 """Executions that the death of a worker may repeat: what two executors run, and what waits to be settled."""
 
 PER_BATCH_CRASH = 128
 """The same where tasks take no time at all, so that ends are settled in large batches."""
+
+LIMIT_MB = 600
 
 death = Catalogue()
 
@@ -104,6 +108,20 @@ def kill_after_outcome(trial: Trial) -> Figures:
     return _crash_at(trial, Trap("ended", every=12, times=3), *app.random_shapes, runs=20)
 
 
+@death.add("A10", "keeper-death-mid-redrive", tier=1)
+def keeper_death_mid_redrive(trial: Trial) -> Figures:
+    """Messages are lost; the keeper dies when it has given the nodes a new token and published none, twice."""
+    trial.load(app.chain, runs=20, batch=20, gap_seconds=0, seconds=0.05)
+    trial.workers(3, traps=[Trap("redriven", times=2)])
+    trial.watch()
+    for _ in range(3):
+        for shard in range(SHARDS):
+            delete_shard(trial.rabbitmq, trial.namespace, shard)
+        trial.pause(1)
+    trial.await_crashes(2)
+    return trial.finish(Bounds(duplicates_at_most=2 * PER_BATCH_CRASH))
+
+
 @death.add("A12", "client-death-after-admit", tier=1)
 def client_death_after_admit(trial: Trial) -> Figures:
     """Producers die between the store's answer and the publishing; workers find the runs."""
@@ -127,6 +145,22 @@ def all_workers_die(trial: Trial) -> Figures:
     trial.struck()
     trial.workers(2)
     return trial.finish(Bounds(duplicates_at_most=3 * PER_CRASH))
+
+
+@death.add("A15", "out-of-memory", tier=1)
+def out_of_memory(trial: Trial) -> Figures:
+    """Tasks use more memory than the worker's control group has, and the kernel kills their executor each time: they
+    are given up, and no other run suffers."""
+    worker = trial.worker()
+    with memory_limit(worker.process.pid, LIMIT_MB):
+        for pid in [*worker.children("taskmesh.app.io_process"), *worker.children("taskmesh.worker.executor")]:
+            join_limit(worker.process.pid, pid)
+        trial.watch()
+        trial.load(app.eats, runs=2, batch=1, megabytes=4 * LIMIT_MB)
+        trial.load(app.diamond, runs=20, seconds=0.02)
+        trial.settle()
+        trial.struck()
+        return trial.finish(Bounds(duplicates_at_most=4 + 6 * 2, failing=frozenset({"eat"})))
 
 
 @death.add("A16", "segfault", tier=1)
@@ -206,6 +240,22 @@ def io_process_rain(trial: Trial) -> Figures:
             trial.struck()
         trial.pause(0.5)
     return trial.finish(Bounds(duplicates_at_most=8 * PER_BATCH_CRASH))
+
+
+@death.add("A23", "retries-through-deaths", tier=1)
+def retries_through_deaths(trial: Trial) -> Figures:
+    """Nodes wait for their next attempt while the processes that keep their timers are killed, one after the other."""
+    workers = trial.workers(2)
+    trial.watch()
+    trial.load(app.persistent, runs=40)
+    for _ in range(5):
+        for pid in trial.dice.choice(workers).children("taskmesh.app.io_process")[:1]:
+            kill9(pid)
+            trial.struck()
+        trial.pause(0.6)
+    figures = trial.finish(Bounds(duplicates_at_most=40 * 3 * 2 + 5 * PER_CRASH))
+    assert figures.duplicates >= 40 * 3 * 2, "not every node was tried three times"
+    return figures
 
 
 @death.add("A22", "orphans", tier=2)

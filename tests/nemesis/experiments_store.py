@@ -56,7 +56,7 @@ def redis_kill9_always(trial: Trial) -> Figures:
     return _kill_often(trial, 6)
 
 
-@store.add("D3", "power-loss-everysec", tier=2)
+@store.add("D3", "power-loss-everysec", tier=1)
 def power_loss_everysec(trial: Trial) -> Figures:
     """The power fails: the last second of Redis's log is gone. What vanished are the newest runs, nothing else; all
     others end, and messages of runs that are gone become dead letters."""
@@ -192,6 +192,20 @@ def redis_loading(trial: Trial) -> Figures:
     _under_load(trial)
     trial.redis.kill9()
     trial.redis.start()
+    trial.struck()
+    return trial.finish(Bounds(duplicates_at_most=REPEATED))
+
+
+@store.add("D14", "permissions-taken", tier=2)
+def permissions_taken(trial: Trial) -> Figures:
+    """Somebody forbids scripts to the user of the store for a while: nothing is half done, and all goes on after."""
+    trial.own_redis()
+    _under_load(trial)
+    client = redis.Redis.from_url(trial.redis.url)
+    client.execute_command("ACL", "SETUSER", "default", "-evalsha", "-eval")
+    trial.pause(2)
+    client.execute_command("ACL", "SETUSER", "default", "+evalsha", "+eval")
+    client.close()
     trial.struck()
     return trial.finish(Bounds(duplicates_at_most=REPEATED))
 

@@ -16,8 +16,6 @@ from taskmesh.store.reader import Reader, RunRecord
 
 PARTITIONS = 16
 POOL = "default"
-EVERLASTING = ("open", "closed", "holders", "timers", "outbox", "dead")
-"""What of a namespace lives as long as it; all other keys belong to runs, and must go when those have ended."""
 
 
 class Ledger:
@@ -64,10 +62,11 @@ class Ledger:
         counts = {key: int(self.ask("HGET", key, "open_runs") or 0) for key in keys}
         return {key: count for key, count in counts.items() if count}
 
-    def without_expiry(self) -> list[str]:
-        """Keys of partitions that belong to runs and will never expire."""
-        words = ((key, set(re.split("[:{}]", key))) for key in self._names("{*}:*"))
-        return [key for key, parts in words if not parts & set(EVERLASTING) and self.ask("TTL", key) == -1]
+    def without_expiry(self, run_ids: Sequence[str]) -> list[str]:
+        """Keys that belong to these runs, or to any flow, and will never expire."""
+        owners = {"flow", *run_ids}
+        keys = [key for key in self._names("*") if not owners.isdisjoint(re.split("[:/]", key))]
+        return [key for key in keys if self.ask("TTL", key) == -1]
 
     def dead_letters(self) -> list[str]:
         """The reason of every dead letter that has been collected."""

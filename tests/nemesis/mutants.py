@@ -41,7 +41,7 @@ MUTANTS = (
         "m1",
         "a stale token settles",
         f"{LUA}/settle_node.lua",
-        "record[TOKEN] ~= token or ",
+        "if record[TOKEN] ~= token then return {'stale'} end",
         "",
         "B1",
     ),
@@ -59,7 +59,7 @@ MUTANTS = (
         "taskmesh/worker/intake.py",
         "        self._in_flight.add(attempt)\n        return attempt",
         "        self._in_flight.add(attempt)\n        self._parts.consumer.ack(attempt.acks)\n        return attempt",
-        "A1",
+        "A2",
     ),
     Mutant(
         "m4",

@@ -7,6 +7,7 @@ when it is up again. Only a reset ends a connection.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -108,6 +109,11 @@ class FaultProxy:
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         self.connections += 1
+        # Cancelled only when the proxy closes, which nobody wants to read about.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._join(reader, writer)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._weather.refuses:
             _reset(writer)
             return

@@ -88,6 +88,7 @@ class Trial:
         self.seed = terms.seed
         self.dice = random.Random(terms.seed)
         self._terms = terms
+        self.root = terms.root
         self.directory = directory
         self.namespace = f"n{secrets.token_hex(5)}"
         self.history = History(directory / "history")
