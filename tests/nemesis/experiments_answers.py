@@ -125,8 +125,6 @@ class _LostReplies:
 def script_names(root: Path) -> dict[bytes, str]:
     """The names of the scripts by their hashes, as the code below ``root`` has them."""
     code = "from taskmesh.store.scripts import Scripts as S; [print(S()[name].sha, name) for name in S().names()]"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env={"PYTHONPATH": str(root)}, check=True, capture_output=True
-    )
-    pairs = (line.split(" ") for line in done.stdout.decode().splitlines())
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=root, env={"PYTHONPATH": str(root)}, text=True)
+    pairs = (line.split(" ") for line in printed.splitlines())
     return {sha.encode(): name for sha, name in pairs}

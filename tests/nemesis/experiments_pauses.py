@@ -91,10 +91,10 @@ def wrong_worker_clock(trial: Trial) -> Figures:
 
 @pauses.add("B9", "interpreter-hog", tier=1)
 def interpreter_hog(trial: Trial) -> Figures:
-    """Native code holds the interpreter for three leases: no connection is lost, the lease is renewed, it runs once."""
+    """Native code holds the interpreter for four leases: no connection is lost, the lease is renewed, it runs once."""
     worker = trial.worker()
     trial.watch()
-    trial.load(app.hogs, runs=2, batch=1, seconds=3 * LEASE_SECONDS)
+    trial.load(app.hogs, runs=2, batch=1, seconds=4 * LEASE_SECONDS)
     trial.load(app.diamond, runs=10, seconds=0.02)
     trial.await_effects(2, BEGIN)
     trial.struck()
