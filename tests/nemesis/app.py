@@ -105,6 +105,13 @@ def fan(seconds: float = 0.0) -> Any:
     return step(seconds, [step(seconds, [first]) for _ in range(210)])
 
 
+@mesh.flow
+def lattice(seconds: float = 0.0) -> Any:
+    """Two hundred and ten that need two each, one of which ends later."""
+    early, late = step(seconds), step(0.3)
+    return step(seconds, [step(seconds, [early, late]) for _ in range(210)])
+
+
 @mesh.flow(shard_by="node")
 def spread(seconds: float = 0.0) -> Any:
     """Its nodes go over all shards, not only those of its run."""

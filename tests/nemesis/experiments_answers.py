@@ -88,7 +88,7 @@ def reply_lost_per_script(trial: Trial) -> Figures:
     judge = _LostReplies(script_names(trial.root), {name: 4 for name in names})
     behind.store.judge(judge)
     trial.watch()
-    trial.load(app.fan, *app.random_shapes, runs=30)
+    trial.load(app.lattice, *app.random_shapes, runs=30)
     trial.wait(lambda: not any(judge.left.values()), f"lost replies of each script; left: {judge.left}", 40)
     trial.faults = 4 * len(names) - 1
     trial.struck()

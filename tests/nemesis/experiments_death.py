@@ -26,10 +26,10 @@ LIMIT_MB = 600
 death = Catalogue()
 
 
-def _crash_at(trial: Trial, trap: Trap, *flows: object, runs: int = 40) -> Figures:
+def _crash_at(trial: Trial, trap: Trap, *flows: object, runs: int = 40, seconds: float = 0.0) -> Figures:
     trial.workers(2, traps=[trap])
     trial.watch()
-    trial.load(*flows, runs=runs)
+    trial.load(*flows, runs=runs, seconds=seconds)
     trial.await_crashes(trap.times)
     return trial.finish(Bounds(duplicates_at_most=PER_BATCH_CRASH * trap.times))
 
@@ -49,7 +49,7 @@ def kill_before_claim(trial: Trial) -> Figures:
 @death.add("A2", "kill-after-claim", tier=1)
 def kill_after_claim(trial: Trial) -> Figures:
     """I/O processes die with nodes that are claimed and not begun; others take them over with the next delivery."""
-    return _not_redriven(_crash_at(trial, Trap("claimed", every=12, times=3), app.diamond))
+    return _not_redriven(_crash_at(trial, Trap("claimed", every=12, times=3), app.diamond, seconds=0.05))
 
 
 @death.add("A3", "kill-mid-task", tier=1)

@@ -35,6 +35,7 @@ class Load:
         self._workload = workload
         self._history = history
         self._stopping = threading.Event()
+        self._failure: Exception | None = None
         batches = [workload.batch] * (workload.runs // workload.batch)
         self._plan = [
             (workload.flows[number % len(workload.flows)], [f"r{dice.getrandbits(48):x}" for _ in range(size)])
@@ -50,9 +51,17 @@ class Load:
         """
         self._thread.join(timeout_seconds)
         self._stopping.set()
+        if self._failure is not None:
+            raise AssertionError(f"a submit failed: {self._failure}") from self._failure
         assert not self._thread.is_alive(), f"runs could not be submitted within {timeout_seconds:g} s"
 
     def _run(self) -> None:
+        try:
+            self._submit_all()
+        except Exception as error:
+            self._failure = error
+
+    def _submit_all(self) -> None:
         for flow, run_ids in self._plan:
             while not self._submit(flow, run_ids) and not self._stopping.wait(RETRY_SECONDS):
                 pass

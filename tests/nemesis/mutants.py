@@ -67,8 +67,9 @@ MUTANTS = (
         "m4",
         "a repeated settle counts again",
         f"{LUA}/settle_node.lua",
-        "if has_ended(record) then return",
-        "if false then return",
+        "if has_ended(record) then return report('again', found.status, told(run, edges)) end\n"
+        "if record[STATE] ~= 'running' then return {'stale'} end\n",
+        "",
         "D16",
     ),
     Mutant(
