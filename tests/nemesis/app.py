@@ -108,7 +108,7 @@ def fan(seconds: float = 0.0) -> Any:
 @mesh.flow
 def lattice(seconds: float = 0.0) -> Any:
     """Two hundred and ten that need two each, one of which ends later."""
-    early, late = step(seconds), step(0.3)
+    early, late = step(seconds), step(1.0)
     return step(seconds, [step(seconds, [early, late]) for _ in range(210)])
 
 
