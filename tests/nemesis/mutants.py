@@ -43,8 +43,8 @@ MUTANTS = (
         "m1",
         "a stale token settles",
         f"{LUA}/settle_node.lua",
-        "if record[TOKEN] ~= token then return {'stale'} end",
-        "",
+        "if record[TOKEN] ~= token or ",
+        "if ",
         "B1",
     ),
     Mutant(

@@ -57,7 +57,7 @@ class Observer:
         known = self._ends.setdefault(run_id, {})
         for at, node in record.nodes.items():
             if node.state.ended:
-                end = _end(record, at, node)
+                end = _end(node)
                 if known.setdefault(at, end) != end:
                     self._changed.append(f"I1 changed: node {at} of run {run_id} ended as {known[at]}, later as {end}")
 
@@ -70,5 +70,6 @@ class Observer:
             self._statuses[run_id] = status
 
 
-def _end(record: RunRecord, at: int, node: NodeRecord) -> tuple[object, ...]:
-    return node.state, node.attempt, node.token, node.finished_at, record.outputs.get(at), record.errors.get(at)
+def _end(node: NodeRecord) -> tuple[object, ...]:
+    # A run is read in pages, so an output may be missing at first; outputs are compared with what tasks returned.
+    return node.state, node.attempt, node.token, node.finished_at
