@@ -89,7 +89,7 @@ class Worker:
         self.process = process
         self.port = port
 
-    def wait_ready(self, timeout_seconds: float = 40.0) -> None:
+    def wait_ready(self, timeout_seconds: float = 90.0) -> None:
         self.process.wait_for(lambda: self.get("/readyz")[0] == 200, "readiness", timeout_seconds)
 
     def get(self, path: str) -> tuple[int, str]:

@@ -106,10 +106,10 @@ def fan(seconds: float = 0.0) -> Any:
 
 
 @mesh.flow
-def lattice(seconds: float = 0.0) -> Any:
-    """Two hundred and ten that need two each, one of which ends later."""
-    early, late = step(seconds), step(1.0)
-    return step(seconds, [step(seconds, [early, late]) for _ in range(210)])
+def lattice(late: float) -> Any:
+    """Two hundred and ten that need two each, one of which takes longer."""
+    needs = [step(), step(late)]
+    return step(0.0, [step(0.0, needs) for _ in range(210)])
 
 
 @mesh.flow(shard_by="node")

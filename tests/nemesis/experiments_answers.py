@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import subprocess
 import sys
@@ -84,17 +85,30 @@ def reply_lost_per_script(trial: Trial) -> Figures:
     """Redis carries scripts out and their answers are lost with the connection, for each script of the hot path."""
     behind = trial.behind_proxies()
     trial.mesh = trial.client(store_url=behind.store_url)
-    # A telling that is repeated twice would hide that it counts twice.
-    left = {"admit_run": 4, "claim_node": 4, "settle_node": 4, "spread_node": 1, "renew_holder": 4}
+    left = {"admit_run": 4, "claim_node": 4, "settle_node": 4, "spread_node": 4, "renew_holder": 4}
     strikes = sum(left.values())
     judge = _LostReplies(script_names(trial.root), left)
     behind.store.judge(judge)
     trial.watch()
-    trial.load(app.lattice, *app.random_shapes, runs=30)
+    trial.load(app.fan, *app.random_shapes, runs=30)
     trial.wait(lambda: not any(judge.left.values()), f"lost replies of each script; left: {judge.left}", 40)
     trial.faults = strikes - 1
     trial.struck()
     return trial.finish(Bounds(duplicates_at_most=REPEATED))
+
+
+@answers.add("D18", "telling-repeated", tier=1)
+def telling_repeated(trial: Trial) -> Figures:
+    """The answer to a telling of dependents is lost, so that they are told again: none of them starts before the other
+    node that it needs has ended."""
+    behind = trial.behind_proxies()
+    judge = _LostReplies(script_names(trial.root), {"spread_node": 1})
+    behind.store.judge(judge)
+    trial.watch()
+    trial.load(app.lattice, runs=1, batch=1, late=6.0)
+    trial.wait(lambda: not any(judge.left.values()), "a lost reply")
+    trial.struck()
+    return trial.finish()
 
 
 class _LostReplies:
@@ -110,7 +124,7 @@ class _LostReplies:
 
         def judge(direction: str, unit: Unit) -> Fate:
             if direction == TO_SERVER:
-                asked.append(unit.kind[-1] if isinstance(unit.kind, tuple) else b"")
+                asked.append(_script_of(unit.kind))
                 return PASS
             word = asked.popleft() if asked else b""
             # A refusal, such as of a script that the server has not seen yet, is no answer that can be lost.
@@ -124,6 +138,16 @@ class _LostReplies:
             return PASS
         self.left[name] -= 1
         return SWALLOW_AND_RESET
+
+
+def _script_of(words: object) -> bytes:
+    """The hash of the script that a command calls; empty when it calls none."""
+    match words:
+        case (b"EVALSHA", bytes(sha)):
+            return sha
+        case (b"EVAL", bytes(source)):
+            return hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+    return b""
 
 
 def script_names(root: Path) -> dict[bytes, str]:

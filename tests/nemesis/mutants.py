@@ -102,7 +102,7 @@ MUTANTS = (
         f"{LUA}/spread_node.lua",
         "if record[SPREAD] ~= from then",
         "if false then",
-        "D16",
+        "D18",
     ),
 )
 
