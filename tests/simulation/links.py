@@ -172,7 +172,6 @@ class SimPublisher(_Link):
         self._fate = fate
         self._queue: deque[Parcel] = deque()
         self._window = ConfirmWindow()
-        self._messages: dict[int, Outgoing | DirectMessage] = {}
         self._tags = count(1)
         self._declared: set[str] = set()
         self._is_retrying = False
@@ -246,7 +245,7 @@ class SimPublisher(_Link):
         elif self._fate.strikes("cut before the broker has a message"):
             connection.cut(is_reset=True)
         elif self._fate.strikes("publish refused"):
-            connection.tell(self._refused, tag)
+            connection.tell(lambda: self._retry(self._window.take(tag, multiple=False), 0.0))
         else:
             self._answer(connection, tag, parcel, self._broker.publish(parcel.properties))
 
@@ -257,9 +256,6 @@ class SimPublisher(_Link):
             if not is_kept:
                 connection.tell(self._window.note_returned, *parcel.address)
             connection.tell(self._confirmed, tag)
-
-    def _refused(self, tag: int) -> None:
-        self._retry(self._window.take(tag, multiple=False), 0.0)
 
     def _confirmed(self, tag: int) -> None:
         confirmed = self._window.confirm(tag, multiple=False)
