@@ -88,6 +88,32 @@ class Run:
         """
         return self._client.control.terminate([self.id], who(reason))[0].accepted()
 
+    def retry(self, reason: str = "") -> bool:
+        """Let a run that has ended go on from what did not succeed: that runs again, with attempts of its own.
+
+        Who dies meanwhile leaves a run that is paused for it; the same call finishes that.
+
+        :raises RunStateError: it goes on, or has succeeded, or has been undone.
+        """
+        return self._client.control.retry([self.id], who(reason))[0].accepted()
+
+    def rerun(self, node: str, reason: str = "") -> bool:
+        """``retry``, and ``node`` with all that depends on it, too, though they have succeeded."""
+        return self._client.control.rerun(self.id, node, who(reason)).accepted()
+
+    def mark(self, node: str, output: Any = None, reason: str = "") -> bool:
+        """Take a node that has not ended for succeeded, with this output; False when that was done before.
+
+        What depends on it goes on; an attempt that runs counts no more.
+
+        :raises RunStateError: the node has ended, or the run. :raises TooLargeError: the output is over its limit.
+        """
+        return self._client.marking.succeed(self.id, node, output, who(reason))
+
+    def skip(self, node: str, reason: str = "") -> bool:
+        """Skip a node that has not ended, and with it all that depends on it; errors as of ``mark``."""
+        return self._client.marking.skip(self.id, node, who(reason))
+
     async def astatus(self) -> RunState:
         """``status`` for asyncio."""
         return await asyncio.to_thread(self.status)
@@ -129,6 +155,22 @@ class Run:
     async def aterminate(self, reason: str = "") -> bool:
         """``terminate`` for asyncio."""
         return await asyncio.to_thread(self.terminate, reason)
+
+    async def aretry(self, reason: str = "") -> bool:
+        """``retry`` for asyncio."""
+        return await asyncio.to_thread(self.retry, reason)
+
+    async def arerun(self, node: str, reason: str = "") -> bool:
+        """``rerun`` for asyncio."""
+        return await asyncio.to_thread(self.rerun, node, reason)
+
+    async def amark(self, node: str, output: Any = None, reason: str = "") -> bool:
+        """``mark`` for asyncio."""
+        return await asyncio.to_thread(self.mark, node, output, reason)
+
+    async def askip(self, node: str, reason: str = "") -> bool:
+        """``skip`` for asyncio."""
+        return await asyncio.to_thread(self.skip, node, reason)
 
 
 def who(reason: str) -> Who:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from taskmesh.app.run import who
+from taskmesh.model.states import OPEN_RUN_STATES, RETRIABLE_RUN_STATES, RunState
 
 if TYPE_CHECKING:
     from taskmesh.client.choosing import RunFilter
     from taskmesh.client.client import Client
-    from taskmesh.client.controlling import Verdict
+    from taskmesh.client.verdicts import Verdict
 
 
 class Selection:
@@ -26,29 +28,33 @@ class Selection:
         self._client = client
         self._filter = wanted
 
-    def ids(self, *, ended: bool = False) -> list[str]:
-        """The runs that have not ended, or with ``ended`` those that have."""
-        return self._client.chosen(self._filter, ended)
+    def ids(self, among: Collection[RunState] = OPEN_RUN_STATES) -> list[str]:
+        """The runs that are in one of these states."""
+        return self._client.chosen(self._filter, among)
 
     def pause(self, reason: str = "") -> list[Verdict]:
         """``Run.pause`` of each."""
-        return self._client.control.pause(self.ids(), who(reason))
+        return self._client.control.pause(self.ids(OPEN_RUN_STATES), who(reason))
 
     def resume(self) -> list[Verdict]:
         """``Run.resume`` of each."""
-        return self._client.control.resume(self.ids())
+        return self._client.control.resume(self.ids(OPEN_RUN_STATES))
 
     def cancel(self, reason: str = "") -> list[Verdict]:
         """``Run.cancel`` of each."""
-        return self._client.control.cancel(self.ids(), who(reason))
+        return self._client.control.cancel(self.ids(OPEN_RUN_STATES), who(reason))
 
     def terminate(self, reason: str = "") -> list[Verdict]:
         """``Run.terminate`` of each."""
-        return self._client.control.terminate(self.ids(), who(reason))
+        return self._client.control.terminate(self.ids(OPEN_RUN_STATES), who(reason))
 
-    async def aids(self, *, ended: bool = False) -> list[str]:
+    def retry(self, reason: str = "") -> list[Verdict]:
+        """``Run.retry`` of each that has ended as failed, cancelled or terminated."""
+        return self._client.control.retry(self.ids(RETRIABLE_RUN_STATES), who(reason))
+
+    async def aids(self, among: Collection[RunState] = OPEN_RUN_STATES) -> list[str]:
         """``ids`` for asyncio."""
-        return await asyncio.to_thread(self.ids, ended=ended)
+        return await asyncio.to_thread(self.ids, among)
 
     async def apause(self, reason: str = "") -> list[Verdict]:
         """``pause`` for asyncio."""
@@ -57,6 +63,10 @@ class Selection:
     async def aresume(self) -> list[Verdict]:
         """``resume`` for asyncio."""
         return await asyncio.to_thread(self.resume)
+
+    async def aretry(self, reason: str = "") -> list[Verdict]:
+        """``retry`` for asyncio."""
+        return await asyncio.to_thread(self.retry, reason)
 
     async def acancel(self, reason: str = "") -> list[Verdict]:
         """``cancel`` for asyncio."""

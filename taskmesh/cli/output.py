@@ -138,6 +138,7 @@ def _node_document(node: NodeDetails) -> dict[str, Any]:
         "worker": node.worker,
         "output": node.output,
         "error": node.error,
+        **({"decided": node.decided} if node.decided else {}),
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,11 @@ import typer
 
 from taskmesh.cli.options import Format, Output
 from taskmesh.errors import UsageError
-from taskmesh.model.states import RunState
+from taskmesh.model.states import OPEN_RUN_STATES, RETRIABLE_RUN_STATES, RunState
 
 if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
-    from taskmesh.client.controlling import Verdict
+    from taskmesh.client.verdicts import Verdict
     from taskmesh.store.calls import Who
 
 RUNS_PER_STEP = 200
@@ -57,11 +57,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What is done: its words, to runs that have ended or to those that have not, and what the client does."""
+    """What is done: its words, to runs in which states, and what the client does."""
 
     name: str
     past: str
-    ended: bool
+    among: Collection[RunState]
     act: Callable[[Mesh, Sequence[str]], list[Verdict]]
 
 
@@ -79,7 +79,7 @@ def pause(
 ) -> None:
     """Let nothing more of runs start until they are resumed. What runs already goes on to its end."""
     choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
-    _steer(Verb("pause", "paused", False, lambda mesh, ids: mesh.control.pause(ids, _who(reason))), choice)
+    _steer(Verb("pause", "paused", OPEN_RUN_STATES, lambda mesh, ids: mesh.control.pause(ids, _who(reason))), choice)
 
 
 def resume(
@@ -95,7 +95,7 @@ def resume(
 ) -> None:
     """Let paused runs go on."""
     choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
-    _steer(Verb("resume", "resumed", False, lambda mesh, ids: mesh.control.resume(ids)), choice)
+    _steer(Verb("resume", "resumed", OPEN_RUN_STATES, lambda mesh, ids: mesh.control.resume(ids)), choice)
 
 
 def cancel(
@@ -112,7 +112,9 @@ def cancel(
 ) -> None:
     """Let nothing more of runs start. What runs already may end."""
     choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
-    _steer(Verb("cancel", "cancelled", False, lambda mesh, ids: mesh.control.cancel(ids, _who(reason))), choice)
+    _steer(
+        Verb("cancel", "cancelled", OPEN_RUN_STATES, lambda mesh, ids: mesh.control.cancel(ids, _who(reason))), choice
+    )
 
 
 def terminate(
@@ -129,7 +131,29 @@ def terminate(
 ) -> None:
     """End runs at once, whatever their nodes are doing; that counts no more."""
     choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
-    _steer(Verb("terminate", "terminated", False, lambda mesh, ids: mesh.control.terminate(ids, _who(reason))), choice)
+    _steer(
+        Verb("terminate", "terminated", OPEN_RUN_STATES, lambda mesh, ids: mesh.control.terminate(ids, _who(reason))),
+        choice,
+    )
+
+
+def retry(
+    runs: Runs = None,
+    status: Status = None,
+    flow: FlowName = None,
+    tag: WithTags = None,
+    older_than: OlderThan = None,
+    since: Since = None,
+    everything: All = False,
+    yes: Yes = False,
+    reason: Reason = "",
+    output: Output = Format.TEXT,
+) -> None:
+    """Let runs that have ended go on: what did not succeed of them runs again."""
+    choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
+    _steer(
+        Verb("retry", "retried", RETRIABLE_RUN_STATES, lambda mesh, ids: mesh.control.retry(ids, _who(reason))), choice
+    )
 
 
 def _steer(verb: Verb, choice: Choice) -> None:
@@ -168,7 +192,7 @@ def _chosen(mesh: Mesh, choice: Choice, verb: Verb) -> list[str]:
         older_than_seconds=_seconds(choice.older_than, "--older-than"),
         since_seconds=_seconds(choice.since, "--since"),
     )
-    return selection.ids(ended=verb.ended)
+    return selection.ids(verb.among)
 
 
 def _seconds(text: str | None, option: str) -> float | None:

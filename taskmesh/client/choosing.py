@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from taskmesh.model.states import RunState
@@ -29,13 +29,14 @@ class RunFilter:
         )
 
 
-def chosen_runs(reader: Reader, wanted: RunFilter, closed: bool) -> Iterator[str]:
-    """The ids of the runs that fit, of those that have ended or of those that have not."""
-    if wanted.status is not None and wanted.status.ended != closed:
+def chosen_runs(reader: Reader, wanted: RunFilter, among: Collection[RunState]) -> Iterator[str]:
+    """The ids of the runs that fit, and are in one of these states."""
+    if wanted.status is not None and wanted.status not in among:
         return
     seen: set[str] = set()
-    for page in reader.scan_runs(closed):
-        for run in reader.summaries([run_id for run_id in page if run_id not in seen]):
-            if run.run_id not in seen and wanted.fits(run):
-                seen.add(run.run_id)
-                yield run.run_id
+    for closed in {state.ended for state in among}:
+        for page in reader.scan_runs(closed):
+            for run in reader.summaries([run_id for run_id in page if run_id not in seen]):
+                if run.run_id not in seen and run.status in among and wanted.fits(run):
+                    seen.add(run.run_id)
+                    yield run.run_id

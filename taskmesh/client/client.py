@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from taskmesh.client.controlling import RunControl
 from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, read_event, run_details
 from taskmesh.client.entrance import Submission, entrance_of
 from taskmesh.client.explaining import Explainer, RunExplanation
+from taskmesh.client.marking import Marking
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.dispatcher import outgoing
@@ -54,6 +55,7 @@ class Client:
         self._advancer = Advancer(parts.store)
         self.control = RunControl(parts)
         self._explainer = Explainer(parts)
+        self.marking = Marking(parts, limits.max_value_bytes)
 
     def submit(self, plan: Plan, submissions: Sequence[Submission]) -> list[str]:
         """Store runs of one flow and send their first nodes off; returns the run ids.
@@ -179,9 +181,9 @@ class Client:
         chosen = [row for row in rows.values() if matches(row, status, flow)]
         return sorted(chosen, key=lambda row: -row.submitted_at)[:limit]
 
-    def chosen(self, wanted: RunFilter, ended: bool) -> list[str]:
-        """The ids of all runs that fit, of those that have ended or of those that have not."""
-        return list(chosen_runs(self._parts.reader, wanted, closed=ended))
+    def chosen(self, wanted: RunFilter, among: Collection[RunState]) -> list[str]:
+        """The ids of all runs that fit, and are in one of these states."""
+        return list(chosen_runs(self._parts.reader, wanted, among))
 
     def close(self, timeout_seconds: float) -> None:
         self._parts.publisher.close(timeout_seconds)

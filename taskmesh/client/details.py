@@ -31,6 +31,7 @@ class NodeDetails:
     output: Any = None
     error: dict[str, str] | None = None
     last_error: dict[str, str] | None = None
+    decided: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,10 @@ class RunEvent:
     attempt: int = 0
     holder: str = ""
     cause: str = ""
+
+
+BY_HAND = "by "
+"""How the cause of a node begins that somebody has ended by hand."""
 
 
 def read_event(data: bytes, plan: Plan) -> RunEvent:
@@ -141,6 +146,7 @@ def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
         output=unpack(record.outputs[position]) if position in record.outputs else None,
         error=_node_error(record, position, plan, stored),
         last_error=_attempt_error(record, position),
+        decided=stored.cause if stored.cause.startswith(BY_HAND) else None,
     )
 
 
@@ -155,6 +161,8 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
         return _attempt_error(record, position)
     if stored.state is not NodeState.SKIPPED:
         return None
+    if stored.cause.startswith(BY_HAND):
+        return {"type": "Skipped", "message": stored.cause, "traceback": ""}
     cause = plan.graph.names[int(stored.cause.removeprefix("needs:"))]
     return {"type": "Skipped", "message": f"node {cause!r}, which it needs, did not succeed", "traceback": ""}
 

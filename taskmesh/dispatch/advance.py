@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.plan import BEFORE_FIRST, EdgeChunk, Plan
-from taskmesh.store.calls import Admission, NodeKey, Settlement, Spreading, Told, Word
+from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
+from taskmesh.store.controls import Controls
 from taskmesh.store.store import Request, Store
 
 SPREADS_PER_EXCHANGE = 50
@@ -53,6 +54,17 @@ class Ending(NamedTuple):
     counts: bool = True
 
 
+class Mark(NamedTuple):
+    """A node to end by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why."""
+
+    plan: Plan
+    key: NodeKey
+    shard_key: str
+    state: str
+    output: bytes
+    cause: str
+
+
 @dataclass(slots=True)
 class Advance:
     """What followed from one call."""
@@ -77,6 +89,7 @@ class Advancer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._controls = Controls(store)
 
     def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
         """Store runs and find their first nodes."""
@@ -116,6 +129,20 @@ class Advancer:
         steps: deque[_Step] = deque()
         for origin, (each, answer) in enumerate(zip(endings, told, strict=True)):
             if answer.word in (Word.SETTLED, Word.AGAIN) and each.state != "retrying":
+                steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
+                steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
+        return self._follow(advances, steps)
+
+    def mark(self, marks: Sequence[Mark]) -> list[Advance]:
+        """End nodes by hand and find what is ready next."""
+        told = self._controls.mark_nodes([_marking(each) for each in marks])
+        advances = [
+            _advance(each.plan, each.key.run_id, each.shard_key, answer)
+            for each, answer in zip(marks, told, strict=True)
+        ]
+        steps: deque[_Step] = deque()
+        for origin, (each, answer) in enumerate(zip(marks, told, strict=True)):
+            if answer.word in (Word.MARKED, Word.AGAIN):
                 steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
                 steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
         return self._follow(advances, steps)
@@ -191,6 +218,13 @@ def _settlement(ending: Ending) -> Settlement:
         delay_seconds=ending.delay_seconds,
         counts=ending.counts,
     )
+
+
+def _marking(mark: Mark) -> Marking:
+    plan, node = mark.plan, mark.key.node
+    first = plan.chunks(node)[0]
+    written = mark.state, mark.output, mark.cause
+    return Marking(mark.key, *written, plan.hash, plan.pool_of(node), plan.pools, first.packed, first.last)
 
 
 def _spreading(step: _Step) -> Spreading:

@@ -90,6 +90,10 @@ class Plan:
             for start in starts
         )
 
+    def pool_number(self, node: int) -> int:
+        """The number of a node's pool, as the scripts know it."""
+        return self._pool_numbers[self.flow.nodes[node].pool]
+
     def _edge(self, node: int) -> tuple[int, int, int, int]:
         graph = self.graph
         needed = max(1, len(graph.parents[node]))

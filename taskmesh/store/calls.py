@@ -37,6 +37,9 @@ class Word(StrEnum):
     PREPARING = "preparing"
     ENDING = "ending"
     TERMINATED = "terminated"
+    REOPENED = "reopened"
+    RESET = "reset"
+    MARKED = "marked"
     RETRYING = "retrying"
     WOKEN = "woken"
     BEATEN = "beaten"
@@ -115,7 +118,7 @@ class ClaimAnswer(NamedTuple):
     earlier attempts that ended in a retry, ``crashes`` those that ended with their executor. The node was ready for
     ``waited_seconds`` before the claim, and was ready for the first time ``open_seconds`` before it. ``checkpoint`` is
     what an earlier attempt said last, empty where there is none. ``left_seconds`` is the time until the run's deadline,
-    None where it has none.
+    None where it has none. ``past`` counts the attempts before it was reset.
     """
 
     word: Word
@@ -130,6 +133,7 @@ class ClaimAnswer(NamedTuple):
     open_seconds: float = 0.0
     checkpoint: bytes = b""
     left_seconds: float | None = None
+    past: int = 0
 
 
 class Settlement(NamedTuple):
@@ -163,6 +167,34 @@ class Spreading(NamedTuple):
     pools: tuple[str, ...]
     edges: bytes
     last: bool
+
+
+class Marking(NamedTuple):
+    """The end of a node by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why."""
+
+    key: NodeKey
+    state: str
+    output: bytes
+    cause: str
+    flow_hash: str
+    pool: str
+    pools: tuple[str, ...]
+    edges: bytes
+    last: bool
+
+
+class Reset(NamedTuple):
+    """A node of a reopened run as it was seen, and as it shall be: ready, or waiting with so many ``arrived``.
+
+    ``state`` is empty where there is no record; ``arrived`` is -1 where it is not counted. ``pool`` is a number.
+    """
+
+    node: int
+    state: str
+    token: int
+    wanted: str
+    arrived: int
+    pool: int
 
 
 class Told(NamedTuple):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskmesh.store.calls import Controlled, Who, Word
+from taskmesh.store.calls import Controlled, Marking, Reset, Told, Who, Word
 from taskmesh.store.link import Command, Reply
-from taskmesh.store.store import WORDS, Request, Store
+from taskmesh.store.store import WORDS, Request, Store, read_told
+from taskmesh.wire import pack
 
 NOBODY = Who()
 
@@ -31,13 +32,53 @@ class Controls:
         """Let no ready node of the runs start until they are resumed."""
         return self._ask([self._script("pause_run", each, [self._store.now, *who]) for each in run_ids])
 
-    def resume_runs(self, run_ids: Sequence[str], kind: str = BY_USER) -> list[Controlled]:
-        """Let paused runs go on; their ready nodes must be published again by the caller."""
-        return self._ask([self._script("resume_run", each, [self._store.now, kind]) for each in run_ids])
+    def resume_runs(self, runs: Sequence[tuple[str, str]], kind: str = BY_USER) -> list[Controlled]:
+        """Let paused runs go on, each with its flow's hash; their ready nodes are left to the caller to publish."""
+        return self._ask([self._resume(*each, kind) for each in runs])
 
     def terminate_runs(self, runs: Sequence[tuple[str, str]], who: Who = NOBODY) -> list[Controlled]:
         """End runs at once; each comes with the hash of its flow."""
         return self._ask([self._terminate(*each, who) for each in runs])
+
+    def mark_nodes(self, markings: Sequence[Marking]) -> list[Told]:
+        """End nodes by hand."""
+        return self._store.ask(Request([self._mark(each) for each in markings], read_told, Told(Word.BROKEN)))
+
+    def reopen_run(self, run_id: str, flow_hash: str, kind: str, who: Who = NOBODY) -> Controlled:
+        """Let an ended run go on, paused for what ``kind`` says."""
+        keys = self._store.keys.partition_of(run_id)
+        script_keys = [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.timers]
+        arguments = [self._store.now, run_id, kind, *who]
+        [answer] = self._ask([self._store.script("reopen_run", script_keys, arguments)])
+        return answer
+
+    def reset_nodes(self, run_id: str, kind: str, pools: tuple[str, ...], resets: Sequence[Reset]) -> Controlled:
+        """Make nodes of a reopened run ready or waiting; not more than one script may do."""
+        keys = self._store.keys.partition_of(run_id)
+        wishes = pack([part for each in resets for part in each])
+        arguments: list[str | bytes] = [self._store.now, run_id, kind, wishes]
+        script_keys = [keys.run(run_id), *keys.outboxes(pools), keys.timers, keys.retrying(run_id)]
+        [answer] = self._ask([self._store.script("reset_nodes", script_keys, arguments)])
+        return answer
+
+    def _mark(self, each: Marking) -> Command:
+        run_id, node = each.key
+        keys = self._store.keys.partition_of(run_id)
+        return self._store.script(
+            "mark_node",
+            [*self._store.keys_of_telling(each), keys.timers, keys.retrying(run_id)],
+            [
+                self._store.now,
+                run_id,
+                node,
+                each.state,
+                each.output,
+                each.cause,
+                each.edges,
+                int(each.last),
+                self._store.retention_ms,
+            ],
+        )
 
     def _ask(self, commands: list[Command]) -> list[Controlled]:
         return self._store.ask(Request(commands, _controlled, Controlled(Word.BROKEN)))
@@ -49,6 +90,14 @@ class Controls:
         keys = self._store.keys.partition_of(run_id)
         arguments = [self._store.now, run_id, status, *who]
         return self._store.script("halt_run", [keys.run(run_id), keys.timers], arguments)
+
+    def _resume(self, run_id: str, flow_hash: str, kind: str) -> Command:
+        keys = self._store.keys.partition_of(run_id)
+        return self._store.script(
+            "resume_run",
+            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs],
+            [self._store.now, run_id, kind, self._store.retention_ms],
+        )
 
     def _terminate(self, run_id: str, flow_hash: str, who: Who) -> Command:
         keys = self._store.keys.partition_of(run_id)

@@ -31,6 +31,7 @@ class NodeRecord:
     scheduled_at: float = 0.0
     retries: int = 0
     crashes: int = 0
+    past: int = 0
 
 
 class Decision(NamedTuple):
@@ -132,6 +133,11 @@ class Reader:
         """The records of a run's nodes alone, without what they gave back."""
         fields = dict(self._scan(self._keys.run(run_id), "node:*"))
         return {at: node_record(value) for at, value in _numbered(fields, b"node:")}
+
+    def arrivals(self, run_id: str) -> dict[int, int]:
+        """How many of those that each node needs have succeeded, where that is counted."""
+        fields = dict(self._scan(self._keys.run(run_id), "arrived:*"))
+        return {at: int(value) for at, value in _numbered(fields, b"arrived:")}
 
     def list_runs(self, closed: bool, limit: int, offset: int = 0) -> list[RunSummary]:
         """The newest runs first: those that have ended, or those that have not."""

@@ -17,6 +17,7 @@ from taskmesh.store.calls import (
     Beaten,
     Claim,
     ClaimAnswer,
+    Marking,
     NodeKey,
     Release,
     Renewed,
@@ -83,13 +84,13 @@ class Store:
     def settling(self, settlements: Sequence[Settlement]) -> Request[Told]:
         """What ends in a retry goes to ``retry_node``, everything else to ``settle_node``."""
         commands = [self._retry(each) if each.state == "retrying" else self._settle(each) for each in settlements]
-        return Request(commands, _told, Told(Word.BROKEN))
+        return Request(commands, read_told, Told(Word.BROKEN))
 
     def settle_nodes(self, settlements: Sequence[Settlement]) -> list[Told]:
         return self.ask(self.settling(settlements))
 
     def spread_nodes(self, spreadings: Sequence[Spreading]) -> list[Told]:
-        return self.ask(Request([self._spread(each) for each in spreadings], _told, Told(Word.BROKEN)))
+        return self.ask(Request([self._spread(each) for each in spreadings], read_told, Told(Word.BROKEN)))
 
     def release_nodes(self, releases: Sequence[Release]) -> list[Renewed]:
         return self.ask(Request([self._release(each) for each in releases], _renewed, Renewed(Word.BROKEN)))
@@ -177,18 +178,19 @@ class Store:
         )
 
     def _keys_of_settling(self, each: Settlement) -> list[str]:
-        keys = self._keys_of_telling(each)
+        keys = self.keys_of_telling(each)
         return [*keys, self.keys.partition_of(each.key.run_id).timers] if each.halt else keys
 
     def _spread(self, each: Spreading) -> Command:
         run_id, node = each.key
         return self.script(
             "spread_node",
-            self._keys_of_telling(each),
+            self.keys_of_telling(each),
             [self.now, run_id, node, each.told_before, each.edges, int(each.last), self.retention_ms],
         )
 
-    def _keys_of_telling(self, each: Settlement | Spreading) -> list[str]:
+    def keys_of_telling(self, each: Settlement | Spreading | Marking) -> list[str]:
+        """The keys of a script that tells dependents."""
         run_id = each.key.run_id
         keys = self.keys.partition_of(run_id)
         return [
@@ -246,10 +248,12 @@ def _admitted(reply: Reply) -> Told:
 def _claim_answer(reply: Reply) -> ClaimAnswer:
     word = WORDS[reply[0]]
     if word is Word.CLAIMED:
-        _, attempt, token, retries, crashes, waited_ms, open_ms, checkpoint, left_ms, halt, *fields = reply
+        _, attempt, token, retries, crashes, past, waited_ms, open_ms, checkpoint, left_ms, halt, *fields = reply
         reason, times = halt.decode() if halt else "", (waited_ms / 1000, open_ms / 1000)
         left = left_ms / 1000 if isinstance(left_ms, int) else None
-        return ClaimAnswer(word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times, checkpoint, left)
+        return ClaimAnswer(
+            word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times, checkpoint, left, past
+        )
     return ClaimAnswer(word, spread=reply[1] if word is Word.ENDED else 0)
 
 
@@ -257,7 +261,8 @@ def _beaten(reply: Reply) -> Beaten:
     return Beaten(WORDS[reply[0]], reply[1].decode() if len(reply) > 1 else "")
 
 
-def _told(reply: Reply) -> Told:
+def read_told(reply: Reply) -> Told:
+    """The answer of a script that told dependents."""
     word = WORDS[reply[0]]
     if len(reply) == 1:
         return Told(word)

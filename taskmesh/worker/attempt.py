@@ -17,7 +17,8 @@ from taskmesh.worker.protocol import Failure, Outcome
 class Attempt:
     """One node that this process claims or runs. ``acks`` are settled when the attempt is.
 
-    ``retries`` counts the attempts before that ended in a retry, ``crashes`` those that ended with their executor.
+    ``retries`` counts the attempts before that ended in a retry, ``crashes`` those that ended with their executor,
+    ``past`` those before it was reset.
     ``closes_at``, on the monotonic clock, is when the node must have ended, ``closing`` what is wrong when it has not;
     ``run_deadline`` is the run's, in epoch seconds of this machine. ``halt`` says why the run will not go on, once that
     was heard after the claim. ``is_unknown``: its task is not known here.
@@ -34,6 +35,7 @@ class Attempt:
     number: int = 0
     retries: int = 0
     crashes: int = 0
+    past: int = 0
     closes_at: float | None = None
     closing: Failure | None = None
     run_deadline: float | None = None
@@ -67,7 +69,7 @@ class Attempt:
     @property
     def losses(self) -> int:
         """How many attempts before nobody has told the end of: whoever had the node died, or fell silent."""
-        return self.number - 1 - self.retries - self.crashes
+        return self.number - 1 - self.retries - self.crashes - self.past
 
     @property
     def node_name(self) -> str:

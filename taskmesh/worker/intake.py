@@ -187,7 +187,7 @@ class Intake:
             return None
         attempt.token = answer.token
         attempt.number = answer.attempt
-        attempt.retries, attempt.crashes = answer.retries, answer.crashes
+        attempt.retries, attempt.crashes, attempt.past = answer.retries, answer.crashes, answer.past
         if answer.halt:
             self._settler.end(attempt, attempt.cancelled(answer.halt))
             return None

@@ -17,6 +17,7 @@ WORDS = {
     *("spread", "behind", "released", "redrive", "halted"),
     *("retrying", "woken", "beaten"),
     *("paused", "resumed", "running", "ending", "terminated"),
+    *("marked", "reopened", "reset", "preparing"),
 }
 """Every answer of every script: a search that never met one of them proves less than it says."""
 

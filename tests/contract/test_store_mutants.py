@@ -35,11 +35,11 @@ MISTAKES = {
     "the end of a run forgets its halt": Mistake("settle_node", "found.halt or (", "("),
     "a flow counts its ended runs": Mistake("settle_node", "'open_runs', -1)", "'open_runs', 0)"),
     "a skipped leaf waits to tell": Mistake("settle_node", "leaf and SPREAD_DONE or 0", "0"),
-    "a join starts with its first input": Mistake("settle_node", "== needed then", ">= 1 then"),
+    "a join starts with its first input": Mistake("settle_node", "1) == needed", "1) >= 1"),
     "a slice is told twice": Mistake("spread_node", "if record[SPREAD] ~= from then", "if false then"),
     "a gap between slices is not noticed": Mistake("spread_node", "return {'behind'}", "from = record[SPREAD]"),
     "a skipped node is skipped again": Mistake(
-        "spread_node", "redis.call('HEXISTS', run, 'node:' .. node) == 0", "true"
+        "spread_node", "if not past or past[STATE] == 'waiting' then", "if true then"
     ),
     "a claim takes the node out of the outbox": Mistake(
         "claim_node",
@@ -47,7 +47,7 @@ MISTAKES = {
         "redis.call('ZREM', string.gsub(run, 'run:(.*)', 'outbox:one'), string.match(run, 'run:(.*)') .. '/' .. node)\n"
         "write(run)\nreturn answer",
     ),
-    "a claim hides that the run was halted": Mistake("claim_node", "'paused', 'halt'", "'paused', 'nothing'"),
+    "a claim hides that the run was halted": Mistake("claim_node", "'deadline', 'halt'", "'deadline', 'nothing'"),
     "a claim keeps the token": Mistake(
         "claim_node", "record[TOKEN] = record[TOKEN] + 1\nrecord[STARTED_AT]", "record[STARTED_AT]"
     ),
@@ -83,9 +83,7 @@ MISTAKES = {
     "a halted run sleeps on": Mistake("wake_node", "and not found.halt", ""),
     "a rung timer stays": Mistake("wake_node", "redis.call('ZREM', timers, run_id .. '/' .. node)\n", ""),
     "a woken node is among the retrying": Mistake("wake_node", "redis.call('SREM', retrying, node)\n", ""),
-    "a retrying node can be claimed": Mistake(
-        "claim_node", "if record[STATE] == 'retrying' then return {'early'} end\n", ""
-    ),
+    "a retrying node can be claimed": Mistake("claim_node", "record[STATE] == 'retrying' or record", "record"),
     "a retrying node can be settled": Mistake(
         "settle_node", "if record[STATE] ~= 'running' then return {'stale'} end\n", ""
     ),
@@ -110,6 +108,36 @@ MISTAKES = {
     "a terminated run starts nodes": Mistake("claim_node", "if values[3] == TERMINATED", "if false"),
     "a terminated run wakes nodes": Mistake("wake_node", "not record or found.status == TERMINATED", "not record"),
     "the keeper looks after a terminated run": Mistake("redrive_node", " or values[5] == TERMINATED", ""),
+    "a node that is marked is made ready": Mistake(
+        "settle_node", "past[STATE] ~= 'waiting' then return false", "false then"
+    ),
+    "a node is marked twice": Mistake("mark_node", "if record and has_ended(record) then", "if false then"),
+    "a mark is not counted": Mistake("mark_node", "ended + 1, found", "ended, found"),
+    "a mark lets an attempt go on": Mistake(
+        "mark_node", "fresh_record(state, record, now)", "fresh_record(state, nil, now)"
+    ),
+    "a mark does not say that the run is altered": Mistake("mark_node", "change('altered', 1)\n", ""),
+    "a mark ends what is being prepared": Mistake("mark_node", "return {'preparing', paused[1], 0}", ""),
+    "a marked node stays in the outbox": Mistake(
+        "mark_node", "if marked[SPREAD] == SPREAD_DONE then\n  redis", "if false then\n  redis"
+    ),
+    "an open run is reopened": Mistake("reopen_run", "if OPEN[status] then", "if false then"),
+    "a reopened run expires": Mistake("reopen_run", "redis.call('PERSIST', run)\n", ""),
+    "a reopened run is not counted": Mistake(
+        "reopen_run", "redis.call('HINCRBY', flow, 'open_runs', 1)", "redis.call('HINCRBY', flow, 'open_runs', 0)"
+    ),
+    "a reopened run is still halted": Mistake("reopen_run", "'halt', 'halted_by'", "'halted_by'"),
+    "a reopened run remembers its failure": Mistake("reopen_run", "'halted_by', 'failed_node'", "'halted_by'"),
+    "a reset is counted again": Mistake("reset_nodes", "(record and record[TOKEN] or 0) == wishes[at + 2]", "true"),
+    "a reset is not counted": Mistake("reset_nodes", "tonumber(values[3]) + reopened", "tonumber(values[3])"),
+    "a reset keeps the token": Mistake("reset_nodes", "past[TOKEN] + 1", "past[TOKEN]"),
+    "a reset forgets the attempts": Mistake("reset_nodes", "past[ATTEMPT], past[TOKEN]", "0, past[TOKEN]"),
+    "a reset node counts what does not count": Mistake("reset_nodes", "if arrived == 0 then", "if false then"),
+    "a slice of somebody who is late resets": Mistake("reset_nodes", "or not paused or paused[1] ~= ARGV[3]", ""),
+    "a node that waits can be claimed": Mistake(
+        "claim_node", " or record[STATE] == 'waiting' then return {'early'}", " then return {'early'}"
+    ),
+    "a run with nothing left is resumed": Mistake("resume_run", "tonumber(values[4]) == 0", "false"),
     "a halt leaves the retrying asleep": Mistake(
         "halt_run", "  halt_with(run, run_id, timers, final, now)\n", "  change('halt', final)\n"
     ),

@@ -11,7 +11,7 @@ import redis
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
-from taskmesh.store.calls import Word
+from taskmesh.store.calls import Reset, Word
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
 from tests.model.answers import Answer
@@ -94,6 +94,13 @@ def _watch(lab: Lab, plan: Plan) -> Answer:
 RUNNING = (_admit, _renew, _claim)
 _fail = partial(_settle, state="failed")
 
+
+def _reopen(lab: Lab, plan: Plan) -> Answer:
+    return lab.reopen(plan, RUN, "retry")
+
+
+REOPENED = (*RUNNING, lambda lab, plan: lab.terminate(plan, RUN), _reopen)
+
 CASES = {
     "admit": Case(JOIN, _admit),
     "admit many first nodes": Case(MANY_ROOTS, _admit),
@@ -121,10 +128,20 @@ CASES = {
     "fail fast": Case(JOIN, _fail_fast, (*RUNNING, _retry, _wake, partial(_claim, token=3))),
     "halt what is paused": Case(JOIN, lambda lab, plan: lab.halt(RUN, "cancelled"), (_admit, _pause)),
     "pause": Case(JOIN, _pause, (_admit,)),
-    "resume": Case(JOIN, lambda lab, plan: lab.resume(RUN), (_admit, _pause)),
+    "resume": Case(JOIN, lambda lab, plan: lab.resume(plan, RUN), (_admit, _pause)),
     "terminate": Case(JOIN, lambda lab, plan: lab.terminate(plan, RUN), RUNNING),
     "claim in a paused run": Case(JOIN, _claim, (_admit, _renew, _pause)),
     "redrive in a paused run": Case(JOIN, _redrive, (_admit, _renew, _pause)),
+    "mark": Case(JOIN, lambda lab, plan: lab.mark(plan, RUN, 0, "succeeded"), RUNNING),
+    "mark the last": Case(SINGLE, lambda lab, plan: lab.mark(plan, RUN, 0, "skipped"), RUNNING),
+    "mark what is retrying": Case(JOIN, lambda lab, plan: lab.mark(plan, RUN, 0, "succeeded"), (*RUNNING, _retry)),
+    "reopen": Case(SINGLE, lambda lab, plan: lab.reopen(plan, RUN, "retry"), (*RUNNING, _fail)),
+    "reset": Case(
+        JOIN, lambda lab, plan: lab.reset(plan, RUN, "retry", [Reset(0, "running", 2, "waiting", 0, 0)]), REOPENED
+    ),
+    "resume what has ended": Case(
+        SINGLE, lambda lab, plan: lab.resume(plan, RUN, "retry"), (*RUNNING, _settle, _reopen)
+    ),
     "watch": Case(JOIN, _watch, (_admit,)),
 }
 KEYS: dict[str, Callable[[Lab, Plan], str]] = {

@@ -9,7 +9,7 @@ import pytest
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import TRANSITIONS, NodeState
-from taskmesh.store.calls import Beat, NodeKey, Settlement, Spreading
+from taskmesh.store.calls import Beat, Marking, NodeKey, Reset, Settlement, Spreading, Word
 from tests.contract.store_bench import ME, OTHER, Bench
 
 NODE, PARENT = 1, 0
@@ -91,6 +91,30 @@ def _redrive(bench: Bench, plan: Plan) -> object:
     return bench.redrive(NODE)
 
 
+def _mark(state: str) -> Callable[[Bench, Plan], object]:
+    def mark(bench: Bench, plan: Plan) -> object:
+        chunk = plan.chunks(NODE)[0]
+        key = NodeKey("r1", NODE)
+        marking = Marking(key, state, b"", "by me", plan.hash, "default", plan.pools, chunk.packed, chunk.last)
+        return bench.controls.mark_nodes([marking])
+
+    return mark
+
+
+def _reset(wanted: str) -> Callable[[Bench, Plan], object]:
+    def reset(bench: Bench, plan: Plan) -> None:
+        # An end that leaves every node as it is.
+        bench.controls.terminate_runs([("r1", plan.hash)])
+        assert bench.controls.reopen_run("r1", plan.hash, "retry").word is Word.REOPENED
+        record = bench.record().nodes.get(NODE)
+        seen = (str(record.state), record.token) if record else ("", 0)
+        wish = Reset(NODE, *seen, wanted, -1, 0)
+        assert bench.controls.reset_nodes("r1", "retry", plan.pools, [wish]).word is Word.RESET
+        bench.controls.resume_runs([("r1", plan.hash)], "retry")
+
+    return reset
+
+
 EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "tell_success": _tell("succeeded"),
     "tell_failure": _tell("failed"),
@@ -102,6 +126,10 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "redrive_from_dead": _from_dead(_redrive),
     "retry": lambda bench, plan: bench.retry(plan, NODE, _token(bench)),
     "wake": lambda bench, plan: bench.wake(NODE),
+    "mark_succeeded": _mark("succeeded"),
+    "mark_skipped": _mark("skipped"),
+    "reset_ready": _reset("ready"),
+    "reset_waiting": _reset("waiting"),
     "settle_succeeded": _settle("succeeded"),
     "settle_failed": _settle("failed"),
     "settle_cancelled": _settle("cancelled"),

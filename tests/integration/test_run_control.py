@@ -73,8 +73,10 @@ def test_workers_and_the_caller_die_around_a_pause(bench: MeshBench) -> None:
     run.pause()
     doomed.process.kill9()
     bench.worker()
+    [flow_hash] = bench.mesh._working.foundation.reader.run_fields(run.id, ["flow"])
+    assert flow_hash is not None
     # As a caller that dies before it has published anything: the keeper must do it.
-    [answer] = Controls(bench.mesh._working.foundation.store).resume_runs([run.id])
+    [answer] = Controls(bench.mesh._working.foundation.store).resume_runs([(run.id, flow_hash.decode())])
     assert answer.word == "resumed"
     assert run.wait(timeout=PATIENCE_SECONDS) is RunState.SUCCEEDED
     assert all(state is NodeState.SUCCEEDED for state in _states(run))
@@ -138,7 +140,7 @@ def test_many_runs_by_a_filter(bench: MeshBench) -> None:
     assert {run.status() for run in others} == {RunState.RUNNING}
     assert all(verdict.done for verdict in acme.terminate())
     assert acme.ids() == []
-    assert len(acme.ids(ended=True)) == 250
+    assert len(acme.ids([RunState.TERMINATED])) == 250
 
 
 def _ask(bench: MeshBench, directory: Path, *arguments: str, code: int = 0) -> Any:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.reopening import resets
 from taskmesh.store.calls import (
     Admission,
     Beat,
     Claim,
     Controlled,
+    Marking,
     NodeKey,
     Release,
     Renewed,
+    Reset,
     Settlement,
     Spreading,
     Told,
@@ -25,12 +28,14 @@ from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
-from taskmesh.store.reader import node_record
+from taskmesh.store.reader import Reader, node_record
 from taskmesh.store.store import Store
 from taskmesh.wire import pack, unpack
 from tests.model.answers import Answer
+from tests.model.steering import BY_HAND
 
 POOLS = ("one", "two")
+BY_HAND_OUTPUT = b"an output that somebody gave"
 RETENTION_SECONDS = 60.0
 FOREVER = 1e12
 
@@ -94,8 +99,22 @@ class Lab:
     def pause(self, run_id: str) -> Answer:
         return _controlled(self._controls.pause_runs([run_id], Who("somebody", "why")))
 
-    def resume(self, run_id: str) -> Answer:
-        return _controlled(self._controls.resume_runs([run_id]))
+    def resume(self, plan: Plan, run_id: str, kind: str = "user") -> Answer:
+        return _controlled(self._controls.resume_runs([(run_id, plan.hash)], kind))
+
+    def mark(self, plan: Plan, run_id: str, node: int, state: str) -> Answer:
+        return _told(self._controls.mark_nodes([marking(plan, NodeKey(run_id, node), state)]))
+
+    def reopen(self, plan: Plan, run_id: str, kind: str) -> Answer:
+        return _controlled([self._controls.reopen_run(run_id, plan.hash, kind, Who("somebody", "why"))])
+
+    def reset(self, plan: Plan, run_id: str, kind: str, wishes: Sequence[Reset]) -> Answer:
+        return _controlled([self._controls.reset_nodes(run_id, kind, plan.pools, wishes)])
+
+    def resets(self, plan: Plan, run_id: str, origin: int | None) -> list[Reset]:
+        """What the product says must still be reset."""
+        reader = Reader(self.link, self.keys)
+        return resets(plan, reader.records_of_run(run_id), reader.arrivals(run_id), origin)
 
     def terminate(self, plan: Plan, run_id: str) -> Answer:
         return _controlled(self._controls.terminate_runs([(run_id, plan.hash)], Who("somebody", "why")))
@@ -170,6 +189,7 @@ class Lab:
             "paused": unpack(fields["paused"])[0] if "paused" in fields else "",
             "deadline": float(fields["deadline"]) if "deadline" in fields else None,
             "checkpoints": dict(_numbered(fields, "checkpoint:")),
+            "altered": "altered" in fields,
             "expires": ttl > 0,
         }
 
@@ -208,6 +228,11 @@ def settlement(plan: Plan, key: NodeKey, token: int, state: str, halt: str) -> S
     return Settlement(key, token, state, *written, halt, plan.hash, pool, plan.pools, first.packed, first.last)
 
 
+def marking(plan: Plan, key: NodeKey, state: str) -> Marking:
+    first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
+    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, plan.pools, first.packed, first.last)
+
+
 def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:
     chunk = plan.chunks(key.node)[place]
     return Spreading(key, chunk.start, plan.hash, plan.pool_of(key.node), plan.pools, chunk.packed, chunk.last)
@@ -237,9 +262,10 @@ def _renewed(answers: list[Renewed]) -> Answer:
     return Answer(answer.word, (answer.attempt, answer.token) if answer.token else ())
 
 
-def _node(packed: bytes) -> tuple[str, int, int, str, int, str, int]:
+def _node(packed: bytes) -> tuple[str | int, ...]:
     record = node_record(packed)
-    return record.state, record.attempt, record.token, record.holder, record.spread, record.cause, record.retries
+    named = record.state, record.attempt, record.token, record.holder, record.spread, record.cause
+    return *named, record.retries, record.past
 
 
 def _numbered(fields: Mapping[str, bytes], prefix: str) -> Iterable[tuple[int, bytes]]:

@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from taskmesh.dispatch.plan import Plan
-from tests.model.lab import POOLS, output_of
-from tests.model.reference import NodeModel, RunModel
+from tests.model.lab import BY_HAND_OUTPUT, POOLS, output_of
+from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
+from tests.model.steering import BY_HAND
 
 SLICE = 2
 """How many dependents one script tells here, so that small graphs are told in several scripts."""
@@ -71,26 +72,23 @@ def projection(model: RunModel) -> dict[str, Any]:
                 -1 if model.has_told_all(at) else node.told,
                 node.cause,
                 node.retries,
+                node.past,
             )
             for at, node in nodes.items()
         },
         "arrived": {at: count for at, count in joins.items() if count},
         "outputs": {
-            at: output_of(node.token) for at, node in nodes.items() if at != ROOT and node.state == "succeeded"
+            at: BY_HAND_OUTPUT if node.cause == BY_HAND else output_of(node.token)
+            for at, node in nodes.items()
+            if at != ROOT and node.state == "succeeded"
         },
-        "errors": {at: error for at, node in nodes.items() if (error := _error(node))},
+        "errors": {at: node.error for at, node in nodes.items() if node.error},
         "paused": model.paused,
         "deadline": model.deadline,
         "checkpoints": model.checkpoints,
+        "altered": model.altered,
         "expires": model.status != "running",
     }
-
-
-def _error(node: NodeModel) -> bytes:
-    """What the last attempt that failed has said, though a later one may have succeeded."""
-    if node.state in ("failed", "cancelled"):
-        return node.state.encode()
-    return b"retrying" if node.has_waited else b""
 
 
 def pick_node(model: RunModel, pick: int, *states: str) -> int:

@@ -284,6 +284,7 @@ class StoreMachine(SteeringRules):
         self.renew(HEALER, dies=False)
         for pick in range(len(self._runs)):
             self.resume(pick, 1, dies=True)
+            self.finish(pick, late=False)
         for _ in range(PASSES):
             self.ring()
             for _, run_id, node in sorted(self._lab.outboxes()):

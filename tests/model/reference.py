@@ -21,8 +21,8 @@ ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 class NodeModel(NamedTuple):
     """One node that does not wait. ``told`` counts its dependents that know of its end.
 
-    ``due`` is when it is to be tried again, ``retries`` how many attempts ended so; ``has_waited``: or any attempt that
-    did not count.
+    ``due`` is when it is to be tried again, ``retries`` how many attempts ended so, ``past`` how many it had when it
+    was reset, ``error`` what the last one that failed said.
     """
 
     state: str
@@ -32,8 +32,9 @@ class NodeModel(NamedTuple):
     told: int = 0
     cause: str = ""
     retries: int = 0
+    past: int = 0
     due: float = 0.0
-    has_waited: bool = False
+    error: bytes = b""
 
     @property
     def ended(self) -> bool:
@@ -53,6 +54,7 @@ class RunModel(Steering):
         self.deadline = deadline
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
+        self.counts: dict[int, int] = {}
         if len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
             self._tell(ROOT, 0)
@@ -67,7 +69,7 @@ class RunModel(Steering):
     def status(self) -> str:
         if self.terminated:
             return "terminated"
-        if self.remaining:
+        if self.remaining or self.reopened:
             return "running"
         return self.halt or ("succeeded" if self.failed_node is None else "failed")
 
@@ -79,7 +81,7 @@ class RunModel(Steering):
         """Every node that somebody must still do something for."""
         if self.left is not None:
             return self.left
-        return {at for at in self.nodes if not self.has_told_all(at)}
+        return {at for at, node in self.nodes.items() if node.state != "waiting" and not self.has_told_all(at)}
 
     @property
     def retrying(self) -> set[int]:
@@ -88,7 +90,9 @@ class RunModel(Steering):
         return {at for at, node in self.nodes.items() if node.state == "retrying"}
 
     def arrived(self, node: int) -> int:
-        """How many of the nodes that it needs have told it of their success."""
+        """How many of the nodes that it needs have told it of their success; from its own records, unless reset."""
+        if self.altered:
+            return self.counts.get(node, 0)
         return sum(1 for parent in self.shape.parents[node] if self._has_told(parent, node))
 
     def _has_told(self, parent: int, child: int) -> bool:
@@ -105,7 +109,7 @@ class RunModel(Steering):
 
     def claim(self, node: int, token: int, holder: str, living: Container[str]) -> Answer:
         record = self.nodes.get(node)
-        if record is None or (record.state == "retrying" and not self.terminated):
+        if record is None or (record.state in ("retrying", "waiting") and not self.terminated):
             return Answer("early")
         if self.terminated or record.ended:
             return Answer("ended", (-1 if self.terminated or self.has_told_all(node) else record.told,))
@@ -117,9 +121,7 @@ class RunModel(Steering):
             if self.paused and not self.halt:
                 return Answer("paused")
             attempt, token = record.attempt + 1, record.token + 1
-            record = self.nodes[node] = NodeModel(
-                "running", attempt, token, holder, retries=record.retries, has_waited=record.has_waited
-            )
+            record = self.nodes[node] = record._replace(state="running", attempt=attempt, token=token, holder=holder)
         checkpoint = self.checkpoints.get(node, b"")
         return Answer("claimed", (record.attempt, record.token), self.halt, checkpoint=checkpoint)
 
@@ -137,16 +139,17 @@ class RunModel(Steering):
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
-        if self.terminated or record.token != token or record.state in ("ready", "retrying"):
+        if self.terminated or record.token != token or record.state in ("ready", "retrying", "waiting"):
             return Answer("stale")
         if record.ended:
-            return self._told("again", node, 0)
-        self.nodes[node] = record._replace(state=state, told=0)
+            return self.told_before("again", node, 0)
+        error = state.encode() if state in ("failed", "cancelled") else record.error
+        self.nodes[node] = record._replace(state=state, told=0, error=error)
         if state == "failed" and self.failed_node is None:
             self.failed_node = node
         if halt:
             self.halt_now(halt)
-        return self._report("settled", *self._tell(node, 0))
+        return self.tell_first("settled", node)
 
     def retry(self, node: int, token: int, delay: float, counts: bool = True) -> Answer:
         record = self.nodes.get(node)
@@ -165,7 +168,7 @@ class RunModel(Steering):
             attempt=record.attempt - (not counts),
             retries=record.retries + counts,
             due=due,
-            has_waited=True,
+            error=b"retrying",
         )
         self.timers[node] = due
         self.retried = True
@@ -189,10 +192,23 @@ class RunModel(Steering):
         if self.terminated or not record.ended:
             return Answer("stale")
         if self.has_told_all(node) or record.told > start:
-            return self._told("again", node, start)
+            return self.told_before("again", node, start)
         if record.told < start:
             return Answer("behind")
-        return self._report("spread", *self._tell(node, start))
+        return self._tell_and_close("spread", node, start)
+
+    def tell_first(self, word: str, node: int) -> Answer:
+        """Tell the first slice of a node that has just ended."""
+        if not self.remaining:
+            self.reopened = False
+        return self._tell_and_close(word, node, 0)
+
+    def _tell_and_close(self, word: str, node: int, start: int) -> Answer:
+        before = self.remaining
+        found = self._tell(node, start)
+        if before and not self.remaining:
+            self.reopened = False
+        return self._report(word, *found)
 
     def tell_on(self, node: int, skip: int, first: Answer | None = None) -> list[int]:
         """Tell all other dependents, and those of nodes that this skips; which became ready."""
@@ -219,7 +235,7 @@ class RunModel(Steering):
         record = self.nodes.get(node)
         if self.left is not None:
             self.left.discard(node)
-        if record is None or self.terminated or self.has_told_all(node):
+        if record is None or self.terminated or record.state == "waiting" or self.has_told_all(node):
             return Answer("settled")
         if record.state == "running" and record.holder in living:
             return Answer("held")
@@ -241,17 +257,33 @@ class RunModel(Steering):
         told = self.shape.children[node][start : start + self.shape.slice_size]
         self.nodes[node] = self.nodes[node]._replace(told=start + len(told))
         if self.nodes[node].state == "succeeded":
-            ready = [child for child in told if self.arrived(child) == len(self.shape.parents[child])]
-            self.nodes.update({child: NodeModel("ready") for child in ready})
+            ready = [child for child in told if self._count(child) and self.waits(child)]
+            self.nodes.update({child: self.fresh(child, "ready") for child in ready})
             return ready, []
-        new = [child for child in told if child not in self.nodes]
-        self.nodes.update({child: NodeModel("skipped", cause=f"needs:{node}") for child in new})
+        new = [child for child in told if self.waits(child)]
+        self.nodes.update({child: self.fresh(child, "skipped")._replace(cause=f"needs:{node}") for child in new})
         return [], [child for child in new if self.shape.children[child]]
+
+    def waits(self, node: int) -> bool:
+        return node not in self.nodes or self.nodes[node].state == "waiting"
+
+    def _count(self, child: int) -> bool:
+        """Whether all that a node needs has told it, which it was just now."""
+        parents = len(self.shape.parents[child])
+        if parents > 1 and self.altered:
+            self.counts[child] = self.counts.get(child, 0) + 1
+        return parents <= 1 or self.arrived(child) == parents
+
+    def fresh(self, node: int, state: str) -> NodeModel:
+        past = self.nodes.get(node)
+        if past is None:
+            return NodeModel(state)
+        return NodeModel(state, past.attempt, past.token + 1, past=past.attempt, error=past.error)
 
     def _report(self, word: str, ready: Iterable[int], skipped: Iterable[int]) -> Answer:
         return Answer(word, text=self.status, ready=tuple(ready), skipped=tuple(skipped))
 
-    def _told(self, word: str, node: int, start: int) -> Answer:
+    def told_before(self, word: str, node: int, start: int) -> Answer:
         told = self.shape.children[node][start : start + self.shape.slice_size]
         untold = [child for child in self._in_state("skipped", told) if not self.has_told_all(child)]
         return self._report(word, self._in_state("ready", told), untold)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tests.model.answers import ALL_RETRYING, Answer
+from taskmesh.store.calls import Reset
+from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
 
 if TYPE_CHECKING:
     from tests.model.reference import RunModel
+
+
+BY_HAND = "by somebody: why"
 
 
 class Steering:
@@ -15,6 +20,8 @@ class Steering:
 
     paused = ""
     left: set[int] | None = None
+    altered = False
+    reopened = False
 
     @property
     def terminated(self) -> bool:
@@ -40,7 +47,9 @@ class Steering:
             return Answer("running")
         if self.paused != kind:
             return Answer("preparing", text=self.paused)
-        self.paused = ""
+        self.paused, self.reopened = "", False
+        if not self.remaining:
+            return Answer("ended", text=self.status)
         return Answer("resumed")
 
     def terminate(self: RunModel) -> Answer:
@@ -50,6 +59,72 @@ class Steering:
             return Answer("ended", text=self.status)
         self.left, self.paused = set(self.outbox), ""
         return Answer("terminated")
+
+    def mark(self: RunModel, node: int, state: str) -> Answer:
+        record = self.nodes.get(node)
+        if self.status == "running" and self.paused not in ("", "user"):
+            return Answer("preparing", text=self.paused)
+        if record is not None and record.ended:
+            same = (record.state, record.cause) == (state, BY_HAND)
+            return self.told_before("again", node, 0) if same else Answer("ended", text=self.status)
+        if self.status != "running":
+            return Answer("ended", text=self.status)
+        self.alter()
+        if self.timers.keys() & {node} and record is not None and record.state == "retrying":
+            del self.timers[node]
+        self.nodes[node] = self.fresh(node, state)._replace(cause=BY_HAND)
+        return self.tell_first("marked", node)
+
+    def reopen(self: RunModel, kind: str) -> Answer:
+        if self.status == "running":
+            if self.paused == kind:
+                return Answer("reopened")
+            return Answer("preparing", text=self.paused) if self.paused not in ("", "user") else Answer("running")
+        self.alter()
+        self.left, self.halt, self.failed_node, self.deadline = None, "", None, None
+        self.timers.pop(RUN_DEADLINE, None)
+        self.paused, self.reopened = kind, True
+        return Answer("reopened")
+
+    def reset(self: RunModel, wishes: Iterable[Reset], kind: str) -> Answer:
+        if self.status != "running" or self.paused != kind:
+            return Answer("running")
+        for wish in wishes:
+            record = self.nodes.get(wish.node)
+            if (record.state if record else "", record.token if record else 0) == (wish.state, wish.token):
+                self._reset(wish)
+        return Answer("reset")
+
+    def _reset(self: RunModel, wish: Reset) -> None:
+        record = self.nodes.get(wish.node)
+        if record is not None and record.state == "retrying":
+            self.timers.pop(wish.node, None)
+        if record is not None and record.state == "succeeded":
+            self.checkpoints.pop(wish.node, None)
+        if record is not None or wish.wanted == "ready":
+            self.nodes[wish.node] = self.fresh(wish.node, wish.wanted)
+        if wish.arrived >= 0:
+            self.counts[wish.node] = wish.arrived
+
+    def wanted(self: RunModel, origin: int | None) -> dict[int, str]:
+        """What each node must be that runs again: told from the graph alone, as a check of what the product reckons."""
+        again = {at for at in self.places if at not in self.nodes or self.nodes[at].state != "succeeded"}
+        below = set() if origin is None else {origin}
+        for at in self.places:
+            if below & set(self.shape.parents[at]):
+                below.add(at)
+        again |= below
+        return {at: "waiting" if again & set(self.shape.parents[at]) else "ready" for at in again}
+
+    @property
+    def places(self: RunModel) -> range:
+        return range(len(self.shape.parents))
+
+    def alter(self: RunModel) -> None:
+        """From now on what a node has counted does not follow from the records any more."""
+        if not self.altered:
+            self.counts = {at: self.arrived(at) for at in self.places}
+            self.altered = True
 
     def halt_with(self: RunModel, status: str) -> Answer:
         if self.status != "running":

@@ -51,8 +51,8 @@ MUTANTS = (
         "m2",
         "what becomes ready is published without a place in the outbox",
         f"{LUA}/prelude.lua",
-        "        put_due(outbox, run_id .. '/' .. node, now)\n        ready[",
-        "        ready[",
+        "  put_due(outbox, run_id .. '/' .. node, now)\n  return true",
+        "  return true",
         "A12",
     ),
     Mutant(

@@ -3,8 +3,8 @@
 -- The node stays in its pool's outbox until it has ended: that is how the keeper finds it when everybody forgets it.
 -- KEYS  1 run  2 holders
 -- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need
--- Returns {'claimed', attempt, token, retries, crashes, ms it was ready for, ms since it was ready first,
---          checkpoint of an earlier attempt, ms until the run's deadline ('' = none), halt, field...},
+-- Returns {'claimed', attempt, token, retries, crashes, attempts before it was reset, ms it was ready for,
+--          ms since it was ready first, checkpoint of an earlier attempt, ms until the run's deadline ('' = none), halt, field...},
 --         or {word}: unknown (no such run) | early (the node waits, or is retrying) |
 --         held (another living holder runs it) | future (the token was never given) | paused (the run is),
 --         or {'ended', spread}. `halt` says by whom, too.
@@ -19,8 +19,9 @@ local function answer(record, values)
   local checkpoint = record[TOKEN] > FIRST_CLAIM and redis.call('HGET', run, 'checkpoint:' .. node) or ''
   local waited = record[STARTED_AT] - record[READY_AT]
   local open = record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])
-  return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, record[CRASHES] or 0,
-    waited * 1000, open * 1000, checkpoint, values[5] and (values[5] - now) * 1000 or '', unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
+  local left = values[5] and (values[5] - now) * 1000 or ''
+  return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, record[CRASHES] or 0, record[PAST] or 0,
+    waited * 1000, open * 1000, checkpoint, left, unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
 end
 
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'deadline', 'halt', unpack(ARGV, 5))
@@ -28,7 +29,7 @@ local record = unpacked(values[1])
 if not record then return {redis.call('EXISTS', run) == 0 and 'unknown' or 'early'} end
 if values[3] == TERMINATED then return {'ended', SPREAD_DONE} end
 if has_ended(record) then return {'ended', record[SPREAD]} end
-if record[STATE] == 'retrying' then return {'early'} end
+if record[STATE] == 'retrying' or record[STATE] == 'waiting' then return {'early'} end
 if tonumber(ARGV[3]) > record[TOKEN] then return {'future'} end
 if record[STATE] == 'running' then
   if record[HOLDER] == holder then return answer(record, values) end

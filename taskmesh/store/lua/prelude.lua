@@ -10,8 +10,10 @@
 --   failed_node                       the first node that failed
 --   deadline                          when it ends at the latest; absent where it may take any time
 --   retried                           there when a node has had to be tried again
+--   altered                           there when nodes have been reset, or ended by hand: a node may have a record before
+--                                     all that it needs has ended
 --   watched                           there when somebody wants each transition announced
---   node:I                            the record of node I (below); absent while the node waits
+--   node:I                            the record of node I (below); absent while the node waits, unless it has run before
 --   arrived:I                         how many of the nodes that I needs have succeeded
 --   output:I, error:I                 what node I gave back, or why its last attempt failed
 --   checkpoint:I                      what an attempt of node I said last of its progress
@@ -20,6 +22,8 @@ local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, 
 -- and, once it has been ready more than once, when it was ready first, how many attempts ended in a retry, and how many
 -- with their executor:
 local SCHEDULED_AT, RETRIES, CRASHES = 10, 11, 12
+-- and how many attempts it had when it was reset: those do not count any more.
+local PAST = 13
 -- READY_AT of a node that is retrying is the time at which it is to be tried again.
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
 local SPREAD_DONE = -1
@@ -40,6 +44,9 @@ end
 -- The states of a run that goes on; one that is terminated has no right to write anything, whatever its nodes are.
 local OPEN = {running = true}
 local TERMINATED = 'terminated'
+-- Those that an ended run may have when it is reopened, and what that is done for: the first word of the kind of a pause.
+local REOPENABLE = {succeeded = true, failed = true, cancelled = true, terminated = true}
+local REOPENING = {retry = true, rerun = true}
 
 local function unpacked(packed)
   return packed and cmsgpack.unpack(packed)
@@ -47,7 +54,7 @@ end
 
 local function has_ended(record)
   local state = record[STATE]
-  return state ~= 'ready' and state ~= 'running' and state ~= 'retrying'
+  return state ~= 'ready' and state ~= 'running' and state ~= 'retrying' and state ~= 'waiting'
 end
 
 -- Writes to the run's hash and to the outboxes gather here and are carried out together by `write`, last.
@@ -130,6 +137,24 @@ local function make_ready_again(run_id, node, record, outbox, now, watched, caus
   note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], '', cause)
 end
 
+-- Whether the run is `altered`; set by `look_up`.
+local altered = false
+
+-- The record of a node that is ready, or waits until it is; `past` is what it had before it was reset.
+local function fresh_record(state, past, now)
+  if not past then return {state, 0, 1, now, 0, 0, '', 0, ''} end
+  return {state, past[ATTEMPT], past[TOKEN] + 1, now, 0, 0, '', 0, '', now, 0, 0, past[ATTEMPT]}
+end
+
+-- Makes a node ready that has all that it needs; not one that somebody has ended by hand meanwhile.
+local function make_ready(run, run_id, node, outbox, now)
+  local past = altered and unpacked(redis.call('HGET', run, 'node:' .. node))
+  if past and past[STATE] ~= 'waiting' then return false end
+  save(node, fresh_record('ready', past, now))
+  put_due(outbox, run_id .. '/' .. node, now)
+  return true
+end
+
 -- Tells the dependents on `edges` that a node they need has ended. The outbox of pool 0 is KEYS[first_outbox].
 -- Returns those that became ready, those that were skipped and have dependents themselves, and how many ended.
 local function tell(run, run_id, succeeded, edges, first_outbox, cause, now, watched)
@@ -137,19 +162,20 @@ local function tell(run, run_id, succeeded, edges, first_outbox, cause, now, wat
   for at = 1, #edges, EDGE_WIDTH do
     local node, needed, outbox = edges[at], edges[at + 1], KEYS[first_outbox + edges[at + 2]]
     if succeeded then
-      if needed == 1 or redis.call('HINCRBY', run, 'arrived:' .. node, 1) == needed then
-        save(node, {'ready', 0, 1, now, 0, 0, '', 0, ''})
-        put_due(outbox, run_id .. '/' .. node, now)
-        ready[#ready + 1] = node
-      end
-    elseif redis.call('HEXISTS', run, 'node:' .. node) == 0 then
-      local leaf = edges[at + 3] == 0
-      save(node, {'skipped', 0, 1, now, 0, now, '', leaf and SPREAD_DONE or 0, cause})
-      note(watched, 'node', node, 'skipped', now, 0, '')
-      ended = ended + 1
-      if not leaf then
-        put_due(outbox, run_id .. '/' .. node, now)
-        skipped[#skipped + 1] = node
+      local has_all = needed == 1 or redis.call('HINCRBY', run, 'arrived:' .. node, 1) == needed
+      if has_all and make_ready(run, run_id, node, outbox, now) then ready[#ready + 1] = node end
+    else
+      local past, leaf = unpacked(redis.call('HGET', run, 'node:' .. node)), edges[at + 3] == 0
+      if not past or past[STATE] == 'waiting' then
+        local record = fresh_record('skipped', past, now)
+        record[FINISHED_AT], record[SPREAD], record[CAUSE] = now, leaf and SPREAD_DONE or 0, cause
+        save(node, record)
+        note(watched, 'node', node, 'skipped', now, 0, '')
+        ended = ended + 1
+        if not leaf then
+          put_due(outbox, run_id .. '/' .. node, now)
+          skipped[#skipped + 1] = node
+        end
       end
     end
   end
@@ -215,7 +241,9 @@ end
 
 -- The record of a node and what `count_down_and_write` needs to know of its run, in one read.
 local function look_up(run, node)
-  local values = redis.call('HMGET', run, 'node:' .. node, 'remaining', 'status', 'halt', 'failed_node', 'watched')
+  local values =
+    redis.call('HMGET', run, 'node:' .. node, 'remaining', 'status', 'halt', 'failed_node', 'watched', 'altered')
+  altered = values[7]
   return unpacked(values[1]),
     {remaining = values[2], status = values[3], halt = values[4], failed_node = values[5], watched = values[6]}
 end

@@ -14,7 +14,7 @@ if ARGV[4] ~= '' and redis.call('HGET', KEYS[5], 'epoch') ~= ARGV[4] then return
 
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'halt', 'paused', 'status')
 local record = unpacked(values[1])
-if not record or record[SPREAD] == SPREAD_DONE or values[5] == TERMINATED then
+if not record or record[SPREAD] == SPREAD_DONE or record[STATE] == 'waiting' or values[5] == TERMINATED then
   redis.call('ZREM', outbox, member)
   return {'settled'}
 end

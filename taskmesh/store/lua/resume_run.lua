@@ -1,20 +1,28 @@
 #!lua
 -- Lets a paused run go on. Its ready nodes have no messages: the caller, or in time the keeper, publishes them again.
--- KEYS  1 run
--- ARGV  1 now  2 kind of the pause to end
+-- One that was reopened though all of its nodes have ended ends again.
+-- KEYS  1 run  2 flow  3 open  4 closed
+-- ARGV  1 now  2 run id  3 kind of the pause to end  4 retention in ms
 -- Returns {'resumed'} | {'unknown'} | {'ended', status} | {'running'} (it is not paused) |
 --         {'preparing', kind} (paused until something else is finished).
-local run = KEYS[1]
-local now = read_clock(ARGV[1])
+local run, flow = KEYS[1], KEYS[2]
+local now, run_id = read_clock(ARGV[1]), ARGV[2]
 
-local values = redis.call('HMGET', run, 'status', 'paused', 'watched')
+local values = redis.call('HMGET', run, 'status', 'paused', 'watched', 'remaining', 'failed_node')
 local paused = unpacked(values[2])
 if not values[1] then return {'unknown'} end
 if not OPEN[values[1]] then return {'ended', values[1]} end
 if not paused then return {'running'} end
-if paused[1] ~= ARGV[2] then return {'preparing', paused[1]} end
+if paused[1] ~= ARGV[3] then return {'preparing', paused[1]} end
+redis.call('HLEN', flow)
+check_sorted_sets(3)
 
 redis.call('HDEL', run, 'paused')
+if tonumber(values[4]) == 0 then
+  local status = values[5] and 'failed' or 'succeeded'
+  end_run_and_write(run, run_id, status, ARGV[4], now, values[3])
+  return {'ended', status}
+end
 note(values[3], 'resume', 'running', now)
 write(run)
 return {'resumed'}

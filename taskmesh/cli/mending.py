@@ -1,0 +1,66 @@
+"""Commands that change the course of one run, node by node."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from taskmesh.cli.options import Format, Output, RunId
+from taskmesh.cli.steering import Reason
+from taskmesh.errors import UsageError
+
+NodeName = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node of the run.", show_default=False)]
+FromNode = Annotated[str, typer.Option("--from", metavar="NODE", help="The node to begin with.", show_default=False)]
+NodeOutput = Annotated[str, typer.Option("--output-json", metavar="JSON", help="What the node gave back, as JSON.")]
+
+
+def rerun(run: RunId, node: FromNode, reason: Reason = "", output: Output = Format.TEXT) -> None:
+    """Run a node of an ended run again, all that depends on it, and all that has not succeeded."""
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        mesh.run(run).rerun(node, reason)
+    _tell({"run_id": run, "from": node, "rerun": True}, f"run {run} goes on from {node}", output)
+
+
+def skip(run: RunId, node: NodeName, reason: Reason = "", output: Output = Format.TEXT) -> None:
+    """Skip a node that has not ended, and with it all that depends on it."""
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        done = mesh.run(run).skip(node, reason)
+    _tell({"run_id": run, "node": node, "skipped": done}, _sentence(run, node, "skipped", done), output)
+
+
+def mark(
+    run: RunId, node: NodeName, value: NodeOutput = "null", reason: Reason = "", output: Output = Format.TEXT
+) -> None:
+    """Take a node that has not ended for succeeded, with an output; what depends on it goes on."""
+    from taskmesh.cli.targets import opened
+
+    result = _json_of(value)
+    with opened() as mesh:
+        done = mesh.run(run).mark(node, result, reason)
+    _tell({"run_id": run, "node": node, "marked": done}, _sentence(run, node, "taken for succeeded", done), output)
+
+
+def _json_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--output-json {text!r} is not JSON: {error}") from None
+
+
+def _sentence(run: str, node: str, what: str, done: bool) -> str:
+    return f"run {run}: node {node} is {what}" if done else f"run {run}: node {node} was {what} before"
+
+
+def _tell(document: dict[str, Any], sentence: str, output: Format) -> None:
+    from taskmesh.cli.output import print_json
+
+    if output is Format.JSON:
+        print_json(document)
+    else:
+        print(sentence)

@@ -1,0 +1,72 @@
+"""Ends single nodes by hand: skips them, or takes them for succeeded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskmesh.client.details import BY_HAND
+from taskmesh.client.parts import ClientParts
+from taskmesh.client.reopening import place_of
+from taskmesh.client.restarting import Restarting
+from taskmesh.client.verdicts import checked, half_done
+from taskmesh.dispatch.advance import Advancer, Mark
+from taskmesh.dispatch.dispatcher import outgoing
+from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError
+from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.calls import NodeKey, Who, Word
+from taskmesh.wire import pack
+
+
+class Marking:
+    """What people decide over single nodes of a run that goes on."""
+
+    def __init__(self, parts: ClientParts, max_value_bytes: int) -> None:
+        self._parts = parts
+        self._max_value_bytes = max_value_bytes
+        self._advancer = Advancer(parts.store)
+        self._restarting = Restarting(parts)
+
+    def succeed(self, run_id: str, node: str, output: Any, who: Who) -> bool:
+        """Take an unfinished node for succeeded, with this output; False when it was so before.
+
+        :raises TooLargeError: the output is over its limit. :raises RunStateError: it had ended, or the run has.
+        """
+        packed = pack(output)
+        if len(packed) > self._max_value_bytes:
+            raise TooLargeError(
+                f"the output of node {node!r} has {len(packed)} bytes; "
+                f"limits.max_value_bytes allows {self._max_value_bytes}"
+            )
+        return self._end(run_id, node, NodeState.SUCCEEDED, packed, who)
+
+    def skip(self, run_id: str, node: str, who: Who) -> bool:
+        """Skip an unfinished node, and with it all that depends on it; False when it was so before."""
+        return self._end(run_id, node, NodeState.SKIPPED, b"", who)
+
+    def _end(self, run_id: str, node: str, state: NodeState, output: bytes, who: Who) -> bool:
+        found = self._restarting.plan_of(run_id)
+        if found is None:
+            raise RunNotFoundError(run_id)
+        plan, shard_key = found
+        key = NodeKey(run_id, place_of(plan, node))
+        [advance] = self._advancer.mark([Mark(plan, key, shard_key, state, output, cause_of(who))])
+        if advance.word not in (Word.MARKED, Word.AGAIN):
+            raise RunStateError(run_id, _why_not(run_id, node, advance.word, advance.run_status))
+        self._parts.publisher.publish([outgoing(each) for each in advance.ready])
+        return advance.word is Word.MARKED
+
+
+def cause_of(who: Who) -> str:
+    """Who ended a node by hand, and why, as it is kept with the node."""
+    by, why = checked(who)
+    return f"{BY_HAND}{by}" + (f": {why}" if why else "")
+
+
+def _why_not(run_id: str, node: str, word: Word, status: str) -> str:
+    if word is Word.PREPARING:
+        return half_done(run_id, status)
+    if word is not Word.ENDED:
+        return "is not in the store any more, or is damaged there"
+    if RunState(status).ended:
+        return f"has ended: {status}; `taskmesh retry {run_id}` lets it go on"
+    return f"goes on, but its node {node!r} has ended; what has ended stays as it is until the run is run again"

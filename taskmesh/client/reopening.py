@@ -1,0 +1,116 @@
+"""Lets ended runs go on: from the nodes that failed, or from a node on.
+
+The run is reopened paused; then its nodes are reset in slices, and only then it is resumed. Whoever dies in between
+leaves a run that says what it is paused for, and the same wish, or a resume, finishes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskmesh.client.parts import ClientParts
+from taskmesh.client.restarting import Restarting
+from taskmesh.client.verdicts import Verdict, checked, half_done, refused, verdict_of
+from taskmesh.dispatch.advance import Advancer
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.reopening import half_told, resets
+from taskmesh.errors import RunNotFoundError, UsageError
+from taskmesh.model.problems import Hints
+from taskmesh.model.states import RETRIABLE_RUN_STATES, RunState
+from taskmesh.store.calls import Controlled, NodeKey, Who, Word
+from taskmesh.store.controls import Controls
+
+RETRY = "retry"
+RERUN = "rerun"
+RESETS_PER_SCRIPT = 200
+
+
+class Reopening:
+    """Retries and re-runs."""
+
+    def __init__(self, parts: ClientParts) -> None:
+        self._parts = parts
+        self._controls = Controls(parts.store)
+        self._advancer = Advancer(parts.store)
+        self._restarting = Restarting(parts)
+
+    def retry(self, run_ids: Sequence[str], who: Who) -> list[Verdict]:
+        """Run again what has not succeeded of ended runs."""
+        return [self._begin(run_id, RETRY, who) for run_id in run_ids]
+
+    def rerun(self, run_id: str, node: str, who: Who) -> Verdict:
+        """Run a node of an ended run again, all that depends on it, and all that has not succeeded.
+
+        :raises RunNotFoundError: no such run. :raises UsageError: it has no such node.
+        """
+        found = self._restarting.plan_of(run_id)
+        if found is None:
+            raise RunNotFoundError(run_id)
+        place_of(found[0], node)
+        return self._begin(run_id, f"{RERUN} {node}", who)
+
+    def finish(self, run_id: str, kind: str) -> Controlled:
+        """Do what a reopened run is paused for, from wherever it was left, and resume it."""
+        found = self._restarting.plan_of(run_id)
+        if found is None:
+            return Controlled(Word.UNKNOWN)
+        plan, shard_key = found
+        origin = plan.graph.index[kind.removeprefix(RERUN).strip()] if kind.startswith(RERUN) else None
+        while self._reset_some(run_id, plan, shard_key, kind, origin):
+            pass
+        # Whatever was forgotten of a terminated run must be found by the keeper before anybody may die.
+        self._restarting.hold(run_id)
+        [answer] = self._controls.resume_runs([(run_id, plan.hash)], kind)
+        if answer.word is Word.RESUMED:
+            self._restarting.start([run_id])
+        return answer
+
+    def _begin(self, run_id: str, kind: str, who: Who) -> Verdict:
+        [status] = self._parts.reader.statuses([run_id])
+        if kind == RETRY and status is RunState.SUCCEEDED:
+            return refused(run_id, f"has succeeded; `taskmesh rerun {run_id} --from NODE` runs a part of it again")
+        flow_hash = self._parts.reader.run_fields(run_id, ("flow",))[0] or b""
+        answer = self._controls.reopen_run(run_id, flow_hash.decode(), kind, checked(who))
+        if answer.word is Word.REOPENED:
+            return self._finished(run_id, kind, who)
+        if answer.word is Word.RUNNING:
+            return refused(run_id, "has not ended; what has not run yet will")
+        if answer.word is Word.ENDED:
+            return refused(run_id, f"has ended as {answer.detail}: it cannot go on, as it has been undone")
+        if answer.word is Word.PREPARING:
+            return refused(run_id, half_done(run_id, answer.detail))
+        return verdict_of(run_id, answer)
+
+    def _finished(self, run_id: str, kind: str, who: Who) -> Verdict:
+        """What still ran of a terminated run may have ended it meanwhile; then it is reopened once more."""
+        answer = self.finish(run_id, kind)
+        if answer.word is Word.ENDED and answer.detail in RETRIABLE_RUN_STATES:
+            return self._begin(run_id, kind, who)
+        return Verdict(run_id, answer.word is not Word.UNKNOWN)
+
+    def _reset_some(self, run_id: str, plan: Plan, shard_key: str, kind: str, origin: int | None) -> bool:
+        """One look at what is stored, and what follows from it; False when nothing is left to do."""
+        records = self._parts.reader.records_of_run(run_id)
+        telling = half_told(plan, records)
+        for node in telling:
+            self._advancer.resume(plan, NodeKey(run_id, node), shard_key)
+        if telling:
+            return True
+        wishes = resets(plan, records, self._parts.reader.arrivals(run_id), origin)
+        for start in range(0, len(wishes), RESETS_PER_SCRIPT):
+            some = wishes[start : start + RESETS_PER_SCRIPT]
+            if self._controls.reset_nodes(run_id, kind, plan.pools, some).word is not Word.RESET:
+                return False
+        return bool(wishes)
+
+
+def place_of(plan: Plan, node: str) -> int:
+    """The place of a node of a flow.
+
+    :raises UsageError: it has none of this name.
+    """
+    place = plan.graph.index.get(node)
+    if place is None:
+        hint = Hints(plan.graph.names).did_you_mean(node)
+        raise UsageError(f"flow {plan.flow.name!r} has no node {node!r}{hint}")
+    return place

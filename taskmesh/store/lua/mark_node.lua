@@ -1,0 +1,45 @@
+#!lua
+-- Ends an unfinished node by hand, whatever it was doing, and tells the dependents as settle_node does.
+-- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools,
+--       and last timers, retrying nodes of the run
+-- ARGV  1 now  2 run id  3 node  4 succeeded | skipped  5 output  6 cause: by whom and why
+--       7 edges to the dependents  8 '1' = those are all  9 retention in ms
+-- Returns {word, run status, number ready, ready..., skipped...}: marked | again (the same call before) |
+--         ended (the run has, or the node otherwise), or {'unknown'} | {'preparing', kind, 0}.
+local run, outbox, timers, retrying = KEYS[1], KEYS[5], KEYS[#KEYS - 1], KEYS[#KEYS]
+local now, run_id, node, state, cause = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[6]
+local edges = cmsgpack.unpack(ARGV[7])
+
+local record, found = look_up(run, node)
+if not found.status then return {'unknown'} end
+local paused = OPEN[found.status] and unpacked(redis.call('HGET', run, 'paused'))
+if paused and REOPENING[string.match(paused[1], '^%a+')] then return {'preparing', paused[1], 0} end
+if record and has_ended(record) then
+  if record[STATE] ~= state or record[CAUSE] ~= cause then return {'ended', found.status, 0} end
+  return report('again', found.status, told(run, edges))
+end
+if not OPEN[found.status] then return {'ended', found.status, 0} end
+redis.call('HLEN', KEYS[2])
+check_sorted_sets(3, #KEYS - 1)
+redis.call('SCARD', retrying)
+
+local marked = fresh_record(state, record, now)
+marked[READY_AT], marked[FINISHED_AT], marked[CAUSE] = 0, now, cause
+marked[SPREAD] = ARGV[8] == '1' and SPREAD_DONE or #edges / EDGE_WIDTH
+save(node, marked)
+if marked[SPREAD] == SPREAD_DONE then
+  redis.call('ZREM', outbox, run_id .. '/' .. node)
+else
+  put_due(outbox, run_id .. '/' .. node, now)
+end
+if record and record[STATE] == 'retrying' then
+  redis.call('ZREM', timers, run_id .. '/' .. node)
+  redis.call('SREM', retrying, node)
+end
+if state == 'succeeded' then change('output:' .. node, ARGV[5]) end
+change('altered', 1)
+note(found.watched, 'node', tonumber(node), state, now, marked[ATTEMPT], '')
+local ready, skipped, ended =
+  tell(run, run_id, state == 'succeeded', edges, 6, 'needs:' .. node, now, found.watched)
+local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[9], now)
+return report('marked', status, ready, skipped)

@@ -1,0 +1,79 @@
+"""Tasks that fail until they are let pass, and a caller that dies half-way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from taskmesh import Mesh, current_task
+
+mesh = Mesh()
+
+WIDTH = 450
+"""More nodes than one script resets."""
+
+
+def leave_mark(word: str) -> None:
+    context = current_task()
+    line = f"{word} {context.run_id} {context.node} {context.attempt} {os.getpid()} 0\n"
+    mark = os.open(os.environ["TASKMESH_TEST_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(mark, line.encode())
+    finally:
+        os.close(mark)
+
+
+@mesh.task
+def gate(path: str, value: Any = None) -> Any:
+    """Fail while the file is not there."""
+    leave_mark("gate")
+    if not Path(path).exists():
+        raise FileNotFoundError(path)
+    return value
+
+
+@mesh.task
+def double(value: int) -> int:
+    leave_mark("double")
+    return value * 2
+
+
+@mesh.task
+def total(values: list[int]) -> int:
+    leave_mark("total")
+    return sum(values)
+
+
+@mesh.flow
+def wide(path: str) -> Any:
+    passed = gate(path, 1)
+    return total([double(passed) for _ in range(WIDTH)])
+
+
+@mesh.flow(on_failure="continue")
+def branches(path: str, left: int, right: int) -> Any:
+    return total([double(left).named("left"), gate(path, right).named("right"), double(left).named("other")]).named(
+        "all"
+    )
+
+
+def die_at(namespace: str, broker: str, store: str, run_id: str, method: str, call: int) -> None:
+    """Retry a run, and die by SIGKILL at a certain call of the store."""
+    from taskmesh.store.controls import Controls
+
+    real, calls = getattr(Controls, method), [0]
+
+    def counted(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), 9)
+        return real(*arguments)
+
+    setattr(Controls, method, counted)
+    Mesh(namespace=namespace, broker={"url": broker, "shards": 4}, store={"url": store}).run(run_id).retry("again")
+
+
+if __name__ == "__main__":
+    die_at(*sys.argv[1:6], call=int(sys.argv[6]))
