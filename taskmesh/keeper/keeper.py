@@ -23,10 +23,13 @@ from taskmesh.wire.messages import ProbeMessage, encode_message
 NODES_PER_PASS = 200
 """How many nodes of one partition's outbox one pass looks after."""
 
-PROBE_AGAIN_SECONDS = 10.0
+PROBE_AGAIN_SECONDS = 5.0
 PROBE_AGAIN_CAP_SECONDS = 300.0
-"""A probe that has not come through is sent again after this long, since its queue may have been deleted; then after
-twice as long, up to the cap: in a queue that nobody consumes, or that long tasks hold up, probes only gather."""
+"""A probe that has not come through is sent again after this long, since its queue may have been deleted. Where none
+of the pool comes through it is twice as long each time, up to the cap: in queues that nobody consumes they gather."""
+
+SERVED_SECONDS = 4 * PROBE_AGAIN_SECONDS
+"""A pool is served when a probe came through one of its shards that was sent in this time."""
 
 PUBLISH_MARGIN_SECONDS = 5.0
 """A node may be published this long after it was due; only a probe sent later than that proves it lost."""
@@ -61,11 +64,12 @@ class _Probe(NamedTuple):
     sent_at: float
     patience_seconds: float
 
-    def is_due(self, received: float, now: float) -> bool:
-        return now - self.sent_at >= (PROBE_SECONDS if received >= self.sent_at else self.patience_seconds)
+    def is_due(self, received: float, now: float, is_served: bool) -> bool:
+        patience_seconds = PROBE_AGAIN_SECONDS if is_served else self.patience_seconds
+        return now - self.sent_at >= (PROBE_SECONDS if received >= self.sent_at else patience_seconds)
 
-    def next(self, received: float, now: float) -> _Probe:
-        if received >= self.sent_at:
+    def next(self, received: float, now: float, is_served: bool) -> _Probe:
+        if received >= self.sent_at or is_served:
             return _Probe(now, PROBE_AGAIN_SECONDS)
         return _Probe(now, min(self.patience_seconds * 2, PROBE_AGAIN_CAP_SECONDS))
 
@@ -121,9 +125,12 @@ class Keeper:
 
     def _probe(self, pool: str, received: Mapping[str, float], now: float) -> None:
         probes = {queue: self._probes.get(queue, _NO_PROBE) for queue in self._queues(pool)}
-        due = {queue: probe for queue, probe in probes.items() if probe.is_due(received.get(queue, 0.0), now)}
+        is_served = now - max(received.values(), default=0.0) < SERVED_SECONDS
+        due = {
+            queue: probe for queue, probe in probes.items() if probe.is_due(received.get(queue, 0.0), now, is_served)
+        }
         for queue, probe in due.items():
-            self._probes[queue] = probe.next(received.get(queue, 0.0), now)
+            self._probes[queue] = probe.next(received.get(queue, 0.0), now, is_served)
         if due:
             self._parts.publisher.publish(
                 [DirectMessage(queue, encode_message(ProbeMessage(pool, queue, now))) for queue in due]

@@ -129,6 +129,14 @@ def test_a_probe_that_does_not_come_through_is_repeated_ever_less_often(bench: K
     assert len(bench.probes) == sent + 2
 
 
+def test_a_shard_of_a_pool_that_is_served_is_probed_again_and_again(bench: KeeperBench) -> None:
+    for _ in range(100):
+        bench.housekeeping.note_probes("default", {QUEUES[0]: bench.housekeeping.at})
+        bench.pass_later(1.0, prove=False)
+    times = [at for queue, at in bench.probes if queue == QUEUES[1]]
+    assert {later - earlier for earlier, later in pairwise(times)} == {PROBE_AGAIN_SECONDS}
+
+
 def test_a_node_is_lost_only_when_every_shard_has_proven_it(bench: KeeperBench) -> None:
     bench.settle_in()
     bench.side.admit(single())
