@@ -25,6 +25,5 @@ def experiments(tier: int) -> list[Experiment]:
 NOT_YET: dict[str, str] = {
     "A11": "cron is not part of this version",
     "A13": "compensation is not part of this version",
-    "C11": "tasks are acked when they end; see the limits of long tasks in docs/guarantees.md",
 }
 """Experiments of the matrix whose subject does not exist."""

@@ -8,6 +8,7 @@ from taskmesh.broker.protocol import exchange_name, shard_queue_name
 from tests.nemesis import app
 from tests.nemesis.catalogue import Catalogue
 from tests.nemesis.checker import Bounds
+from tests.nemesis.effects import BEGIN, END
 from tests.nemesis.figures import Figures
 from tests.nemesis.queues import POOL, channel_to, delete_exchange, delete_shard
 from tests.nemesis.trial import Trial
@@ -142,7 +143,26 @@ def memory_alarm(trial: Trial) -> Figures:
 @broker.add("C10", "disk-alarm", tier=2)
 def disk_alarm(trial: Trial) -> Figures:
     """As C9, by the disk alarm."""
-    return _submit_during_alarm(trial, ["set_disk_free_limit", "900TB"], ["set_disk_free_limit", "50MB"])
+    return _submit_during_alarm(trial, ["set_disk_free_limit", "900000000000000"], ["set_disk_free_limit", "50MB"])
+
+
+@broker.add("C11", "consumer-timeout", tier=2)
+def consumer_timeout(trial: Trial) -> Figures:
+    """RabbitMQ closes channels whose deliveries wait a minute for their ack; a task of over two minutes runs once."""
+    minute = "application:set_env(rabbit, consumer_timeout, 60000)."
+    before = trial.rabbitmq.ctl("eval", "application:get_env(rabbit, consumer_timeout).").strip()
+    trial.rabbitmq.ctl("eval", minute)
+    try:
+        worker = trial.worker()
+        trial.load(app.one, runs=1, batch=1, seconds=130.0)
+        trial.await_effects(1, BEGIN)
+        trial.struck()
+        trial.wait(lambda: bool(trial.effects(END)), "end of the long task", 200)
+    finally:
+        value = before.removeprefix("{ok,").removesuffix("}") if before.startswith("{ok,") else "1800000"
+        trial.rabbitmq.ctl("eval", f"application:set_env(rabbit, consumer_timeout, {value}).")
+    assert "PRECONDITION_FAILED" not in worker.process.output
+    return trial.finish(Bounds(recovery_seconds=200))
 
 
 @broker.add("C12", "queue-refuses", tier=2)

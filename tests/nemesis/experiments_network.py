@@ -99,7 +99,7 @@ def narrow_link(trial: Trial) -> Figures:
 
 @network.add("E8", "long-way", tier=2)
 def long_way(trial: Trial) -> Figures:
-    """Every write takes a tenth of a second longer on both links."""
+    """Everything takes a tenth of a second longer on both links, in both directions."""
     behind = trial.behind_proxies()
     trial.watch()
     behind.broker.weather(delay_seconds=0.1)

@@ -50,7 +50,6 @@ class Weather:
 
     down: frozenset[str] = frozenset()
     delay_seconds: float = 0.0
-    jitter_seconds: float = 0.0
     bytes_per_second: int = 0
     byte_by_byte: bool = False
     refuses: bool = False
@@ -151,6 +150,8 @@ class FaultProxy:
         held: list[bytes] = []
         try:
             while data := await reader.read(CHUNK):
+                # Once for all that has come, as on a long way, and not for each unit of it.
+                await asyncio.sleep(self._weather.delay_seconds)
                 for unit in cutter.feed(data):
                     fate = judge(direction, unit)
                     await self._suffer(direction, fate)
@@ -175,8 +176,6 @@ class FaultProxy:
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         weather = self._weather
-        if weather.delay_seconds:
-            await asyncio.sleep(weather.delay_seconds)
         if weather.bytes_per_second:
             await asyncio.sleep(len(data) / weather.bytes_per_second)
         pieces = [data[at : at + 1] for at in range(len(data))] if weather.byte_by_byte else [data]
