@@ -19,6 +19,7 @@ from taskmesh.observability.tally import Tally
 from taskmesh.worker.answering import Answering
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
+from taskmesh.worker.halting import LOOK_SECONDS as LOOK_SECONDS_AT_HALTS
 from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.letter_collector import LetterCollector
 from taskmesh.worker.parts import Parts
@@ -112,6 +113,7 @@ class Session:
         if self._keeper is not None:
             self._every(PASS_SECONDS, self._keeper.keep)
         self._every(PREFETCH_SECONDS, self._tune)
+        self._every(LOOK_SECONDS_AT_HALTS, self._look_at_halts)
         self._every(self._foundation.settings.worker.early_ack_seconds, self._engine.look_at_long_tasks)
         self._every(LETTERS_SECONDS, self._letters.look)
 
@@ -230,6 +232,9 @@ class Session:
 
     def _make_keeper(self, dispatcher: Dispatcher) -> KeeperRole:
         return KeeperRole(self._foundation, self._identity.holder, self._publisher, dispatcher, self.tally)
+
+    def _look_at_halts(self) -> None:
+        self._engine.look_at_halts(self._foundation.settings.worker.cancel_grace_seconds)
 
     def _every(self, seconds: float, step: Callable[[], None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(repeat(seconds, step)))

@@ -89,6 +89,7 @@ class WorkerSection:
     ``max_crashes`` is how many executors one node may take down, ``max_losses`` how many whole workers.
     ``executor_memory_mb`` bounds the memory of each executor, in MiB; 0 does not.
     ``early_ack_seconds`` is after how long the message of a running task is acked (at most twice that).
+    ``cancel_grace_seconds`` is how long a task of a cancelled run may go on, once it was told, until it is killed.
     ``keeper`` says whether it also keeps house: timers, lost work, retention. Some worker or `taskmesh keeper` must.
     """
 
@@ -104,6 +105,7 @@ class WorkerSection:
     executor_memory_mb: int = ranged(0, 0, 16_777_216)
     keeper: bool = True
     early_ack_seconds: float = ranged(5.0, 0.1, 60)
+    cancel_grace_seconds: float = ranged(10.0, 0, DAY_SECONDS)
     health_host: str = "127.0.0.1"
     health_port: int = ranged(9464, 0, 65_535)
     modules: tuple[str, ...] = ()

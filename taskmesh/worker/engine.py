@@ -26,6 +26,7 @@ from taskmesh.store.link import Command, Conversation
 from taskmesh.store.store import Request
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.fates import Fates
+from taskmesh.worker.halting import Halting
 from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.heartbeats import Heartbeats
 from taskmesh.worker.intake import Intake
@@ -75,6 +76,7 @@ class Engine:
         limiter = Limiter(parts.clock, parts.tally)
         self._fates = Fates(parts.tally, self._in_flight, self._settler, limiter, self._heartbeats, quarantine)
         self._intake = Intake(parts, self._in_flight, self._settler, limiter, quarantine, handing_on, holder)
+        self._halting = Halting(parts, self._in_flight, limiter)
         self._occupancy = Occupancy(parts.consumer, self._in_flight, self._intake)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self._asked: deque[_Asked] = deque()
@@ -156,6 +158,11 @@ class Engine:
         """Keep tasks that run for long from holding messages; to be called every few seconds."""
         if self._taking and self._pool:
             self._occupancy.look(self._pool)
+
+    def look_at_halts(self, grace_seconds: float) -> None:
+        """End tasks whose runs were cancelled or terminated; to be called every second."""
+        if self._pool:
+            self._halting.look(self._pool, grace_seconds)
 
     def release_all(self) -> None:
         """Hand everything in flight back, with no attempt used up."""

@@ -71,6 +71,10 @@ class Limiter:
             heart.stop.cancel()
             self._await_beat(attempt, heart.kill)
 
+    def kill(self, attempt: Attempt, failure: Failure, kill: Callable[[int], bool]) -> None:
+        """Have an attempt killed now, for a reason that is no time limit."""
+        self._kill(attempt, failure, kill)
+
     def forget(self, attempt_id: int) -> None:
         """An attempt has ended by itself."""
         heart, watched = self._hearts.pop(attempt_id, None), self._watched.pop(attempt_id, None)
@@ -83,7 +87,7 @@ class Limiter:
         """Why an attempt that is lost was killed, where that was done here."""
         failure = self._killed.pop(attempt_id, None)
         self.forget(attempt_id)
-        return self._over(failure) if failure else None
+        return self._over(failure) if failure and failure.type in _LIMITS else failure
 
     def closes_before(self, attempt: Attempt, delay_seconds: float) -> bool:
         """Whether no attempt may start any more after a delay from now."""
@@ -113,6 +117,9 @@ class Limiter:
     def _over(self, failure: Failure) -> Failure:
         self._tally.count("timeouts_total", (failure.type,))
         return failure
+
+
+_LIMITS = frozenset({START_TO_CLOSE, SCHEDULE_TO_START, SCHEDULE_TO_CLOSE, HEARTBEAT, RUN_DEADLINE})
 
 
 def _too_long_running(limit_seconds: float) -> Failure:

@@ -1,0 +1,98 @@
+"""Tasks that run although nobody wants their end any more: they are told, and killed where they do not hear.
+
+Once a second the runs of what has run for longer than that are looked at, in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskmesh.errors import TaskCancelledError
+from taskmesh.model.policies import exception_name
+from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.reader import NodeRecord
+from taskmesh.wire import unpack
+from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.parts import Parts
+from taskmesh.worker.protocol import Failure
+from taskmesh.worker.time_limits import Limiter
+from taskmesh.worker.work_pool import WorkPool
+
+LOOK_SECONDS = 1.0
+ATTEMPTS_PER_LOOK = 200
+"""Of more that run at once, the others are looked at the next time."""
+
+OVERTAKEN = "another attempt, or somebody's decision, has taken its place"
+
+
+class Halting:
+    """Looks after the attempts of one process. One thread, on its loop."""
+
+    def __init__(self, parts: Parts, in_flight: InFlight, limiter: Limiter) -> None:
+        self._parts = parts
+        self._in_flight = in_flight
+        self._limiter = limiter
+        self._running: set[int] = set()
+        self._told: dict[int, float] = {}
+        self._looked_at: set[int] = set()
+
+    def look(self, pool: WorkPool, grace_seconds: float) -> None:
+        """Tell what should end, and kill what was told ``grace_seconds`` ago.
+
+        :raises StoreUnavailableError: it is looked at again.
+        """
+        claimed = self._in_flight.claimed_ids()
+        long, self._running = self._running & claimed, claimed
+        self._told = {id_: at for id_, at in self._told.items() if id_ in claimed}
+        chosen = self._next(long)
+        attempts = [attempt for id_ in chosen if (attempt := self._in_flight.by_id(id_))]
+        if not attempts:
+            return
+        runs = self._parts.reader.fields_of_runs(
+            [each.key.run_id for each in attempts], ("status", "halt", "halted_by")
+        )
+        records = self._parts.reader.node_records([each.key for each in attempts])
+        for attempt, (status, halt, who), record in zip(attempts, runs, records, strict=True):
+            if status == RunState.TERMINATED.encode():
+                self._kill(attempt, _by(RunState.TERMINATED, who), pool)
+            elif status is not None and _is_overtaken(attempt, record):
+                self._kill(attempt, OVERTAKEN, pool)
+            elif halt == RunState.CANCELLED.encode():
+                self._end(attempt, _by(RunState.CANCELLED, who), pool, grace_seconds)
+
+    def _next(self, long: set[int]) -> Sequence[int]:
+        """Those in turns, when they are too many for one look."""
+        fresh = sorted(long - self._looked_at)
+        if not fresh:
+            fresh, self._looked_at = sorted(long), set()
+        chosen = fresh[:ATTEMPTS_PER_LOOK]
+        if len(chosen) < len(fresh) or self._looked_at:
+            self._looked_at.update(chosen)
+        return chosen
+
+    def _end(self, attempt: Attempt, halt: str, pool: WorkPool, grace_seconds: float) -> None:
+        now = self._parts.clock.monotonic()
+        if attempt.id not in self._told:
+            attempt.halt = halt
+            self._told[attempt.id] = now
+            pool.cancel(attempt.id)
+        if now - self._told[attempt.id] >= grace_seconds:
+            self._kill(attempt, halt, pool)
+
+    def _kill(self, attempt: Attempt, why: str, pool: WorkPool) -> None:
+        attempt.halt = why
+        self._limiter.kill(attempt, Failure(CANCELLED, f"it was killed: {why}", ""), pool.kill)
+
+
+CANCELLED = exception_name(TaskCancelledError)
+
+
+def _by(status: RunState, who: bytes | None) -> str:
+    if not who:
+        return status
+    by, why, _ = unpack(who)
+    return f"{status} by {by}" + (f": {why}" if why else "")
+
+
+def _is_overtaken(attempt: Attempt, record: NodeRecord | None) -> bool:
+    return record is None or record.state is not NodeState.RUNNING or record.token != attempt.token
