@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskmesh.client.explaining import RunExplanation
     from taskmesh.config.settings import Settings
     from taskmesh.errors import (
+        BreakerNotFoundError,
         BrokerUnavailableError,
         ConfigError,
         DeadLetterError,
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
         WireError,
     )
     from taskmesh.flows import load_flow, load_flow_file
+    from taskmesh.model.breakers import BreakerState
     from taskmesh.model.explanation import NodeExplanation
     from taskmesh.model.flow import Flow
     from taskmesh.model.policies import Retry
     from taskmesh.model.states import NodeState, RunState
+    from taskmesh.store.breakers import Breaker
     from taskmesh.store.letters import DeadLetter, DeadLetterFilter
     from taskmesh.tasks.flow import FlowDefinition
     from taskmesh.tasks.task import Task
@@ -55,6 +58,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Mesh": "app.mesh",
     "Run": "app.run",
+    "Breaker": "store.breakers",
+    "BreakerState": "model.breakers",
     "DeadLetter": "store.letters",
     "DeadLetterFilter": "store.letters",
     "NodeDetails": "client.details",
@@ -74,6 +79,7 @@ _HOMES = {
     "load_flow_file": "flows",
     **dict.fromkeys(
         (
+            "BreakerNotFoundError",
             "BrokerUnavailableError",
             "ConfigError",
             "DeadLetterError",
@@ -102,6 +108,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Breaker",
+    "BreakerNotFoundError",
+    "BreakerState",
     "BrokerUnavailableError",
     "ConfigError",
     "DeadLetter",

@@ -65,6 +65,14 @@ class UnresolvedReferenceError(UsageError):
         self.reference = reference
 
 
+class BreakerNotFoundError(TaskmeshError):
+    """No worker has met a circuit breaker of this name."""
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f"no worker has met a breaker {name!r}{hint or '; `taskmesh breakers ls` lists them'}")
+        self.name = name
+
+
 class DeadLetterError(UsageError):
     """A dead letter is not there, or cannot be replayed as asked. ``letter_id`` says which."""
 

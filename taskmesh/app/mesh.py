@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack, ov
 
 from taskmesh.app.run import Run
 from taskmesh.app.selection import Selection
+from taskmesh.model.breakers import BreakerOptions, breaker_rules
 from taskmesh.tasks.flow import FlowDefinition, make_flow, single_task_flow
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import Task, TaskOptions, make_task, policy_of
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
+    from taskmesh.client.breakers import BreakerBox
     from taskmesh.client.controlling import RunControl
     from taskmesh.client.dead_letters import DeadLetterBox
     from taskmesh.config.settings import Settings
@@ -75,11 +77,12 @@ class Mesh:
         Limits are in seconds. ``timeout`` is for one attempt: when it is over, the process that runs it is killed.
         ``schedule_to_start`` is for an attempt's wait for a worker, ``schedule_to_close`` for all attempts together.
         ``heartbeat_timeout`` is for the time between two calls of ``current_task().heartbeat()``; it kills, too.
-        What a node of a flow file says stands above these.
+        What a node of a flow file says stands above these. ``breaker`` names a circuit breaker that was declared with
+        ``mesh.breaker``; while that refuses, ``fallback``, a task with the same parameters, runs in its place.
 
         :raises UsageError: for a function that cannot be a task, a name that is taken, or a limit out of its range.
         """
-        policy = policy_of(options)
+        policy = policy_of(options, self.registry.breakers)
 
         def register(function: Callable[P, R]) -> Task[P, R]:
             task = make_task(function, policy, options.get("name"), self)
@@ -87,6 +90,23 @@ class Mesh:
             return task
 
         return register if function is None else register(function)
+
+    def breaker(self, name: str, **options: Unpack[BreakerOptions]) -> None:
+        """Declare a circuit breaker, for ``@mesh.task(breaker=name)``. All processes share its state.
+
+        It opens after ``failures`` in a row (5); or, with a ``failure_rate`` above 0 and up to 1, when that part of at
+        least ``min_calls`` (10) calls in the last ``window_seconds`` (60) has failed. Exceptions in ``exclude`` (names
+        or classes) are no failures. After ``reset_seconds`` (30) one node may try; when it has succeeded, those that
+        waited come back over ``ramp_seconds`` (10, or the reset where that is shorter), more and more at a time.
+
+        :raises UsageError: for a value out of its range, or a name that is declared with other rules.
+        """
+        self.registry.declare(breaker_rules(name, options))
+
+    @property
+    def breakers(self) -> BreakerBox:
+        """The circuit breakers that workers have met: to look at, to open, to close."""
+        return self._working.breakers
 
     @overload
     def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...
@@ -274,7 +294,9 @@ class Mesh:
             return what
         flow = self._task_flows.get(what.name)
         if flow is None:
-            flow = self._task_flows[what.name] = single_task_flow(what.name, what.pool, what.retry, what.limits)
+            flow = self._task_flows[what.name] = single_task_flow(
+                what.name, what.pool, what.retry, what.limits, what.guard
+            )
         return flow
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from taskmesh.app.assembly import lay_foundation
 from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
+from taskmesh.client.breakers import BreakerBox
 from taskmesh.client.client import Client, ClientLimits
 from taskmesh.client.dead_letters import DeadLetterBox
 from taskmesh.client.entrance import Submission
@@ -20,6 +21,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Flow
 from taskmesh.resilience.breaker import local_breaker
+from taskmesh.store.breakers import breakers_of
 from taskmesh.store.subscription import Subscription
 
 PLANS_KEPT = 256
@@ -60,6 +62,7 @@ class Producer:
             ),
         )
         self.client = Client(parts, ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes))
+        self.breakers = BreakerBox(breakers_of(foundation.store))
         self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock)
 
     def submit(

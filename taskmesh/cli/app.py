@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from taskmesh.cli import (
+    breaking,
     configuration,
     demonstration,
     doctoring,
@@ -53,6 +54,7 @@ def build() -> typer.Typer:
     app.add_typer(_import(), name="import")
     app.add_typer(_config(), name="config")
     app.add_typer(_dead(), name="dead")
+    app.add_typer(_breakers(), name="breakers")
     return app
 
 
@@ -74,6 +76,14 @@ def _dead() -> typer.Typer:
     app = _group("Look at the messages that no worker could use, replay or purge them.")
     for command in (letters.ls, letters.show, letters.replay, letters.purge):
         app.command()(command)
+    return app
+
+
+def _breakers() -> typer.Typer:
+    app = _group("Look at circuit breakers, open or close them.")
+    for command in (breaking.ls, breaking.show, breaking.reset):
+        app.command()(command)
+    app.command("open")(breaking.open_)
     return app
 
 

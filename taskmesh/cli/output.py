@@ -140,6 +140,7 @@ def _node_document(node: NodeDetails) -> dict[str, Any]:
         "error": node.error,
         **({"decided": node.decided} if node.decided else {}),
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
+        **({"cause": node.cause} if node.cause else {}),
     }
 
 

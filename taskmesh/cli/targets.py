@@ -103,7 +103,7 @@ def _named(name: str, registry: Registry) -> Flow:
         raise UsageError(f"no app with tasks is named, so {name!r} is not known here; add -A {module}")
     task = registry.find(name)
     if task is not None:
-        return single_task_flow(name, task.pool, task.retry, task.limits)
+        return single_task_flow(name, task.pool, task.retry, task.limits, task.guard)
     flows = _python_flows({*_modules(registry), module})
     if name in flows:
         return flows[name].compile()

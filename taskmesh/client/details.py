@@ -16,6 +16,7 @@ from taskmesh.wire import unpack
 class NodeDetails:
     """One node of a run. Times in epoch seconds, None = not yet.
 
+    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, and ``fallback`` where that gave the output.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback.
     """
@@ -32,6 +33,7 @@ class NodeDetails:
     error: dict[str, str] | None = None
     last_error: dict[str, str] | None = None
     decided: str | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class RunEvent:
 
 
 BY_HAND = "by "
+_SHOWN_CAUSES = ("breaker:", "fallback")
 """How the cause of a node begins that somebody has ended by hand."""
 
 
@@ -147,6 +150,7 @@ def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
         error=_node_error(record, position, plan, stored),
         last_error=_attempt_error(record, position),
         decided=stored.cause if stored.cause.startswith(BY_HAND) else None,
+        cause=stored.cause if stored.cause.startswith(_SHOWN_CAUSES) else "",
     )
 
 

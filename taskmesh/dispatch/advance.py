@@ -40,6 +40,7 @@ class Ending(NamedTuple):
     """An attempt that is over. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
 
     ``halt`` stops the run unless empty. One that is retrying and does not count uses up no attempt.
+    ``cause`` says why a node waits, or how it succeeded, where that is not by its own task.
     """
 
     plan: Plan
@@ -52,6 +53,7 @@ class Ending(NamedTuple):
     halt: str = ""
     delay_seconds: float = 0.0
     counts: bool = True
+    cause: str = ""
 
 
 class Mark(NamedTuple):
@@ -217,6 +219,7 @@ def _settlement(ending: Ending) -> Settlement:
         last=first.last,
         delay_seconds=ending.delay_seconds,
         counts=ending.counts,
+        cause=ending.cause,
     )
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
+from taskmesh.model.breakers import BreakerRules, default_ramp
 from taskmesh.model.flow import DEFAULT_POOL, Flow, Node, OnFailure, Param
 from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy
 
@@ -38,6 +39,9 @@ def _flow_fields(flow: Flow) -> dict[str, Any]:
         fields["shard_by"] = flow.shard_by
     if flow.result is not None:
         fields["result"] = flow.result
+    guards = {node.guard.rules.name: node.guard.rules for node in flow.nodes if node.guard}
+    if guards:
+        fields["breakers"] = {name: _breaker_fields(rules) for name, rules in guards.items()}
     fields["nodes"] = {node.name: _node_fields(node) for node in flow.nodes}
     return fields
 
@@ -59,8 +63,26 @@ def _node_fields(node: Node) -> dict[str, Any]:
         fields["pool"] = node.pool
     if node.retry is not None:
         fields["retry"] = _retry_fields(node.retry)
+    if node.guard is not None:
+        fields["breaker"] = node.guard.rules.name
+        if node.guard.fallback:
+            fields["fallback"] = node.guard.fallback
     limits = zip(LIMIT_KEYS, node.limits.values(), strict=True)
     return fields | {key: seconds for key, seconds in limits if seconds is not None}
+
+
+def _breaker_fields(rules: BreakerRules) -> dict[str, Any]:
+    defaults = BreakerRules(rules.name)
+    values: dict[str, tuple[Any, Any]] = {
+        "failures": (rules.failures, defaults.failures),
+        "failure_rate": (rules.failure_rate, None),
+        "window": (rules.window_seconds, defaults.window_seconds),
+        "min_calls": (rules.min_calls, defaults.min_calls),
+        "reset": (rules.reset_seconds, defaults.reset_seconds),
+        "ramp": (rules.ramp_seconds, default_ramp(rules.reset_seconds)),
+        "exclude": (list(rules.exclude), []),
+    }
+    return {key: value for key, (value, default) in values.items() if value != default}
 
 
 def _retry_fields(retry: RetryPolicy) -> dict[str, Any]:

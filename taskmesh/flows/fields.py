@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "result", "nodes")
+FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "result", "breakers", "nodes")
 PARAM_KEYS = ("type", "default", "required")
 NODE_KEYS = (
     "task",
@@ -14,13 +14,15 @@ NODE_KEYS = (
     "schedule_to_start",
     "schedule_to_close",
     "heartbeat_timeout",
+    "breaker",
+    "fallback",
 )
 RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on")
 
+BREAKER_KEYS = ("failures", "failure_rate", "window", "min_calls", "reset", "ramp", "exclude")
+
 UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule", "timeout"})
-UNSUPPORTED_NODE_KEYS = frozenset(
-    {"breaker", "compensate", "flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"}
-)
+UNSUPPORTED_NODE_KEYS = frozenset({"compensate", "flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"})
 UNSUPPORTED_ON_FAILURE = "compensate"
 
 DEFAULT_VERSION = "1"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from taskmesh.flows.document import Item
+from taskmesh.model.breakers import BreakerRules, default_ramp, mode_findings
 from taskmesh.model.durations import DURATION_RULE, read_duration
 from taskmesh.model.policies import (
     DEFAULT_RETRY,
@@ -20,6 +21,9 @@ from taskmesh.model.problems import Path
 
 Fields: TypeAlias = Mapping[str, Item]
 Found: TypeAlias = Callable[[Path, str], None]
+
+
+_IN_SECONDS = ("window", "reset", "ramp")
 
 
 class PolicyReading:
@@ -40,6 +44,27 @@ class PolicyReading:
             give_up_on=self._names(fields.get("give_up_on"), "give_up_on"),
         )
 
+    def breaker(self, name: str, fields: Fields) -> BreakerRules:
+        """The rules of a breaker, which must be right by themselves: what is wrong is told here."""
+        defaults = BreakerRules(name)
+        rate = self._number(fields.get("failure_rate"), "failure_rate")
+        reset = self._delay(fields.get("reset"), "reset", defaults.reset_seconds)
+        rules = BreakerRules(
+            name,
+            self._count(fields.get("failures"), "failures", defaults.failures),
+            rate,
+            self._delay(fields.get("window"), "window", defaults.window_seconds),
+            self._count(fields.get("min_calls"), "min_calls", defaults.min_calls),
+            reset,
+            self._delay(fields.get("ramp"), "ramp", default_ramp(reset)),
+            self._names(fields.get("exclude"), "exclude"),
+        )
+        given = {f"{key}_seconds" if key in _IN_SECONDS else key for key in fields}
+        for key, problem in (*mode_findings(given), *rules.findings()):
+            word = key.removesuffix("_seconds")
+            self._found((*self._path, word), f"{word} {problem}")
+        return rules
+
     def limits(self, fields: Fields) -> TimeLimits:
         return TimeLimits(*(self._duration(fields.get(key), (key,)) for key in LIMIT_KEYS))
 
@@ -53,6 +78,14 @@ class PolicyReading:
             return item.value
         self._wrong((key,), "a whole number", item)
         return default
+
+    def _number(self, item: Item | None, key: str) -> float | None:
+        if item is None:
+            return None
+        if isinstance(item.value, int | float) and not isinstance(item.value, bool):
+            return float(item.value)
+        self._wrong((key,), "a number", item)
+        return None
 
     def _wait(self, item: Item | None) -> Wait:
         if item is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from taskmesh.flows.document import Item
 from taskmesh.flows.fields import (
+    BREAKER_KEYS,
     DEFAULT_VERSION,
     FLOW_KEYS,
     NODE_KEYS,
@@ -17,6 +18,7 @@ from taskmesh.flows.fields import (
     UNSUPPORTED_ON_FAILURE,
 )
 from taskmesh.flows.policies import PolicyReading
+from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import RetryPolicy
 from taskmesh.model.problems import Hints, Path, Problem
@@ -34,9 +36,12 @@ class _Reading:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._breakers: dict[str, BreakerRules] | None = None
 
     def flow(self, root: Item) -> Flow:
         fields = self._fields(root, (), "the file", FLOW_KEYS, UNSUPPORTED_FLOW_KEYS)
+        if "breakers" in fields:
+            self._breakers = dict(self._declared(fields["breakers"]))
         for key in ("flow", "nodes"):
             if isinstance(root.value, dict) and key not in fields:
                 self._found((key,), f"the key {key!r} is missing")
@@ -157,7 +162,26 @@ class _Reading:
             self._text(fields.get("pool"), (*path, "pool")),
             self._retry(fields.get("retry"), (*path, "retry")),
             PolicyReading(path, self._found).limits(fields),
+            guard=self._guard(fields, path),
         )
+
+    def _declared(self, item: Item) -> Iterator[tuple[str, BreakerRules]]:
+        for name, child, path in self._entries(item, ("breakers",), "a mapping of names to rules"):
+            fields = {} if child.value is None else self._fields(child, path, "a breaker", BREAKER_KEYS, ())
+            rules = PolicyReading(path, self._found).breaker(name, fields)
+            yield name, rules
+
+    def _guard(self, fields: dict[str, Item], path: Path) -> Guard | None:
+        name = self._text(fields.get("breaker"), (*path, "breaker"))
+        fallback = self._text(fields.get("fallback"), (*path, "fallback"))
+        if not name:
+            if fallback and "breaker" not in fields:
+                self._found((*path, "fallback"), "'fallback' needs a 'breaker' beside it", on_key=True)
+            return None
+        if self._breakers is not None and name not in self._breakers:
+            hint = Hints(self._breakers).did_you_mean(name)
+            self._found((*path, "breaker"), f"breaker {name!r} is not declared below 'breakers'{hint}")
+        return Guard((self._breakers or {}).get(name, BreakerRules(name)), fallback)
 
     def _retry(self, item: Item | None, path: Path) -> RetryPolicy | None:
         if item is None:

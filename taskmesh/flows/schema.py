@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS, RETRY_KEYS
+from taskmesh.flows.fields import BREAKER_KEYS, FLOW_KEYS, NODE_KEYS, PARAM_KEYS, RETRY_KEYS
+from taskmesh.model.breakers import BREAKER_PATTERN, DEFAULT_FAILURES
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
 from taskmesh.model.policies import DEFAULT_RETRY, EXCEPTION_PATTERN, MAX_ATTEMPTS, MAX_DELAYS, MAX_NAMES, Wait
@@ -24,6 +25,7 @@ def flow_schema() -> dict[str, Any]:
             "param": {"anyOf": [{"$ref": "#/$defs/type"}, _object(PARAM_KEYS, _PARAM_PROPERTIES)]},
             "node": _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
             "retry": _object(RETRY_KEYS, _RETRY_PROPERTIES),
+            "breaker": {**_object(BREAKER_KEYS, _BREAKER_PROPERTIES), "type": ["object", "null"]},
             "duration": {
                 "anyOf": [
                     {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
@@ -90,6 +92,7 @@ _FLOW_PROPERTIES: dict[str, Any] = {
         default="run",
     ),
     "result": {"description": "The result of a run; may hold references. Default: the output of the last node."},
+    "breakers": _names_to("breaker", "The circuit breakers of the nodes: each name with its rules."),
     "nodes": _names_to("node", "The steps of the flow by name.", minProperties=1, maxProperties=MAX_NODES),
 }
 
@@ -117,6 +120,33 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "schedule_to_start": _duration("An attempt may wait for a worker so long; default: what the task says."),
     "schedule_to_close": _duration("All attempts together may take so long; default: what the task says."),
     "heartbeat_timeout": _duration("An attempt may give no heartbeat for so long; default: what the task says."),
+    "breaker": _text(BREAKER_PATTERN, "Its circuit breaker, by name; default: that of the task."),
+    "fallback": _text(TITLE_PATTERN, "The task that runs in its place while the breaker refuses."),
+}
+
+_BREAKER_PROPERTIES: dict[str, Any] = {
+    "failures": {
+        "type": "integer",
+        "minimum": 1,
+        "default": DEFAULT_FAILURES,
+        "description": "It opens after so many failures in a row.",
+    },
+    "failure_rate": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": 1,
+        "description": "Instead of failures: it opens when this part of the calls in the window has failed.",
+    },
+    "window": _duration("The calls of the last so long count for failure_rate; default: 1m."),
+    "min_calls": {
+        "type": "integer",
+        "minimum": 1,
+        "default": 10,
+        "description": "With fewer calls in the window, failure_rate does not open it.",
+    },
+    "reset": _duration("After so long one node may try; default: 30s."),
+    "ramp": _duration("Over so long come back those that waited; default: 10s, or the reset where that is shorter."),
+    "exclude": {"$ref": "#/$defs/exceptions", "description": "These exceptions are an answer, and no failure."},
 }
 
 _RETRY_PROPERTIES: dict[str, Any] = {

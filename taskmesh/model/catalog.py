@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from taskmesh.model.breakers import Guard
 from taskmesh.model.policies import RetryPolicy, TimeLimits
 
 
@@ -25,6 +26,10 @@ class TaskInfo(Protocol):
     @property
     def limits(self) -> TimeLimits:
         """How long its nodes may take, where they do not say."""
+
+    @property
+    def guard(self) -> Guard | None:
+        """The circuit breaker of its nodes, where they name none."""
 
     @property
     def parameters(self) -> tuple[tuple[str, bool], ...]: ...

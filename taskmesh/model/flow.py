@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from taskmesh.model.breakers import Guard
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.values import Value
 
@@ -50,7 +51,8 @@ class Node:
 
     ``args`` maps the task's parameter names to values; strings in them may hold references
     (see ``model.references``). ``needs`` names every node that must have succeeded first,
-    those that ``args`` refers to included, without repeats. Without ``retry`` it has one attempt.
+    those that ``args`` refers to included, without repeats. Without ``retry`` it has one attempt;
+    without ``guard`` it is behind no circuit breaker.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Node:
     pool: str = DEFAULT_POOL
     retry: RetryPolicy | None = None
     limits: TimeLimits = NO_LIMITS
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class RetryPolicy:
 
     def covers(self, lineage: Iterable[str]) -> bool:
         """Whether a failure may be tried again; ``lineage`` has the qualified names of its type and of its bases."""
-        names = _both_forms(lineage)
+        names = names_of(lineage)
         if not names.isdisjoint(self.give_up_on):
             return False
         return not self.retry_on or not names.isdisjoint(self.retry_on)
@@ -61,8 +61,8 @@ class RetryPolicy:
         elif not 1 <= self.max_attempts <= MAX_ATTEMPTS:
             yield "max_attempts", f"must be 1 to {MAX_ATTEMPTS}, not {self.max_attempts}"
         yield from self._delay_findings()
-        yield from _name_findings("on", self.retry_on)
-        yield from _name_findings("give_up_on", self.give_up_on)
+        yield from name_findings("on", self.retry_on)
+        yield from name_findings("give_up_on", self.give_up_on)
 
     def _delay_findings(self) -> Iterator[Finding]:
         delays = [("delays", seconds) for seconds in self.delays_seconds]
@@ -189,11 +189,13 @@ def exception_name(exception: str | type) -> str:
     return f"{exception.__module__}.{exception.__qualname__}"
 
 
-def _both_forms(lineage: Iterable[str]) -> set[str]:
+def names_of(lineage: Iterable[str]) -> set[str]:
+    """What a policy may call an exception by: the names of its type and of its bases, qualified and plain."""
     return {form for name in lineage for form in (name, name.rpartition(".")[2])}
 
 
-def _name_findings(key: str, names: tuple[str, ...]) -> Iterator[Finding]:
+def name_findings(key: str, names: tuple[str, ...]) -> Iterator[Finding]:
+    """What is wrong with a list of names of exceptions."""
     if len(names) > MAX_NAMES:
         yield key, f"has {len(names)} names; at most {MAX_NAMES} are allowed"
     for name in names:

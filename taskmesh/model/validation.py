@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.errors import FlowError
+from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Flow, Node
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
@@ -131,12 +132,33 @@ class _Examination:
         needs = tuple(dict.fromkeys((*node.needs, *references)))
         retry = node.retry or (info.retry if info else None)
         limits = node.limits.over(info.limits) if info else node.limits
-        return Node(node.name, node.task, node.args, needs, pool, retry, limits)
+        return Node(node.name, node.task, node.args, needs, pool, retry, limits, guard=self._guard(node, info))
+
+    def _guard(self, node: Node, info: TaskInfo | None) -> Guard | None:
+        """The breaker of a node; by name alone, one that its task has, too, has the rules that stand there."""
+        guard, of_task = node.guard, info.guard if info else None
+        if guard is None:
+            return of_task
+        self._look_at_fallback(node, guard.fallback)
+        is_undeclared = guard.rules == BreakerRules(guard.rules.name)
+        if is_undeclared and of_task and of_task.rules.name == guard.rules.name:
+            return Guard(of_task.rules, guard.fallback)
+        return guard
+
+    def _look_at_fallback(self, node: Node, fallback: str) -> None:
+        path: Path = ("nodes", node.name, "fallback")
+        info = self._tasks.find(fallback) if self._tasks and fallback else None
+        if info is not None:
+            self._look_at_arguments(node, info)
+        elif self._tasks and fallback:
+            self.found(path, f"task {fallback!r} is not registered{self._task_hints.did_you_mean(fallback)}")
 
     def _look_at_policies(self, node: Node) -> None:
         path: Path = ("nodes", node.name)
         for key, problem in node.retry.findings() if node.retry else ():
             self.found((*path, "retry", key), f"{key} {problem}")
+        for key, problem in node.guard.rules.findings() if node.guard else ():
+            self.found((*path, "breaker"), f"the {key} of its breaker {problem}")
         for key, problem in node.limits.findings():
             self.found((*path, key), f"{key} {problem}")
 
@@ -186,10 +208,10 @@ class _Examination:
         for name in args:
             if name not in known and not info.accepts_any:
                 hint = Hints(known).did_you_mean(name)
-                self.found((*path, name), f"task {node.task!r} takes no argument {name!r}{hint}", on_key=True)
+                self.found((*path, name), f"task {info.name!r} takes no argument {name!r}{hint}", on_key=True)
         missing = [name for name, required in known.items() if required and name not in args]
         if missing:
-            self.found(path, f"task {node.task!r} also needs the argument{'s'[: len(missing) > 1]} {_listed(missing)}")
+            self.found(path, f"task {info.name!r} also needs the argument{'s'[: len(missing) > 1]} {_listed(missing)}")
 
     def _given(self, node: Node) -> Iterable[str] | None:
         """The names of the arguments of a node; None where only a run will tell."""

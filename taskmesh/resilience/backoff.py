@@ -9,6 +9,7 @@ from tenacity import (
     Retrying,
     wait_chain,
     wait_fixed,
+    wait_random,
     wait_random_exponential,
 )
 from tenacity.wait import wait_base
@@ -27,6 +28,12 @@ def fixed(seconds: float) -> Callable[[int], float]:
 def listed(delays_seconds: Sequence[float]) -> Callable[[int], float]:
     """One wait after another; the last one after every further failure."""
     return _computed(wait_chain(*map(wait_fixed, delays_seconds)))
+
+
+def ramped(over_seconds: float) -> float:
+    """A random wait of at most so long, later ones more likely: many together come back at a rate that grows evenly."""
+    wait = _computed(wait_random(0, over_seconds))
+    return max(wait(1), wait(1))
 
 
 def _computed(wait: wait_base) -> Callable[[int], float]:

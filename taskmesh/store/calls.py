@@ -140,6 +140,7 @@ class Settlement(NamedTuple):
     """The end of an attempt. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
 
     ``halt`` stops the run unless empty. One that is retrying and does not count uses up no attempt.
+    ``cause`` says why a node waits, or how it succeeded, where that is not by its own task.
     """
 
     key: NodeKey
@@ -155,6 +156,7 @@ class Settlement(NamedTuple):
     last: bool
     delay_seconds: float = 0.0
     counts: bool = True
+    cause: str = ""
 
 
 class Spreading(NamedTuple):

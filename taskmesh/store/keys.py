@@ -96,6 +96,19 @@ class Keys:
         return f"{self.namespace}:keepers"
 
     @property
+    def breakers(self) -> str:
+        """Set of the names of the breakers that workers have met."""
+        return f"{self.namespace}:breakers"
+
+    def breaker(self, name: str) -> str:
+        """Hash of one circuit breaker: its state and its rules (``consult_breaker.lua``)."""
+        return f"{self.namespace}:{{breaker:{name}}}"
+
+    def breaker_report(self, name: str, holder: str) -> str:
+        """The number of the last report of outcomes that a holder has made to a breaker."""
+        return f"{self.breaker(name)}:report:{holder}"
+
+    @property
     def letters(self) -> str:
         """Sorted set of the dead letters, by the time at which they were given up."""
         return f"{self._dead_tag}letters"

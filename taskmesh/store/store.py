@@ -174,6 +174,7 @@ class Store:
                 each.edges,
                 int(each.last),
                 self.retention_ms,
+                each.cause,
             ],
         )
 
@@ -206,7 +207,16 @@ class Store:
         return self.script(
             "retry_node",
             self._keys_of_retrying(each.key, each.pool),
-            [self.now, each.key.run_id, each.key.node, each.token, each.delay_seconds, each.error, int(each.counts)],
+            [
+                self.now,
+                each.key.run_id,
+                each.key.node,
+                each.token,
+                each.delay_seconds,
+                each.error,
+                int(each.counts),
+                each.cause,
+            ],
         )
 
     def _wake(self, key: NodeKey, pool: str) -> Command:

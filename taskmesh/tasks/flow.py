@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec
 
 from taskmesh.errors import UsageError
+from taskmesh.model.breakers import Guard
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.validation import complete
@@ -95,10 +96,14 @@ def make_flow(
 
 
 def single_task_flow(
-    task_name: str, pool: str, retry: RetryPolicy | None = None, limits: TimeLimits = NO_LIMITS
+    task_name: str,
+    pool: str,
+    retry: RetryPolicy | None = None,
+    limits: TimeLimits = NO_LIMITS,
+    guard: Guard | None = None,
 ) -> Flow:
     """The flow that a task is run as when it is sent on its own; it takes the task's arguments as its params."""
-    node = Node(SINGLE_NODE, task_name, ALL_PARAMS, (), pool, retry, limits)
+    node = Node(SINGLE_NODE, task_name, ALL_PARAMS, (), pool, retry, limits, guard=guard)
     return Flow(name=task_name, version="1", nodes=(node,))
 
 

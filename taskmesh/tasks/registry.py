@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from taskmesh.errors import UnknownTaskError, UsageError
+from taskmesh.model.breakers import BreakerRules
 from taskmesh.model.problems import Hints
 from taskmesh.tasks.task import Task
 
@@ -15,11 +16,20 @@ class Registry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task[Any, Any]] = {}
+        self.breakers: dict[str, BreakerRules] = {}
 
     def add(self, task: Task[Any, Any]) -> None:
-        """:raises UsageError: when another task has this name."""
+        """:raises UsageError: when another task has this name, or its fallback cannot stand in for it."""
         if self._tasks.setdefault(task.name, task) is not task:
             raise UsageError(f"two tasks are named {task.name!r}; give one of them another name with name=")
+        fallback = self.find(task.guard.fallback) if task.guard else None
+        if fallback is not None:
+            _check_stand_in(task, fallback)
+
+    def declare(self, rules: BreakerRules) -> None:
+        """:raises UsageError: when a breaker of this name has other rules."""
+        if self.breakers.setdefault(rules.name, rules) != rules:
+            raise UsageError(f"breaker {rules.name!r} is declared twice, with different rules")
 
     def find(self, name: str) -> Task[Any, Any] | None:
         return self._tasks.get(name)
@@ -39,3 +49,17 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+
+def _check_stand_in(task: Task[Any, Any], fallback: Task[Any, Any]) -> None:
+    """A fallback gets the arguments of the task as they are."""
+    names, theirs = {name for name, _ in task.parameters}, dict(fallback.parameters)
+    surplus = set() if fallback.accepts_any else names - theirs.keys()
+    missing = {name for name, required in task.parameters if required is False and theirs.get(name, False)}
+    missing |= {name for name, required in fallback.parameters if required} - names
+    if surplus or missing:
+        found = ", ".join(sorted(map(repr, surplus | missing)))
+        raise UsageError(
+            f"the fallback {fallback.name!r} gets the arguments of {task.name!r}, so it needs the same parameters; "
+            f"they differ in {found}"
+        )

@@ -6,12 +6,13 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar
 
 from taskmesh.errors import UsageError
+from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import DEFAULT_POOL
 from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints
@@ -33,6 +34,7 @@ class TaskPolicy:
     pool: str = DEFAULT_POOL
     retry: RetryPolicy | None = None
     limits: TimeLimits = NO_LIMITS
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(POOL_PATTERN, self.pool):
@@ -52,10 +54,15 @@ class TaskOptions(TypedDict, total=False):
     schedule_to_start: float | None
     schedule_to_close: float | None
     heartbeat_timeout: float | None
+    breaker: str | None
+    fallback: Task[Any, Any] | None
 
 
-def policy_of(options: TaskOptions) -> TaskPolicy:
-    """:raises UsageError: for an unknown option, a pool name that is not allowed, or a limit out of its range."""
+def policy_of(options: TaskOptions, breakers: Mapping[str, BreakerRules]) -> TaskPolicy:
+    """The policy of a task; ``breakers`` are those that are declared.
+
+    :raises UsageError: for an unknown option, a name that is not allowed or not known, or a limit out of its range.
+    """
     for option in options.keys() - TaskOptions.__annotations__.keys():
         raise UsageError(f"a task has no option {option!r}{Hints([*TaskOptions.__annotations__]).did_you_mean(option)}")
     retry = options.get("retry")
@@ -65,7 +72,21 @@ def policy_of(options: TaskOptions) -> TaskPolicy:
         options.get("schedule_to_close"),
         options.get("heartbeat_timeout"),
     )
-    return TaskPolicy(options.get("pool", DEFAULT_POOL), retry.policy if retry else None, limits)
+    guard = _guard_of(options.get("breaker"), options.get("fallback"), breakers)
+    return TaskPolicy(options.get("pool", DEFAULT_POOL), retry.policy if retry else None, limits, guard)
+
+
+def _guard_of(name: str | None, fallback: Task[Any, Any] | None, breakers: Mapping[str, BreakerRules]) -> Guard | None:
+    if fallback is not None and not isinstance(fallback, Task):
+        raise UsageError(f"fallback must be a task, a function with @mesh.task, not {fallback!r}")
+    if name is None:
+        if fallback is not None:
+            raise UsageError(f"the fallback {fallback.name!r} needs a breaker that lets it run; name one with breaker=")
+        return None
+    if name not in breakers:
+        hint = Hints(breakers).did_you_mean(name)
+        raise UsageError(f"no breaker {name!r} is declared{hint or ';'} declare it before, with mesh.breaker({name!r})")
+    return Guard(breakers[name], fallback.name if fallback else "")
 
 
 class Submitter(Protocol):
@@ -102,6 +123,10 @@ class Task(Generic[P, R]):
     @property
     def limits(self) -> TimeLimits:
         return self.policy.limits
+
+    @property
+    def guard(self) -> Guard | None:
+        return self.policy.guard
 
     @property
     def accepts_any(self) -> bool:

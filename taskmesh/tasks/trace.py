@@ -188,6 +188,7 @@ class Trace:
                 pool=node.task.pool,
                 retry=node.task.retry,
                 limits=node.task.limits,
+                guard=node.task.guard,
             )
             for node in self._nodes
         )

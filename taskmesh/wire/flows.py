@@ -1,8 +1,8 @@
 """A flow as bytes: canonical, so that equal flows have equal hashes.
 
-Schema 2 has two more fields of a node: its retry policy and its time limits. A flow where no node has either is written
-as schema 1, so it keeps the bytes and the hash that it had before; a worker that knows only schema 1 refuses the others
-instead of ignoring what they ask for.
+Schema 2 has two more fields of a node: its retry policy and its time limits; schema 4 has two more: what undoes it,
+and its circuit breaker. A flow is written in the first schema that can say what it asks for, so it keeps the bytes and
+the hash that it had before; a worker that knows only an earlier one refuses it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -11,34 +11,55 @@ import hashlib
 from typing import Any
 
 from taskmesh.errors import WireError
+from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.wire.codec import pack, unpack
 
-PLAIN_SCHEMA, FLOW_SCHEMA = 1, 2
+PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA = 1, 2, 4
 _HASH_BYTES = 16
 
 
 def encode_flow(flow: Flow) -> bytes:
     """The canonical bytes of a flow."""
-    plain = all(node.retry is None and node.limits == NO_LIMITS for node in flow.nodes)
+    schema = _schema_of(flow)
     return pack(
         [
-            PLAIN_SCHEMA if plain else FLOW_SCHEMA,
+            schema,
             flow.name,
             flow.version,
             [[param.name, param.type, param.required, param.default] for param in flow.params],
             flow.on_failure,
             flow.shard_by,
             flow.result,
-            [_node_fields(node, plain) for node in flow.nodes],
+            [_node_fields(node, schema) for node in flow.nodes],
         ]
     )
 
 
-def _node_fields(node: Node, plain: bool) -> list[Any]:
-    fields = [node.name, node.task, node.args, node.needs, node.pool]
-    return fields if plain else [*fields, _retry_fields(node.retry), [_number(each) for each in node.limits.values()]]
+def _schema_of(flow: Flow) -> int:
+    if any(node.guard for node in flow.nodes):
+        return GUARD_SCHEMA
+    plain = all(node.retry is None and node.limits == NO_LIMITS for node in flow.nodes)
+    return PLAIN_SCHEMA if plain else POLICY_SCHEMA
+
+
+def _node_fields(node: Node, schema: int) -> list[Any]:
+    fields: list[Any] = [node.name, node.task, node.args, node.needs, node.pool]
+    if schema >= POLICY_SCHEMA:
+        fields += [_retry_fields(node.retry), [_number(each) for each in node.limits.values()]]
+    if schema >= GUARD_SCHEMA:
+        fields += [_guard_fields(node.guard)]
+    return fields
+
+
+def _guard_fields(guard: Guard | None) -> list[Any] | None:
+    if guard is None:
+        return None
+    rules = guard.rules
+    rate = _number(rules.failure_rate)
+    times = [float(rules.window_seconds), float(rules.reset_seconds), float(rules.ramp_seconds)]
+    return [rules.name, rules.failures, rate, rules.min_calls, *times, rules.exclude, guard.fallback]
 
 
 def _retry_fields(retry: RetryPolicy | None) -> list[Any] | None:
@@ -65,7 +86,7 @@ def decode_flow(body: bytes) -> Flow:
     :raises WireError: for another schema, or bytes that are no flow.
     """
     document = unpack(body)
-    if not isinstance(document, list) or not document or document[0] not in (PLAIN_SCHEMA, FLOW_SCHEMA):
+    if not isinstance(document, list) or not document or document[0] not in (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA):
         raise WireError("not a flow of a schema that this version reads; upgrade the workers first, then the producers")
     try:
         return _flow_of(*document[1:])
@@ -95,8 +116,24 @@ def _node_of(
     pool: str,
     retry: list[Any] | None = None,
     limits: list[float | None] | None = None,
+    guard: list[Any] | None = None,
 ) -> Node:
-    return Node(name, task, args, tuple(needs), pool, _retry_of(*retry) if retry else None, _limits_of(limits))
+    policies = _retry_of(*retry) if retry else None, _limits_of(limits)
+    return Node(name, task, args, tuple(needs), pool, *policies, guard=_guard_of(*guard) if guard else None)
+
+
+def _guard_of(
+    name: str,
+    failures: int,
+    rate: float | None,
+    min_calls: int,
+    window: float,
+    reset: float,
+    ramp: float,
+    exclude: list[str],
+    fallback: str,
+) -> Guard:
+    return Guard(BreakerRules(name, failures, rate, window, min_calls, reset, ramp, tuple(exclude)), fallback)
 
 
 def _retry_of(

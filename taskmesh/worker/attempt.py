@@ -12,6 +12,12 @@ from taskmesh.store.calls import NodeKey
 from taskmesh.wire import pack
 from taskmesh.worker.protocol import Failure, Outcome
 
+FALLBACK = "fallback"
+"""As the cause of an end: the output is that of the task that stood in for the node's own."""
+
+BEHIND_BREAKER = "breaker:"
+"""Begins the cause of a node that waits: then comes the name of its breaker."""
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -22,6 +28,7 @@ class Attempt:
     ``closes_at``, on the monotonic clock, is when the node must have ended, ``closing`` what is wrong when it has not;
     ``run_deadline`` is the run's, in epoch seconds of this machine. ``halt`` says why the run will not go on, once that
     was heard after the claim. ``is_unknown``: its task is not known here.
+    ``uses_fallback``: another task runs in its place, since its breaker refuses.
     """
 
     id: int
@@ -40,6 +47,7 @@ class Attempt:
     closing: Failure | None = None
     run_deadline: float | None = None
     is_unknown: bool = False
+    uses_fallback: bool = False
     halt: str = ""
 
     @property
@@ -75,8 +83,22 @@ class Attempt:
     def node_name(self) -> str:
         return self.plan.graph.names[self.key.node]
 
+    @property
+    def runs(self) -> str:
+        """The task that runs: its own, or the one that stands in for it."""
+        guard = self.node.guard
+        return guard.fallback if guard and self.uses_fallback else self.task
+
     def succeeded(self, outcome: Outcome) -> Ending:
-        return Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=outcome.output)
+        ending = Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=outcome.output)
+        return ending._replace(cause=FALLBACK) if self.uses_fallback else ending
+
+    def parked(self, delay_seconds: float) -> Ending:
+        """Its breaker refuses: it was no attempt, and comes again."""
+        guard = self.node.guard
+        cause = f"{BEHIND_BREAKER}{guard.rules.name}" if guard else ""
+        waiting = Ending(self.plan, self.key, self.token, self.shard_key, "retrying", delay_seconds=delay_seconds)
+        return waiting._replace(counts=False, cause=cause)
 
     def failed(self, failure: Failure) -> Ending:
         halt = "failed" if self.plan.flow.on_failure is OnFailure.FAIL_FAST else ""

@@ -21,10 +21,13 @@ from dataclasses import dataclass, replace
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.resilience.backoff import full_jitter
+from taskmesh.store.breakers import breakers_of
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Told
 from taskmesh.store.link import Command, Conversation
 from taskmesh.store.store import Request
+from taskmesh.worker.admission import Admission
 from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.breakers import BreakerBoard
 from taskmesh.worker.fates import Fates
 from taskmesh.worker.halting import Halting
 from taskmesh.worker.handing_on import HandingOn
@@ -74,8 +77,10 @@ class Engine:
         self._settler = Settler(parts, self._in_flight)
         self._heartbeats = Heartbeats(parts.store, self._wake)
         limiter = Limiter(parts.clock, parts.tally)
-        self._fates = Fates(parts.tally, self._in_flight, self._settler, limiter, self._heartbeats, quarantine)
-        self._intake = Intake(parts, self._in_flight, self._settler, limiter, quarantine, handing_on, holder)
+        board = BreakerBoard(breakers_of(parts.store), holder, self._in_flight, parts.tally, parts.clock)
+        self._fates = Fates(parts.tally, self._in_flight, self._settler, limiter, self._heartbeats, quarantine, board)
+        admission = Admission(parts.tally, limiter, quarantine, handing_on, board)
+        self._intake = Intake(parts, self._in_flight, self._settler, admission, holder)
         self._halting = Halting(parts, self._in_flight, limiter)
         self._occupancy = Occupancy(parts.consumer, self._in_flight, self._intake)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)

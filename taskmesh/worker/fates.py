@@ -9,6 +9,7 @@ from taskmesh.errors import TaskCancelledError
 from taskmesh.model.policies import exception_name
 from taskmesh.observability.tally import Tally
 from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.breakers import BreakerBoard
 from taskmesh.worker.heartbeats import Heartbeats
 from taskmesh.worker.protocol import Failure, Outcome
 from taskmesh.worker.quarantine import Quarantine
@@ -30,6 +31,7 @@ class Fates:
         limiter: Limiter,
         heartbeats: Heartbeats,
         quarantine: Quarantine,
+        board: BreakerBoard,
     ) -> None:
         self._tally = tally
         self._in_flight = in_flight
@@ -37,6 +39,7 @@ class Fates:
         self._limiter = limiter
         self._heartbeats = heartbeats
         self._quarantine = quarantine
+        self._board = board
 
     def started(self, attempt_id: int, kill: Callable[[int], bool]) -> None:
         """User code begins to run an attempt that is timed."""
@@ -60,6 +63,7 @@ class Fates:
                     self._failed(attempt, outcome.failure)
                 else:
                     self._heartbeats.forget(attempt)
+                    self._board.succeeded(attempt)
                     self._settler.end(attempt, attempt.succeeded(outcome))
 
     def lost(self, started: Sequence[int], waiting: Sequence[int], reason: str, is_crash: bool) -> None:
@@ -83,7 +87,8 @@ class Fates:
         if attempt.halt and failure.type == exception_name(TaskCancelledError):
             self._settler.end(attempt, attempt.stopped())
             return
-        delay_seconds = next_delay_seconds(attempt, failure)
+        self._board.failed(attempt, failure)
+        delay_seconds = self._delay_seconds(attempt, failure)
         if delay_seconds is not None and not self._limiter.closes_before(attempt, delay_seconds):
             self._settler.end(attempt, attempt.postponed(failure, delay_seconds))
             return
@@ -91,6 +96,11 @@ class Fates:
             message = f"{failure.message} (not tried again: {attempt.closing_name} would be over before)"
             failure = failure._replace(message=message)
         self._settler.end(attempt, attempt.failed(failure))
+
+    def _delay_seconds(self, attempt: Attempt, failure: Failure) -> float | None:
+        """What the policy says, and no less than its breaker."""
+        delay_seconds = next_delay_seconds(attempt, failure)
+        return None if delay_seconds is None else max(delay_seconds, self._board.wait_seconds(attempt))
 
     def _crashed(self, attempt: Attempt, reason: str) -> None:
         names = {"run": attempt.key.run_id, "node": attempt.node_name}

@@ -8,17 +8,14 @@ from collections.abc import Collection, Sequence
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.errors import StoreUnavailableError, WireError
-from taskmesh.model.policies import NO_LIMITS
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
+from taskmesh.worker.admission import Admission
 from taskmesh.worker.attempt import Attempt, InFlight
-from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
-from taskmesh.worker.quarantine import Quarantine
 from taskmesh.worker.settling import Settler
-from taskmesh.worker.time_limits import Limiter
 from taskmesh.worker.work_pool import WorkPool
 
 CLAIMS_PER_TURN = 128
@@ -35,15 +32,11 @@ class Intake:
         parts: Parts,
         in_flight: InFlight,
         settler: Settler,
-        limiter: Limiter,
-        quarantine: Quarantine,
-        handing_on: HandingOn,
+        admission: Admission,
         holder: str,
     ) -> None:
         self._parts = parts
-        self._quarantine = quarantine
-        self._handing_on = handing_on
-        self._limiter = limiter
+        self._admission = admission
         self._in_flight = in_flight
         self._settler = settler
         self._holder = holder
@@ -188,22 +181,12 @@ class Intake:
         attempt.token = answer.token
         attempt.number = answer.attempt
         attempt.retries, attempt.crashes, attempt.past = answer.retries, answer.crashes, answer.past
-        if answer.halt:
-            self._settler.end(attempt, attempt.cancelled(answer.halt))
+        if ending := self._admission.ending(attempt, answer, pool.tasks):
+            self._settler.end(attempt, ending)
             return None
-        if attempt.is_unknown:
-            self._settler.end(attempt, self._handing_on.ending(attempt, answer, pool.tasks))
-            return None
-        if failure := self._quarantine.before_start(attempt):
-            self._settler.end(attempt, attempt.failed(failure))
-            return None
-        is_limited = attempt.node.limits is not NO_LIMITS or answer.left_seconds is not None
-        if is_limited and (failure := self._limiter.open(attempt, answer)):
-            self._settler.end(attempt, attempt.failed(failure))
-            return None
-        return self._work(attempt, answer)
+        return self._work(attempt, answer, pool.tasks)
 
-    def _work(self, attempt: Attempt, answer: ClaimAnswer) -> Work | None:
+    def _work(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Work | None:
         try:
             arguments = self._arguments(attempt, answer)
         except StoreUnavailableError:
@@ -212,9 +195,12 @@ class Intake:
             # Whatever is wrong with one node, it must not stop the others.
             self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
             return None
+        if attempt.node.guard and (ending := self._admission.parking(attempt, known)):
+            self._settler.end(attempt, ending)
+            return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
         return Work(
-            attempt.id, attempt.task, arguments, context, attempt.is_timed, answer.checkpoint, attempt.run_deadline
+            attempt.id, attempt.runs, arguments, context, attempt.is_timed, answer.checkpoint, attempt.run_deadline
         )
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes:

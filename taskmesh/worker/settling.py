@@ -27,6 +27,9 @@ SHORT_WAIT_SECONDS = 1.0
 HANDED_ON = "handed_on"
 """In the metrics, the outcome of an attempt that was none: its task was not known."""
 
+PARKED = "parked"
+"""One that was none either: its breaker did not let it run."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,8 +63,7 @@ class Settler:
     def end(self, attempt: Attempt, ending: Ending) -> None:
         self._in_flight.remove(attempt)
         self._endings.append(Ended(ending, attempt.acks))
-        outcome = ending.state if ending.counts else HANDED_ON
-        self._parts.tally.count("nodes_total", (attempt.task, outcome))
+        self._parts.tally.count("nodes_total", (attempt.task, _outcome(ending)))
 
     def release(self, attempt: Attempt, counts: bool) -> None:
         """Hand a node back; ``counts`` says whether the attempt is used up."""
@@ -147,6 +149,12 @@ class Settler:
             if advance.word in (Word.UNKNOWN, Word.BROKEN):
                 names = {"run": ended.ending.key.run_id, "node": ended.ending.key.node}
                 _log.error("the end of a node has no run any more to be recorded in", extra=names)
+
+
+def _outcome(ending: Ending) -> str:
+    if ending.counts:
+        return ending.state
+    return PARKED if ending.cause else HANDED_ON
 
 
 def _release_of(attempt: Attempt, counts: bool) -> Release:

@@ -19,6 +19,8 @@ SCHEDULE_TO_CLOSE = "ScheduleToCloseTimeout"
 HEARTBEAT = "HeartbeatTimeout"
 RUN_DEADLINE = "RunDeadline"
 
+JUST_AFTER_SECONDS = 0.01
+
 _log = logging.getLogger(__name__)
 
 
@@ -92,6 +94,12 @@ class Limiter:
     def closes_before(self, attempt: Attempt, delay_seconds: float) -> bool:
         """Whether no attempt may start any more after a delay from now."""
         return attempt.closes_at is not None and self._clock.monotonic() + delay_seconds >= attempt.closes_at
+
+    def within(self, attempt: Attempt, delay_seconds: float) -> float:
+        """A delay, cut so that a node that waits is looked at when its time is over."""
+        if attempt.closes_at is None:
+            return delay_seconds
+        return min(delay_seconds, max(0.0, attempt.closes_at - self._clock.monotonic()) + JUST_AFTER_SECONDS)
 
     def _await_beat(self, attempt: Attempt, kill: Callable[[int], bool]) -> None:
         limit = attempt.node.limits.heartbeat

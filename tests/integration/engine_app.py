@@ -13,7 +13,7 @@ from taskmesh import Mesh, Retry, current_task
 mesh = Mesh()
 
 
-def _leave_mark(word: str) -> None:
+def leave_mark(word: str) -> None:
     context = current_task()
     line = f"{word} {context.run_id} {context.node} {context.attempt} {os.getpid()} {time.monotonic()}\n"
     mark = os.open(os.environ["TASKMESH_TEST_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -25,21 +25,21 @@ def _leave_mark(word: str) -> None:
 
 @mesh.task
 def echo(value: Any = None) -> Any:
-    _leave_mark("echo")
+    leave_mark("echo")
     return value
 
 
 @mesh.task
 def add(items: list[int]) -> int:
-    _leave_mark("add")
+    leave_mark("add")
     return sum(items)
 
 
 @mesh.task
 def nap(seconds: float, after: Any = None) -> float:
-    _leave_mark("nap")
+    leave_mark("nap")
     time.sleep(seconds)
-    _leave_mark("woke")
+    leave_mark("woke")
     return seconds
 
 
@@ -72,7 +72,7 @@ def die_always() -> None:
 @mesh.task
 def stamp(before: list[str], seconds: float = 0.0) -> list[str]:
     """Adds what no other execution would add: so the result tells which executions were built upon."""
-    _leave_mark("stamp")
+    leave_mark("stamp")
     time.sleep(seconds)
     return [*before, secrets.token_hex(8)]
 
@@ -114,7 +114,7 @@ def half_broken() -> None:
 @mesh.task(retry=Retry(max_attempts=5, wait="fixed", base_seconds=0.3))
 def flaky(good_at: int) -> int:
     """Fail until the attempt with this number."""
-    _leave_mark("flaky")
+    leave_mark("flaky")
     attempt = current_task().attempt
     if attempt < good_at:
         raise ConnectionError(f"attempt {attempt} on purpose")
@@ -123,14 +123,14 @@ def flaky(good_at: int) -> int:
 
 @mesh.task(retry=Retry(max_attempts=5, base_seconds=0.01, retry_on=[OSError], give_up_on=["FileNotFoundError"]))
 def picky(kind: str) -> None:
-    _leave_mark("picky")
+    leave_mark("picky")
     raise {"missing": FileNotFoundError, "refused": ConnectionRefusedError, "value": ValueError}[kind](kind)
 
 
 @mesh.task
 def told_when(seconds: float, good_at: int) -> int:
     """Ask to be tried again, with no policy of its own."""
-    _leave_mark("told_when")
+    leave_mark("told_when")
     attempt = current_task().attempt
     if attempt < good_at:
         raise Retry("busy", after=seconds)
@@ -140,7 +140,7 @@ def told_when(seconds: float, good_at: int) -> int:
 @mesh.task(timeout=0.5, retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.1))
 def slow_at_first(good_at: int) -> int:
     """Overrun the time limit until the attempt with this number."""
-    _leave_mark("slow")
+    leave_mark("slow")
     attempt = current_task().attempt
     if attempt < good_at:
         time.sleep(60)
@@ -154,7 +154,7 @@ async def aslow() -> None:
 
 @mesh.task(schedule_to_close=1.0, retry=Retry(max_attempts=100, wait="fixed", base_seconds=0.4))
 def hopeless() -> None:
-    _leave_mark("hopeless")
+    leave_mark("hopeless")
     raise ConnectionError("on purpose")
 
 
@@ -170,7 +170,7 @@ def urgent() -> str:
 
 @mesh.task(retry=Retry(max_attempts=2, wait="fixed", base_seconds=3600))
 def far_away() -> None:
-    _leave_mark("far_away")
+    leave_mark("far_away")
     raise ConnectionError("on purpose")
 
 
@@ -182,7 +182,7 @@ def far_and_broken() -> None:
 
 @mesh.task(retry=Retry(max_attempts=2, wait="fixed", base_seconds=4))
 def twice() -> int:
-    _leave_mark("twice")
+    leave_mark("twice")
     if current_task().attempt == 1:
         raise ConnectionError("on purpose")
     return current_task().attempt
@@ -192,7 +192,7 @@ def twice() -> int:
 def climb(steps: int, falls_silent: bool) -> list[int]:
     """Go on from the last checkpoint; the first attempt stops half-way, by a failure or by saying nothing any more."""
     context = current_task()
-    _leave_mark("climb")
+    leave_mark("climb")
     begun = context.checkpoint or 0
     for step in range(begun, steps):
         context.heartbeat(step)
@@ -206,7 +206,7 @@ def climb(steps: int, falls_silent: bool) -> list[int]:
 
 @mesh.task(retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.1))
 def until_told() -> None:
-    _leave_mark("until_told")
+    leave_mark("until_told")
     while True:
         current_task().heartbeat()
         time.sleep(0.01)

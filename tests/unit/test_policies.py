@@ -13,7 +13,7 @@ from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import TaskPolicy, make_task
 from taskmesh.wire import unpack
-from taskmesh.wire.flows import FLOW_SCHEMA, PLAIN_SCHEMA, decode_flow, encode_flow
+from taskmesh.wire.flows import PLAIN_SCHEMA, POLICY_SCHEMA, decode_flow, encode_flow
 from taskmesh.worker.invoke import describe
 from taskmesh.worker.retrying import wait_of
 
@@ -60,7 +60,7 @@ def test_what_is_dumped_or_sent_reads_back_the_same() -> None:
     flow = load_flow(FULL, "f.yaml")
     assert load_flow(dump_flow(flow), "f.yaml") == flow
     assert decode_flow(encode_flow(flow)) == flow
-    assert unpack(encode_flow(flow))[0] == FLOW_SCHEMA
+    assert unpack(encode_flow(flow))[0] == POLICY_SCHEMA
 
 
 def test_a_flow_without_policies_keeps_its_bytes() -> None:

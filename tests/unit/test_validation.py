@@ -8,6 +8,7 @@ import pytest
 
 from taskmesh.errors import FlowError
 from taskmesh.model import validation
+from taskmesh.model.breakers import Guard
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, Param, ParamType
 from taskmesh.model.params import check_params
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
@@ -23,6 +24,7 @@ class Info:
     accepts_any: bool = False
     retry: RetryPolicy | None = None
     limits: TimeLimits = NO_LIMITS
+    guard: Guard | None = None
 
 
 class Catalog:

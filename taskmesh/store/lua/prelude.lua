@@ -24,7 +24,8 @@ local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, 
 local SCHEDULED_AT, RETRIES, CRASHES = 10, 11, 12
 -- and how many attempts it had when it was reset: those do not count any more.
 local PAST = 13
--- READY_AT of a node that is retrying is the time at which it is to be tried again.
+-- READY_AT of a node that is retrying is the time at which it is to be tried again. CAUSE says why a node was skipped,
+-- what one that is retrying waits for ("breaker:NAME", or just the time), and "fallback" where that gave the output.
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
 local SPREAD_DONE = -1
 -- An edge is four numbers in a flat array: dependent, how many nodes it needs, number of its pool, how many depend on it.
@@ -131,7 +132,7 @@ local function make_ready_again(run_id, node, record, outbox, now, watched, caus
   end
   record[STATE] = 'ready'
   record[TOKEN] = record[TOKEN] + 1
-  record[HOLDER] = ''
+  record[HOLDER], record[CAUSE] = '', ''
   save(node, record)
   put_due(outbox, run_id .. '/' .. node, now)
   note(watched, 'node', tonumber(node), 'ready', now, record[ATTEMPT], '', cause)

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Records that an attempt failed and that there will be another one, after a delay or at once where the run is halted.
--- An attempt that does not count is none: the worker did not know the task, and leaves the node to another.
+-- An attempt that does not count is none: the worker did not know the task, and leaves the node to another; or its
+-- breaker did not let it run. Without an error, the one before stays.
 -- Its timer brings the next attempt; in its pool's outbox it is found should the timer be lost.
 -- KEYS  1 run  2 outbox of the node's pool  3 timers  4 retrying nodes of the run
 -- ARGV  1 now  2 run id  3 node  4 token  5 delay in seconds  6 error
---       7 '1' = the attempt counts, '0' = it does not
+--       7 '1' = the attempt counts, '0' = it does not  8 what it waits for ('' = just the delay)
 -- Returns {word, run status, 0}: retrying | again (the same call before), or {word}: stale | unknown.
 local run, outbox, timers, retrying = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node, delay = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[5])
@@ -26,9 +27,9 @@ else
   record[RETRIES] = record[RETRIES] + 1
 end
 record[READY_AT] = found.halt and now or now + delay
-record[HOLDER] = ''
+record[HOLDER], record[CAUSE] = '', ARGV[8]
 save(node, record)
-change('error:' .. node, ARGV[6])
+if ARGV[6] ~= '' then change('error:' .. node, ARGV[6]) end
 change('retried', 1)
 put_due(timers, member, record[READY_AT])
 put_due(outbox, member, record[READY_AT])

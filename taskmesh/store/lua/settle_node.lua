@@ -3,6 +3,7 @@
 -- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools, last timers if it halts
 -- ARGV  1 now  2 run id  3 node  4 token  5 succeeded | failed | cancelled  6 output  7 error  8 halt ('' = go on)
 --       9 edges to the dependents  10 '1' = those are all  11 retention in ms
+--       12 how it succeeded, where that is not by its own task ('' = it is)
 -- Returns {word, run status, number ready, ready..., skipped...}: settled | again (the same call before) | stale | unknown.
 local run, outbox = KEYS[1], KEYS[5]
 local now, run_id, node, token, state = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
@@ -15,7 +16,7 @@ if has_ended(record) then return report('again', found.status, told(run, edges))
 if record[STATE] ~= 'running' then return {'stale'} end
 check_keys(found, #edges / EDGE_WIDTH + 1)
 
-record[STATE] = state
+record[STATE], record[CAUSE] = state, ARGV[12]
 record[FINISHED_AT] = now
 record[SPREAD] = ARGV[10] == '1' and SPREAD_DONE or #edges / EDGE_WIDTH
 save(node, record)
