@@ -74,8 +74,9 @@ class RunEvent:
 
 
 BY_HAND = "by "
-_SHOWN_CAUSES = ("breaker:", "fallback")
 """How the cause of a node begins that somebody has ended by hand."""
+
+_SHOWN_CAUSES = ("breaker:", "fallback")
 
 
 def read_event(data: bytes, plan: Plan) -> RunEvent:

@@ -1,7 +1,7 @@
 """A flow as bytes: canonical, so that equal flows have equal hashes.
 
-Schema 2 has two more fields of a node: its retry policy and its time limits; schema 4 has two more: what undoes it,
-and its circuit breaker. A flow is written in the first schema that can say what it asks for, so it keeps the bytes and
+Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its
+circuit breaker. A flow is written in the first schema that can say what it asks for, so it keeps the bytes and
 the hash that it had before; a worker that knows only an earlier one refuses it instead of ignoring something.
 """
 
@@ -16,7 +16,7 @@ from taskmesh.model.flow import Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.wire.codec import pack, unpack
 
-PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA = 1, 2, 4
+PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA = 1, 2, 3
 _HASH_BYTES = 16
 
 

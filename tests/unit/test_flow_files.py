@@ -226,7 +226,7 @@ def test_tasks_are_held_to_those_that_are_known() -> None:
         (
             with_node("w:x"),
             "3:6: node 'a': a node must be a mapping with the keys task, needs, args, pool, retry, timeout, "
-            "schedule_to_start, schedule_to_close, heartbeat_timeout, not 'w:x'",
+            "schedule_to_start, schedule_to_close, heartbeat_timeout, breaker, fallback, not 'w:x'",
         ),
         (
             with_node("{task: w:x, args: [1]}"),
