@@ -8,15 +8,14 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
+from taskmesh.app.declarations import Declarations
 from taskmesh.app.run import Run
 from taskmesh.app.selection import Selection
-from taskmesh.model.breakers import BreakerOptions, breaker_rules
-from taskmesh.tasks.flow import FlowDefinition, make_flow, single_task_flow
-from taskmesh.tasks.registry import Registry
-from taskmesh.tasks.task import Task, TaskOptions, make_task, policy_of
+from taskmesh.tasks.flow import FlowDefinition, single_task_flow
+from taskmesh.tasks.task import Task
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
@@ -34,7 +33,7 @@ R = TypeVar("R")
 Submittable: TypeAlias = "FlowDefinition[Any] | Flow | Task[Any, Any]"
 
 
-class Mesh:
+class Mesh(Declarations):
     """Tasks, flows, and the way to the servers; embedded when none are configured.
 
     Making one is cheap: settings are read, and connections made, when they are first needed. Safe in threads, and in a
@@ -43,7 +42,7 @@ class Mesh:
     """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
-        self.registry = Registry()
+        super().__init__()
         self._overrides = overrides
         self._lock = threading.RLock()
         self._settings: Settings | None = settings
@@ -64,68 +63,6 @@ class Mesh:
 
                 self._settings = load_settings(self._overrides)
             return self._settings
-
-    @overload
-    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
-
-    @overload
-    def task(self, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-
-    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
-        """Register a function as a task, as ``@mesh.task`` or ``@mesh.task(pool="io", retry=Retry(max_attempts=3))``.
-
-        Limits are in seconds. ``timeout`` is for one attempt: when it is over, the process that runs it is killed.
-        ``schedule_to_start`` is for an attempt's wait for a worker, ``schedule_to_close`` for all attempts together.
-        ``heartbeat_timeout`` is for the time between two calls of ``current_task().heartbeat()``; it kills, too.
-        What a node of a flow file says stands above these. ``breaker`` names a circuit breaker that was declared with
-        ``mesh.breaker``; while that refuses, ``fallback``, a task with the same parameters, runs in its place.
-
-        :raises UsageError: for a function that cannot be a task, a name that is taken, or a limit out of its range.
-        """
-        policy = policy_of(options, self.registry.breakers)
-
-        def register(function: Callable[P, R]) -> Task[P, R]:
-            task = make_task(function, policy, options.get("name"), self)
-            self.registry.add(task)
-            return task
-
-        return register if function is None else register(function)
-
-    def breaker(self, name: str, **options: Unpack[BreakerOptions]) -> None:
-        """Declare a circuit breaker, for ``@mesh.task(breaker=name)``. All processes share its state.
-
-        It opens after ``failures`` in a row (5); or, with a ``failure_rate`` above 0 and up to 1, when that part of at
-        least ``min_calls`` (10) calls in the last ``window_seconds`` (60) has failed. Exceptions in ``exclude`` (names
-        or classes) are no failures. After ``reset_seconds`` (30) one node may try; when it has succeeded, those that
-        waited come back over ``ramp_seconds`` (10, or the reset where that is shorter), more and more at a time.
-
-        :raises UsageError: for a value out of its range, or a name that is declared with other rules.
-        """
-        self.registry.declare(breaker_rules(name, options))
-
-    @property
-    def breakers(self) -> BreakerBox:
-        """The circuit breakers that workers have met: to look at, to open, to close."""
-        return self._working.breakers
-
-    @overload
-    def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...
-
-    @overload
-    def flow(
-        self, /, *, version: str = ..., name: str | None = None, on_failure: str = ..., shard_by: str = ...
-    ) -> Callable[[Callable[P, Any]], FlowDefinition[P]]: ...
-
-    def flow(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-        """Declare a flow by a function that calls tasks, as ``@mesh.flow`` or ``@mesh.flow(version="3")``.
-
-        :raises UsageError: for a function that cannot describe a flow.
-        """
-
-        def define(function: Callable[P, Any]) -> FlowDefinition[P]:
-            return make_flow(function, **options)
-
-        return define if function is None else define(function)
 
     def submit(
         self,
@@ -248,6 +185,11 @@ class Mesh:
     def dead_letters(self) -> DeadLetterBox:
         """Messages that no worker could use: to look at, to replay, to purge."""
         return self._working.dead_letters
+
+    @property
+    def breakers(self) -> BreakerBox:
+        """The circuit breakers that workers have met: to look at, to open, to close."""
+        return self._working.breakers
 
     @contextlib.contextmanager
     def local_worker(self, threads: int = 4, pools: Sequence[str] = ()) -> Iterator[None]:

@@ -1,0 +1,78 @@
+"""What an app declares at its mesh: tasks, flows, circuit breakers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
+
+from taskmesh.model.breakers import BreakerOptions, breaker_rules
+from taskmesh.tasks.flow import FlowDefinition, make_flow
+from taskmesh.tasks.registry import Registry
+from taskmesh.tasks.task import Submitter, Task, TaskOptions, make_task, policy_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Declarations(Submitter):
+    """The declaring half of a mesh; the other half submits what is declared."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+        """Register a function as a task, as ``@mesh.task`` or ``@mesh.task(pool="io", retry=Retry(max_attempts=3))``.
+
+        Limits are in seconds. ``timeout`` is for one attempt: when it is over, the process that runs it is killed.
+        ``schedule_to_start`` is for an attempt's wait for a worker, ``schedule_to_close`` for all attempts together.
+        ``heartbeat_timeout`` is for the time between two calls of ``current_task().heartbeat()``; it kills, too.
+        What a node of a flow file says stands above these. ``breaker`` names a circuit breaker that was declared with
+        ``mesh.breaker``; while that refuses, ``fallback``, a task with the same parameters, runs in its place.
+
+        :raises UsageError: for a function that cannot be a task, a name that is taken, or a limit out of its range.
+        """
+        policy = policy_of(options, self.registry.breakers)
+
+        def register(function: Callable[P, R]) -> Task[P, R]:
+            task = make_task(function, policy, options.get("name"), self)
+            self.registry.add(task)
+            return task
+
+        return register if function is None else register(function)
+
+    def breaker(self, name: str, **options: Unpack[BreakerOptions]) -> None:
+        """Declare a circuit breaker, for ``@mesh.task(breaker=name)``. All processes share its state.
+
+        It opens after ``failures`` in a row (5); or, with a ``failure_rate`` above 0 and up to 1, when that part of at
+        least ``min_calls`` (10) calls in the last ``window_seconds`` (60) has failed. Exceptions in ``exclude`` (names
+        or classes) are no failures. After ``reset_seconds`` (30) one node may try; when it has succeeded, those that
+        waited come back over ``ramp_seconds`` (10, or the reset where that is shorter), more and more at a time.
+
+        :raises UsageError: for a value out of its range, or a name that is declared with other rules.
+        """
+        self.registry.declare(breaker_rules(name, options))
+
+    @overload
+    def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...
+
+    @overload
+    def flow(
+        self, /, *, version: str = ..., name: str | None = None, on_failure: str = ..., shard_by: str = ...
+    ) -> Callable[[Callable[P, Any]], FlowDefinition[P]]: ...
+
+    def flow(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Declare a flow by a function that calls tasks, as ``@mesh.flow`` or ``@mesh.flow(version="3")``.
+
+        :raises UsageError: for a function that cannot describe a flow.
+        """
+
+        def define(function: Callable[P, Any]) -> FlowDefinition[P]:
+            return make_flow(function, **options)
+
+        return define if function is None else define(function)
