@@ -60,6 +60,13 @@ class Run:
         """
         return self._client.explain(self.id, node, limit)
 
+    def history(self, node: str | None = None) -> list[RunEvent]:
+        """Every transition that has happened, in order, with its attempt, worker and cause; or those of one node.
+
+        :raises UsageError: there is no such node.
+        """
+        return self._client.history(self.id, node)
+
     def watch(self) -> Iterator[RunEvent]:
         """What happened and what happens, until the run ends."""
         return self._client.watch(self.id)
@@ -133,6 +140,10 @@ class Run:
     async def aexplain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
         """``explain`` for asyncio."""
         return await asyncio.to_thread(self.explain, node, limit)
+
+    async def ahistory(self, node: str | None = None) -> list[RunEvent]:
+        """``history`` for asyncio."""
+        return await asyncio.to_thread(self.history, node)
 
     async def awatch(self) -> AsyncIterator[RunEvent]:
         """``watch`` for asyncio."""

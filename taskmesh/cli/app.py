@@ -17,6 +17,7 @@ from taskmesh.cli import (
     mending,
     running,
     steering,
+    telling,
     working,
 )
 
@@ -33,6 +34,7 @@ def build() -> typer.Typer:
         inspecting.show,
         inspecting.watch,
         explaining.explain,
+        telling.history,
         steering.pause,
         steering.resume,
         steering.cancel,

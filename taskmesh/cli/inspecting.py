@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from taskmesh.app.run import Run
     from taskmesh.client.details import RunDetails
     from taskmesh.store.reader import RunSummary
 
 OUTPUT_LENGTH = 120
 
 Status = Annotated[RunState | None, typer.Option("--status", help="Only runs with this status.")]
+OneNode = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Only this node, with all its attempts.")]
 FlowName = Annotated[str | None, typer.Option("--flow", metavar="NAME", help="Only runs of this flow.")]
 
 
@@ -41,17 +43,37 @@ def ls(
         console().print(_runs_table(runs) if runs else "no runs")
 
 
-def show(run: RunId, output: Output = Format.TEXT) -> None:
-    """Show everything that is known of a run and its nodes."""
+def show(run: RunId, node: OneNode = None, output: Output = Format.TEXT) -> None:
+    """Show everything that is known of a run and its nodes, or of one node with all its attempts."""
     from taskmesh.cli.output import console, print_json, run_document
     from taskmesh.cli.targets import opened
 
     with opened() as mesh:
+        if node is not None:
+            _show_node(mesh.run(run), node, output)
+            return
         details = mesh.run(run).details()
     if output is Format.JSON:
         print_json(run_document(details))
     else:
         _print_details(details, console())
+
+
+def _show_node(run: Run, name: str, output: Format) -> None:
+    from taskmesh.cli.output import console, json_text, node_document, print_json
+    from taskmesh.cli.telling import history_document, print_history
+
+    history = run.history(name)
+    document = node_document(next(node for node in run.details().nodes if node.name == name))
+    if output is Format.JSON:
+        print_json({**document, "history": [history_document(each) for each in history]})
+        return
+    out = console()
+    for key in ("task", "status", "attempts", "worker", "output"):
+        out.print(f"{key:9} {json_text(document[key], indent=None)}", soft_wrap=True)
+    if error := document["error"] or document.get("last_error"):
+        out.print(error["traceback"] or f"{error['type']}: {error['message']}", soft_wrap=True)
+    print_history(history, out)
 
 
 def watch(run: RunId, output: Output = Format.TEXT) -> None:

@@ -117,7 +117,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "started_at": details.started_at,
         "finished_at": details.finished_at,
         **decisions(details),
-        "nodes": {node.name: _node_document(node) for node in details.nodes},
+        "nodes": {node.name: node_document(node) for node in details.nodes},
         "dead_letters": list(details.dead_letters),
     }
 
@@ -128,7 +128,7 @@ def decisions(of: RunDetails | RunSummary) -> dict[str, Any]:
     return {name: each._asdict() for name, each in decided.items() if each is not None}
 
 
-def _node_document(node: NodeDetails) -> dict[str, Any]:
+def node_document(node: NodeDetails) -> dict[str, Any]:
     return {
         "status": str(node.status),
         "task": node.task,
@@ -160,6 +160,11 @@ def event_document(event: RunEvent) -> dict[str, Any]:
 def clock_text(at: float | None) -> str:
     """A moment in local time, to the second."""
     return "" if at is None else datetime.datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def exact_clock_text(at: float) -> str:
+    """A moment in local time, to the millisecond."""
+    return datetime.datetime.fromtimestamp(at).isoformat(sep=" ", timespec="milliseconds")
 
 
 def seconds_of(node: NodeDetails) -> float | None:

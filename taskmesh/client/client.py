@@ -8,9 +8,10 @@ from typing import Any
 
 from taskmesh.client.choosing import RunFilter, chosen_runs
 from taskmesh.client.controlling import RunControl
-from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, read_event, run_details
+from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, place_of, read_event, run_details
 from taskmesh.client.entrance import Submission, entrance_of
 from taskmesh.client.explaining import Explainer, RunExplanation
+from taskmesh.client.history import run_history
 from taskmesh.client.marking import Marking
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
@@ -145,6 +146,16 @@ class Client:
     def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
         """What a run waits for; see ``Explainer``."""
         return self._explainer.explain(run_id, node, limit)
+
+    def history(self, run_id: str, node: str | None) -> list[RunEvent]:
+        """What has happened to a run, or to one node of it.
+
+        :raises RunNotFoundError: no such run. :raises UsageError: it has no such node.
+        """
+        record, plan = self._record(run_id)
+        if node is not None:
+            place_of(plan, run_id, node)
+        return [event for event in run_history(record, plan) if node is None or event.node == node]
 
     def watch(self, run_id: str) -> Iterator[RunEvent]:
         """What happens to a run, as it happens, until it ends: first what has happened already, then live."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from taskmesh.client.identity import this_user
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import Reopening
 from taskmesh.client.restarting import Restarting
@@ -56,7 +57,7 @@ class RunControl:
         return verdicts
 
     def _resume(self, run_ids: Sequence[str]) -> list[Controlled]:
-        answers = self._of_known(run_ids, self._controls.resume_runs)
+        answers = self._of_known(run_ids, lambda known: self._controls.resume_runs(known, who=Who(this_user())))
         self._restarting.start([id_ for id_, each in answers.items() if each.word is Word.RESUMED])
         for run_id, answer in answers.items():
             if answer.word is Word.PREPARING:

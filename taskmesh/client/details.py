@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskmesh.dispatch.plan import Plan
+from taskmesh.errors import UsageError
+from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
@@ -62,6 +64,11 @@ class RunEvent:
 
     ``kind`` is node, run (its end), halt, pause or resume. ``cause`` says why a node is ready again: ``released``
     (handed back), ``redriven`` (its message or its holder was lost) or ``woken`` (its wait for a new attempt is over).
+
+    A history also has the begin of the run, kinds ``reopen`` and ``cut`` (older entries are gone), the causes
+    ``taken_over`` (by another worker, from one whose lease was over), ``reset`` (its run was reopened),
+    ``breaker:NAME`` and ``handed_on`` (its worker did not know the task), ``by`` whom a run was steered, and ``why``:
+    the error of an attempt, or the reason of a decision.
     """
 
     kind: str
@@ -71,6 +78,15 @@ class RunEvent:
     attempt: int = 0
     holder: str = ""
     cause: str = ""
+    by: str = ""
+    why: str = ""
+
+
+def place_of(plan: Plan, run_id: str, node: str) -> int:
+    """:raises UsageError: the run has no such node."""
+    if node not in plan.graph.names:
+        raise UsageError(f"run {run_id!r} has no node {node!r}{Hints(plan.graph.names).did_you_mean(node)}")
+    return plan.graph.names.index(node)
 
 
 BY_HAND = "by "

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskmesh.client.details import BY_HAND, place_of
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
-from taskmesh.errors import RunNotFoundError, UsageError
+from taskmesh.errors import RunNotFoundError
 from taskmesh.model.durations import duration_text
 from taskmesh.model.explanation import (
     MESSAGE_LENGTH,
@@ -21,7 +22,6 @@ from taskmesh.model.explanation import (
     explain_node,
 )
 from taskmesh.model.next_event import NodeFacts
-from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.reader import NodeRecord, RunSummary
@@ -33,6 +33,9 @@ LOOKS = 3
 """A node may move on between two reads, and then seems to wait for nothing; so it is looked at again."""
 
 TOLD_ALL = -1
+
+BREAKER = "breaker:"
+"""How the cause of a node begins that waits for a circuit breaker."""
 
 START = "(start)"
 """What nodes that need none wait for, where they are too many to be made ready at once."""
@@ -173,7 +176,7 @@ class _Around:
     def explain(self, seen: _Seen, place: int, error: LastError) -> NodeExplanation:
         node = seen.plan.flow.nodes[place]
         record, pool = seen.records.get(place), self._pools[node.pool]
-        needed = dict(_untold(seen, place)) if record is None else {}
+        needed = dict(_untold(seen, place)) if seen.state(place) is NodeState.WAITING else {}
         around = Circumstances(
             seen.now,
             pool.servers,
@@ -194,18 +197,21 @@ class _Around:
             timer_at=stand.timer_at,
             lease_until=self._leases.get(record.holder) if record else None,
             needs=needs,
+            breaker=_breaker(record),
             is_held=summary.paused is not None and not is_halted,
             is_halted=is_halted,
         )
 
 
+def _breaker(record: NodeRecord | None) -> str:
+    cause = record.cause if record else ""
+    return cause.removeprefix(BREAKER) if cause.startswith(BREAKER) else ""
+
+
 def _chosen(seen: _Seen, node: str | None, limit: int | None) -> list[int]:
     names = seen.names
     if node is not None:
-        if node not in names:
-            hint = Hints(names).did_you_mean(node)
-            raise UsageError(f"run {seen.summary.run_id!r} has no node {node!r}{hint}")
-        return [names.index(node)]
+        return [place_of(seen.plan, seen.summary.run_id, node)]
     if seen.summary.status.ended:
         return []
     states = {place: seen.state(place) for place in range(len(names))}
@@ -248,6 +254,8 @@ def _ended(seen: _Seen, place: int, error: LastError) -> NodeExplanation:
     record, name, state = seen.records.get(place), seen.names[place], seen.state(place)
     if record is None or not record.state.ended:
         reason = f"did not come to its end before its run was {seen.summary.status}"
+    elif record.cause.startswith(BY_HAND):
+        reason = f"{state} {duration_text(seen.now - record.finished_at)} ago, {record.cause}"
     elif state is NodeState.SKIPPED and record.cause:
         cause = seen.names[int(record.cause.removeprefix("needs:"))]
         reason = f"was skipped, as node {cause!r}, which it needs, did not succeed"

@@ -65,3 +65,4 @@ def run_commands(summary: RunSummary) -> Iterator[str]:
         yield f"taskmesh resume {summary.run_id}"
     if summary.status.ended and summary.status is not RunState.SUCCEEDED:
         yield f"taskmesh show {summary.run_id}"
+        yield f"taskmesh retry {summary.run_id}"

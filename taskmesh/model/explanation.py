@@ -25,10 +25,10 @@ _NO_KEEPER = "; nobody keeps house now: start a worker or `taskmesh keeper`"
 class NodeExplanation:
     """What one node waits for. Times in epoch seconds of the store's clock; ``attempt`` counts those that began.
 
-    ``event`` is ``nodes``, ``claim``, ``attempt``, ``takeover``, ``timer`` or ``resume``; None where the node has
-    ended, or nothing would bring it on, which is a fault of the engine. ``until`` is when a lease ends or a timer
-    rings, where one is stored; ``since`` when it became ready or began to run. ``reasons`` are sentences, the most
-    telling one first.
+    ``event`` is ``nodes``, ``claim``, ``attempt``, ``takeover``, ``timer``, ``breaker`` or ``resume``; None where the
+    node has ended, or nothing would bring it on, which is a fault of the engine. ``until`` is when a lease ends or a
+    timer rings, where one is stored; ``since`` when it became ready or began to run. ``reasons`` are sentences, the
+    most telling one first.
     """
 
     node: str
@@ -202,6 +202,9 @@ def _of_retrying(
     when = _moment(event.at or 0.0, around.now)
     if facts.is_halted:
         yield "is woken to end as cancelled, since nothing more of its run starts"
+    elif facts.breaker:
+        name = facts.breaker
+        yield f"waits for circuit breaker {name!r}, {when}, and uses up no attempt; `taskmesh breakers show {name}`"
     elif past.error.is_unknown_task:
         yield f"is given to other workers {when}: the last one did not know its task"
     else:
@@ -209,7 +212,8 @@ def _of_retrying(
         # Attempts that were lost with their worker are no tries.
         tries = f"{past.retries} of at most {policy.max_attempts} tries have failed"
         yield f"is tried again {when}; {tries} ({_wait(policy)})"
-    yield f"the last one said: {past.error.text}"
+    if past.error.text:
+        yield f"the last one said: {past.error.text}"
     if facts.timer_at is None:
         yield "its timer is lost; the keeper sets it again"
     if facts.is_held:

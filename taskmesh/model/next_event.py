@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     ATTEMPT = "attempt"  # its attempt ends, or the lease of the holder
     TAKEOVER = "takeover"  # its holder is gone: the redelivered message, or the keeper
     TIMER = "timer"  # its next attempt is due
+    BREAKER = "breaker"  # the same, when its circuit breaker may be tried
     RESUME = "resume"  # somebody resumes its run
 
 
@@ -36,8 +37,8 @@ class NodeFacts:
     """What is stored of an unfinished node, and around it; times in epoch seconds of the store's clock.
 
     ``is_due``: it stands where the keeper finds it. ``needs``: those of the nodes it needs which have not told it of
-    their end, and will. ``lease_until`` is None where its holder has none. ``is_held``: its run is paused, and goes on.
-    ``is_halted``: nothing new of its run starts.
+    their end, and will. ``breaker`` names the one that it waits for. ``lease_until`` is None where its holder has
+    none. ``is_held``: its run is paused, and goes on. ``is_halted``: nothing new of its run starts.
     """
 
     state: NodeState
@@ -46,6 +47,7 @@ class NodeFacts:
     timer_at: float | None = None
     lease_until: float | None = None
     needs: tuple[str, ...] = ()
+    breaker: str = ""
     is_held: bool = False
     is_halted: bool = False
 
@@ -69,4 +71,5 @@ def _of_retrying(facts: NodeFacts, now: float) -> NextEvent | None:
     if facts.timer_at is None and not facts.is_due:
         return None
     due = facts.timer_at if facts.timer_at is not None else facts.ready_at
-    return NextEvent(EventKind.TIMER, min(now, due) if facts.is_halted else due)
+    kind = EventKind.BREAKER if facts.breaker else EventKind.TIMER
+    return NextEvent(kind, min(now, due) if facts.is_halted else due)

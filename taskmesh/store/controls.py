@@ -32,9 +32,9 @@ class Controls:
         """Let no ready node of the runs start until they are resumed."""
         return self._ask([self._script("pause_run", each, [self._store.now, *who]) for each in run_ids])
 
-    def resume_runs(self, runs: Sequence[tuple[str, str]], kind: str = BY_USER) -> list[Controlled]:
+    def resume_runs(self, runs: Sequence[tuple[str, str]], kind: str = BY_USER, who: Who = NOBODY) -> list[Controlled]:
         """Let paused runs go on, each with its flow's hash; their ready nodes are left to the caller to publish."""
-        return self._ask([self._resume(*each, kind) for each in runs])
+        return self._ask([self._resume(*each, kind, who) for each in runs])
 
     def terminate_runs(self, runs: Sequence[tuple[str, str]], who: Who = NOBODY) -> list[Controlled]:
         """End runs at once; each comes with the hash of its flow."""
@@ -91,12 +91,12 @@ class Controls:
         arguments = [self._store.now, run_id, status, *who]
         return self._store.script("halt_run", [keys.run(run_id), keys.timers], arguments)
 
-    def _resume(self, run_id: str, flow_hash: str, kind: str) -> Command:
+    def _resume(self, run_id: str, flow_hash: str, kind: str, who: Who) -> Command:
         keys = self._store.keys.partition_of(run_id)
         return self._store.script(
             "resume_run",
             [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs],
-            [self._store.now, run_id, kind, self._store.retention_ms],
+            [self._store.now, run_id, kind, self._store.retention_ms, *who],
         )
 
     def _terminate(self, run_id: str, flow_hash: str, who: Who) -> Command:

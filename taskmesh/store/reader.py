@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
@@ -69,9 +69,49 @@ class RunSummary:
     halted_by: Decision | None = None
 
 
+class LostAttempt(NamedTuple):
+    """An attempt that its node's record tells nothing of any more.
+
+    ``state`` is what the node became then, ``was`` what it was before: an attempt that is reset may have ended.
+    """
+
+    at: float
+    node: int
+    state: str
+    cause: str
+    attempt: int
+    holder: str
+    ready_at: float
+    started_at: float
+    why: str
+    was: str
+    finished_at: float
+
+
+class Steered(NamedTuple):
+    """Something that was done to a run as a whole: ``kind`` is pause, resume, halt or reopen, ``state`` what it became.
+
+    A run that was reopened had ``ended`` so.
+    """
+
+    kind: str
+    at: float
+    state: str
+    by: str
+    why: str
+    ended: str = ""
+    ended_at: float = 0.0
+
+
+Remembered: TypeAlias = LostAttempt | Steered
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """All that is stored of one run; nodes that wait have no record."""
+    """All that is stored of one run; nodes that wait have no record.
+
+    ``history`` has what the records do not tell any more, the oldest first; ``forgotten`` older entries are gone.
+    """
 
     summary: RunSummary
     flow_hash: str
@@ -80,6 +120,8 @@ class RunRecord:
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
     errors: dict[int, bytes] = field(default_factory=dict)
+    history: tuple[Remembered, ...] = ()
+    forgotten: int = 0
 
 
 class Reader:
@@ -217,6 +259,7 @@ def _status(status: bytes, paused: bytes | None) -> RunState:
 
 def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
     failed_node = fields.get(b"failed_node")
+    entries = sorted(_numbered(fields, b"history:"))
     return RunRecord(
         summary=_summary(run_id, fields),
         flow_hash=fields[b"flow"].decode(),
@@ -225,7 +268,14 @@ def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         nodes={at: node_record(value) for at, value in _numbered(fields, b"node:")},
         outputs=dict(_numbered(fields, b"output:")),
         errors=dict(_numbered(fields, b"error:")),
+        history=tuple(_remembered(packed) for _, packed in entries),
+        forgotten=entries[0][0] if entries else 0,
     )
+
+
+def _remembered(packed: bytes) -> Remembered:
+    kind, *rest = unpack(packed)
+    return LostAttempt(*rest) if kind == "node" else Steered(kind, *rest)
 
 
 def _numbered(fields: dict[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:

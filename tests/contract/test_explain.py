@@ -72,7 +72,7 @@ def test_a_life_of_a_run(bench: Bench) -> None:
     assert _events(paused) == {"a": "timer", "b": "resume", "c": "nodes", "d": "nodes"}
     assert "by ann" in paused.reasons[0]
     assert paused.commands == ("taskmesh resume r1",)
-    bench.controls.resume_runs(["r1"])
+    bench.controls.resume_runs([("r1", PLAN.hash)])
 
     bench.run_through(PLAN, 1, "failed", error=pack({"type": "OSError", "message": "gone", "traceback": ""}))
     bench.halt("r1", "failed")
@@ -108,7 +108,7 @@ def test_nodes_that_have_ended(bench: Bench) -> None:
     assert "'b', which it needs" in _explain(bench, "c").nodes[0].reasons[0]
     done = _explain(bench)
     assert (done.status, done.nodes) == ("failed", ())
-    assert done.commands == ("taskmesh show r1",)
+    assert done.commands == ("taskmesh show r1", "taskmesh retry r1")
 
 
 def test_what_is_not_there(bench: Bench) -> None:

@@ -57,6 +57,14 @@ MISTAKES = {
     "a re-drive takes from the living": Mistake("redrive_node", "and is_alive(", "and false and is_alive("),
     "a re-drive keeps the token": Mistake("redrive_node", "record[TOKEN] = record[TOKEN] + 1", ""),
     "a re-drive forgets who has not told all": Mistake("redrive_node", "SPREAD] == SPREAD_DONE", "STATE] ~= 'ready'"),
+    "a repeated retry is remembered twice": Mistake(
+        "retry_node",
+        "if record[STATE] == 'retrying' then return",
+        "if record[STATE] == 'retrying' then remember(run, 'again', now) write(run) return",
+    ),
+    "a pause is remembered each time": Mistake(
+        "pause_run", "if paused then return", "if paused then remember(run, 'pause', now, 'paused') write(run) return"
+    ),
     "a stale token releases": Mistake("release_node", "or record[TOKEN] ~= token then", "then"),
     "an attempt that does not count is counted": Mistake("release_node", "if ARGV[5] == '0' then", "if false then"),
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),

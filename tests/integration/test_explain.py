@@ -90,3 +90,40 @@ def _ask(bench: MeshBench, directory: Path, *arguments: str, code: int = 0) -> A
     )
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if "json" in arguments else done.stdout + done.stderr
+
+
+def test_the_history_of_a_run_with_its_failures(bench: MeshBench, tmp_path: Path) -> None:
+    doomed = bench.worker()
+    run = bench.mesh.submit(app.flaky, good_at=3, id="flaky")
+    assert run.result(timeout=PATIENCE_SECONDS) == 3
+    name = run.details().nodes[0].name
+    told = [(event.state, event.attempt, event.cause) for event in run.history(name)]
+    assert told == [
+        ("ready", 0, ""),
+        ("running", 1, ""),
+        ("retrying", 1, ""),
+        ("ready", 1, "woken"),
+        ("running", 2, ""),
+        ("retrying", 2, ""),
+        ("ready", 2, "woken"),
+        ("running", 3, ""),
+        ("succeeded", 3, ""),
+    ]
+    errors = [event.why for event in run.history(name) if event.state == "retrying"]
+    assert errors == [f"ConnectionError: attempt {number} on purpose" for number in (1, 2)]
+
+    long = bench.mesh.submit(app.nap, seconds=1.0, id="long")
+    _until(long, None, lambda each: each.event == "attempt", "a worker takes it up")
+    doomed.process.kill9()
+    bench.worker()
+    assert long.wait(timeout=PATIENCE_SECONDS) is RunState.SUCCEEDED
+    causes = {event.cause for event in long.history()}
+    assert causes & {"taken_over", "redriven", "released"}
+
+    document = _ask(bench, tmp_path, "show", "flaky", "--node", name, "-o", "json")
+    assert (document["status"], document["attempts"], len(document["history"])) == ("succeeded", 3, len(told))
+    assert [event["why"] for event in document["history"] if event["why"]] == errors
+    assert "ConnectionError: attempt 2 on purpose" in _ask(bench, tmp_path, "history", "flaky")
+    assert _ask(bench, tmp_path, "history", "flaky", "-o", "json")[-1]["kind"] == "run"
+    assert "woken" in _ask(bench, tmp_path, "show", "flaky", "--node", name)
+    assert "no node 'x'" in _ask(bench, tmp_path, "show", "flaky", "--node", "x", code=2)

@@ -259,6 +259,7 @@ def run_of(setting: Setting, world: World) -> RunModel:
     run.now, run.retried, run.timers = 0.0, world.retried, dict.fromkeys(world.timers, 0.0)
     run.paused, run.left = world.paused, None if world.left is None else set(world.left)
     run.checkpoints, run.deadline = {}, None
+    run.remembered = []
     return run
 
 

@@ -190,6 +190,7 @@ class Lab:
             "deadline": float(fields["deadline"]) if "deadline" in fields else None,
             "checkpoints": dict(_numbered(fields, "checkpoint:")),
             "altered": "altered" in fields,
+            "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
             "expires": ttl > 0,
         }
 
@@ -266,6 +267,12 @@ def _node(packed: bytes) -> tuple[str | int, ...]:
     record = node_record(packed)
     named = record.state, record.attempt, record.token, record.holder, record.spread, record.cause
     return *named, record.retries, record.past
+
+
+def _remembered(packed: bytes) -> tuple[Any, ...]:
+    """An entry without what is said of it."""
+    kind, *rest = unpack(packed)
+    return (kind, *rest[: 6 if kind == "node" else 2])
 
 
 def _numbered(fields: Mapping[str, bytes], prefix: str) -> Iterable[tuple[int, bytes]]:

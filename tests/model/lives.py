@@ -87,6 +87,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         "deadline": model.deadline,
         "checkpoints": model.checkpoints,
         "altered": model.altered,
+        "remembered": model.remembered,
         "expires": model.status != "running",
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.model.answers import RUN_DEADLINE, Answer
 from tests.model.shape import ROOT, Shape
@@ -55,6 +55,7 @@ class RunModel(Steering):
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
         self.counts: dict[int, int] = {}
+        self.remembered: list[tuple[Any, ...]] = []
         if len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
             self._tell(ROOT, 0)
@@ -120,6 +121,8 @@ class RunModel(Steering):
         if record.state != "running" or record.holder != holder:
             if self.paused and not self.halt:
                 return Answer("paused")
+            if record.state == "running":
+                self.remember_attempt(node, "ready", "taken_over")
             attempt, token = record.attempt + 1, record.token + 1
             record = self.nodes[node] = record._replace(state="running", attempt=attempt, token=token, holder=holder)
         checkpoint = self.checkpoints.get(node, b"")
@@ -161,6 +164,7 @@ class RunModel(Steering):
             return Answer("again", text=self.status)
         if record.token != token or record.state != "running":
             return Answer("stale")
+        self.remember_attempt(node, "retrying", "" if counts else "handed_on")
         due = self.now if self.halt else self.now + delay
         self.nodes[node] = record._replace(
             state="retrying",
@@ -229,6 +233,7 @@ class RunModel(Steering):
             return Answer("released", (record.attempt, record.token))
         if record is None or (record.state, record.token) != ("running", token):
             return Answer("stale")
+        self.remember_attempt(node, "ready", "released")
         return self._make_ready("released", node, record._replace(attempt=record.attempt - (not counts)))
 
     def redrive(self, node: int, living: Container[str]) -> Answer:
@@ -246,7 +251,14 @@ class RunModel(Steering):
             return Answer("retrying")
         if record.ended:
             return Answer("redrive", (record.attempt, record.token))
+        if record.state == "running":
+            self.remember_attempt(node, "ready", "redriven")
         return self._make_ready("redrive", node, record)
+
+    def remember_attempt(self, node: int, state: str, cause: str) -> None:
+        """What the record of a node does not tell any more; to be called before it changes."""
+        record = self.nodes[node]
+        self.remembered.append(("node", self.now, node, state, cause, record.attempt, record.holder))
 
     def _make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
         record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="", due=0.0)

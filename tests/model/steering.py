@@ -37,6 +37,8 @@ class Steering:
             return Answer("ended", text=self.status)
         if self.halt:
             return Answer("ending")
+        if not self.paused:
+            self.remembered.append(("pause", self.now, "paused"))
         self.paused = self.paused or "user"
         return Answer("paused") if self.paused == "user" else Answer("preparing", text=self.paused)
 
@@ -48,6 +50,7 @@ class Steering:
         if self.paused != kind:
             return Answer("preparing", text=self.paused)
         self.paused, self.reopened = "", False
+        self.remembered.append(("resume", self.now, "running"))
         if not self.remaining:
             return Answer("ended", text=self.status)
         return Answer("resumed")
@@ -58,6 +61,7 @@ class Steering:
         if self.status != "running":
             return Answer("ended", text=self.status)
         self.left, self.paused = set(self.outbox), ""
+        self.remembered.append(("halt", self.now, "terminated"))
         return Answer("terminated")
 
     def mark(self: RunModel, node: int, state: str) -> Answer:
@@ -72,6 +76,8 @@ class Steering:
         self.alter()
         if self.timers.keys() & {node} and record is not None and record.state == "retrying":
             del self.timers[node]
+        if record is not None and record.state == "running":
+            self.remember_attempt(node, state, "marked")
         self.nodes[node] = self.fresh(node, state)._replace(cause=BY_HAND)
         return self.tell_first("marked", node)
 
@@ -81,6 +87,7 @@ class Steering:
                 return Answer("reopened")
             return Answer("preparing", text=self.paused) if self.paused not in ("", "user") else Answer("running")
         self.alter()
+        self.remembered.append(("reopen", self.now, "paused"))
         self.left, self.halt, self.failed_node, self.deadline = None, "", None, None
         self.timers.pop(RUN_DEADLINE, None)
         self.paused, self.reopened = kind, True
@@ -101,6 +108,8 @@ class Steering:
             self.timers.pop(wish.node, None)
         if record is not None and record.state == "succeeded":
             self.checkpoints.pop(wish.node, None)
+        if record is not None:
+            self.remember_attempt(wish.node, wish.wanted, "reset")
         if record is not None or wish.wanted == "ready":
             self.nodes[wish.node] = self.fresh(wish.node, wish.wanted)
         if wish.arrived >= 0:
@@ -132,6 +141,8 @@ class Steering:
         if self.paused not in ("", "user"):
             return Answer("preparing", text=self.paused)
         was, self.paused = self.paused, ""
+        if not self.halt:
+            self.remembered.append(("halt", self.now, status))
         self.halt_now(status)
         return Answer("halted", text="paused" if was else "")
 

@@ -54,7 +54,8 @@ def test_help_lists_every_command_and_loads_no_client_library() -> None:
     assert "loaded []" in output
     shown = {line.split()[1] for line in output.splitlines() if line.startswith("│ ") and line[2].isalpha()}
     assert shown == {
-        *("run", "submit", "ls", "show", "watch", "explain", "worker", "keeper", "dead", "breakers"),
+        *("run", "submit", "ls", "show", "watch", "explain", "history"),
+        *("worker", "keeper", "dead", "breakers"),
         *("pause", "resume", "cancel", "terminate", "retry", "rerun", "skip", "mark"),
         *("graph", "validate", "import", "config", "bench", "demo", "doctor", "version"),
     }

@@ -26,6 +26,7 @@ READY, RUNNING, RETRYING, WAITING = NodeState.READY, NodeState.RUNNING, NodeStat
         (NodeFacts(RUNNING, is_due=True, lease_until=NOW), NextEvent(EventKind.TAKEOVER)),
         (NodeFacts(RUNNING, is_due=True), NextEvent(EventKind.TAKEOVER)),
         (NodeFacts(RETRYING, is_due=True, timer_at=NOW + 9), NextEvent(EventKind.TIMER, NOW + 9)),
+        (NodeFacts(RETRYING, timer_at=NOW + 9, breaker="pay"), NextEvent(EventKind.BREAKER, NOW + 9)),
         (NodeFacts(RETRYING, NOW + 9, is_due=True), NextEvent(EventKind.TIMER, NOW + 9)),
         (NodeFacts(RETRYING, timer_at=NOW + 9, is_halted=True), NextEvent(EventKind.TIMER, NOW)),
     ],
@@ -130,6 +131,11 @@ def test_a_retrying_node_tells_when_why_and_how_often() -> None:
     assert "timer is lost" in _text(_explained(NodeFacts(RETRYING, NOW + 3, is_due=True)))
     unknown = Attempts(0, error=LastError("UnknownTask: t", is_unknown_task=True))
     assert "given to other workers in 3.0 s" in _text(_explained(facts, past=unknown))
+
+
+def test_a_node_behind_an_open_breaker() -> None:
+    facts = NodeFacts(RETRYING, NOW + 3, is_due=True, timer_at=NOW + 3, breaker="pay")
+    assert "circuit breaker 'pay', in 3.0 s" in _text(_explained(facts))
 
 
 def test_held_and_halted() -> None:

@@ -34,11 +34,14 @@ if tonumber(ARGV[3]) > record[TOKEN] then return {'future'} end
 if record[STATE] == 'running' then
   if record[HOLDER] == holder then return answer(record, values) end
   if is_alive(holders, record[HOLDER], now) then return {'held'} end
-  remember_schedule(record)
-  record[READY_AT] = now
 end
 if values[4] and not values[OWN_FIELDS] then return {'paused'} end
 
+if record[STATE] == 'running' then
+  remember_attempt(run, node, record, now, 'ready', 'taken_over', 'the lease of its holder was over')
+  remember_schedule(record)
+  record[READY_AT] = now
+end
 record[STATE] = 'running'
 record[ATTEMPT] = record[ATTEMPT] + 1
 record[TOKEN] = record[TOKEN] + 1

@@ -16,6 +16,7 @@ check_sorted_sets(2)
 if not values[3] then
   halt_with(run, run_id, timers, final, now)
   if ARGV[4] ~= '' then change('halted_by', cmsgpack.pack({ARGV[4], ARGV[5], now})) end
+  remember(run, 'halt', now, final, ARGV[4], ARGV[5])
   note(values[4], 'halt', final, now)
   write(run)
 end

@@ -23,6 +23,7 @@ redis.call('HLEN', KEYS[2])
 check_sorted_sets(3, #KEYS - 1)
 redis.call('SCARD', retrying)
 
+if record and record[STATE] == 'running' then remember_attempt(run, node, record, now, state, 'marked', cause) end
 local marked = fresh_record(state, record, now)
 marked[READY_AT], marked[FINISHED_AT], marked[CAUSE] = 0, now, cause
 marked[SPREAD] = ARGV[8] == '1' and SPREAD_DONE or #edges / EDGE_WIDTH

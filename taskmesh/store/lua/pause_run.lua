@@ -15,6 +15,7 @@ if values[3] then return {'ending'} end
 if paused then return paused[1] == 'user' and {'paused'} or {'preparing', paused[1]} end
 
 change('paused', cmsgpack.pack({'user', ARGV[2], ARGV[3], now}))
+remember(run, 'pause', now, 'paused', ARGV[2], ARGV[3])
 note(values[4], 'pause', 'paused', now)
 write(run)
 return {'paused'}

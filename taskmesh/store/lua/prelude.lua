@@ -12,6 +12,7 @@
 --   retried                           there when a node has had to be tried again
 --   altered                           there when nodes have been reset, or ended by hand: a node may have a record before
 --                                     all that it needs has ended
+--   history, history:N                how many things were remembered (below), and the newest of them; no field without any
 --   watched                           there when somebody wants each transition announced
 --   node:I                            the record of node I (below); absent while the node waits, unless it has run before
 --   arrived:I                         how many of the nodes that I needs have succeeded
@@ -34,6 +35,10 @@ local EDGE_WIDTH = 4
 local ALL_RETRYING = -2
 -- As the node of a timer: the run itself, which ends at its deadline.
 local RUN_DEADLINE = -3
+-- How many things a run remembers.
+local HISTORY_KEPT = 10000
+-- How much of an error it remembers.
+local SAID_BYTES = 500
 -- A flow is a hash: body, open_runs.
 
 local function read_clock(given)
@@ -59,7 +64,7 @@ local function has_ended(record)
 end
 
 -- Writes to the run's hash and to the outboxes gather here and are carried out together by `write`, last.
-local changes, due, events = {}, {}, {}
+local changes, due, events, outdated = {}, {}, {}, {}
 
 local function change(field, value)
   changes[#changes + 1] = field
@@ -84,10 +89,38 @@ local function note(watched, ...)
   if watched then events[#events + 1] = cmsgpack.pack({...}) end
 end
 
+-- Keeps what the stored state will not tell any more, as a msgpack array: kind, at, then what belongs to the kind.
+-- Never called on the way of a node that goes well.
+local remembered
+local function remember(run, ...)
+  local number = remembered or tonumber(redis.call('HGET', run, 'history') or 0)
+  remembered = number + 1
+  change('history:' .. number, cmsgpack.pack({...}))
+  if number >= HISTORY_KEPT then outdated[#outdated + 1] = 'history:' .. number - HISTORY_KEPT end
+end
+
+-- What a stored error says, as far as it is kept; errors are msgpack maps.
+local function said(error)
+  local is_read, fields = pcall(cmsgpack.unpack, error)
+  if not is_read or type(fields) ~= 'table' then return '' end
+  local text = (fields.type or '') .. ': ' .. (fields.message or '')
+  if #text <= SAID_BYTES then return text end
+  -- Not to end within a character.
+  return (text:sub(1, SAID_BYTES):gsub('[\192-\255][\128-\191]*$', ''))
+end
+
+-- Keeps the attempt that a record tells of, before the node becomes `state` by `cause` without that attempt's end.
+local function remember_attempt(run, node, record, now, state, cause, why)
+  remember(run, 'node', now, tonumber(node), state, cause, record[ATTEMPT], record[HOLDER], record[READY_AT],
+    record[STARTED_AT], why, record[STATE], record[FINISHED_AT])
+end
+
 local function write(run)
   -- The run's hash has been read before, so it is one; an outbox may be the first to be touched here.
   for outbox, pairs_of in pairs(due) do redis.call('ZADD', outbox, unpack(pairs_of)) end
+  if remembered then change('history', remembered) end
   if #changes > 0 then redis.call('HSET', run, unpack(changes)) end
+  if #outdated > 0 then redis.call('HDEL', run, unpack(outdated)) end
   for _, event in ipairs(events) do redis.call('SPUBLISH', run .. ':events', event) end
 end
 

@@ -33,6 +33,9 @@ end
 if has_ended(record) then
   put_due(outbox, member, now)
 else
+  if record[STATE] == 'running' then
+    remember_attempt(run, node, record, now, 'ready', 'redriven', 'the lease of its holder was over')
+  end
   make_ready_again(run_id, node, record, outbox, now, values[2], 'redriven')
 end
 write(run)

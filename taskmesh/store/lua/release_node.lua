@@ -13,6 +13,7 @@ if record and record[STATE] == 'ready' and record[TOKEN] == token + 1 then
   return {'released', record[ATTEMPT], record[TOKEN]}
 end
 if not record or record[STATE] ~= 'running' or record[TOKEN] ~= token then return {'stale'} end
+remember_attempt(run, node, record, now, 'ready', 'released', ARGV[5] == '0' and '' or 'its executor died')
 if ARGV[5] == '0' then
   record[ATTEMPT] = record[ATTEMPT] - 1
 else

@@ -7,7 +7,7 @@
 local run, flow = KEYS[1], KEYS[2]
 local now, run_id, kind = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 
-local values = redis.call('HMGET', run, 'status', 'paused', 'submitted_at', 'watched')
+local values = redis.call('HMGET', run, 'status', 'paused', 'submitted_at', 'watched', 'finished_at')
 local status, paused = values[1], unpacked(values[2])
 if not status then return {'unknown'} end
 if OPEN[status] then
@@ -22,6 +22,7 @@ check_sorted_sets(3)
 change('status', 'running')
 change('altered', 1)
 change('paused', cmsgpack.pack({kind, ARGV[4], ARGV[5], now}))
+remember(run, 'reopen', now, 'paused', ARGV[4], ARGV[5], status, tonumber(values[5]))
 note(values[4], 'pause', 'paused', now)
 write(run)
 redis.call('HDEL', run, 'halt', 'halted_by', 'failed_node', 'finished_at', 'deadline')

@@ -19,6 +19,10 @@ local gone, reopened, forgotten = {}, 0, {}
 
 local function reset(node, record, wanted, arrived, outbox)
   if record and has_ended(record) then reopened = reopened + 1 end
+  if record then
+    local error = redis.call('HGET', run, 'error:' .. node)
+    remember_attempt(run, node, record, now, wanted, 'reset', error and said(error) or '')
+  end
   local fresh = fresh_record(wanted, record, now)
   if wanted == 'ready' then
     put_due(outbox, run_id .. '/' .. node, now)

@@ -2,7 +2,7 @@
 -- Lets a paused run go on. Its ready nodes have no messages: the caller, or in time the keeper, publishes them again.
 -- One that was reopened though all of its nodes have ended ends again.
 -- KEYS  1 run  2 flow  3 open  4 closed
--- ARGV  1 now  2 run id  3 kind of the pause to end  4 retention in ms
+-- ARGV  1 now  2 run id  3 kind of the pause to end  4 retention in ms  5 by whom  6 why
 -- Returns {'resumed'} | {'unknown'} | {'ended', status} | {'running'} (it is not paused) |
 --         {'preparing', kind} (paused until something else is finished).
 local run, flow = KEYS[1], KEYS[2]
@@ -18,6 +18,7 @@ redis.call('HLEN', flow)
 check_sorted_sets(3)
 
 redis.call('HDEL', run, 'paused')
+remember(run, 'resume', now, 'running', ARGV[5], ARGV[6])
 if tonumber(values[4]) == 0 then
   local status = values[5] and 'failed' or 'succeeded'
   end_run_and_write(run, run_id, status, ARGV[4], now, values[3])

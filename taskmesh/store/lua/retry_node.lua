@@ -19,6 +19,8 @@ if record[STATE] ~= 'running' then return {'stale'} end
 check_sorted_sets(2, 3)
 redis.call('SCARD', retrying)
 
+local lost_to = ARGV[8] == '' and ARGV[7] == '0' and 'handed_on' or ARGV[8]
+remember_attempt(run, node, record, now, 'retrying', lost_to, said(ARGV[6]))
 remember_schedule(record)
 record[STATE] = 'retrying'
 if ARGV[7] == '0' then

@@ -16,6 +16,7 @@ redis.call('SCARD', retrying)
 
 redis.call('HDEL', run, 'paused')
 redis.call('UNLINK', retrying)
+remember(run, 'halt', now, TERMINATED, ARGV[4], ARGV[5])
 change('halted_by', cmsgpack.pack({ARGV[4], ARGV[5], now}))
 end_run_and_write(run, run_id, TERMINATED, ARGV[3], now, values[2])
 return {'terminated'}
