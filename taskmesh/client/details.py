@@ -8,6 +8,7 @@ from typing import Any
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
+from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import Decision, NodeRecord, Pause, RunRecord, RunSummary
@@ -92,8 +93,6 @@ def place_of(plan: Plan, run_id: str, node: str) -> int:
 BY_HAND = "by "
 """How the cause of a node begins that somebody has ended by hand."""
 
-_SHOWN_CAUSES = ("breaker:", "fallback")
-
 
 def read_event(data: bytes, plan: Plan) -> RunEvent:
     """An announcement of the scripts."""
@@ -167,7 +166,7 @@ def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
         error=_node_error(record, position, plan, stored),
         last_error=_attempt_error(record, position),
         decided=stored.cause if stored.cause.startswith(BY_HAND) else None,
-        cause=stored.cause if stored.cause.startswith(_SHOWN_CAUSES) else "",
+        cause=stored.cause if stored.cause.startswith((BEHIND_BREAKER, FALLBACK)) else "",
     )
 
 

@@ -13,6 +13,12 @@ from taskmesh.model.durations import MAX_SECONDS
 from taskmesh.model.policies import Finding, exception_name, name_findings, names_of
 from taskmesh.model.problems import Hints
 
+FALLBACK = "fallback"
+"""As the cause of a node's end: the output is that of the task that stood in for its own."""
+
+BEHIND_BREAKER = "breaker:"
+"""Begins the cause of a node that waits: then comes the name of its breaker."""
+
 DEFAULT_FAILURES = 5
 DEFAULT_RESET_SECONDS = 30.0
 DEFAULT_RAMP_SECONDS = 10.0

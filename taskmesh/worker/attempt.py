@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.plan import Plan
+from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node, OnFailure
 from taskmesh.store.calls import NodeKey
 from taskmesh.wire import pack
 from taskmesh.worker.protocol import Failure, Outcome
-
-FALLBACK = "fallback"
-"""As the cause of an end: the output is that of the task that stood in for the node's own."""
-
-BEHIND_BREAKER = "breaker:"
-"""Begins the cause of a node that waits: then comes the name of its breaker."""
 
 
 @dataclass(slots=True)
