@@ -11,6 +11,7 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.errors import RunNotFoundError
+from taskmesh.model.breakers import BEHIND_BREAKER
 from taskmesh.model.durations import duration_text
 from taskmesh.model.explanation import (
     MESSAGE_LENGTH,
@@ -33,9 +34,6 @@ LOOKS = 3
 """A node may move on between two reads, and then seems to wait for nothing; so it is looked at again."""
 
 TOLD_ALL = -1
-
-BREAKER = "breaker:"
-"""How the cause of a node begins that waits for a circuit breaker."""
 
 START = "(start)"
 """What nodes that need none wait for, where they are too many to be made ready at once."""
@@ -205,7 +203,7 @@ class _Around:
 
 def _breaker(record: NodeRecord | None) -> str:
     cause = record.cause if record else ""
-    return cause.removeprefix(BREAKER) if cause.startswith(BREAKER) else ""
+    return cause.removeprefix(BEHIND_BREAKER) if cause.startswith(BEHIND_BREAKER) else ""
 
 
 def _chosen(seen: _Seen, node: str | None, limit: int | None) -> list[int]:

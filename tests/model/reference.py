@@ -15,6 +15,9 @@ from tests.model.answers import RUN_DEADLINE, Answer
 from tests.model.shape import ROOT, Shape
 from tests.model.steering import Steering
 
+FIRST_CLAIM = 2
+"""The token that a node gets with its first claim."""
+
 ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 
 
@@ -125,7 +128,8 @@ class RunModel(Steering):
                 self.remember_attempt(node, "ready", "taken_over")
             attempt, token = record.attempt + 1, record.token + 1
             record = self.nodes[node] = record._replace(state="running", attempt=attempt, token=token, holder=holder)
-        checkpoint = self.checkpoints.get(node, b"")
+        # Asked again, the holder of the first token gets the answer that it got first: nobody had said anything then.
+        checkpoint = self.checkpoints.get(node, b"") if record.token > FIRST_CLAIM else b""
         return Answer("claimed", (record.attempt, record.token), self.halt, checkpoint=checkpoint)
 
     def beat(self, node: int, token: int, checkpoint: bytes) -> Answer:
