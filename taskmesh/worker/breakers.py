@@ -129,10 +129,10 @@ class BreakerBoard:
         now = self._clock.monotonic()
         view = self._views.get(rules.name)
         if view is None:
-            self._breakers.announce(rules.name)
             view = self._views[rules.name] = _View(rules)
         view.rules = rules
         if now - view.heard_at > STALE_SECONDS:
+            self._breakers.announce(rules.name)
             self._hear(view, *self._breakers.consult([Consultation(rules)], self._holder))
         view.used_at = now
         self._look_in(LOOK_SECONDS)

@@ -71,6 +71,10 @@ class MeshBench:
         keeper.wait_ready()
         return keeper
 
+    def command(self, *words: str) -> Process:
+        """A command of taskmesh on the same servers."""
+        return self._children.python("taskmesh", *words, env=self.environ)
+
     def effects(self, word: str | None = None) -> list[Effect]:
         if not self._effects.exists():
             return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -138,3 +140,42 @@ def test_its_state_survives_the_workers(bench: MeshBench) -> None:
     assert not bench.effects("refused")
     assert run.result(timeout=PATIENCE_SECONDS) == 0
     assert time.monotonic() - began < 6.0 + 2 * app.RAMP_SECONDS
+
+
+def _said(bench: MeshBench, *words: str) -> tuple[int, str]:
+    command = bench.command("breakers", *words)
+    code = command.wait(PATIENCE_SECONDS)
+    return code, command.output
+
+
+def _document(text: str) -> Any:
+    """The JSON in what a command said; what Python's development mode says stands around it."""
+    begin = re.search(r"^[\[{]$", text, re.MULTILINE)
+    assert begin is not None, text
+    return json.JSONDecoder().raw_decode(text, begin.start())[0]
+
+
+def test_the_command_line_shows_opens_and_closes_breakers(bench: MeshBench) -> None:
+    code, text = _said(bench, "ls")
+    assert (code, "no worker has met a breaker" in text) == (0, True)
+    code, text = _said(bench, "open", "dependenc")
+    assert (code, "no worker has met a breaker 'dependenc'" in text) == (2, True)
+    _workers(bench, 1)
+    bench.mesh.submit(app.use).result(timeout=PATIENCE_SECONDS)
+    code, text = _said(bench, "open", "dependency", "--for", "10m", "-o", "json")
+    opened = _document(text)
+    assert (code, opened["state"], opened["opens"]) == (0, "open", 1)
+    assert 590 < opened["wait_seconds"] <= 600
+    assert opened["rules"] == {
+        "failures": app.FAILURES,
+        "reset_seconds": app.RESET_SECONDS,
+        "ramp_seconds": app.RAMP_SECONDS,
+        "exclude": [],
+    }
+    [listed] = _document(_said(bench, "ls", "-o", "json")[1])
+    assert listed["name"] == "dependency"
+    assert "did you mean 'dependency'?" in _said(bench, "reset", "dependenc")[1]
+    assert "closed" in _said(bench, "reset", "dependency")[1]
+    assert "reset_seconds   3.0" in _said(bench, "show", "dependency")[1]
+    assert _said(bench, "open", "dependency", "--for", "soon")[0] == 2
+    assert _state(bench) is BreakerState.CLOSED
