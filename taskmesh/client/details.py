@@ -64,11 +64,12 @@ class RunEvent:
     """A transition, as it happened; ``at`` in epoch seconds of the store's clock.
 
     ``kind`` is node, run (its end), halt, pause or resume. ``cause`` says why a node is ready again: ``released``
-    (handed back), ``redriven`` (its message or its holder was lost) or ``woken`` (its wait for a new attempt is over).
+    (handed back), ``redriven`` (its message or its holder was lost) or ``woken`` (its wait for a new attempt is over),
+    or ``breaker:NAME``: the circuit breaker behind which a node waits.
 
     A history also has the begin of the run, kinds ``reopen`` and ``cut`` (older entries are gone), the causes
-    ``taken_over`` (by another worker, from one whose lease was over), ``reset`` (its run was reopened),
-    ``breaker:NAME`` and ``handed_on`` (its worker did not know the task), ``by`` whom a run was steered, and ``why``:
+    ``taken_over`` (by another worker, from one whose lease was over), ``reset`` (its run was reopened) and
+    ``handed_on`` (its worker did not know the task), ``by`` whom a run was steered, and ``why``:
     the error of an attempt, or the reason of a decision.
     """
 

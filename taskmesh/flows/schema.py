@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from taskmesh.flows.fields import BREAKER_KEYS, FLOW_KEYS, NODE_KEYS, PARAM_KEYS, RETRY_KEYS
-from taskmesh.model.breakers import BREAKER_PATTERN, DEFAULT_FAILURES
+from taskmesh.model.breakers import DEFAULT_FAILURES
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
 from taskmesh.model.policies import DEFAULT_RETRY, EXCEPTION_PATTERN, MAX_ATTEMPTS, MAX_DELAYS, MAX_NAMES, Wait
@@ -120,7 +120,7 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "schedule_to_start": _duration("An attempt may wait for a worker so long; default: what the task says."),
     "schedule_to_close": _duration("All attempts together may take so long; default: what the task says."),
     "heartbeat_timeout": _duration("An attempt may give no heartbeat for so long; default: what the task says."),
-    "breaker": _text(BREAKER_PATTERN, "Its circuit breaker, by name; default: that of the task."),
+    "breaker": _text(NAME_PATTERN, "Its circuit breaker, by name; default: that of the task."),
     "fallback": _text(TITLE_PATTERN, "The task that runs in its place while the breaker refuses."),
 }
 

@@ -12,6 +12,7 @@ from taskmesh.errors import UsageError
 from taskmesh.model.durations import MAX_SECONDS
 from taskmesh.model.policies import Finding, exception_name, name_findings, names_of
 from taskmesh.model.problems import Hints
+from taskmesh.model.references import NAME_PATTERN
 
 FALLBACK = "fallback"
 """As the cause of a node's end: the output is that of the task that stood in for its own."""
@@ -25,8 +26,7 @@ DEFAULT_RAMP_SECONDS = 10.0
 MAX_COUNT = 1_000_000
 MAX_WINDOW_SECONDS = 86_400.0
 
-BREAKER_PATTERN = r"[A-Za-z_][A-Za-z0-9_.-]{0,127}"
-_NAME = re.compile(BREAKER_PATTERN)
+_NAME = re.compile(NAME_PATTERN)
 
 
 class BreakerState(StrEnum):
@@ -62,7 +62,7 @@ class BreakerRules:
     def findings(self) -> Iterator[Finding]:
         """Every rule of rules that is broken."""
         if not _NAME.fullmatch(self.name):
-            yield "name", f"{self.name!r} must be 1-128 letters, digits or any of _ . -, no digit first"
+            yield "name", f"{self.name!r} must be 1-128 letters, digits, _ or -, no digit first"
         yield from self._count_findings()
         yield from self._number_findings()
         yield from name_findings("exclude", self.exclude)

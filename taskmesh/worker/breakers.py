@@ -96,7 +96,9 @@ class BreakerBoard:
     def wait_seconds(self, attempt: Attempt) -> float:
         """How long no node of its breaker will run, as far as is known here."""
         view = self._views.get(attempt.node.guard.rules.name) if attempt.node.guard else None
-        if view is None or view.state is BreakerState.CLOSED:
+        if view is not None and view.probe is attempt and view.verdict == FAILED:
+            return view.rules.reset_seconds
+        if view is None or view.state is not BreakerState.OPEN:
             return 0.0
         return max(0.0, view.try_at - self._clock.monotonic())
 

@@ -121,6 +121,20 @@ def test_a_probe_that_fails_opens_it_again(play: Callable[[Test], None]) -> None
     play(test)
 
 
+def test_a_probe_that_fails_comes_again_when_the_breaker_may_be_tried(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        await open_it(bench)
+        bench.submit(guarded(retry=RetryPolicy(5, Wait.FIXED, base_seconds=0.01)), "probe")
+        await bench.until(lambda: len(bench.pool.works) == 1)
+        bench.pool.finish(next(iter(bench.pool.works)), REFUSED)
+        await bench.until(lambda: bench.is_idle)
+        waits = node(bench, "probe")
+        assert waits.attempt == 1
+        assert 0.9 * RULES.reset_seconds < waits.ready_at - waits.started_at < RULES.reset_seconds + 1.0
+
+    play(test)
+
+
 def test_a_probe_that_is_handed_back_leaves_the_try_to_others(play: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)

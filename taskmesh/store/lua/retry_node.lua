@@ -35,7 +35,7 @@ if ARGV[6] ~= '' then change('error:' .. node, ARGV[6]) end
 change('retried', 1)
 put_due(timers, member, record[READY_AT])
 put_due(outbox, member, record[READY_AT])
-note(found.watched, 'node', tonumber(node), 'retrying', now, record[ATTEMPT], '')
+note(found.watched, 'node', tonumber(node), 'retrying', now, record[ATTEMPT], '', ARGV[8])
 write(run)
 redis.call('SADD', retrying, node)
 return {'retrying', found.status, 0}
