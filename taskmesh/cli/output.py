@@ -118,7 +118,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "finished_at": details.finished_at,
         **decisions(details),
         "nodes": {node.name: node_document(node) for node in details.nodes},
-        "dead_letters": list(details.dead_letters),
+        **({"dead_letters": list(details.dead_letters)} if details.dead_letters else {}),
     }
 
 

@@ -7,7 +7,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import redis
+
 from tests.harness.server import Server
+
+REPLICA_MS = 1_000
+REPLICATED_SECONDS = 60.0
 
 
 def find_binary() -> str | None:
@@ -46,6 +51,11 @@ class RedisServer(Server):
     @property
     def unix_url(self) -> str:
         return f"unix://{self.socket_path}?db=0"
+
+    def await_replicated(self) -> None:
+        """Wait until a replica has all that this server has answered up to now."""
+        with redis.Redis(port=self.port) as client:
+            self.process.wait_for(lambda: bool(client.wait(1, REPLICA_MS)), "its replica", REPLICATED_SECONDS)
 
     def wipe(self) -> None:
         """Kill it, delete all it knew, and start it again."""

@@ -83,6 +83,10 @@ class RedisSentinels:
         port = int(self.sentinels[0].state()["port"])
         return next(server for server in self.servers if server.port == port)
 
+    def await_replicated(self) -> None:
+        """Wait until the replica has all that the primary has answered up to now."""
+        self.primary.await_replicated()
+
     def await_promotion(self, old: RedisServer) -> RedisServer:
         """Wait until another server than ``old`` is the primary, and says so itself."""
         new = next(server for server in self.servers if server is not old)

@@ -75,7 +75,8 @@ def _assert_work_goes_on(bench: MeshBench, run_ids: list[str], before_seconds: f
         f"{what}: {len(run_ids)} runs ended {recovered_seconds:.1f} s after; {BATCH} runs took "
         f"{before_seconds:.2f} s before and {after_seconds:.2f} s after; {twice} nodes ran twice"
     )
-    assert after_seconds < max(5 * before_seconds, 5.0)
+    # A machine that does much else takes seconds for what takes a third of one; a road that is broken takes for ever.
+    assert after_seconds < max(5 * before_seconds, 15.0)
 
 
 @pytest.mark.parametrize("place", range(NODES))

@@ -35,6 +35,8 @@ def test_kill_9_of_a_primary(rabbitmq_url: str, replicated: RedisCluster, make_b
     doomed = replicated.owner_of(_key_of_state(bench))
     with submitting(bench) as submitter:
         submitter.await_more(BEFORE)
+        safe = list(submitter.accepted)
+        doomed.await_replicated()
         begun = time.monotonic()
         doomed.kill9()
         replicated.await_promotion(replicated.replicas[replicated.nodes.index(doomed)])
@@ -42,8 +44,8 @@ def test_kill_9_of_a_primary(rabbitmq_url: str, replicated: RedisCluster, make_b
         recovered_seconds = time.monotonic() - begun
     outcome = outcome_of(bench, submitter.accepted)
     print(f"primary of a cluster killed: {outcome}; {recovered_seconds:.1f} s to the next accepted runs")
-    # What was answered before the kill had all been sent to the replica, but for the last moment.
-    assert len(outcome.lost) <= 3
+    # What the replica had is there; what was answered in the last moment may be lost, and is told so.
+    assert not set(safe) & set(outcome.lost)
 
 
 def test_a_slot_that_moves(rabbitmq_url: str, redis_cluster: RedisCluster, make_bench: MakeBench) -> None:

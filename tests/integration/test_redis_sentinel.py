@@ -24,6 +24,8 @@ def test_kill_9_of_the_primary(rabbitmq_url: str, redis_sentinels: RedisSentinel
     bench.worker(), bench.worker()
     with submitting(bench) as submitter:
         submitter.await_more(BEFORE)
+        safe = list(submitter.accepted)
+        redis_sentinels.await_replicated()
         old, begun = redis_sentinels.primary, time.monotonic()
         old.kill9()
         redis_sentinels.await_promotion(old)
@@ -31,8 +33,8 @@ def test_kill_9_of_the_primary(rabbitmq_url: str, redis_sentinels: RedisSentinel
         recovered_seconds = time.monotonic() - begun
     outcome = outcome_of(bench, submitter.accepted)
     _tell("primary killed", outcome, recovered_seconds)
-    # What was answered before the kill had all been sent to the replica, but for the last moment.
-    assert len(outcome.lost) <= 3
+    # What the replica had is there; what was answered in the last moment may be lost, and is told so.
+    assert not set(safe) & set(outcome.lost)
 
 
 def test_a_primary_that_hangs_and_comes_back(
@@ -42,6 +44,8 @@ def test_a_primary_that_hangs_and_comes_back(
     bench.worker(), bench.worker()
     with submitting(bench) as submitter:
         submitter.await_more(BEFORE)
+        safe = list(submitter.accepted)
+        redis_sentinels.await_replicated()
         old, begun = redis_sentinels.primary, time.monotonic()
         redis_sentinels.freeze(old)
         new = redis_sentinels.await_promotion(old)
@@ -52,4 +56,4 @@ def test_a_primary_that_hangs_and_comes_back(
         submitter.await_more(AFTER)
     outcome = outcome_of(bench, submitter.accepted)
     _tell("primary frozen", outcome, recovered_seconds)
-    assert len(outcome.lost) <= 3
+    assert not set(safe) & set(outcome.lost)
