@@ -34,7 +34,9 @@ class KeeperSession:
         """:raises StoreRefusedError: the store refuses, or may not be trusted with runs."""
         await enter_store(lambda: refuse_unsafe_store(self._foundation), self._note_missing)
         await self._publisher.start()
-        self._keeping = asyncio.get_running_loop().create_task(repeat(PASS_SECONDS, self._role.keep))
+        self._keeping = asyncio.get_running_loop().create_task(
+            repeat(PASS_SECONDS, self._role.keep, self._foundation.clock)
+        )
 
     def check(self) -> str:
         """What keeps this session from working, or an empty string."""

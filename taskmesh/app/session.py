@@ -10,7 +10,7 @@ from typing import Any
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.keeping import PASS_SECONDS, KeeperRole, alarm_clock
-from taskmesh.app.steps import enter_store, refuse_unsafe_store, repeat
+from taskmesh.app.steps import REST_FACTOR, enter_store, refuse_unsafe_store, repeat
 from taskmesh.broker.factory import ConsumerOpener, PublisherOpener, open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
@@ -109,7 +109,8 @@ class Session:
         await enter_store(self._enter, self._note_missing)
         await self._publisher.start()
         await self._consumer.start(self._engine.on_delivery, self._letters.on_letter)
-        self._every(self._foundation.settings.worker.renewal_seconds, self._renew)
+        # A lease must not wait for anything.
+        self._every(self._foundation.settings.worker.renewal_seconds, self._renew, rest_factor=0.0)
         if self._keeper is not None:
             self._every(PASS_SECONDS, self._keeper.keep)
         self._every(PREFETCH_SECONDS, self._tune)
@@ -236,8 +237,9 @@ class Session:
     def _look_at_halts(self) -> None:
         self._engine.look_at_halts(self._foundation.settings.worker.cancel_grace_seconds)
 
-    def _every(self, seconds: float, step: Callable[[], None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(repeat(seconds, step)))
+    def _every(self, seconds: float, step: Callable[[], None], rest_factor: float = REST_FACTOR) -> None:
+        repeated = repeat(seconds, step, self._foundation.clock, rest_factor)
+        self._tasks.append(asyncio.get_running_loop().create_task(repeated))
 
     def _renew(self) -> None:
         housekeeping = self._foundation.housekeeping

@@ -7,12 +7,15 @@ import logging
 from collections.abc import Callable
 
 from taskmesh.app.assembly import Foundation
+from taskmesh.clock import Clock
 from taskmesh.errors import StoreRefusedError, StoreUnavailableError, TaskmeshError
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.inspection import refuse_unsafe
 
 START_BASE_SECONDS = 0.2
 START_CAP_SECONDS = 5.0
+
+REST_FACTOR = 2
 
 _log = logging.getLogger(__name__)
 
@@ -50,9 +53,14 @@ def refuse_unsafe_store(foundation: Foundation) -> None:
     refuse_unsafe(foundation.link, foundation.keys, durability, foundation.embedded is not None)
 
 
-async def repeat(seconds: float, step: Callable[[], None]) -> None:
-    """Take a step every so often, until cancelled; no failure ends it."""
+async def repeat(seconds: float, step: Callable[[], None], clock: Clock, rest_factor: float = REST_FACTOR) -> None:
+    """Take a step every so often, until cancelled; no failure ends it.
+
+    A step that takes long, since the way to the store is, is followed by a rest ``rest_factor`` times as long:
+    nothing else is done on the loop meanwhile.
+    """
     while True:
+        begun = clock.monotonic()
         try:
             step()
         except TaskmeshError as error:
@@ -60,4 +68,4 @@ async def repeat(seconds: float, step: Callable[[], None]) -> None:
         except Exception:
             # A loop that keeps promises must outlive any single failure.
             _log.exception("a periodic step failed")
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(max(seconds, rest_factor * (clock.monotonic() - begun)))

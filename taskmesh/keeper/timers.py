@@ -24,6 +24,9 @@ BUSY_SECONDS = 0.1
 IDLE_SECONDS = 0.5
 """How often, with and without timers in sight. What is due sooner after it was set is woken by the one who set it."""
 
+REST_FACTOR = 4
+"""Between looks it rests so much longer than a look takes."""
+
 TIMERS_PER_READ = 200
 """Of one partition. What is left over is read with the next look, when these have gone."""
 
@@ -78,6 +81,7 @@ class Timers:
         self._known.clear()
 
     def _look(self) -> None:
+        begun = self._clock.monotonic()
         try:
             in_sight = self._read_ahead()
         except StoreUnavailableError as error:
@@ -87,7 +91,9 @@ class Timers:
             # A loop that keeps promises must outlive any single failure.
             _log.exception("timers cannot be read")
             in_sight = False
-        self._next = self._loop.call_later(BUSY_SECONDS if in_sight else IDLE_SECONDS, self._look)
+        # Where the way to the store is long, it must not be all that the loop does.
+        rest_seconds = REST_FACTOR * (self._clock.monotonic() - begun)
+        self._next = self._loop.call_later(max(BUSY_SECONDS if in_sight else IDLE_SECONDS, rest_seconds), self._look)
 
     def _read_ahead(self) -> bool:
         """Set the alarm for what is due soon; says whether anything is."""
