@@ -239,7 +239,6 @@ def test_the_document_of_a_run_has_the_documented_keys() -> None:
         "submitted_at": START,
         "started_at": START,
         "finished_at": START + 1,
-        "dead_letters": [],
     }
     assert nodes == {
         "a": {
