@@ -81,6 +81,7 @@ _HOMES = {
         (
             "BreakerNotFoundError",
             "BrokerUnavailableError",
+            "CompensationFailedError",
             "ConfigError",
             "DeadLetterError",
             "FlowError",
@@ -112,6 +113,7 @@ __all__ = [
     "BreakerNotFoundError",
     "BreakerState",
     "BrokerUnavailableError",
+    "CompensationFailedError",
     "ConfigError",
     "DeadLetter",
     "DeadLetterError",

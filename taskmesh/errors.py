@@ -19,6 +19,7 @@ TaskmeshError
     ├── RunNotFoundError
     │   └── RunLostError        it was accepted, and the store has forgotten it
     ├── RunFailedError
+    │   └── CompensationFailedError  and what it had done could not all be undone
     ├── RunCancelledError
     ├── RunStateError           the run is in a state in which this cannot be done
     └── ResultTimeoutError
@@ -165,6 +166,15 @@ class RunFailedError(RunError):
         super().__init__(run_id, f"run {run_id!r} failed{where}: {reason}")
         self.node = node
         self.reason = reason
+
+
+class CompensationFailedError(RunFailedError):
+    """The run failed or was cancelled, and undos failed, too. ``left`` names the nodes that are still to be undone."""
+
+    def __init__(self, run_id: str, node: str, reason: str, left: Sequence[str]) -> None:
+        super().__init__(run_id, node, reason)
+        self.left = tuple(left)
+        self.args = (f"{self.args[0]}; still to be undone: {', '.join(left)} (`taskmesh compensate {run_id}` goes on)",)
 
 
 class RunCancelledError(RunError):

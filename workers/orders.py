@@ -1,4 +1,4 @@
-"""An order: reserve the stock, charge the customer, ship the parcel, tell the customer.
+"""An order: reserve the stock, charge the customer, ship the parcel, tell the customer; or take it all back.
 
 The services that the tasks talk to live in this process and answer by the order's id alone, so the app runs
 anywhere and the same order always gives the same parcel, receipt and tracking number.
@@ -31,6 +31,12 @@ def reserve(order_id: str) -> dict[str, str]:
     return {"parcel": _answer("parcel", order_id)}
 
 
+@reserve.compensate
+def release(order_id: str, result: dict[str, str]) -> str:
+    """Take the goods out of the parcel again."""
+    return _answer("release", order_id, result["parcel"])
+
+
 @mesh.task
 def charge(order_id: str, amount: float) -> dict[str, str | float]:
     """Charge the customer's card."""
@@ -39,6 +45,12 @@ def charge(order_id: str, amount: float) -> dict[str, str | float]:
     if amount > CARD_LIMIT:
         raise PaymentDeclinedError(f"order {order_id}: {amount} is over the limit of {CARD_LIMIT:g}")
     return {"receipt": _answer("receipt", order_id), "amount": amount}
+
+
+@charge.compensate
+def refund(order_id: str, result: dict[str, str | float]) -> str:
+    """Give the customer's money back."""
+    return _answer("refund", order_id, str(result["receipt"]))
 
 
 @mesh.task
@@ -54,7 +66,7 @@ def notify(order_id: str, receipt: str, tracking: str) -> str:
     return f"order {order_id} is on its way: {tracking}, paid with {receipt}"
 
 
-@mesh.flow(version="1")
+@mesh.flow(version="1", on_failure="compensate")
 def order(order_id: str, amount: float = 0.0) -> Any:
     """The way of an order: the parcel is packed while nothing is charged yet, and shipped once it is paid."""
     stock = reserve(order_id)

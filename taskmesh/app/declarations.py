@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from taskmesh.model.breakers import BreakerOptions, breaker_rules
 from taskmesh.tasks.flow import FlowDefinition, make_flow
 from taskmesh.tasks.registry import Registry
-from taskmesh.tasks.task import Submitter, Task, TaskOptions, make_task, policy_of
+from taskmesh.tasks.task import Owner, Task, TaskOptions, make_task, policy_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Declarations(Submitter):
+class Declarations(Owner):
     """The declaring half of a mesh; the other half submits what is declared."""
 
     def __init__(self) -> None:
@@ -34,6 +34,7 @@ class Declarations(Submitter):
         ``heartbeat_timeout`` is for the time between two calls of ``current_task().heartbeat()``; it kills, too.
         What a node of a flow file says stands above these. ``breaker`` names a circuit breaker that was declared with
         ``mesh.breaker``; while that refuses, ``fallback``, a task with the same parameters, runs in its place.
+        ``compensate`` is the task that undoes this one (see ``Task.compensate``).
 
         :raises UsageError: for a function that cannot be a task, a name that is taken, or a limit out of its range.
         """
@@ -45,6 +46,11 @@ class Declarations(Submitter):
             return task
 
         return register if function is None else register(function)
+
+    def register(self, function: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
+        """What ``task.compensate(...)`` calls."""
+        task: Task[P, R] = self.task(**options)(function)
+        return task
 
     def breaker(self, name: str, **options: Unpack[BreakerOptions]) -> None:
         """Declare a circuit breaker, for ``@mesh.task(breaker=name)``. All processes share its state.

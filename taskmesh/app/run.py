@@ -44,6 +44,7 @@ class Run:
         """Block until the run has ended; returns what the flow returns.
 
         :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled.
+        :raises CompensationFailedError: it did either, and what it had done could not all be undone.
         :raises ResultTimeoutError: it had not ended when the time was over.
         :raises RunLostError: it was accepted, and a failover or a restart of Redis has lost it.
         """
@@ -84,9 +85,21 @@ class Run:
         """Let a paused run go on; False when it had ended before. Nothing happens to one that is not paused."""
         return self._client.control.resume([self.id])[0].accepted()
 
-    def cancel(self, reason: str = "") -> bool:
-        """Let nothing more start; False when the run had ended before. What runs now may end."""
-        return self._client.control.cancel([self.id], who(reason))[0].accepted()
+    def cancel(self, reason: str = "", *, compensate: bool = False) -> bool:
+        """Let nothing more start; False when the run had ended before. What runs now may end.
+
+        With ``compensate`` what had succeeded by then is undone, whatever the flow's ``on_failure`` is.
+
+        :raises RunStateError: ``compensate`` of a run none of whose nodes can be undone.
+        """
+        return self._client.control.cancel([self.id], who(reason), compensate)[0].accepted()
+
+    def compensate(self) -> None:
+        """Undo what a run did that has failed or was cancelled; go on where undos had failed. Again is fine.
+
+        :raises RunStateError: the run has not ended so, or has nothing to undo.
+        """
+        self._client.compensate(self.id)
 
     def terminate(self, reason: str = "") -> bool:
         """End the run at once, as ``terminated``; False when it had ended otherwise before.
@@ -159,9 +172,13 @@ class Run:
         """``resume`` for asyncio."""
         return await asyncio.to_thread(self.resume)
 
-    async def acancel(self, reason: str = "") -> bool:
+    async def acancel(self, reason: str = "", *, compensate: bool = False) -> bool:
         """``cancel`` for asyncio."""
-        return await asyncio.to_thread(self.cancel, reason)
+        return await asyncio.to_thread(self.cancel, reason, compensate=compensate)
+
+    async def acompensate(self) -> None:
+        """``compensate`` for asyncio."""
+        await asyncio.to_thread(self.compensate)
 
     async def aterminate(self, reason: str = "") -> bool:
         """``terminate`` for asyncio."""

@@ -43,6 +43,7 @@ def build() -> typer.Typer:
         mending.rerun,
         mending.skip,
         mending.mark,
+        inspecting.compensate,
         working.worker,
         working.keeper,
         flows.graph,

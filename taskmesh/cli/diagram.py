@@ -23,7 +23,9 @@ def text(flow: Flow) -> Iterator[str]:
     task_width = max(len(node.task) for node in flow.nodes)
     for level, node in sorted(zip(levels, flow.nodes, strict=True), key=lambda pair: pair[0]):
         after = f"after {listed(node.needs, MAX_NEEDS_LISTED)}" if node.needs else ""
-        yield f"{level:>3}  {node.name:<{width}}  {node.task:<{task_width}}  {after}".rstrip()
+        undone = f"undone by {node.compensation.task}" if node.compensation else ""
+        notes = "; ".join(filter(None, (after, undone)))
+        yield f"{level:>3}  {node.name:<{width}}  {node.task:<{task_width}}  {notes}".rstrip()
 
 
 def mermaid(flow: Flow) -> Iterator[str]:
@@ -34,6 +36,9 @@ def mermaid(flow: Flow) -> Iterator[str]:
         yield f'    n{position}["{node.name}"]'
     for parent, child in _edges(graph):
         yield f"    n{parent} --> n{child}"
+    for position, node in enumerate(flow.nodes):
+        if node.compensation:
+            yield f'    n{position} -. undo .-> u{position}["{node.compensation.task}"]'
 
 
 def dot(flow: Flow) -> Iterator[str]:
@@ -45,6 +50,11 @@ def dot(flow: Flow) -> Iterator[str]:
         yield f'    "{node.name}" [tooltip="{_quoted(node.task)}"];'
     for parent, child in _edges(graph):
         yield f'    "{graph.names[parent]}" -> "{graph.names[child]}";'
+    for node in flow.nodes:
+        if node.compensation:
+            undo = f"undo:{node.name}"
+            yield f'    "{undo}" [label="{undo}" tooltip="{_quoted(node.compensation.task)}" style=dashed];'
+            yield f'    "{node.name}" -> "{undo}" [style=dashed];'
     yield "}"
 
 
@@ -55,7 +65,13 @@ def document(flow: Flow) -> dict[str, Any]:
         "flow": flow.name,
         "version": flow.version,
         "nodes": {
-            node.name: {"task": node.task, "pool": node.pool, "needs": list(node.needs), "level": level}
+            node.name: {
+                "task": node.task,
+                "pool": node.pool,
+                "needs": list(node.needs),
+                "level": level,
+                **({"compensate": node.compensation.task} if node.compensation else {}),
+            }
             for node, level in zip(flow.nodes, levels, strict=True)
         },
     }

@@ -97,6 +97,21 @@ def watch(run: RunId, output: Output = Format.TEXT) -> None:
     end_as(details)
 
 
+def compensate(run: RunId, output: Output = Format.TEXT) -> None:
+    """Undo what a run did that has failed or was cancelled; go on where undos had failed. Workers do the work."""
+    from taskmesh.cli.output import print_json
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        chosen = mesh.run(run)
+        chosen.compensate()
+        status = chosen.status()
+    if output is Format.JSON:
+        print_json({"run_id": run, "status": str(status)})
+    else:
+        print(f"run {run} is being compensated; `taskmesh watch {run}` follows it")
+
+
 def _summary_document(summary: RunSummary) -> dict[str, Any]:
     from taskmesh.cli.output import decisions
 
@@ -155,6 +170,13 @@ def _print_details(details: RunDetails, out: Console) -> None:
         value = "" if node.output is None else shortened(json_text(node.output, indent=None), OUTPUT_LENGTH)
         texts = (node.task, str(node.attempts), duration_text(seconds_of(node)), value)
         table.add_row(cell(f"{glyph} {node.name}", style), *map(cell, texts))
+        if node.undo:
+            glyph, style = NODE_LOOKS[node.undo.status]
+            took = duration_text(seconds_of(node.undo))
+            table.add_row(
+                cell(f"  {glyph} {node.undo.name}", style),
+                *map(cell, (node.undo.task, str(node.undo.attempts), took, "")),
+            )
     out.print(table)
     for line in failures(details):
         out.print(line, soft_wrap=True)

@@ -52,11 +52,13 @@ def event_line(event: RunEvent, state: Progress) -> Text:
     """One event for a log."""
     line = Text(clock_text(event.at) + "  ")
     if event.node is None:
-        return line.append(f"{_OF_THE_RUN[event.kind]} {event.state}", RUN_STYLES[RunState(event.state)])
+        status = RunState(event.state)
+        words = "the run is" if status.compensates else _OF_THE_RUN[event.kind]
+        return line.append(f"{words} {event.state}", RUN_STYLES[status])
     glyph, style = NODE_LOOKS[NodeState(event.state)]
     cause = f" ({event.cause})" if event.cause else ""
     line.append(f"{glyph} {event.node} {event.state}{cause}", style)
-    node = state.nodes[event.node]
+    node = state.node(event.node)
     if node.started_at is not None and node.finished_at is not None:
         line.append(f", {duration_text(node.finished_at - node.started_at)}")
     if event.attempt > 1:

@@ -35,10 +35,13 @@ NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
 
 RUN_STYLES: Mapping[RunState, str] = {
     RunState.RUNNING: "bold cyan",
+    RunState.COMPENSATING: "bold yellow",
     RunState.SUCCEEDED: "bold green",
     RunState.FAILED: "bold red",
     RunState.PAUSED: "bold yellow",
     RunState.CANCELLED: "bold magenta",
+    RunState.COMPENSATED: "bold magenta",
+    RunState.COMPENSATION_FAILED: "bold red",
     RunState.TERMINATED: "bold magenta",
 }
 
@@ -113,6 +116,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "flow": details.flow,
         "version": details.version,
         "status": str(details.status),
+        **({"cause": details.cause} if details.compensates else {}),
         "submitted_at": details.submitted_at,
         "started_at": details.started_at,
         "finished_at": details.finished_at,
@@ -141,6 +145,7 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         **({"decided": node.decided} if node.decided else {}),
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
         **({"cause": node.cause} if node.cause else {}),
+        **({"undo": node_document(node.undo)} if node.undo else {}),
     }
 
 

@@ -37,8 +37,8 @@ class Picture:
 
     def __rich__(self) -> RenderableType:
         if self._is_small:
-            return Group(self._title(), self._nodes(), self._bar())
-        return Group(self._title(), self._groups(), self._bar(), *self._running())
+            return Group(self._title(), self._nodes(), *self._undos(), self._bar())
+        return Group(self._title(), self._groups(), *self._undos(), self._bar(), *self._running())
 
     def _title(self) -> Text:
         state = self._state
@@ -63,6 +63,12 @@ class Picture:
         if node.state is NodeState.RUNNING and node.started_at is not None:
             text.append(f" {self._since(node.started_at)}", "dim")
         return text
+
+    def _undos(self) -> Iterator[Columns]:
+        """What has begun to be undone, the newest last."""
+        undos = list(self._state.undos.values())[-MAX_NODES_DRAWN:]
+        if undos:
+            yield Columns([self._node(undo) for undo in undos], padding=(0, 2))
 
     def _groups(self) -> Table:
         groups = list(self._state.groups.values())

@@ -59,6 +59,7 @@ class Progress:
         self._missing = [len(parents) for parents in self._graph.parents]
         self.groups: dict[tuple[int, str], Group] = {}
         self.nodes: dict[str, NodeProgress] = {}
+        self.undos: dict[str, NodeProgress] = {}
         self.running: dict[str, NodeProgress] = {}
         self.states = Counter({NodeState.WAITING: len(details.nodes)})
         for node, level in zip(details.nodes, levels_of(self._graph.parents), strict=True):
@@ -84,8 +85,8 @@ class Progress:
             self.status = RunState(event.state)
         if event.node is None:
             return True
-        node, state = self.nodes[event.node], NodeState(event.state)
-        if node.state is state or node.state.ended:
+        node, state = self.node(event.node), NodeState(event.state)
+        if node.state is state or (node.state.ended and node.name in self.nodes):
             return False
         if state is NodeState.RUNNING:
             node.started_at = event.at
@@ -94,8 +95,15 @@ class Progress:
         self._move(node, state)
         return True
 
+    def node(self, name: str) -> NodeProgress:
+        """A node, or an undo: those are known by their events alone, and count for nothing here."""
+        known = self.nodes.get(name) or self.undos.get(name)
+        if known is None:
+            known = self.undos[name] = NodeProgress(name, Group(0, "", Counter()))
+        return known
+
     def _move(self, node: NodeProgress, state: NodeState) -> None:
-        for states in (self.states, node.group.states):
+        for states in (self.states, node.group.states) if node.name in self.nodes else ():
             states[node.state] -= 1
             states[state] += 1
         node.state = state
@@ -103,7 +111,7 @@ class Progress:
             self.running[node.name] = node
         else:
             self.running.pop(node.name, None)
-        if state is NodeState.SUCCEEDED:
+        if state is NodeState.SUCCEEDED and node.name in self.nodes:
             self._tell_dependents(node.name)
 
     def _tell_dependents(self, name: str) -> None:
@@ -115,7 +123,9 @@ class Progress:
                 self._move(dependent, NodeState.READY)
 
     def _end(self, status: RunState, at: float) -> None:
-        self.status, self.finished_at = status, at
+        self.status = status
+        if status.ended:
+            self.finished_at = at
         for node in self.nodes.values() if status.ended else ():
             if node.state is NodeState.WAITING:
                 self._move(node, NodeState.SKIPPED)

@@ -98,7 +98,7 @@ def working(mesh: Mesh, threads: int, *flows: Flow) -> Iterator[None]:
     if threads == 0:
         yield
         return
-    pools = sorted({node.pool for flow in flows for node in flow.nodes})
+    pools = sorted({pool for flow in flows for pool in flow.pools})
     with mesh.local_worker(threads, pools):
         yield
 

@@ -37,6 +37,7 @@ OlderThan = Annotated[
 Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="Choose runs submitted within this time.")]
 All = Annotated[bool, typer.Option("--all", help="Choose every run that it can be done to.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many runs are changed.")]
+Compensate = Annotated[bool, typer.Option("--compensate", help="Then undo what had succeeded.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the run, with your name.")]
 
 
@@ -108,13 +109,16 @@ def cancel(
     everything: All = False,
     yes: Yes = False,
     reason: Reason = "",
+    compensate: Compensate = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Let nothing more of runs start. What runs already may end."""
     choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
-    _steer(
-        Verb("cancel", "cancelled", OPEN_RUN_STATES, lambda mesh, ids: mesh.control.cancel(ids, _who(reason))), choice
-    )
+
+    def act(mesh: Mesh, ids: Sequence[str]) -> list[Verdict]:
+        return mesh.control.cancel(ids, _who(reason), compensate)
+
+    _steer(Verb("cancel", "cancelled", OPEN_RUN_STATES, act), choice)
 
 
 def terminate(
@@ -234,7 +238,7 @@ def _tell_one(mesh: Mesh, verb: Verb, verdict: Verdict, output: Format) -> None:
     elif done:
         print(f"run {verdict.run_id}: {verb.past}" + ("" if status == verb.past else f"; it is {status} now"))
     else:
-        print(f"run {verdict.run_id} had ended before: {status}")
+        print(f"run {verdict.run_id} {'had ended before' if status.ended else 'is beyond that'}: {status}")
 
 
 def _tell_many(verb: Verb, verdicts: Sequence[Verdict], output: Format) -> None:

@@ -13,6 +13,7 @@ from taskmesh.cli.output import (
     cell,
     clock_text,
     duration_text,
+    listed,
     plain_table,
     seconds_of,
     shortened,
@@ -46,7 +47,8 @@ def print_summary(details: RunDetails, console: Console) -> None:
 def headline(details: RunDetails) -> Text:
     """The end in one line."""
     done = sum(node.status is NodeState.SUCCEEDED for node in details.nodes)
-    line = Text(str(details.status), RUN_STYLES[details.status])
+    cause = f" ({details.cause})" if details.compensates else ""
+    line = Text(f"{details.status}{cause}", RUN_STYLES[details.status])
     line.append(f"  {details.flow} {details.version}, run {details.run_id}: {done} of {len(details.nodes)} nodes", "")
     if details.finished_at is None:
         return line
@@ -82,7 +84,7 @@ def critical_path_line(details: RunDetails, durations: Mapping[str, float]) -> T
 
 def failures(details: RunDetails) -> Iterator[Text]:
     """What failed and why, and how many nodes did not run for it."""
-    failed = [node for node in details.nodes if node.status is NodeState.FAILED]
+    failed = [node for node in _with_undos(details) if node.status is NodeState.FAILED]
     glyph, style = NODE_LOOKS[NodeState.FAILED]
     for node in failed[:MAX_FAILURES]:
         yield Text(f"{glyph} {node.name}: ", style).append(_reason(node), "not bold")
@@ -92,11 +94,17 @@ def failures(details: RunDetails) -> Iterator[Text]:
     left_out = sum(node.status in (NodeState.SKIPPED, NodeState.CANCELLED) for node in details.nodes)
     if left_out:
         yield Text(f"{left_out} nodes did not run", NODE_LOOKS[NodeState.SKIPPED][1])
+    if details.left_to_undo:
+        yield Text(f"still to be undone: {listed(details.left_to_undo, MAX_FAILURES)}", style)
+
+
+def _with_undos(details: RunDetails) -> list[NodeDetails]:
+    return [*details.nodes, *(node.undo for node in details.nodes if node.undo)]
 
 
 def _earlier_failures(details: RunDetails) -> Iterator[Text]:
     """What earlier attempts said of nodes that go on, or have succeeded since."""
-    retried = [node for node in details.nodes if node.last_error and not node.error]
+    retried = [node for node in _with_undos(details) if node.last_error and not node.error]
     glyph, style = NODE_LOOKS[NodeState.RETRYING]
     for node in retried[:MAX_FAILURES]:
         line = Text(f"{glyph} {node.name}, {node.attempts} attempts: ", style)

@@ -112,7 +112,9 @@ def _named(name: str, registry: Registry) -> Flow:
 
 
 def _ask_for_app(flow: Flow) -> NoReturn:
-    modules = sorted({node.task.partition(":")[0] for node in flow.nodes if ":" in node.task})
+    undos = [node.compensation for node in flow.nodes if node.compensation]
+    tasks = [*(node.task for node in flow.nodes), *(undo.task for undo in undos)]
+    modules = sorted({task.partition(":")[0] for task in tasks if ":" in task})
     options = " ".join(f"-A {module}" for module in modules) or "-A MODULE"
     raise UsageError(
         f"no app with tasks is named, so the tasks of flow {flow.name!r} are not known here; add {options}"

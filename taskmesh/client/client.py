@@ -7,8 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmesh.client.choosing import RunFilter, chosen_runs
+from taskmesh.client.compensation import Compensator, refuse_empty, unhappy_end
 from taskmesh.client.controlling import RunControl
-from taskmesh.client.details import RunDetails, RunEvent, first_failure, matches, place_of, read_event, run_details
+from taskmesh.client.details import (
+    RunDetails,
+    RunEvent,
+    matches,
+    past_events,
+    place_of,
+    read_event,
+    run_details,
+)
 from taskmesh.client.entrance import Submission, entrance_of
 from taskmesh.client.explaining import Explainer, RunExplanation
 from taskmesh.client.history import run_history
@@ -19,9 +28,7 @@ from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import (
     ResultTimeoutError,
-    RunCancelledError,
     RunConflictError,
-    RunFailedError,
     RunLostError,
     RunNotFoundError,
     StoreRefusedError,
@@ -57,6 +64,7 @@ class Client:
         self.control = RunControl(parts)
         self._explainer = Explainer(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
+        self._compensator = Compensator(parts, self._advancer)
 
     def submit(self, plan: Plan, submissions: Sequence[Submission]) -> list[str]:
         """Store runs of one flow and send their first nodes off; returns the run ids.
@@ -67,6 +75,7 @@ class Client:
         :raises StoreUnavailableError: the store does not answer; submit again with the same ids.
         """
         self._refuse_oversized_flow(plan.flow)
+        refuse_empty(plan)
         entrances = [entrance_of(plan, each, self._limits.max_value_bytes) for each in submissions]
         self._parts.plans.add(plan)
         for start in range(0, len(entrances), RUNS_PER_BATCH):
@@ -128,15 +137,13 @@ class Client:
         """Block until the run has ended; returns its result. ``plan`` is what was submitted, when this process did it.
 
         :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled or terminated.
+        :raises CompensationFailedError: it did either, and what it had done could not all be undone.
         :raises ResultTimeoutError: it had not ended when the time was over. :raises RunLostError: as of ``wait``.
         """
         status = self.wait(run_id, timeout_seconds, accepted=plan is not None)
         if status is RunState.SUCCEEDED:
             return self._result(run_id, plan or self._plan(run_id))
-        if status in (RunState.CANCELLED, RunState.TERMINATED):
-            raise RunCancelledError(run_id, status)
-        record, plan = self._record(run_id)
-        raise RunFailedError(run_id, *first_failure(record, plan))
+        raise unhappy_end(*self._record(run_id))
 
     def details(self, run_id: str) -> RunDetails:
         """:raises RunNotFoundError: no such run."""
@@ -162,7 +169,7 @@ class Client:
         with self._parts.taps.listen(self._parts.keys.events(run_id)) as tap:
             self._parts.store.watch_run(run_id)
             record, plan = self._record(run_id)
-            past = list(_past(record, plan))
+            past = list(past_events(record, plan))
             if record.summary.paused is not None:
                 past.append(RunEvent("pause", None, RunState.PAUSED, record.summary.paused.at))
             yield from past
@@ -177,11 +184,19 @@ class Client:
                 event = read_event(data, plan)
                 if event.kind == "run":
                     status, finished_at = RunState(event.state), event.at
-                    break
+                    if status.ended:
+                        break
                 # What happened between the subscription and the reading comes both ways.
                 if (event.node, event.state, event.attempt) not in told:
                     yield event
             yield RunEvent("run", None, status, finished_at or 0.0)
+
+    def compensate(self, run_id: str) -> None:
+        """Undo what a run did that has failed or was cancelled, or go on where undos had failed.
+
+        :raises RunNotFoundError: no such run. :raises RunStateError: it has not ended so, or nothing can be undone.
+        """
+        self._compensator.compensate(run_id, self._plan(run_id))
 
     def list_runs(self, status: RunState | None, flow: str | None, limit: int) -> list[RunSummary]:
         """The newest runs first. Looks at the newest 10 x ``limit`` when a filter is given."""
@@ -235,13 +250,3 @@ class Client:
         if plan is None:
             raise RunNotFoundError(run_id)
         return plan
-
-
-def _past(record: RunRecord, plan: Plan) -> Iterator[RunEvent]:
-    stored = sorted(
-        record.nodes.items(), key=lambda item: item[1].finished_at or item[1].started_at or item[1].ready_at
-    )
-    for position, node in stored:
-        if position >= 0:
-            at = node.finished_at or node.started_at or node.ready_at
-            yield RunEvent("node", plan.graph.names[position], node.state, at, node.attempt, node.holder)

@@ -33,9 +33,9 @@ class RunControl:
         """Let paused runs go on."""
         return self._batched(run_ids, self._resume)
 
-    def cancel(self, run_ids: Sequence[str], who: Who) -> list[Verdict]:
-        """Let nothing more of runs start, and tell what runs."""
-        return self._batched(run_ids, lambda ids: self._cancel(ids, checked(who)))
+    def cancel(self, run_ids: Sequence[str], who: Who, compensate: bool = False) -> list[Verdict]:
+        """Let nothing more of runs start, and tell what runs; with ``compensate``, have undone what they did."""
+        return self._batched(run_ids, lambda ids: self._cancel(ids, checked(who), compensate))
 
     def terminate(self, run_ids: Sequence[str], who: Who) -> list[Verdict]:
         """End runs at once, whatever their nodes are doing."""
@@ -64,8 +64,8 @@ class RunControl:
                 answers[run_id] = self._reopening.finish(run_id, answer.detail)
         return [answers[run_id] for run_id in run_ids]
 
-    def _cancel(self, run_ids: Sequence[str], who: Who) -> list[Controlled]:
-        answers = self._controls.halt_runs(run_ids, RunState.CANCELLED, who)
+    def _cancel(self, run_ids: Sequence[str], who: Who, compensate: bool) -> list[Controlled]:
+        answers = self._controls.halt_runs(run_ids, RunState.CANCELLED, who, compensate)
         self._restarting.start([id_ for id_, each in zip(run_ids, answers, strict=True) if each.detail == Word.PAUSED])
         return answers
 

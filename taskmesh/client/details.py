@@ -21,7 +21,7 @@ class NodeDetails:
 
     ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, and ``fallback`` where that gave the output.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
-    have succeeded; both have type, message and traceback.
+    have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
     """
 
     name: str
@@ -37,11 +37,15 @@ class NodeDetails:
     last_error: dict[str, str] | None = None
     decided: str | None = None
     cause: str = ""
+    undo: NodeDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """One run with all its nodes, in the order of the flow. ``dead_letters``: ids of messages of it that lie there."""
+    """One run with all its nodes, in the order of the flow. ``dead_letters``: ids of messages of it that lie there.
+
+    ``halt`` says whether it was cancelled or has failed.
+    """
 
     run_id: str
     flow: str
@@ -57,6 +61,23 @@ class RunDetails:
     error: str | None = None
     nodes: tuple[NodeDetails, ...] = ()
     dead_letters: tuple[str, ...] = ()
+
+    @property
+    def left_to_undo(self) -> tuple[str, ...]:
+        """The nodes that are still to be undone."""
+        return tuple(node.name for node in self.nodes if node.undo and node.undo.status is not NodeState.SUCCEEDED)
+
+    @property
+    def compensates(self) -> bool:
+        """Whether it has begun to undo what it did."""
+        return self.status.compensates
+
+    @property
+    def cause(self) -> str:
+        """Why it did not succeed: ``failed`` or ``cancelled``; empty where it did, or may yet."""
+        if self.halt or not self.compensates:
+            return self.halt
+        return str(RunState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +106,14 @@ class RunEvent:
 
 
 def place_of(plan: Plan, run_id: str, node: str) -> int:
-    """:raises UsageError: the run has no such node."""
-    if node not in plan.graph.names:
+    """The place of a node, or of an undo by its name.
+
+    :raises UsageError: the run has no such node.
+    """
+    place = plan.place_of(node)
+    if place is None:
         raise UsageError(f"run {run_id!r} has no node {node!r}{Hints(plan.graph.names).did_you_mean(node)}")
-    return plan.graph.names.index(node)
+    return place
 
 
 BY_HAND = "by "
@@ -100,7 +125,7 @@ def read_event(data: bytes, plan: Plan) -> RunEvent:
     kind, *fields = unpack(data)
     if kind == "node":
         node, state, at, attempt, holder, *cause = fields
-        return RunEvent(kind, plan.graph.names[node], state, at, attempt, holder, *cause)
+        return RunEvent(kind, plan.name_of(node), state, at, attempt, holder, *cause)
     state, at = fields
     return RunEvent(kind, None, state, at)
 
@@ -145,15 +170,32 @@ def _run_error(record: RunRecord, plan: Plan) -> str | None:
 def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:
     for position, node in enumerate(plan.flow.nodes):
         stored = record.nodes.get(position)
-        if stored is None:
+        if stored is not None:
+            yield _node(record, position, plan, stored, _undo(record, position, plan, stored))
+        else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
             yield NodeDetails(node.name, node.task, state, node.needs)
-        else:
-            yield _node(record, position, plan, stored)
 
 
-def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails:
-    node = plan.flow.nodes[position]
+def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails | None:
+    if not can_undo(plan, position, stored) or not record.summary.status.compensates:
+        return None
+    place = plan.undo_of(position)
+    undo = record.nodes.get(place)
+    if undo is None:
+        return NodeDetails(plan.name_of(place), plan.node(place).task, NodeState.WAITING, ())
+    return _node(record, place, plan, undo)
+
+
+def can_undo(plan: Plan, position: int, stored: NodeRecord) -> bool:
+    """Whether a node has done something that can be undone."""
+    return stored.state is NodeState.SUCCEEDED and plan.node(position).compensation is not None
+
+
+def _node(
+    record: RunRecord, position: int, plan: Plan, stored: NodeRecord, undo: NodeDetails | None = None
+) -> NodeDetails:
+    node = plan.node(position)
     return NodeDetails(
         name=node.name,
         task=node.task,
@@ -168,6 +210,7 @@ def _node(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
         last_error=_attempt_error(record, position),
         decided=stored.cause if stored.cause.startswith(BY_HAND) else None,
         cause=stored.cause if stored.cause.startswith((BEHIND_BREAKER, FALLBACK)) else "",
+        undo=undo,
     )
 
 
@@ -184,7 +227,7 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
         return None
     if stored.cause.startswith(BY_HAND):
         return {"type": "Skipped", "message": stored.cause, "traceback": ""}
-    cause = plan.graph.names[int(stored.cause.removeprefix("needs:"))]
+    cause = plan.name_of(int(stored.cause.removeprefix("needs:")))
     return {"type": "Skipped", "message": f"node {cause!r}, which it needs, did not succeed", "traceback": ""}
 
 
@@ -196,3 +239,14 @@ def _attempt_error(record: RunRecord, position: int) -> dict[str, str] | None:
 
 def matches(summary: RunSummary, status: RunState | None, flow: str | None) -> bool:
     return (status is None or summary.status is status) and (flow is None or summary.flow == flow)
+
+
+def past_events(record: RunRecord, plan: Plan) -> Iterator[RunEvent]:
+    """The last thing that happened to each node, in the order of time."""
+    stored = sorted(
+        record.nodes.items(), key=lambda item: item[1].finished_at or item[1].started_at or item[1].ready_at
+    )
+    for place, node in stored:
+        if place >= 0 and not node.passes:
+            at = node.finished_at or node.started_at or node.ready_at
+            yield RunEvent("node", plan.name_of(place), node.state, at, node.attempt, node.holder)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from taskmesh.client.details import BY_HAND, place_of
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
-from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError
 from taskmesh.model.breakers import BEHIND_BREAKER
 from taskmesh.model.durations import duration_text
@@ -78,8 +78,13 @@ class _Seen:
         return NodeState.CANCELLED if ended and not record.state.ended else record.state
 
     @property
-    def names(self) -> Sequence[str]:
-        return self.plan.graph.names
+    def places(self) -> range:
+        """Those of the nodes, or of their undos once the run is being undone."""
+        count = len(self.plan.flow.nodes)
+        return range(count, 2 * count) if self.summary.status is RunState.COMPENSATING else range(count)
+
+    def name(self, place: int) -> str:
+        return self.plan.name_of(place) if place >= 0 else START
 
 
 class Explainer:
@@ -115,7 +120,7 @@ class Explainer:
 
     def _explain(self, seen: _Seen, places: Sequence[int]) -> RunExplanation:
         summary = seen.summary
-        states = Counter(seen.state(place) for place in range(len(seen.names)))
+        states = Counter(seen.state(place) for place in seen.places)
         unfinished = sum(count for state, count in states.items() if not state.ended)
         return RunExplanation(
             run_id=summary.run_id,
@@ -172,7 +177,7 @@ class _Around:
         )
 
     def explain(self, seen: _Seen, place: int, error: LastError) -> NodeExplanation:
-        node = seen.plan.flow.nodes[place]
+        node = seen.plan.node(place)
         record, pool = seen.records.get(place), self._pools[node.pool]
         needed = dict(_untold(seen, place)) if seen.state(place) is NodeState.WAITING else {}
         around = Circumstances(
@@ -187,7 +192,7 @@ class _Around:
 
     def _facts(self, seen: _Seen, place: int, needs: tuple[str, ...]) -> NodeFacts:
         record, stand, summary = seen.records.get(place), self._places[place], seen.summary
-        is_halted = bool(summary.halt)
+        is_halted = bool(summary.halt) and summary.status is not RunState.COMPENSATING
         return NodeFacts(
             state=seen.state(place),
             ready_at=record.ready_at if record else 0.0,
@@ -207,12 +212,11 @@ def _breaker(record: NodeRecord | None) -> str:
 
 
 def _chosen(seen: _Seen, node: str | None, limit: int | None) -> list[int]:
-    names = seen.names
     if node is not None:
         return [place_of(seen.plan, seen.summary.run_id, node)]
     if seen.summary.status.ended:
         return []
-    states = {place: seen.state(place) for place in range(len(names))}
+    states = {place: seen.state(place) for place in seen.places}
     unfinished = [place for place, state in states.items() if not state.ended]
     return sorted(unfinished, key=lambda place: UNFINISHED.index(states[place]))[:limit]
 
@@ -220,7 +224,7 @@ def _chosen(seen: _Seen, node: str | None, limit: int | None) -> list[int]:
 def _run_reasons(seen: _Seen, states: Mapping[NodeState, int]) -> Iterator[str]:
     yield from run_reasons(seen.summary, states, seen.now)
     if seen.failed_node is not None:
-        yield f"node {seen.names[seen.failed_node]!r} has failed first: {seen.error.text}"
+        yield f"node {seen.name(seen.failed_node)!r} has failed first: {seen.error.text}"
     if seen.deadline is not None and not seen.summary.status.ended:
         left = seen.deadline - seen.now
         yield f"its deadline is in {duration_text(left)}" if left > 0 else "its deadline is over, so it is being ended"
@@ -228,10 +232,10 @@ def _run_reasons(seen: _Seen, states: Mapping[NodeState, int]) -> Iterator[str]:
 
 def _untold(seen: _Seen, place: int) -> Iterator[tuple[str, NodeState]]:
     """The nodes that a waiting node needs and that have yet to end, or yet to tell their dependents of it."""
-    for parent in seen.plan.graph.parents[place] or (BEFORE_FIRST,):
+    for parent in seen.plan.tellers(place):
         record = seen.records.get(parent)
         if record is None or not record.state.ended or record.spread != TOLD_ALL:
-            yield seen.names[parent] if parent >= 0 else START, seen.state(parent)
+            yield seen.name(parent), seen.state(parent)
 
 
 def _attempts(record: NodeRecord | None, error: LastError) -> Attempts:
@@ -249,13 +253,15 @@ def _attempts(record: NodeRecord | None, error: LastError) -> Attempts:
 
 def _ended(seen: _Seen, place: int, error: LastError) -> NodeExplanation:
     """A node that waits for nothing any more."""
-    record, name, state = seen.records.get(place), seen.names[place], seen.state(place)
+    record, name, state = seen.records.get(place), seen.name(place), seen.state(place)
     if record is None or not record.state.ended:
         reason = f"did not come to its end before its run was {seen.summary.status}"
+    elif record.passes:
+        reason = "had nothing to undo"
     elif record.cause.startswith(BY_HAND):
         reason = f"{state} {duration_text(seen.now - record.finished_at)} ago, {record.cause}"
     elif state is NodeState.SKIPPED and record.cause:
-        cause = seen.names[int(record.cause.removeprefix("needs:"))]
+        cause = seen.name(int(record.cause.removeprefix("needs:")))
         reason = f"was skipped, as node {cause!r}, which it needs, did not succeed"
     else:
         ago = duration_text(seen.now - record.finished_at)

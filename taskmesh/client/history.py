@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from taskmesh.client.details import BY_HAND, RunEvent
-from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import LostAttempt, NodeRecord, RunRecord, Steered
 from taskmesh.wire import unpack
@@ -20,10 +20,15 @@ def run_history(record: RunRecord, plan: Plan) -> list[RunEvent]:
     for entry in record.history:
         if isinstance(entry, LostAttempt):
             lost[entry.node].append(entry)
-    nodes = [event for at in sorted(record.nodes) if at >= 0 for event in _of_node(record, plan, at, lost[at])]
+    nodes = [event for at in _places(record) for event in _of_node(record, plan, at, lost[at])]
     # In the order in which one follows from another: what happens in one script has one time.
     events = [*_begin(record), *nodes, *_steering(record, plan), *_end(record)]
     return sorted(events, key=lambda event: event.at)
+
+
+def _places(record: RunRecord) -> list[int]:
+    """Those of the nodes, and of the undos that had anything to do."""
+    return [at for at, node in sorted(record.nodes.items()) if at >= 0 and not node.passes]
 
 
 def _begin(record: RunRecord) -> Iterator[RunEvent]:
@@ -47,13 +52,16 @@ def _steering(record: RunRecord, plan: Plan) -> Iterator[RunEvent]:
 
 
 def _end(record: RunRecord) -> Iterator[RunEvent]:
+    undone = record.nodes.get(BEFORE_UNDOS)
+    if undone is not None:
+        yield RunEvent("run", None, RunState.COMPENSATING, undone.ready_at)
     if record.summary.finished_at is not None:
         yield RunEvent("run", None, record.summary.status, record.summary.finished_at)
 
 
 def _of_node(record: RunRecord, plan: Plan, at: int, lost: Sequence[LostAttempt]) -> Iterator[RunEvent]:
     """The attempts of a node that did not end it, then the last one. Where one was lost, the next one begins."""
-    name, stored, before = plan.graph.names[at], record.nodes[at], ""
+    name, stored, before = plan.name_of(at), record.nodes[at], ""
     for entry in lost:
         yield from _of_lost(name, entry, before)
         before = entry.state
@@ -96,7 +104,7 @@ def _cause(stored: NodeRecord, plan: Plan) -> str:
     """Why a node has ended without an attempt; empty where it had one."""
     needed = stored.cause.removeprefix(NEEDS)
     if needed != stored.cause:
-        return f"node {plan.graph.names[int(needed)]!r}, which it needs, did not succeed"
+        return f"node {plan.name_of(int(needed))!r}, which it needs, did not succeed"
     return stored.cause if stored.cause.startswith(BY_HAND) else ""
 
 

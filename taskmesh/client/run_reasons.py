@@ -16,6 +16,8 @@ def run_reasons(summary: RunSummary, states: Mapping[NodeState, int], now: float
     """``states`` says how many of its nodes are in which state; ``now`` is the store's time."""
     if summary.status.ended:
         yield _end(summary, now)
+    elif summary.status is RunState.COMPENSATING:
+        yield f"what it did is being undone; of its undos, {_counted(states)} have not ended"
     elif summary.halt:
         yield f"nothing more of it starts; it ends as {summary.halt} when {_counted(states)} have ended"
     elif summary.paused is not None:
@@ -44,6 +46,8 @@ _PAST: Mapping[RunState, str] = {
     RunState.FAILED: "failed",
     RunState.CANCELLED: "was cancelled",
     RunState.TERMINATED: "was terminated",
+    RunState.COMPENSATED: "did not succeed, and was undone",
+    RunState.COMPENSATION_FAILED: "did not succeed, and could not all be undone",
 }
 
 
@@ -66,3 +70,5 @@ def run_commands(summary: RunSummary) -> Iterator[str]:
     if summary.status.ended and summary.status is not RunState.SUCCEEDED:
         yield f"taskmesh show {summary.run_id}"
         yield f"taskmesh retry {summary.run_id}"
+    if summary.status is RunState.COMPENSATION_FAILED:
+        yield f"taskmesh compensate {summary.run_id}"

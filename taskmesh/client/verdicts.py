@@ -47,6 +47,7 @@ def verdict_of(run_id: str, answer: Controlled) -> Verdict:
 _REFUSED = {
     Word.BROKEN: "is damaged in the store",
     Word.ENDING: "is being ended early, so it cannot be paused",
+    Word.NOTHING: "has nothing to undo: nothing says what would undo its nodes",
     Word.FLOW_MISSING: "has lost its flow in the store",
 }
 

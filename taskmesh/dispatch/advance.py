@@ -150,7 +150,10 @@ class Advancer:
         return self._follow(advances, steps)
 
     def resume(self, plan: Plan, key: NodeKey, shard_key: str) -> Advance:
-        """Tell again the dependents of a node that has ended: its teller may have died half-way."""
+        """Tell again the dependents of a node that has ended: its teller may have died half-way.
+
+        The node may be one of the places that stand before the first nodes and before the undos.
+        """
         [advance] = self._follow([Advance(Word.ENDED)], deque(_steps(0, plan, key, shard_key, skip=0)))
         return advance
 
@@ -199,6 +202,7 @@ def _admission(entrance: Entrance) -> Admission:
         edges=first.packed,
         complete=first.last,
         deadline_seconds=entrance.deadline_seconds,
+        undo_base=plan.undo_base,
     )
 
 
@@ -220,6 +224,8 @@ def _settlement(ending: Ending) -> Settlement:
         delay_seconds=ending.delay_seconds,
         counts=ending.counts,
         cause=ending.cause,
+        can_be_undone=plan.node(ending.key.node).compensation is not None,
+        compensates=plan.compensates,
     )
 
 
@@ -227,7 +233,8 @@ def _marking(mark: Mark) -> Marking:
     plan, node = mark.plan, mark.key.node
     first = plan.chunks(node)[0]
     written = mark.state, mark.output, mark.cause
-    return Marking(mark.key, *written, plan.hash, plan.pool_of(node), plan.pools, first.packed, first.last)
+    pool, can_be_undone = plan.pool_of(node), plan.node(node).compensation is not None
+    return Marking(mark.key, *written, plan.hash, pool, plan.pools, first.packed, first.last, can_be_undone)
 
 
 def _spreading(step: _Step) -> Spreading:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from taskmesh.model.flow import ALL_PARAMS
+from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT
 from taskmesh.model.graph import Graph
 from taskmesh.wire import pack, unpack
 
 
-class Inputs:
-    """The inputs of one node of a flow.
+class Inputs(Protocol):
+    """The inputs of a node: ``fields`` are fields of the run's hash."""
 
-    ``fields`` are fields of the run's hash. Arguments that are constant, or all of the parameters, stay packed.
-    """
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+
+    def arguments(self, values: Sequence[bytes | None]) -> bytes:
+        """The packed arguments, from the values of ``fields`` in their order.
+
+        :raises UnresolvedReferenceError: an output does not have what a reference names.
+        """
+
+
+class NodeInputs:
+    """The inputs of a node of a flow. Arguments that are constant, or all of the parameters, stay packed."""
 
     def __init__(self, graph: Graph, node: int) -> None:
         self._graph = graph
@@ -25,10 +36,6 @@ class Inputs:
         self._constant = None if self.fields else pack(graph.resolve_arguments(node, {}, {}))
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
-        """The packed arguments, from the values of ``fields`` in their order.
-
-        :raises UnresolvedReferenceError: an output does not have what a reference names.
-        """
         if self._constant is not None:
             return self._constant
         if self._passes_params:
@@ -40,3 +47,16 @@ class Inputs:
             for source, value in zip(self._sources, values[offset:], strict=True)
         }
         return pack(self._graph.resolve_arguments(self._node, params, outputs))
+
+
+class UndoInputs:
+    """The inputs of the undo of a node: what the node was called with, and its output."""
+
+    def __init__(self, inputs: Inputs, node: int) -> None:
+        self._inputs = inputs
+        self.fields = (*inputs.fields, f"output:{node}")
+
+    def arguments(self, values: Sequence[bytes | None]) -> bytes:
+        output = values[-1]
+        result = unpack(output) if output is not None else None
+        return pack({**unpack(self._inputs.arguments(values[:-1])), UNDO_RESULT: result})

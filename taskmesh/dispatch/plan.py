@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from taskmesh.dispatch.inputs import Inputs
+from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.errors import UsageError, WireError
-from taskmesh.model.flow import Flow
+from taskmesh.model.flow import Flow, Node, OnFailure
 from taskmesh.model.graph import Graph
 from taskmesh.wire import pack
 from taskmesh.wire.flows import decode_flow, encode_flow, flow_hash
@@ -24,6 +24,16 @@ BEFORE_FIRST = -1
 """The place that stands before the first nodes of a flow: its dependents are those that need nothing."""
 
 
+BEFORE_UNDOS = -4
+"""The place that stands before the undos of the last nodes, as the scripts know it."""
+
+NO_POOL = -1
+"""As the pool of an undo on an edge: nothing could undo its node."""
+
+UNDO_PREFIX = "undo:"
+"""The name of an undo begins so, which no name of a node can."""
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeChunk:
     """A slice of the edges that leave one node. ``start`` counts the edges before it."""
@@ -34,14 +44,20 @@ class EdgeChunk:
 
 
 class Plan:
-    """A flow, made ready to run. Immutable; cached by hash."""
+    """A flow, made ready to run. Immutable; cached by hash.
+
+    Where the flow can undo anything, each of its N nodes has an undo, a node as well: that of the node at place I is
+    at the place N + I, and comes after the undos of all nodes that need the node. ``undo_base`` is N then, else None.
+    """
 
     def __init__(self, flow: Flow, body: bytes, hash_: str) -> None:
         self.flow = flow
         self.body = body
         self.hash = hash_
         self.graph = Graph.of(flow)
-        self.pools: tuple[str, ...] = tuple(dict.fromkeys(node.pool for node in flow.nodes))
+        self.undo_base = len(flow.nodes) if flow.can_compensate else None
+        self.pools = flow.pools
+        self._undos: dict[int, Node] = {}
         self._chunks: dict[int, tuple[EdgeChunk, ...]] = {}
         self._inputs: dict[int, Inputs] = {}
 
@@ -62,13 +78,47 @@ class Plan:
     def _pool_numbers(self) -> dict[str, int]:
         return {pool: number for number, pool in enumerate(self.pools)}
 
+    @property
+    def compensates(self) -> bool:
+        """Whether a failure has undone what had succeeded."""
+        return self.undo_base is not None and self.flow.on_failure is OnFailure.COMPENSATE
+
+    def knows(self, place: int) -> bool:
+        """Whether a node can have this place."""
+        if self.undo_base is None:
+            return BEFORE_FIRST <= place < len(self.flow.nodes)
+        return place == BEFORE_UNDOS or BEFORE_FIRST <= place < 2 * self.undo_base
+
+    def is_undo(self, place: int) -> bool:
+        return self.undo_base is not None and place >= self.undo_base
+
+    def undo_of(self, node: int) -> int:
+        """The place of the undo of a node. Only where the flow can undo anything."""
+        return len(self.flow.nodes) + node
+
+    def node(self, place: int) -> Node:
+        """The node or the undo at a place; the first node, where the place stands before some."""
+        return self._undo(place) if self.is_undo(place) else self.flow.nodes[max(place, 0)]
+
+    def name_of(self, place: int) -> str:
+        return self.node(place).name
+
+    def place_of(self, name: str) -> int | None:
+        """The place of a node or an undo; None where there is none of this name."""
+        node = self.graph.index.get(name.removeprefix(UNDO_PREFIX))
+        if node is None or not name.startswith(UNDO_PREFIX):
+            return node
+        return self.undo_of(node) if self.undo_base is not None else None
+
     def pool_of(self, node: int) -> str:
-        return self.pools[0] if node == BEFORE_FIRST else self.flow.nodes[node].pool
+        return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS) else self.node(node).pool
 
     def inputs(self, node: int) -> Inputs:
         inputs = self._inputs.get(node)
         if inputs is None:
-            inputs = self._inputs[node] = Inputs(self.graph, node)
+            inputs = self._inputs[node] = (
+                self._undo_inputs(node) if self.is_undo(node) else NodeInputs(self.graph, node)
+            )
         return inputs
 
     def chunks(self, node: int) -> tuple[EdgeChunk, ...]:
@@ -78,8 +128,23 @@ class Plan:
             chunks = self._chunks[node] = self._cut(node)
         return chunks
 
+    def _undo(self, place: int) -> Node:
+        undo = self._undos.get(place)
+        if undo is None:
+            node = self.flow.nodes[place - len(self.flow.nodes)]
+            name, by = f"{UNDO_PREFIX}{node.name}", node.compensation
+            undo = (
+                Node(name, by.task, {}, (), by.pool, by.retry, by.limits) if by else Node(name, "", pool=self.pools[0])
+            )
+            self._undos[place] = undo
+        return undo
+
+    def _undo_inputs(self, place: int) -> UndoInputs:
+        node = place - len(self.flow.nodes)
+        return UndoInputs(self.inputs(node), node)
+
     def _cut(self, node: int) -> tuple[EdgeChunk, ...]:
-        dependents = self.graph.roots if node == BEFORE_FIRST else self.graph.successors[node]
+        dependents = self.dependents(node)
         starts = range(0, len(dependents), EDGES_PER_SCRIPT) or range(1)
         return tuple(
             EdgeChunk(
@@ -92,9 +157,35 @@ class Plan:
 
     def pool_number(self, node: int) -> int:
         """The number of a node's pool, as the scripts know it."""
-        return self._pool_numbers[self.flow.nodes[node].pool]
+        return self._pool_numbers[self.node(node).pool]
+
+    def dependents(self, place: int) -> Sequence[int]:
+        """The places that a place tells of its end, in the order in which it tells them."""
+        if place == BEFORE_FIRST:
+            return self.graph.roots
+        if place == BEFORE_UNDOS:
+            return [self.undo_of(node) for node in self.graph.sinks]
+        if self.is_undo(place):
+            return [self.undo_of(node) for node in self.graph.parents[place - len(self.flow.nodes)]]
+        return self.graph.successors[place]
+
+    def tellers(self, place: int) -> Sequence[int]:
+        """The places that a node or an undo hears from before anything becomes of it."""
+        if not self.is_undo(place):
+            return self.graph.parents[place] or (BEFORE_FIRST,)
+        later = self.graph.successors[place - len(self.flow.nodes)]
+        return [self.undo_of(node) for node in later] or (BEFORE_UNDOS,)
 
     def _edge(self, node: int) -> tuple[int, int, int, int]:
+        return self._edge_to_undo(node) if self.is_undo(node) else self._edge_to_node(node)
+
+    def _edge_to_undo(self, place: int) -> tuple[int, int, int, int]:
+        graph, node = self.graph, place - len(self.flow.nodes)
+        by = self.flow.nodes[node].compensation
+        pool = self._pool_numbers[by.pool] if by else NO_POOL
+        return place, max(1, len(graph.successors[node])), pool, len(graph.parents[node])
+
+    def _edge_to_node(self, node: int) -> tuple[int, int, int, int]:
         graph = self.graph
         needed = max(1, len(graph.parents[node]))
         return node, needed, self._pool_numbers[self.flow.nodes[node].pool], len(graph.successors[node])

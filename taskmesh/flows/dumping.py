@@ -10,8 +10,8 @@ import yaml
 from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
 from taskmesh.model.breakers import BreakerRules, default_ramp
-from taskmesh.model.flow import DEFAULT_POOL, Flow, Node, OnFailure, Param
-from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy
+from taskmesh.model.flow import DEFAULT_POOL, Compensation, Flow, Node, OnFailure, Param
+from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy, TimeLimits
 
 _LAYOUT: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "allow_unicode": True, "width": 120}
 _MERGE = re.compile("<<")
@@ -67,8 +67,24 @@ def _node_fields(node: Node) -> dict[str, Any]:
         fields["breaker"] = node.guard.rules.name
         if node.guard.fallback:
             fields["fallback"] = node.guard.fallback
-    limits = zip(LIMIT_KEYS, node.limits.values(), strict=True)
-    return fields | {key: seconds for key, seconds in limits if seconds is not None}
+    fields |= _limit_fields(node.limits)
+    if node.compensation is not None:
+        fields["compensate"] = _compensation_fields(node.compensation)
+    return fields
+
+
+def _compensation_fields(by: Compensation) -> str | dict[str, Any]:
+    fields: dict[str, Any] = {"task": by.task}
+    if by.pool != DEFAULT_POOL:
+        fields["pool"] = by.pool
+    if by.retry is not None:
+        fields["retry"] = _retry_fields(by.retry)
+    fields |= _limit_fields(by.limits)
+    return by.task if len(fields) == 1 else fields
+
+
+def _limit_fields(limits: TimeLimits) -> dict[str, float]:
+    return {key: seconds for key, seconds in zip(LIMIT_KEYS, limits.values(), strict=True) if seconds is not None}
 
 
 def _breaker_fields(rules: BreakerRules) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from taskmesh.model.policies import LIMIT_KEYS
+
 FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "result", "breakers", "nodes")
 PARAM_KEYS = ("type", "default", "required")
 NODE_KEYS = (
@@ -16,13 +18,13 @@ NODE_KEYS = (
     "heartbeat_timeout",
     "breaker",
     "fallback",
+    "compensate",
 )
+COMPENSATE_KEYS = ("task", "pool", "retry", *LIMIT_KEYS)
 RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on")
 
 BREAKER_KEYS = ("failures", "failure_rate", "window", "min_calls", "reset", "ramp", "exclude")
 
 UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule", "timeout"})
-UNSUPPORTED_NODE_KEYS = frozenset({"compensate", "flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"})
-UNSUPPORTED_ON_FAILURE = "compensate"
-
+UNSUPPORTED_NODE_KEYS = frozenset({"flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"})
 DEFAULT_VERSION = "1"

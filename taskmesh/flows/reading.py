@@ -8,6 +8,7 @@ from typing import Any
 from taskmesh.flows.document import Item
 from taskmesh.flows.fields import (
     BREAKER_KEYS,
+    COMPENSATE_KEYS,
     DEFAULT_VERSION,
     FLOW_KEYS,
     NODE_KEYS,
@@ -15,11 +16,10 @@ from taskmesh.flows.fields import (
     RETRY_KEYS,
     UNSUPPORTED_FLOW_KEYS,
     UNSUPPORTED_NODE_KEYS,
-    UNSUPPORTED_ON_FAILURE,
 )
 from taskmesh.flows.policies import PolicyReading
 from taskmesh.model.breakers import BreakerRules, Guard
-from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.flow import ALL_PARAMS, Compensation, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import RetryPolicy
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.values import Value
@@ -139,11 +139,8 @@ class _Reading:
         if item.value in list(OnFailure):
             return OnFailure(str(item.value))
         known = [str(each) for each in OnFailure]
-        if item.value == UNSUPPORTED_ON_FAILURE:
-            message = f"'on_failure: compensate' is not supported by this version; use {' or '.join(known)}"
-        else:
-            message = f"on_failure must be {' or '.join(known)}{Hints(known).did_you_mean(item.text)}"
-        self._found(("on_failure",), message)
+        hint = Hints(known).did_you_mean(item.text)
+        self._found(("on_failure",), f"on_failure must be one of {', '.join(known)}{hint}")
         return OnFailure.FAIL_FAST
 
     def _nodes(self, item: Item | None) -> Iterator[Node]:
@@ -163,6 +160,20 @@ class _Reading:
             self._retry(fields.get("retry"), (*path, "retry")),
             PolicyReading(path, self._found).limits(fields),
             guard=self._guard(fields, path),
+            compensation=self._compensation(fields.get("compensate"), (*path, "compensate")),
+        )
+
+    def _compensation(self, item: Item | None, path: Path) -> Compensation | None:
+        if item is None or isinstance(item.value, str):
+            return Compensation(self._text(item, path), pool="") if item else None
+        fields = self._fields(item, path, "compensate, where it is no name of a task,", COMPENSATE_KEYS, ())
+        if isinstance(item.value, dict) and "task" not in fields:
+            self._found((*path, "task"), "the key 'task' is missing")
+        return Compensation(
+            self._text(fields.get("task"), (*path, "task")) or "unnamed",
+            self._text(fields.get("pool"), (*path, "pool")),
+            self._retry(fields.get("retry"), (*path, "retry")),
+            PolicyReading(path, self._found).limits(fields),
         )
 
     def _declared(self, item: Item) -> Iterator[tuple[str, BreakerRules]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taskmesh.flows.fields import BREAKER_KEYS, FLOW_KEYS, NODE_KEYS, PARAM_KEYS, RETRY_KEYS
+from taskmesh.flows.fields import BREAKER_KEYS, COMPENSATE_KEYS, FLOW_KEYS, NODE_KEYS, PARAM_KEYS, RETRY_KEYS
 from taskmesh.model.breakers import DEFAULT_FAILURES
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
@@ -26,6 +26,12 @@ def flow_schema() -> dict[str, Any]:
             "node": _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
             "retry": _object(RETRY_KEYS, _RETRY_PROPERTIES),
             "breaker": {**_object(BREAKER_KEYS, _BREAKER_PROPERTIES), "type": ["object", "null"]},
+            "compensate": {
+                "anyOf": [
+                    {"type": "string", "pattern": f"^{TITLE_PATTERN}$"},
+                    _object(COMPENSATE_KEYS, _NODE_PROPERTIES, required=["task"]),
+                ]
+            },
             "duration": {
                 "anyOf": [
                     {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
@@ -84,7 +90,8 @@ _FLOW_PROPERTIES: dict[str, Any] = {
     "on_failure": {
         "enum": [str(each) for each in OnFailure],
         "default": str(OnFailure.FAIL_FAST),
-        "description": "After a node has failed: start nothing new, or skip only what needs the failed node.",
+        "description": "After a node has failed: start nothing new; or that, and undo what had succeeded; "
+        "or skip only what needs the failed node.",
     },
     "shard_by": _text(
         rf"(run|node|params\.{NAME_PATTERN})",
@@ -122,6 +129,7 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "heartbeat_timeout": _duration("An attempt may give no heartbeat for so long; default: what the task says."),
     "breaker": _text(NAME_PATTERN, "Its circuit breaker, by name; default: that of the task."),
     "fallback": _text(TITLE_PATTERN, "The task that runs in its place while the breaker refuses."),
+    "compensate": {"$ref": "#/$defs/compensate", "description": "What undoes it; default: what the task says."},
 }
 
 _BREAKER_PROPERTIES: dict[str, Any] = {

@@ -117,14 +117,22 @@ class Timers:
         """Let runs end whose deadline is over; a run that is being prepared for something is looked at again later."""
         if not timers:
             return
-        answers = self._controls.halt_runs([timer.run_id for timer in timers], RunState.FAILED, OVERDUE)
+        undone = {each.key for each in self._sleepers(timers) if each.plan.compensates}
+        for compensate in (False, True):
+            self._halt_overdue([timer for timer in timers if (timer in undone) == compensate], compensate)
+
+    def _halt_overdue(self, timers: Sequence[NodeKey], compensate: bool) -> None:
+        run_ids = [timer.run_id for timer in timers]
+        answers = self._controls.halt_runs(run_ids, RunState.FAILED, OVERDUE, compensate)
         for timer, answer in zip(timers, answers, strict=True):
             if answer.word in (Word.HALTED, Word.ENDED, Word.UNKNOWN):
                 self._housekeeping.forget_timer(timer)
 
     def _wake_halted(self, run_id: str) -> None:
-        """Wake nodes of a run that will not go on; its marker goes when none is left."""
-        nodes = self._housekeeping.retrying_nodes(run_id, NODES_PER_HALT)
+        """Wake nodes of a run that will not go on; its marker goes when none is left, or only undos are."""
+        [[status]] = self._reader.fields_of_runs([run_id], ["status"])
+        halted = status == b"running"
+        nodes = self._housekeeping.retrying_nodes(run_id, NODES_PER_HALT) if halted else []
         if not nodes:
             self._housekeeping.forget_timer(NodeKey(run_id, ALL_RETRYING))
         for sleeper in self._sleepers([NodeKey(run_id, node) for node in nodes]):

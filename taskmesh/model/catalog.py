@@ -32,6 +32,10 @@ class TaskInfo(Protocol):
         """The circuit breaker of its nodes, where they name none."""
 
     @property
+    def compensator(self) -> TaskInfo | None:
+        """What undoes its nodes, where they do not say."""
+
+    @property
     def parameters(self) -> tuple[tuple[str, bool], ...]: ...
 
     @property

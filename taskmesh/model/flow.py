@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from taskmesh.model.breakers import Guard
+from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.values import Value
 
 ALL_PARAMS = "${params}"
 """As the ``args`` of a node: hand every parameter of the run to the task."""
+
+UNDO_RESULT = "result"
+"""The argument of an undo that holds the output of the node that it undoes."""
 
 DEFAULT_POOL = "default"
 
@@ -21,6 +25,7 @@ class OnFailure(StrEnum):
 
     FAIL_FAST = "fail_fast"  # nothing new starts; what runs may end
     CONTINUE = "continue"  # only what depends on the failed node is skipped
+    COMPENSATE = "compensate"  # as fail_fast; then what had succeeded is undone
 
 
 class ParamType(StrEnum):
@@ -46,6 +51,21 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
+class Compensation:
+    """What undoes a node: a task that is called with the node's arguments and with its output as ``result``."""
+
+    task: str
+    pool: str = DEFAULT_POOL
+    retry: RetryPolicy | None = None
+    limits: TimeLimits = NO_LIMITS
+
+    @classmethod
+    def by(cls, task: TaskInfo | None) -> Compensation | None:
+        """As the task itself says, where there is one."""
+        return cls(task.name, task.pool, task.retry, task.limits) if task else None
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One step of a flow.
 
@@ -63,6 +83,7 @@ class Node:
     retry: RetryPolicy | None = None
     limits: TimeLimits = NO_LIMITS
     guard: Guard | None = None
+    compensation: Compensation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +102,14 @@ class Flow:
     on_failure: OnFailure = OnFailure.FAIL_FAST
     shard_by: str = "run"
     result: Value = None
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools whose workers it needs: those of its nodes first, then those of what undoes them."""
+        undos = [node.compensation for node in self.nodes if node.compensation]
+        return tuple(dict.fromkeys([*(node.pool for node in self.nodes), *(undo.pool for undo in undos)]))
+
+    @property
+    def can_compensate(self) -> bool:
+        """Whether anything that it does can be undone."""
+        return any(node.compensation for node in self.nodes)

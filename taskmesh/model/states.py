@@ -10,6 +10,13 @@
 Whatever it was doing, an unfinished node can be ended by hand (mark), as succeeded or skipped; and when an ended run is
 reopened, any node can be made ready or waiting again (reset).
 
+A run, and what a user's `compensate` and `retry` or `rerun` do; a run that goes on may also be terminated at any time:
+
+    running ──► succeeded
+       ├──────► failed, cancelled ──┐ compensate
+       └──────► compensating ◄──────┴── compensation_failed
+                   └──► compensated, compensation_failed
+
 The Lua scripts of the store are the only code that carries these transitions out; tests hold
 each script to this table.
 """
@@ -41,17 +48,25 @@ class RunState(StrEnum):
 
     RUNNING = "running"
     PAUSED = "paused"  # it runs, but nothing of it starts until it is resumed; the store keeps that as a field
+    COMPENSATING = "compensating"  # it has failed or was cancelled; what it had committed is being undone
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    COMPENSATED = "compensated"  # it failed or was cancelled, and all that could be undone was
+    COMPENSATION_FAILED = "compensation_failed"  # the same, but some undos failed and others wait behind them
     TERMINATED = "terminated"  # ended at once, whatever its nodes were doing
 
     @property
     def ended(self) -> bool:
         return self not in OPEN_RUN_STATES
 
+    @property
+    def compensates(self) -> bool:
+        """Whether the run has begun to undo what it did."""
+        return self in (RunState.COMPENSATING, RunState.COMPENSATED, RunState.COMPENSATION_FAILED)
 
-OPEN_RUN_STATES = frozenset({RunState.RUNNING, RunState.PAUSED})
+
+OPEN_RUN_STATES = frozenset({RunState.RUNNING, RunState.PAUSED, RunState.COMPENSATING})
 RETRIABLE_RUN_STATES = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.TERMINATED})
 
 ENDED_NODE_STATES = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})
@@ -77,3 +92,28 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "settle_cancelled": {NodeState.RUNNING: NodeState.CANCELLED},
 }
 """For each event, the states it may meet and what each becomes; any other state stays as it is."""
+
+UNDO_TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
+    **{event: steps for event, steps in TRANSITIONS.items() if not event.startswith(("mark_", "reset_"))},
+    "tell_success": {NodeState.WAITING: NodeState.READY},  # all undos before it have succeeded, or had nothing to do
+    "tell_nothing": {
+        NodeState.WAITING: NodeState.SKIPPED
+    },  # the same, and its node has done nothing that it could undo
+    "tell_failure": {NodeState.WAITING: NodeState.SKIPPED},  # one of them failed
+    "compensate": {NodeState.FAILED: NodeState.READY, NodeState.SKIPPED: NodeState.READY},  # undoing is begun again
+}
+"""The same for undos, which nobody ends by hand or resets."""
+
+RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
+    RunState.RUNNING: frozenset(
+        {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.COMPENSATING, RunState.TERMINATED}
+    ),
+    RunState.COMPENSATING: frozenset({RunState.COMPENSATED, RunState.COMPENSATION_FAILED, RunState.TERMINATED}),
+    RunState.FAILED: frozenset({RunState.COMPENSATING, RunState.RUNNING}),
+    RunState.CANCELLED: frozenset({RunState.COMPENSATING, RunState.RUNNING}),
+    RunState.COMPENSATION_FAILED: frozenset({RunState.COMPENSATING}),
+    RunState.SUCCEEDED: frozenset({RunState.RUNNING}),
+    RunState.COMPENSATED: frozenset(),
+    RunState.TERMINATED: frozenset({RunState.RUNNING}),
+}
+"""What each state of a run may become, as it is stored: a paused run is running."""

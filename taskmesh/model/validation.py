@@ -14,7 +14,7 @@ from dataclasses import replace
 from taskmesh.errors import FlowError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
-from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Flow, Node
+from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.params import fits, type_sentence
 from taskmesh.model.problems import Hints, Path, Problem
@@ -59,6 +59,7 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
         return examination.problems, draft
     nodes = [examination.look_at_node(node) for node in draft.nodes]
     examination.look_at_result()
+    examination.look_at_on_failure(nodes)
     order = examination.order(nodes)
     return examination.problems, replace(draft, nodes=tuple(nodes[position] for position in order))
 
@@ -124,15 +125,18 @@ class _Examination:
         references = self._look_at_references(node.args, (*path, "args"))
         for position, name in enumerate(node.needs):
             self._know_node(name, (*path, "needs", position), "needs")
-        info = self._look_at_task(node)
-        pool = node.pool or (info.pool if info else DEFAULT_POOL)
-        if not _POOL.fullmatch(pool):
-            self.found((*path, "pool"), f"the pool name {pool!r} must be 1-64 letters, digits, _ or -, no digit first")
-        self._look_at_policies(node)
+        info = self._known_task(node.task, (*path, "task"))
+        if info is not None:
+            self._look_at_arguments(node, info)
+        pool = self._checked_pool(node.pool or (info.pool if info else DEFAULT_POOL), path)
+        self._look_at_policies(node, path)
+        for key, problem in node.guard.rules.findings() if node.guard else ():
+            self.found((*path, "breaker"), f"the {key} of its breaker {problem}")
         needs = tuple(dict.fromkeys((*node.needs, *references)))
         retry = node.retry or (info.retry if info else None)
         limits = node.limits.over(info.limits) if info else node.limits
-        return Node(node.name, node.task, node.args, needs, pool, retry, limits, guard=self._guard(node, info))
+        guard, compensation = self._guard(node, info), self._look_at_undo(node, info)
+        return Node(node.name, node.task, node.args, needs, pool, retry, limits, guard, compensation)
 
     def _guard(self, node: Node, info: TaskInfo | None) -> Guard | None:
         """The breaker of a node; by name alone, one that its task has, too, has the rules that stand there."""
@@ -153,14 +157,49 @@ class _Examination:
         elif self._tasks and fallback:
             self.found(path, f"task {fallback!r} is not registered{self._task_hints.did_you_mean(fallback)}")
 
-    def _look_at_policies(self, node: Node) -> None:
-        path: Path = ("nodes", node.name)
-        for key, problem in node.retry.findings() if node.retry else ():
+    def _checked_pool(self, pool: str, path: Path) -> str:
+        if not _POOL.fullmatch(pool):
+            self.found((*path, "pool"), f"the pool name {pool!r} must be 1-64 letters, digits, _ or -, no digit first")
+        return pool
+
+    def _look_at_policies(self, what: Node | Compensation, path: Path) -> None:
+        for key, problem in what.retry.findings() if what.retry else ():
             self.found((*path, "retry", key), f"{key} {problem}")
-        for key, problem in node.guard.rules.findings() if node.guard else ():
-            self.found((*path, "breaker"), f"the {key} of its breaker {problem}")
-        for key, problem in node.limits.findings():
+        for key, problem in what.limits.findings():
             self.found((*path, key), f"{key} {problem}")
+
+    def _look_at_undo(self, node: Node, info: TaskInfo | None) -> Compensation | None:
+        """What undoes the node: as it says, else as its task does; with its pool and its policies filled in."""
+        given = node.compensation or Compensation.by(info.compensator if info else None)
+        if given is None:
+            return None
+        path: Path = ("nodes", node.name, "compensate")
+        self._look_at_policies(given, path)
+        by = self._known_task(given.task, path)
+        pool = self._checked_pool(given.pool or (by.pool if by else DEFAULT_POOL), path)
+        self._look_at_undo_arguments(node, by, path)
+        if by is None:
+            return replace(given, pool=pool)
+        return Compensation(given.task, pool, given.retry or by.retry, given.limits.over(by.limits))
+
+    def _look_at_undo_arguments(self, node: Node, by: TaskInfo | None, path: Path) -> None:
+        args = self._given(node)
+        if args is None:
+            return
+        if UNDO_RESULT in args:
+            sentence = f"what undoes it gets its output as {UNDO_RESULT!r}, so no argument of it can have that name"
+            self.found(path, sentence)
+        lacking = [name for name, must in by.parameters if must and name not in (*args, UNDO_RESULT)] if by else []
+        if lacking and by:
+            self.found(
+                path, f"task {by.name!r} cannot undo it: it needs {_listed(lacking)}, which the node is not given"
+            )
+
+    def look_at_on_failure(self, nodes: Sequence[Node]) -> None:
+        compensates = self._draft.on_failure is OnFailure.COMPENSATE
+        if compensates and self._tasks is not None and not any(node.compensation for node in nodes):
+            sentence = "on_failure is compensate, but nothing says what would undo any of the nodes"
+            self.found(("on_failure",), sentence)
 
     def look_at_result(self) -> None:
         self._look_at_references(self._draft.result, ("result",))
@@ -185,18 +224,15 @@ class _Examination:
             hint = self._param_hints.did_you_mean(name)
             self.found(path, f"{_subject(path)} refers to params.{name}, which the flow does not declare{hint}")
 
-    def _look_at_task(self, node: Node) -> TaskInfo | None:
-        path = ("nodes", node.name, "task")
-        if not _TITLE.fullmatch(node.task):
-            self.found(path, f"the task name {node.task!r} must be 1-255 characters without spaces, $, {{ or }}")
+    def _known_task(self, name: str, path: Path) -> TaskInfo | None:
+        if not _TITLE.fullmatch(name):
+            self.found(path, f"the task name {name!r} must be 1-255 characters without spaces, $, {{ or }}")
             return None
         if self._tasks is None:
             return None
-        info = self._tasks.find(node.task)
+        info = self._tasks.find(name)
         if info is None:
-            self.found(path, f"task {node.task!r} is not registered{self._task_hints.did_you_mean(node.task)}")
-        else:
-            self._look_at_arguments(node, info)
+            self.found(path, f"task {name!r} is not registered{self._task_hints.did_you_mean(name)}")
         return info
 
     def _look_at_arguments(self, node: Node, info: TaskInfo) -> None:

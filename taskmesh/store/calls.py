@@ -41,6 +41,8 @@ class Word(StrEnum):
     RESET = "reset"
     MARKED = "marked"
     RETRYING = "retrying"
+    COMPENSATING = "compensating"
+    NOTHING = "nothing"
     WOKEN = "woken"
     BEATEN = "beaten"
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
@@ -87,7 +89,10 @@ class NodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them."""
+    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them.
+
+    ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone.
+    """
 
     run_id: str
     digest: bytes
@@ -101,6 +106,7 @@ class Admission:
     edges: bytes
     complete: bool
     deadline_seconds: float | None = None
+    undo_base: int | None = None
 
 
 class Claim(NamedTuple):
@@ -139,7 +145,8 @@ class ClaimAnswer(NamedTuple):
 class Settlement(NamedTuple):
     """The end of an attempt. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
 
-    ``halt`` stops the run unless empty. One that is retrying and does not count uses up no attempt.
+    ``halt`` stops the run unless empty; where the end ``compensates``, what was committed is undone then. One that is
+    retrying and does not count uses up no attempt.
     ``cause`` says why a node waits, or how it succeeded, where that is not by its own task.
     """
 
@@ -157,6 +164,8 @@ class Settlement(NamedTuple):
     delay_seconds: float = 0.0
     counts: bool = True
     cause: str = ""
+    can_be_undone: bool = False
+    compensates: bool = False
 
 
 class Spreading(NamedTuple):
@@ -183,6 +192,7 @@ class Marking(NamedTuple):
     pools: tuple[str, ...]
     edges: bytes
     last: bool
+    can_be_undone: bool = False
 
 
 class Reset(NamedTuple):
@@ -200,7 +210,7 @@ class Reset(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What followed: nodes that are ready now, and skipped nodes whose own dependents must be told next."""
+    """What followed: nodes that are ready now, and nodes that ended thereby whose own dependents must be told next."""
 
     word: Word
     run_status: str = ""

@@ -24,9 +24,18 @@ class Controls:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def halt_runs(self, run_ids: Sequence[str], status: str, who: Who = NOBODY) -> list[Controlled]:
-        """Let nothing new of the runs start; they end with ``status``. A run that was paused answers so."""
-        return self._ask([self._halt(each, status, who) for each in run_ids])
+    def halt_runs(
+        self, run_ids: Sequence[str], status: str, who: Who = NOBODY, compensate: bool = False
+    ) -> list[Controlled]:
+        """Let nothing new of the runs start; they end with ``status``, or are undone. A paused one answers so."""
+        return self._ask([self._halt(each, status, who, compensate) for each in run_ids])
+
+    def compensate_runs(self, runs: Sequence[tuple[str, str, str]]) -> list[Controlled]:
+        """Begin to undo what ended runs did, or go on; each comes with the hash and the first pool of its flow.
+
+        Afterwards the place ``BEFORE_UNDOS`` of each must tell its dependents.
+        """
+        return self._ask([self._compensate(*each) for each in runs])
 
     def pause_runs(self, run_ids: Sequence[str], who: Who = NOBODY) -> list[Controlled]:
         """Let no ready node of the runs start until they are resumed."""
@@ -77,6 +86,7 @@ class Controls:
                 each.edges,
                 int(each.last),
                 self._store.retention_ms,
+                int(each.can_be_undone),
             ],
         )
 
@@ -86,9 +96,9 @@ class Controls:
     def _script(self, name: str, run_id: str, arguments: Sequence[str]) -> Command:
         return self._store.script(name, [self._store.keys.run(run_id)], arguments)
 
-    def _halt(self, run_id: str, status: str, who: Who) -> Command:
+    def _halt(self, run_id: str, status: str, who: Who, compensate: bool) -> Command:
         keys = self._store.keys.partition_of(run_id)
-        arguments = [self._store.now, run_id, status, *who]
+        arguments = [self._store.now, run_id, status, *who, "1" if compensate else "0"]
         return self._store.script("halt_run", [keys.run(run_id), keys.timers], arguments)
 
     def _resume(self, run_id: str, flow_hash: str, kind: str, who: Who) -> Command:
@@ -97,6 +107,14 @@ class Controls:
             "resume_run",
             [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs],
             [self._store.now, run_id, kind, self._store.retention_ms, *who],
+        )
+
+    def _compensate(self, run_id: str, flow_hash: str, pool: str) -> Command:
+        keys = self._store.keys.partition_of(run_id)
+        return self._store.script(
+            "compensate_run",
+            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.outbox(pool)],
+            [self._store.now, run_id],
         )
 
     def _terminate(self, run_id: str, flow_hash: str, who: Who) -> Command:

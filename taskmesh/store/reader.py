@@ -14,6 +14,8 @@ from taskmesh.wire import unpack
 
 _PAGE = 500
 
+_NOTHING_TO_UNDO = "nothing"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
@@ -32,6 +34,11 @@ class NodeRecord:
     retries: int = 0
     crashes: int = 0
     past: int = 0
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is an undo that had nothing to undo."""
+        return self.cause == _NOTHING_TO_UNDO
 
 
 class Decision(NamedTuple):

@@ -20,16 +20,20 @@ class Script:
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
+PRELUDES = ("prelude.lua", "prelude_endings.lua")
+"""What stands before the body of every script, in this order."""
+
+
 class Scripts:
     """All scripts by name."""
 
     def __init__(self) -> None:
         folder = resources.files("taskmesh.store") / "lua"
-        prelude = (folder / "prelude.lua").read_text()
+        prelude = "\n".join((folder / name).read_text() for name in PRELUDES)
         self._scripts = {
             path.name.removesuffix(".lua"): _assemble(path.name.removesuffix(".lua"), prelude, path.read_text())
             for path in folder.iterdir()
-            if path.name.endswith(".lua") and path.name != "prelude.lua"
+            if path.name.endswith(".lua") and path.name not in PRELUDES
         }
         if not self._scripts:
             raise RuntimeError("the package has no Lua scripts; it was not installed whole")

@@ -148,6 +148,7 @@ class Store:
                 each.edges,
                 int(each.complete),
                 "" if each.deadline_seconds is None else each.deadline_seconds,
+                "" if each.undo_base is None else each.undo_base,
             ],
         )
 
@@ -175,6 +176,8 @@ class Store:
                 int(each.last),
                 self.retention_ms,
                 each.cause,
+                int(each.can_be_undone),
+                int(each.compensates),
             ],
         )
 

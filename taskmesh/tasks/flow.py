@@ -89,7 +89,7 @@ def make_flow(
     """
     name = name or function.__name__
     if on_failure not in list(OnFailure):
-        raise UsageError(f"flow {name!r}: on_failure must be {' or '.join(OnFailure)}, not {on_failure!r}")
+        raise UsageError(f"flow {name!r}: on_failure must be one of {', '.join(OnFailure)}, not {on_failure!r}")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise UsageError(f"flow {name!r} must be a plain function, not async and no generator: it only describes")
     return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by)

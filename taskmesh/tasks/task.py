@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BreakerRules, Guard
@@ -22,6 +22,8 @@ from taskmesh.tasks.trace import Placeholder, current_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class TaskPolicy:
     retry: RetryPolicy | None = None
     limits: TimeLimits = NO_LIMITS
     guard: Guard | None = None
+    compensator: Task[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(POOL_PATTERN, self.pool):
@@ -56,6 +59,7 @@ class TaskOptions(TypedDict, total=False):
     heartbeat_timeout: float | None
     breaker: str | None
     fallback: Task[Any, Any] | None
+    compensate: Task[Any, Any] | None
 
 
 def policy_of(options: TaskOptions, breakers: Mapping[str, BreakerRules]) -> TaskPolicy:
@@ -73,7 +77,8 @@ def policy_of(options: TaskOptions, breakers: Mapping[str, BreakerRules]) -> Tas
         options.get("heartbeat_timeout"),
     )
     guard = _guard_of(options.get("breaker"), options.get("fallback"), breakers)
-    return TaskPolicy(options.get("pool", DEFAULT_POOL), retry.policy if retry else None, limits, guard)
+    pool = options.get("pool", DEFAULT_POOL)
+    return TaskPolicy(pool, retry.policy if retry else None, limits, guard, options.get("compensate"))
 
 
 def _guard_of(name: str | None, fallback: Task[Any, Any] | None, breakers: Mapping[str, BreakerRules]) -> Guard | None:
@@ -89,8 +94,10 @@ def _guard_of(name: str | None, fallback: Task[Any, Any] | None, breakers: Mappi
     return Guard(breakers[name], fallback.name if fallback else "")
 
 
-class Submitter(Protocol):
-    """Submits a run of one task. What it returns goes to the caller of ``Task.send``."""
+class Owner(Protocol):
+    """Registers tasks, and submits runs of one task. What ``send`` returns goes to the caller of ``Task.send``."""
+
+    def register(self, function: Callable[Q, S], options: Mapping[str, Any]) -> Task[Q, S]: ...
 
     def send(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Any: ...
 
@@ -100,9 +107,7 @@ class Submitter(Protocol):
 class Task(Generic[P, R]):
     """A registered function. Still a plain callable; inside of a flow's function, calling it adds a node."""
 
-    def __init__(
-        self, function: Callable[P, R], name: str, policy: TaskPolicy, submitter: Submitter | None = None
-    ) -> None:
+    def __init__(self, function: Callable[P, R], name: str, policy: TaskPolicy, owner: Owner | None = None) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
@@ -110,7 +115,8 @@ class Task(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         self._signature = signature = Signature.of(function, name)
         self.parameters = tuple((each, each in signature.required) for each in signature.names)
-        self._submitter = submitter
+        self._owner = owner
+        self._compensator = policy.compensator
 
     @property
     def pool(self) -> str:
@@ -129,6 +135,11 @@ class Task(Generic[P, R]):
         return self.policy.guard
 
     @property
+    def compensator(self) -> Task[Any, Any] | None:
+        """The task that undoes this one, where there is one."""
+        return self._compensator
+
+    @property
     def accepts_any(self) -> bool:
         return self._signature.accepts_any
 
@@ -144,6 +155,31 @@ class Task(Generic[P, R]):
                 )
         return self.function(*args, **kwargs)
 
+    @overload
+    def compensate(self, function: Callable[Q, S], /) -> Task[Q, S]: ...
+
+    @overload
+    def compensate(self, /, **options: Any) -> Callable[[Callable[Q, S]], Task[Q, S]]: ...
+
+    def compensate(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Register what undoes this task, as ``@reserve.compensate`` or ``@reserve.compensate(retry=Retry(...))``.
+
+        The function is a task of its own; ``options`` are those of ``@mesh.task``. It is called with those of the
+        node's arguments that it has parameters for, and with the node's output as ``result`` if it has that one.
+
+        :raises UsageError: the task belongs to no mesh, or has something that undoes it already.
+        """
+
+        def register(function: Callable[..., Any]) -> Task[Any, Any]:
+            if self._compensator is not None:
+                raise UsageError(f"task {self.name!r} is undone by {self._compensator.name!r} already")
+            if self._owner is None:
+                raise UsageError(f"task {self.name!r} belongs to no mesh; register it with @mesh.task first")
+            self._compensator = self._owner.register(function, options)
+            return self._compensator
+
+        return register if function is None else register(function)
+
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """The arguments of a call by name, without defaults.
 
@@ -151,23 +187,29 @@ class Task(Generic[P, R]):
         """
         return self._signature.bind(args, kwargs)
 
+    def taken(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Those of the arguments that the function has parameters for."""
+        if self.accepts_any:
+            return arguments
+        return {name: value for name, value in arguments.items() if name in self._signature.known}
+
     def send(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Submit a run of this one task; returns its handle.
 
         :raises UsageError: for arguments that the function would not take, or inside of a flow's function.
         """
-        return self._submitter_here().send(self, self._signature.bind(args, kwargs))
+        return self._owner_here().send(self, self._signature.bind(args, kwargs))
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """``send`` for async code."""
-        return await self._submitter_here().asend(self, self._signature.bind(args, kwargs))
+        return await self._owner_here().asend(self, self._signature.bind(args, kwargs))
 
-    def _submitter_here(self) -> Submitter:
+    def _owner_here(self) -> Owner:
         if current_trace() is not None:
             raise UsageError(f"task {self.name!r} cannot be sent inside of a flow's function; call it to add a node")
-        if self._submitter is None:
+        if self._owner is None:
             raise UsageError(f"task {self.name!r} belongs to no mesh that could send it; register it with @mesh.task")
-        return self._submitter
+        return self._owner
 
     def __repr__(self) -> str:
         return f"<task {self.name!r}>"
@@ -177,7 +219,7 @@ def make_task(
     function: Callable[P, R],
     policy: TaskPolicy | None = None,
     name: str | None = None,
-    submitter: Submitter | None = None,
+    owner: Owner | None = None,
 ) -> Task[P, R]:
     """The task of a function. ``name`` is ``module:function`` where none is given.
 
@@ -189,7 +231,7 @@ def make_task(
         raise UsageError(f"the task name {name!r} must be 1-255 characters without spaces, $, {{ or }}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise UsageError(f"{name!r} cannot be a task: it is a generator; return a list instead")
-    return Task(function, name, policy or TaskPolicy(), submitter)
+    return Task(function, name, policy or TaskPolicy(), owner)
 
 
 def default_name(function: Callable[..., Any]) -> str:

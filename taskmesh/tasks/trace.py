@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.model.catalog import TaskInfo
-from taskmesh.model.flow import Node
+from taskmesh.model.flow import Compensation, Node
 from taskmesh.model.references import MAX_DEPTH, escape_text
 
 _current: ContextVar[Trace | None] = ContextVar("taskmesh_trace", default=None)
@@ -189,6 +189,7 @@ class Trace:
                 retry=node.task.retry,
                 limits=node.task.limits,
                 guard=node.task.guard,
+                compensation=Compensation.by(node.task.compensator),
             )
             for node in self._nodes
         )

@@ -1,8 +1,9 @@
 """A flow as bytes: canonical, so that equal flows have equal hashes.
 
-Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its
-circuit breaker. A flow is written in the first schema that can say what it asks for, so it keeps the bytes and
-the hash that it had before; a worker that knows only an earlier one refuses it instead of ignoring something.
+Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
+breaker; schema 4 has one more: what undoes it. A flow is written in the first schema that can say what it asks for, so
+it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses it instead of
+ignoring something.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
-from taskmesh.model.flow import Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.flow import Compensation, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.wire.codec import pack, unpack
 
-PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA = 1, 2, 3
+PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA = 1, 2, 3, 4
+SCHEMAS = (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA)
 _HASH_BYTES = 16
 
 
@@ -38,6 +40,8 @@ def encode_flow(flow: Flow) -> bytes:
 
 
 def _schema_of(flow: Flow) -> int:
+    if flow.can_compensate:
+        return UNDO_SCHEMA
     if any(node.guard for node in flow.nodes):
         return GUARD_SCHEMA
     plain = all(node.retry is None and node.limits == NO_LIMITS for node in flow.nodes)
@@ -47,9 +51,11 @@ def _schema_of(flow: Flow) -> int:
 def _node_fields(node: Node, schema: int) -> list[Any]:
     fields: list[Any] = [node.name, node.task, node.args, node.needs, node.pool]
     if schema >= POLICY_SCHEMA:
-        fields += [_retry_fields(node.retry), [_number(each) for each in node.limits.values()]]
+        fields += [_retry_fields(node.retry), _limit_fields(node.limits)]
     if schema >= GUARD_SCHEMA:
         fields += [_guard_fields(node.guard)]
+    if schema >= UNDO_SCHEMA:
+        fields.append(_compensation_fields(node.compensation))
     return fields
 
 
@@ -60,6 +66,14 @@ def _guard_fields(guard: Guard | None) -> list[Any] | None:
     rate = _number(rules.failure_rate)
     times = [float(rules.window_seconds), float(rules.reset_seconds), float(rules.ramp_seconds)]
     return [rules.name, rules.failures, rate, rules.min_calls, *times, rules.exclude, guard.fallback]
+
+
+def _compensation_fields(by: Compensation | None) -> list[Any] | None:
+    return [by.task, by.pool, _retry_fields(by.retry), _limit_fields(by.limits)] if by else None
+
+
+def _limit_fields(limits: TimeLimits) -> list[float | None]:
+    return [_number(each) for each in limits.values()]
 
 
 def _retry_fields(retry: RetryPolicy | None) -> list[Any] | None:
@@ -86,7 +100,7 @@ def decode_flow(body: bytes) -> Flow:
     :raises WireError: for another schema, or bytes that are no flow.
     """
     document = unpack(body)
-    if not isinstance(document, list) or not document or document[0] not in (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA):
+    if not isinstance(document, list) or not document or document[0] not in SCHEMAS:
         raise WireError("not a flow of a schema that this version reads; upgrade the workers first, then the producers")
     try:
         return _flow_of(*document[1:])
@@ -117,9 +131,11 @@ def _node_of(
     retry: list[Any] | None = None,
     limits: list[float | None] | None = None,
     guard: list[Any] | None = None,
+    compensation: list[Any] | None = None,
 ) -> Node:
     policies = _retry_of(*retry) if retry else None, _limits_of(limits)
-    return Node(name, task, args, tuple(needs), pool, *policies, guard=_guard_of(*guard) if guard else None)
+    undone_by = _compensation_of(*compensation) if compensation else None
+    return Node(name, task, args, tuple(needs), pool, *policies, _guard_of(*guard) if guard else None, undone_by)
 
 
 def _guard_of(
@@ -134,6 +150,10 @@ def _guard_of(
     fallback: str,
 ) -> Guard:
     return Guard(BreakerRules(name, failures, rate, window, min_calls, reset, ramp, tuple(exclude)), fallback)
+
+
+def _compensation_of(task: str, pool: str, retry: list[Any] | None, limits: list[float | None]) -> Compensation:
+    return Compensation(task, pool, _retry_of(*retry) if retry else None, _limits_of(limits))
 
 
 def _retry_of(

@@ -47,7 +47,11 @@ class Attempt:
 
     @property
     def node(self) -> Node:
-        return self.plan.flow.nodes[self.key.node]
+        return self.plan.node(self.key.node)
+
+    @property
+    def is_undo(self) -> bool:
+        return self.plan.is_undo(self.key.node)
 
     @property
     def newest_delivery(self) -> Delivery:
@@ -76,7 +80,7 @@ class Attempt:
 
     @property
     def node_name(self) -> str:
-        return self.plan.graph.names[self.key.node]
+        return self.node.name
 
     @property
     def runs(self) -> str:
@@ -96,7 +100,8 @@ class Attempt:
         return waiting._replace(counts=False, cause=cause)
 
     def failed(self, failure: Failure) -> Ending:
-        halt = "failed" if self.plan.flow.on_failure is OnFailure.FAIL_FAST else ""
+        goes_on = self.is_undo or self.plan.flow.on_failure is OnFailure.CONTINUE
+        halt = "" if goes_on else "failed"
         return Ending(self.plan, self.key, self.token, self.shard_key, "failed", error=_error(failure), halt=halt)
 
     def postponed(self, failure: Failure, delay_seconds: float) -> Ending:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 
 from taskmesh.broker.protocol import AckToken, Delivery
-from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
@@ -152,7 +152,7 @@ class Intake:
             reason = f"the flow of run {message.run_id!r} cannot be read: {error}"
             self._parts.dead_letters.bury(delivery, "unreadable_flow", reason)
             return None
-        if plan is None or not BEFORE_FIRST <= message.node < len(plan.flow.nodes):
+        if plan is None or not plan.knows(message.node):
             reason = f"run {message.run_id!r} or its node {message.node} is unknown in this store"
             self._parts.dead_letters.bury(delivery, "unknown_run", reason)
             return None
@@ -199,9 +199,8 @@ class Intake:
             self._settler.end(attempt, ending)
             return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
-        return Work(
-            attempt.id, attempt.runs, arguments, context, attempt.is_timed, answer.checkpoint, attempt.run_deadline
-        )
+        about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo
+        return Work(attempt.id, attempt.runs, arguments, context, *about)
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes:
         inputs = attempt.plan.inputs(attempt.key.node)
@@ -248,7 +247,7 @@ def _claim_of(attempt: Attempt) -> Claim:
 def _fields_of(attempt: Attempt) -> tuple[str, ...]:
     node = attempt.key.node
     try:
-        return attempt.plan.inputs(node).fields if node != BEFORE_FIRST else ()
+        return attempt.plan.inputs(node).fields if node >= 0 else ()
     except Exception:
         # Arguments that cannot be made fail the node, for which it must be claimed first.
         return ()

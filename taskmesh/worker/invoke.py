@@ -36,6 +36,9 @@ class Runnable(Protocol):
     @property
     def is_async(self) -> bool: ...
 
+    def taken(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Those of the arguments that the function has parameters for."""
+
 
 class TaskContext:
     """What a running task may know of itself, and say. ``attempt`` counts from 1. Safe in threads."""
@@ -140,7 +143,8 @@ class Invoker:
         if task is None:
             raise UnknownTaskError(work.task, " in this worker; name the module that defines it with -A")
         _context.set(TaskContext(work, self.pulse))
-        return task.function(**unpack(work.arguments))
+        arguments = unpack(work.arguments)
+        return task.function(**(task.taken(arguments) if work.is_undo else arguments))
 
     def _pack(self, task: str, value: Any) -> bytes:
         try:

@@ -34,7 +34,7 @@ class Work(NamedTuple):
     """One attempt to run. ``arguments`` is a packed mapping, ``context`` is (run id, node, attempt).
 
     ``timed`` asks to be told when it starts. ``checkpoint`` is what an earlier attempt said last, packed, or empty.
-    ``deadline`` is the run's, in epoch seconds.
+    ``deadline`` is the run's, in epoch seconds. ``is_undo``: the task takes what it has parameters for, and no more.
     """
 
     id: int
@@ -44,6 +44,7 @@ class Work(NamedTuple):
     timed: bool = False
     checkpoint: bytes = b""
     deadline: float | None = None
+    is_undo: bool = False
 
 
 class Failure(NamedTuple):

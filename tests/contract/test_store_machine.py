@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from taskmesh.model.states import RunState
 from taskmesh.store.opening import open_link
 from tests.model.lives import SLICE
 from tests.model.machine import search
@@ -18,8 +19,12 @@ WORDS = {
     *("retrying", "woken", "beaten"),
     *("paused", "resumed", "running", "ending", "terminated"),
     *("marked", "reopened", "reset", "preparing"),
+    *("compensating", "nothing"),
 }
 """Every answer of every script: a search that never met one of them proves less than it says."""
+
+STATUSES = set(RunState) - {RunState.PAUSED}
+"""The store keeps a paused run as a running one."""
 
 
 @pytest.mark.slow
@@ -35,4 +40,6 @@ def test_the_scripts_do_what_the_model_does(
         link.close()
     with capsys.disabled():
         print(f" {figures.examples} examples, {figures.steps} steps, {figures.words.total()} answers", end=" ")
+        print(*(f"{count} {status}" for status, count in sorted(figures.statuses.items())), sep=", ", end=" ")
     assert figures.words.keys() >= WORDS
+    assert figures.statuses.keys() >= STATUSES

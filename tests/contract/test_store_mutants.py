@@ -85,10 +85,10 @@ MISTAKES = {
     ),
     "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
-    "a retry of a halted run waits": Mistake("retry_node", "found.halt and now or now + delay", "now + delay"),
+    "a retry of a halted run waits": Mistake("retry_node", "is_halted(found) and now or now + delay", "now + delay"),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
     "a node is woken too early": Mistake("wake_node", "record[READY_AT] > now", "false"),
-    "a halted run sleeps on": Mistake("wake_node", "and not found.halt", ""),
+    "a halted run sleeps on": Mistake("wake_node", "and not is_halted(found)", ""),
     "a rung timer stays": Mistake("wake_node", "redis.call('ZREM', timers, run_id .. '/' .. node)\n", ""),
     "a woken node is among the retrying": Mistake("wake_node", "redis.call('SREM', retrying, node)\n", ""),
     "a retrying node can be claimed": Mistake("claim_node", "record[STATE] == 'retrying' or record", "record"),
@@ -103,12 +103,14 @@ MISTAKES = {
     "a node of a paused run is published again": Mistake("redrive_node", "if is_paused or (", "if ("),
     "a halted run can be paused": Mistake("pause_run", "return {'ending'}", ""),
     "cancelling leaves a run paused": Mistake("halt_run", "if paused then redis.call('HDEL', run, 'paused') end\n", ""),
-    "a resumed run stays paused": Mistake("resume_run", "redis.call('HDEL', run, 'paused')\n", ""),
+    "a resumed run stays paused": Mistake("resume_run", "redis.call('HDEL', run, 'paused')\nnote", "note"),
     "a run is terminated twice": Mistake(
         "terminate_run", "if values[1] == TERMINATED then", "OPEN[TERMINATED] = true\nif false then"
     ),
     "an ended run is terminated": Mistake("terminate_run", "return {'ended', values[1]}", ""),
-    "a terminated run stays paused": Mistake("terminate_run", "redis.call('HDEL', run, 'paused')\n", ""),
+    "a terminated run stays paused": Mistake(
+        "terminate_run", "redis.call('HDEL', run, 'paused')\nredis.call('UNLINK'", "redis.call('UNLINK'"
+    ),
     "a terminated run takes an end": Mistake("settle_node", " or found.status == TERMINATED", ""),
     "a terminated run takes a retry": Mistake("retry_node", " or found.status == TERMINATED", ""),
     "a terminated run goes on telling": Mistake("spread_node", " or found.status == TERMINATED", ""),
@@ -152,6 +154,20 @@ MISTAKES = {
     "a failure leaves the retrying asleep": Mistake(
         "settle_node", "  halt_with(run, run_id, KEYS[#KEYS], found.halt, now)\n", "  change('halt', found.halt)\n"
     ),
+    "a cancelled run is not undone": Mistake("halt_run", "redis.call('HSETNX', run, 'compensation', 0)", ""),
+    "a failed run is not undone": Mistake("settle_node", "set(found, 'compensation', 0)", ""),
+    "what was only started is undone": Mistake("spread_node", "undone[STATE] == 'succeeded'", "undone[STATE]"),
+    "an undo does not wait for all before it": Mistake("spread_node", "== needed * found.compensation", "> 0"),
+    "an undo runs though one before it has failed": Mistake("settle_node", "return cause end\n", "return '' end\n"),
+    "a failed undo is forgotten": Mistake("settle_node", "state == 'succeeded' and 'done' or 'failed'", "'done'"),
+    "what was undone is undone again": Mistake("spread_node", "if known and lets_pass(known) then", "if false then"),
+    "an undo is cancelled with its run": Mistake(
+        "claim_node", "values[5], values[OWN_FIELDS] = false, false", "values[5] = false"
+    ),
+    "undoing that is begun again is counted as before": Mistake(
+        "compensate_run", "(found.compensation or 0) + 1", "(found.compensation or 1)"
+    ),
+    "a run that is undone again still expires": Mistake("compensate_run", "redis.call('PERSIST', run)\n", ""),
     "an ended run can be halted": Mistake("halt_run", "if status ~= 'running' then", "if false then"),
     "a later halt replaces the first": Mistake("halt_run", "if not values[3] then", "if true then"),
 }

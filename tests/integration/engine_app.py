@@ -218,3 +218,48 @@ async def auntil_told() -> None:
         current_task().heartbeat({"at": time.time()})
         await asyncio.sleep(0.01)
     current_task().heartbeat()
+
+
+@mesh.task
+def take(what: str, after: Any = None) -> str:
+    leave_mark("take")
+    return f"{what} taken"
+
+
+@take.compensate(retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.05))
+def give_back(what: str, result: str, gate: str = "") -> str:
+    """Leave one mark before and one after a while; fail as long as a file with the name of what is taken exists."""
+    assert result == f"{what} taken"
+    leave_mark("giving")
+    if os.path.exists(what):
+        raise ConnectionError(f"{what} is locked")
+    time.sleep(0.1)
+    leave_mark("given")
+    return what
+
+
+@mesh.flow(on_failure="compensate")
+def saga(lock: str = "nowhere") -> None:
+    """Two branches of what can be undone, with a node between that cannot, and a tail that fails."""
+    first = take("first")
+    between = echo(first)
+    left, right = take(lock, between).named("left"), take("right", between).named("right")
+    fail("for good", [left, right])
+
+
+@mesh.flow(on_failure="compensate")
+def saga_of_nothing() -> None:
+    take("never", fail("at once"))
+
+
+@mesh.flow
+def long_saga() -> None:
+    nap(60, take("first"))
+
+
+@mesh.flow(on_failure="compensate")
+def long_way_back() -> None:
+    last = None
+    for _ in range(10):
+        last = take("step", last)
+    fail("for good", last)

@@ -112,10 +112,17 @@ def test_a_run_that_fails_ends_with_one(shell: Shell) -> None:
 
     lines = [json.loads(line) for line in shell("watch", "bad", "-o", "json", code=1).splitlines()]
     assert lines[-1]["kind"] == "run"
-    assert lines[-1]["state"] == "failed"
-    assert {line["node"] for line in lines[:-1]} == {"reserve", "charge", "ship", "notify"}
-    assert shell.json("cancel", "bad") == {"run_id": "bad", "cancelled": False, "status": "failed"}
-    assert [row["run_id"] for row in shell.json("ls", "--status", "failed")] == ["bad"]
+    assert lines[-1]["state"] == "compensated"
+    assert {line["node"] for line in lines[:-1]} == {"reserve", "charge", "ship", "notify", "undo:reserve"}
+    assert shell.json("cancel", "bad") == {"run_id": "bad", "cancelled": False, "status": "compensated"}
+    assert [row["run_id"] for row in shell.json("ls", "--status", "compensated")] == ["bad"]
+
+    document = shell.json("show", "bad")
+    assert (document["status"], document["cause"]) == ("compensated", "failed")
+    assert document["nodes"]["reserve"]["undo"]["status"] == "succeeded"
+    assert "undo" not in document["nodes"]["ship"]
+    assert "undo:reserve" in shell("show", "bad")
+    assert "is compensated; only one that has failed" in shell("compensate", "bad", code=2)
     assert shell.json("ls", "--status", "succeeded") == []
 
 

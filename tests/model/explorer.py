@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tests.model.answers import ALL_RETRYING
 from tests.model.reference import ENDED, NodeModel, RunModel
 from tests.model.shape import Shape
+from tests.model.undoing import NOTHING, check_undo
 
 FAULTS = frozenset({"cancel", "pause", "terminate", "crash", "duplicate", "lose", "lose a timer", "lapse"})
 """What need not happen for a run to end."""
@@ -49,6 +50,9 @@ class World(NamedTuple):
     retried: bool = False
     paused: str = ""
     left: frozenset[int] | None = None
+    undos: str = ""
+    compensation: int | None = None
+    blocked: frozenset[tuple[int, str]] = frozenset()
 
 
 class Move(NamedTuple):
@@ -59,6 +63,9 @@ class Move(NamedTuple):
 @dataclass(frozen=True)
 class Setting:
     """What is explored: the graph, the nodes whose code fails, how often a process may die, whether a user cancels.
+
+    With ``compensates``, a failure or a cancelling has undone what can be undone; a user begins undoing again so often
+    as ``begins_again`` says, and no undo in ``failing`` fails the last time.
 
     With ``steered``, somebody pauses, resumes and terminates it.
     The first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time.
@@ -72,6 +79,8 @@ class Setting:
     cancels: bool = False
     retrying: frozenset[int] = frozenset()
     steered: bool = False
+    compensates: bool = False
+    begins_again: int = 0
     model: type[RunModel] = RunModel
     keeper: bool = True
 
@@ -121,6 +130,7 @@ def moves(setting: Setting, world: World) -> Iterator[Move]:
     yield from _moves_of_keeper(setting, world)
     yield from _moves_of_timers(setting, world)
     yield from _moves_of_people(setting, world)
+    yield from _moves_of_undoing(setting, world)
     yield from _moves_of_network(world)
     yield from _moves_of_leases(world)
 
@@ -130,8 +140,17 @@ def _moves_of_people(setting: Setting, world: World) -> Iterator[Move]:
     wishes = (("cancel",) if setting.cancels else ()) + (("pause", "resume", "terminate") if setting.steered else ())
     for wish in wishes:
         run = run_of(setting, world)
-        if (run.halt_with("cancelled") if wish == "cancel" else getattr(run, wish)()).word not in REFUSED:
+        answer = run.halt_with("cancelled", setting.compensates) if wish == "cancel" else getattr(run, wish)()
+        if answer.word not in REFUSED:
             yield Move(wish, _stored(world, run))
+
+
+def _moves_of_undoing(setting: Setting, world: World) -> Iterator[Move]:
+    """The user who begins undoing again dies at once, which is the worst that can happen."""
+    run = run_of(setting, world)
+    if run.status == "compensation_failed" and run.walk <= setting.begins_again:
+        run.compensate()
+        yield Move("compensate", _stored(world, run))
 
 
 def _moves_of_worker(setting: Setting, world: World, at: int) -> Iterator[Move]:
@@ -168,15 +187,20 @@ def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Mov
 def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
     run = run_of(setting, world)
     node = run.nodes[doing.node]
-    if not run.halt and doing.node in setting.retrying and not node.retries:
+    if not run.is_halted and doing.node in setting.retrying and not node.retries:
         run.retry(doing.node, node.token - (not doing.current), 0.0)
         return _doing(_stored(world, run), at, None)
-    state = "cancelled" if run.halt else "failed" if doing.node in setting.failing else "succeeded"
+    state = "cancelled" if run.is_halted else "failed" if _fails(setting, run, doing.node) else "succeeded"
     token = node.token - (not doing.current)
-    answer = run.settle(doing.node, token, state, "failed" if state == "failed" and setting.fail_fast else "")
+    halts = state == "failed" and setting.fail_fast and not run.shape.is_undo(doing.node)
+    answer = run.settle(doing.node, token, state, "failed" if halts else "", setting.compensates)
     if answer.word not in ("settled", "again"):
         return _doing(world, at, None)
     return _doing(_stored(world, run), at, _telling(run, Doing("tell", doing.node, 1, answer.ready)))
+
+
+def _fails(setting: Setting, run: RunModel, node: int) -> bool:
+    return node in setting.failing and (not setting.begins_again or run.walk <= setting.begins_again)
 
 
 def _tell(setting: Setting, world: World, at: int, doing: Doing) -> World:
@@ -249,13 +273,14 @@ def _start(setting: Setting) -> World:
 
 def _is_end(setting: Setting, world: World) -> bool:
     run = run_of(setting, world)
-    return run.status != "running" and not run.outbox and not run.timers
+    return run.has_ended and not run.outbox and not run.timers
 
 
 def run_of(setting: Setting, world: World) -> RunModel:
     """The run as it is stored in a state."""
     run = object.__new__(setting.model)
     run.shape, run.halt, run.failed_node, run.nodes = setting.shape, world.halt, world.failed_node, dict(world.nodes)
+    run.undos, run.compensation, run.blocked = world.undos, world.compensation, dict(world.blocked)
     run.now, run.retried, run.timers = 0.0, world.retried, dict.fromkeys(world.timers, 0.0)
     run.paused, run.left = world.paused, None if world.left is None else set(world.left)
     run.checkpoints, run.deadline = {}, None
@@ -276,8 +301,11 @@ def _stored(world: World, run: RunModel) -> World:
     )
     due = world.messages & run.outbox
     kept = world._replace(nodes=_frozen(run), halt=run.halt, failed_node=run.failed_node, workers=workers, messages=due)
+    kept = kept._replace(timers=frozenset(run.timers), retried=run.retried)
+    blocked = frozenset(run.blocked.items())
     left = None if run.left is None else frozenset(run.left)
-    return kept._replace(timers=frozenset(run.timers), retried=run.retried, paused=run.paused, left=left)
+    kept = kept._replace(paused=run.paused, left=left)
+    return kept._replace(undos=run.undos, compensation=run.compensation, blocked=blocked)
 
 
 def _frozen(run: RunModel) -> Nodes:
@@ -287,8 +315,8 @@ def _frozen(run: RunModel) -> Nodes:
 
 def _plain(node: NodeModel) -> NodeModel:
     if node.ended:
-        return NodeModel(node.state, told=node.told)
-    return NodeModel(node.state, holder=node.holder, retries=node.retries)
+        return NodeModel(node.state, told=node.told, cause=node.cause if node.cause == NOTHING else "", walk=node.walk)
+    return NodeModel(node.state, holder=node.holder, retries=node.retries, walk=node.walk)
 
 
 def _doing(world: World, at: int, doing: Doing | None) -> World:
@@ -305,7 +333,8 @@ def check_move(setting: Setting, before: World, after: World) -> None:
     """What no move may break."""
     then, now = dict(before.nodes), dict(after.nodes)
     for at, node in then.items():
-        if node.state in ENDED:
+        begun_again = now[at].walk > node.walk and node.state != "succeeded"
+        if node.state in ENDED and not begun_again:
             assert now[at].state == node.state, f"node {at} ended twice"
     for at, node in now.items():
         _check_order(setting, now, at, node)
@@ -314,6 +343,9 @@ def check_move(setting: Setting, before: World, after: World) -> None:
 
 
 def _check_order(setting: Setting, nodes: dict[int, NodeModel], at: int, node: NodeModel) -> None:
+    if setting.shape.is_undo(at):
+        check_undo(setting.shape, nodes, at, node)
+        return
     states = [nodes[parent].state if parent in nodes else "waiting" for parent in setting.shape.parents[max(at, 0)]]
     if node.state == "skipped":
         assert set(states) & (ENDED - {"succeeded"}), f"node {at} was skipped though nothing failed"

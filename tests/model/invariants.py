@@ -7,25 +7,41 @@ from typing import Any
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.next_event import NodeFacts, next_event
-from taskmesh.model.states import NodeState
+from taskmesh.model.states import RUN_TRANSITIONS, NodeState, RunState
 from tests.model.lab import Lab
 from tests.model.reference import ENDED
-from tests.model.shape import ROOT, Shape
+from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
 
 TOLD_ALL = -1
 
 
-def check_history(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """One commit: an end state, its output and its error never change, and no token ever falls."""
+def check_history(before: Mapping[str, Any], now: Mapping[str, Any], undo_base: int) -> None:
+    """One commit: an end state, its output and its error never change, and no token ever falls.
+
+    Only an undo that failed, or was kept from running by one that did, may be tried again, with a higher token.
+    """
     for at, (state, attempt, token, holder, *_) in before.get("nodes", {}).items():
         assert now["nodes"][at][2] >= token, f"the token of node {at} fell"
-        assert now["nodes"][at][1] >= attempt - 1, f"attempts of node {at} are gone"
-        if state in ENDED and not (now["altered"] and now["nodes"][at][2] > token):
+        assert now["nodes"][at][1] >= attempt - 1 or at >= undo_base, f"attempts of node {at} are gone"
+        again = now["altered"] if at < undo_base else state != "succeeded"
+        if state in ENDED and not (again and now["nodes"][at][2] > token):
             assert now["nodes"][at][:4] == (state, attempt, token, holder), f"node {at} ended twice"
             for kind in ("outputs", "errors"):
                 assert now[kind].get(at) == before[kind].get(at), f"the {kind} of node {at} changed"
-    if before.get("expires") and not now["altered"]:
+    if before:
+        assert now["status"] in _reachable(before["status"]), f"a run that was {before['status']} is {now['status']}"
+    if before.get("expires") and before["compensation"] == now["compensation"] and not now["altered"]:
         assert now["status"] == before["status"], "the run ended twice"
+
+
+def _reachable(status: str) -> set[str]:
+    """What a run may be after some steps."""
+    found, rest = set[str](), [RunState(status)]
+    while rest:
+        state = rest.pop()
+        found.add(state)
+        rest += [each for each in RUN_TRANSITIONS[state] if each not in found]
+    return found
 
 
 def check_kept(run: Mapping[str, Any], outbox: set[int]) -> None:
@@ -42,8 +58,8 @@ def check_next_events(shape: Shape, states: Mapping[int, str], due: set[int], ti
 
     A node whose end not all dependents know of is still due; so those that wait for it do not wait in vain.
     """
-    for at, parents in enumerate(shape.parents):
-        needed = parents or ((ROOT,) if ROOT in states else ())
+    for at in shape.places if BEFORE_UNDOS in states else range(shape.undo_base):
+        needed = shape.before(at) or ((ROOT,) if ROOT in states else ())
         facts = NodeFacts(
             state=NodeState(states.get(at, "waiting")),
             is_due=at in due,
@@ -63,6 +79,20 @@ def check_quiet(lab: Lab, plans: Mapping[str, Plan]) -> None:
         run = lab.run(run_id)
         assert run["remaining"] == 0 or run["status"] == "terminated"
         assert run["expires"]
-        assert run["status"] != "running"
+        assert run["status"] not in ("running", "compensating")
+        check_undone(run, plan)
         assert lab.retrying(run_id) == set()
         assert lab.open_runs_of(plan, run_id) == (0, True)
+
+
+def check_undone(run: Mapping[str, Any], plan: Plan) -> None:
+    """Exactly what was committed and can be undone was undone where the run says so, and nothing where it does not."""
+    states = {at: record[0] for at, record in run["nodes"].items()}
+    committed = {at for at, node in enumerate(plan.flow.nodes) if node.compensation and states.get(at) == "succeeded"}
+    undone = {at - len(plan.flow.nodes) for at, state in states.items() if plan.is_undo(at) and state == "succeeded"}
+    assert undone <= committed
+    assert (undone == committed != set()) == (run["status"] == "compensated") or not committed
+    assert run["status"] in ("compensated", "compensation_failed", "terminated") or not undone
+    for at in undone:
+        later = [child for child in plan.graph.successors[at] if child in committed]
+        assert undone >= set(later), f"node {at} was undone before what depended on it"

@@ -70,8 +70,11 @@ class Lab:
             return Answer(answer.word, (answer.attempt, answer.token), answer.halt, checkpoint=answer.checkpoint)
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
-    def settle(self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str) -> Answer:
-        return _told(self.store.settle_nodes([settlement(plan, NodeKey(run_id, node), token, state, halt)]))
+    def settle(
+        self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str, compensates: bool = False
+    ) -> Answer:
+        ended = settlement(plan, NodeKey(run_id, node), token, state, halt)
+        return _told(self.store.settle_nodes([ended._replace(compensates=compensates)]))
 
     def retry(self, plan: Plan, run_id: str, node: int, token: int, delay: float, counts: bool = True) -> Answer:
         failed = settlement(plan, NodeKey(run_id, node), token, "retrying", "")
@@ -93,8 +96,11 @@ class Lab:
     def redrive(self, plan: Plan, run_id: str, node: int) -> Answer:
         return _renewed(self.store.redrive_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))
 
-    def halt(self, run_id: str, status: str) -> Answer:
-        return _controlled(self._controls.halt_runs([run_id], status))
+    def halt(self, run_id: str, status: str, compensates: bool = False) -> Answer:
+        return _controlled(self._controls.halt_runs([run_id], status, compensate=compensates))
+
+    def compensate(self, plan: Plan, run_id: str) -> Answer:
+        return _controlled(self._controls.compensate_runs([(run_id, plan.hash, plan.pools[0])]))
 
     def pause(self, run_id: str) -> Answer:
         return _controlled(self._controls.pause_runs([run_id], Who("somebody", "why")))
@@ -181,6 +187,9 @@ class Lab:
             "status": fields["status"].decode(),
             "remaining": int(fields["remaining"]),
             "halt": fields.get("halt", b"").decode(),
+            "undos": fields.get("undos", b"").decode(),
+            "compensation": int(fields["compensation"]) if "compensation" in fields else None,
+            "blocked": {at: value.decode() for at, value in _numbered(fields, "blocked:")},
             "failed_node": int(fields["failed_node"]) if "failed_node" in fields else None,
             "nodes": {at: _node(value) for at, value in _numbered(fields, "node:")},
             "arrived": {at: int(value) for at, value in _numbered(fields, "arrived:")},
@@ -219,6 +228,7 @@ def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:
         plan.pools,
         first.packed,
         first.last,
+        undo_base=plan.undo_base,
     )
 
 
@@ -226,12 +236,25 @@ def settlement(plan: Plan, key: NodeKey, token: int, state: str, halt: str) -> S
     """As by a teller who dies before it has told more than the first slice."""
     first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
     written = output_of(token), error_of(state)
-    return Settlement(key, token, state, *written, halt, plan.hash, pool, plan.pools, first.packed, first.last)
+    return Settlement(
+        key,
+        token,
+        state,
+        *written,
+        halt,
+        plan.hash,
+        pool,
+        plan.pools,
+        first.packed,
+        first.last,
+        can_be_undone=plan.node(key.node).compensation is not None,
+    )
 
 
 def marking(plan: Plan, key: NodeKey, state: str) -> Marking:
     first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
-    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, plan.pools, first.packed, first.last)
+    told = plan.pools, first.packed, first.last, plan.node(key.node).compensation is not None
+    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told)
 
 
 def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:

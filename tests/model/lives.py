@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from taskmesh.dispatch.plan import Plan
+from taskmesh.model.flow import OnFailure
 from tests.model.lab import BY_HAND_OUTPUT, POOLS, output_of
 from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
@@ -20,11 +21,11 @@ SLICE = 2
 LONGEST_DELAY_SECONDS = 50.0
 
 
-def _shape(nodes: list[tuple[set[int], str]]) -> Shape:
+def _shape(nodes: list[tuple[set[int], str]], undoable: set[int]) -> Shape:
     parents = tuple(
         tuple(sorted({min(parent, at - 1) for parent in needs if at})) for at, (needs, _) in enumerate(nodes)
     )
-    return Shape(parents, tuple(pool for _, pool in nodes), SLICE)
+    return Shape(parents, tuple(pool for _, pool in nodes), SLICE, frozenset(undoable & set(range(len(nodes)))))
 
 
 def _nodes(needs: st.SearchStrategy[set[int]], fewest: int) -> st.SearchStrategy[list[tuple[set[int], str]]]:
@@ -33,7 +34,8 @@ def _nodes(needs: st.SearchStrategy[set[int]], fewest: int) -> st.SearchStrategy
 
 mixed = _nodes(st.sets(st.integers(0, 6), max_size=3), 1)
 wide = _nodes(st.sampled_from(({0}, {0}, {0}, {0, 1}, {6})), 6)
-shapes = st.one_of(mixed, wide).map(_shape)
+undoables = st.one_of(st.just(set[int]()), st.sets(st.integers(0, 7), min_size=1), st.just(set(range(8))))
+shapes = st.builds(_shape, st.one_of(mixed, wide), undoables)
 outcomes = st.sampled_from(("succeeded", "succeeded", "failed", "cancelled"))
 picks = st.integers(0, 99)
 deadlines = st.sampled_from((None, None, 5.0, LONGEST_DELAY_SECONDS))
@@ -49,16 +51,26 @@ class Run:
 
     plan: Plan
     model: RunModel
-    fail_fast: bool
     digest: bytes
     history: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fail_fast(self) -> bool:
+        return self.plan.flow.on_failure is not OnFailure.CONTINUE
+
+    @property
+    def compensates(self) -> bool:
+        return self.plan.flow.on_failure is OnFailure.COMPENSATE and self.plan.undo_base is not None
 
 
 def projection(model: RunModel) -> dict[str, Any]:
     """What must be stored of a run that is as the model says."""
     nodes = model.nodes
-    joins = {at: model.arrived(at) for at, parents in enumerate(model.shape.parents) if len(parents) > 1}
+    joins = {at: model.arrived(at) for at in model.shape.places if len(model.shape.before(at)) > 1}
     return {
+        "undos": model.undos,
+        "compensation": model.compensation,
+        "blocked": model.blocked,
         "status": model.status,
         "remaining": model.remaining,
         "halt": model.halt,
@@ -80,7 +92,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         "outputs": {
             at: BY_HAND_OUTPUT if node.cause == BY_HAND else output_of(node.token)
             for at, node in nodes.items()
-            if at != ROOT and node.state == "succeeded"
+            if at >= 0 and node.state == "succeeded"
         },
         "errors": {at: node.error for at, node in nodes.items() if node.error},
         "paused": model.paused,
@@ -88,14 +100,14 @@ def projection(model: RunModel) -> dict[str, Any]:
         "checkpoints": model.checkpoints,
         "altered": model.altered,
         "remembered": model.remembered,
-        "expires": model.status != "running",
+        "expires": model.has_ended,
     }
 
 
 def pick_node(model: RunModel, pick: int, *states: str) -> int:
     """A node of the run; most of the time one that is due, and in one of ``states`` where some are given."""
     wanted = [at for at in sorted(model.outbox) if not states or model.nodes[at].state in states]
-    everything = [*range(len(model.shape.parents)), ROOT]
+    everything = [*model.shape.places, ROOT]
     choice = wanted if wanted and pick < 75 else everything
     return choice[pick % len(choice)]
 

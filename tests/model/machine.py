@@ -12,6 +12,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from taskmesh.model.flow import OnFailure
 from taskmesh.store.link import Link
 from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
 from tests.model.invariants import check_quiet
@@ -30,12 +31,12 @@ from tests.model.lives import (
 )
 from tests.model.pair import HEALER, MOST_RUNS, Figures
 from tests.model.reference import RunModel
-from tests.model.shape import ROOT, Shape
+from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
 from tests.model.steering_rules import SteeringRules
 
 HOLDERS = ("first", "second")
 LEASE_SECONDS = 30.0
-PASSES = 20
+PASSES = 40
 """A keeper that looks after everything this often brings runs of eight nodes to their end."""
 
 
@@ -51,23 +52,25 @@ class StoreMachine(SteeringRules):
 
     @initialize(shape=shapes, dies=st.booleans())
     def begin(self, shape: Shape, dies: bool) -> None:
-        self.submit(shape, False, dies, first=None, deadline=None)
+        self.submit(shape, "continue", dies, first=None, deadline=None)
 
     @precondition(lambda self: len(self._runs) < MOST_RUNS)
-    @rule(shape=shapes, fail_fast=st.booleans(), dies=st.booleans(), first=st.none() | outcomes, deadline=deadlines)
-    def submit(self, shape: Shape, fail_fast: bool, dies: bool, first: str | None, deadline: float | None) -> None:
+    @rule(
+        shape=shapes,
+        on_failure=st.sampled_from(OnFailure),
+        dies=st.booleans(),
+        first=st.none() | outcomes,
+        deadline=deadlines,
+    )
+    def submit(self, shape: Shape, on_failure: str, dies: bool, first: str | None, deadline: float | None) -> None:
         """With ``dies``, the client gets no further than the first script; ``first`` is what its first node came to."""
-        plan, run_id = shape.plan(), f"r{next(self._ids)}"
-        assert {at: plan.graph.successors[at] for at in range(len(shape.parents))} | {
-            ROOT: plan.graph.roots
-        } == shape.children
+        plan, run_id = shape.plan(on_failure), f"r{next(self._ids)}"
+        assert {place: tuple(plan.dependents(place)) for place in shape.children} == shape.children
         partition = self._lab.keys.partitions.index(self._lab.keys.partition_of(run_id))
         if (partition, plan.hash) not in self._bodies:
             self._same(self._lab.admit(plan, run_id, run_id.encode(), with_flow=False), Answer("flow_missing"))
         self._bodies.add((partition, plan.hash))
-        run = self._runs[run_id] = Run(
-            plan, RunModel(shape, deadline and self._now + deadline), fail_fast, run_id.encode()
-        )
+        run = self._runs[run_id] = Run(plan, RunModel(shape, deadline and self._now + deadline), run_id.encode())
         run.model.now = self._now
         ready = tuple(at for at in sorted(run.model.nodes) if at != ROOT)
         admitted = self._lab.admit(plan, run_id, run.digest, True, deadline)
@@ -158,13 +161,10 @@ class StoreMachine(SteeringRules):
     @rule(pick=picks, states=st.lists(outcomes, min_size=1, max_size=4), dies=st.booleans())
     def work(self, pick: int, states: list[str], dies: bool) -> None:
         """A healthy worker takes up one node after the other."""
-        run_id, run = self._pick_run(pick)
+        run_id, _ = self._pick_run(pick)
         self.renew(HEALER, dies=False)
         for state in states:
-            ready = [at for at, node in run.model.nodes.items() if node.state == "ready"]
-            if ready and not run.model.is_held:
-                answer = self._claim(run_id, ready[-1], token_of(run.model, ready[-1]), HEALER)
-                self._end(run_id, ready[-1], answer.numbers[1], "cancelled" if answer.text else state, dies)
+            self._work_on(run_id, state, state, dies)
 
     @rule(pick=picks, at=picks, place=picks, repeats=times)
     def spread(self, pick: int, at: int, place: int, repeats: int) -> None:
@@ -246,7 +246,7 @@ class StoreMachine(SteeringRules):
         if len(ready) > 1:
             self._end(run_id, ready[1], tokens[1], "failed", dies=True, halt="failed")
         else:
-            self.halt(pick, "cancelled")
+            self.halt(pick, "cancelled", compensates=False)
         self.ring()
 
     @rule(pick=picks, at=picks)
@@ -255,14 +255,54 @@ class StoreMachine(SteeringRules):
         self._forget_timer(run_id, pick_node(run.model, at, "retrying"))
 
     @precondition(lambda self: len(self._runs) == MOST_RUNS)
-    @rule(pick=picks, status=st.sampled_from(("cancelled", "failed")))
-    def halt(self, pick: int, status: str) -> None:
+    @rule(pick=picks, status=st.sampled_from(("cancelled", "failed")), compensates=st.booleans())
+    def halt(self, pick: int, status: str, compensates: bool) -> None:
         run_id, run = self._pick_run(pick)
-        self._same(self._lab.halt(run_id, status), run.model.halt_with(status))
+        self._same(self._lab.halt(run_id, status, compensates), run.model.halt_with(status, compensates))
+
+    @precondition(lambda self: len(self._runs) == MOST_RUNS)
+    @rule(pick=picks, dies=st.booleans(), repeats=times)
+    def compensate(self, pick: int, dies: bool, repeats: int) -> None:
+        """With ``dies``, the caller gets no further than the first script."""
+        run_id, run = self._pick_run(pick)
+        for _ in range(repeats):
+            answer = self._same(self._lab.compensate(run.plan, run_id), run.model.compensate())
+            if answer.word == "compensating" and not dies:
+                self._tell_again(run_id, BEFORE_UNDOS)
+
+    @precondition(lambda self: len(self._runs) == MOST_RUNS)
+    @rule(
+        pick=picks,
+        undone=st.lists(st.sampled_from(("succeeded", "failed")), min_size=1, max_size=4),
+        count=st.integers(1, 4),
+        dies=st.booleans(),
+        mends=st.booleans(),
+    )
+    def fail_and_undo(self, pick: int, undone: list[str], count: int, dies: bool, mends: bool) -> None:
+        """Some nodes succeed, then the run fails and is undone, which may fail, too, and then be begun again."""
+        fit = [
+            at for at, each in enumerate(self._runs.values()) if each.model.shape.undoable and not each.model.has_ended
+        ]
+        pick = fit[pick % len(fit)] if fit else pick
+        run_id, run = self._pick_run(pick)
+        self.pass_time(LEASE_SECONDS, flush=False)
+        self.renew(HEALER, dies=False)
+        for state in ["succeeded"] * count:
+            self._work_on(run_id, state, state, dies=False)
+        self.halt(pick, "failed", compensates=True)
+        self.ring()
+        for node in (*range(run.model.shape.undo_base), BEFORE_UNDOS):
+            self._look_after(run_id, node)
+        for state in undone * 3:
+            self._work_on(run_id, "succeeded", state, dies)
+        if mends:
+            self.compensate(pick, dies, 2)
+            self._work_on(run_id, "succeeded", "succeeded", dies)
 
     @invariant()
     def all_is_alike(self) -> None:
         self._figures.steps += 1
+        self._figures.statuses.update(run.model.status for run in self._runs.values())
         outboxes = self._lab.outboxes()
         expected = {
             (run.model.shape.pool_of(node), run_id, node)
@@ -273,7 +313,7 @@ class StoreMachine(SteeringRules):
         assert self._lab.timers() == {
             (run_id, node): due for run_id, run in self._runs.items() for node, due in run.model.timers.items()
         }
-        ended = {run_id for run_id, run in self._runs.items() if run.model.status != "running"}
+        ended = {run_id for run_id, run in self._runs.items() if run.model.has_ended}
         assert self._lab.lists() == (self._runs.keys() - ended, ended)
         for run_id, run in self._runs.items():
             self._compare(run_id, run, {node for _, each, node in outboxes if each == run_id})

@@ -26,6 +26,7 @@ class Figures:
     examples: int = 0
     steps: int = 0
     words: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
 
 
 class Pair(RuleBasedStateMachine):
@@ -50,14 +51,14 @@ class Pair(RuleBasedStateMachine):
         found = self._lab.run(run_id)
         assert found == projection(run.model)
         assert self._lab.retrying(run_id) == run.model.retrying
-        check_history(run.history, found)
+        check_history(run.history, found, len(run.plan.flow.nodes))
         check_kept(found, outbox)
-        if found["status"] == "running":
+        if found["status"] in ("running", "compensating"):
             states = {at: node[0] for at, node in found["nodes"].items()}
             check_next_events(run.model.shape, states, outbox, run.model.timers)
         run.history = found
         users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
-        open_users = sum(other.model.status == "running" for other in users)
+        open_users = sum(not other.model.has_ended for other in users)
         assert self._lab.open_runs_of(run.plan, run_id) == (open_users, open_users == 0)
 
     def _shares_flow(self, run_id: str, other_id: str) -> bool:
@@ -81,6 +82,17 @@ class Pair(RuleBasedStateMachine):
     def _claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
         answer = self._lab.claim(run_id, node, token, holder)
         return self._same(answer, self._runs[run_id].model.claim(node, token, holder, self._living))
+
+    def _work_on(self, run_id: str, state: str, undo_state: str, dies: bool) -> None:
+        """The healer takes up a node that is ready; it ends as ``state``, or as ``undo_state`` where it is an undo."""
+        model = self._runs[run_id].model
+        if model.is_held:
+            return
+        ready = [at for at, node in model.nodes.items() if node.state == "ready"][-1:]
+        for node in ready:
+            answer = self._claim(run_id, node, model.nodes[node].token, HEALER)
+            end = undo_state if model.shape.is_undo(node) else state
+            self._end(run_id, node, answer.numbers[1], "cancelled" if answer.text else end, dies)
 
     def _wake(self, run_id: str, node: int) -> None:
         run = self._runs[run_id]
@@ -109,15 +121,16 @@ class Pair(RuleBasedStateMachine):
 
     def _end(self, run_id: str, node: int, token: int, state: str, dies: bool, halt: str = "") -> None:
         run = self._runs[run_id]
-        halt = halt or ("failed" if state == "failed" and run.fail_fast else "")
+        fails_fast = state == "failed" and run.fail_fast and not run.model.shape.is_undo(node)
+        halt = halt or ("failed" if fails_fast else "")
         if dies:
-            answer = self._lab.settle(run.plan, run_id, node, token, state, halt)
-            self._same(answer, run.model.settle(node, token, state, halt))
+            answer = self._lab.settle(run.plan, run_id, node, token, state, halt, run.compensates)
+            self._same(answer, run.model.settle(node, token, state, halt, run.compensates))
         else:
             self._settle_and_tell(run, run_id, node, token, state, halt)
 
     def _settle_and_tell(self, run: Run, run_id: str, node: int, token: int, state: str, halt: str) -> None:
-        expected = run.model.settle(node, token, state, halt)
+        expected = run.model.settle(node, token, state, halt, run.compensates)
         advance = self._lab.settle_and_tell(run.plan, run_id, node, token, state, halt)
         self._figures.words[expected.word] += 1
         assert advance.word == expected.word

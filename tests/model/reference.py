@@ -9,43 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
+from tests.model import undoing
 from tests.model.answers import RUN_DEADLINE, Answer
-from tests.model.shape import ROOT, Shape
+from tests.model.records import ENDED, NodeModel
+from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
 from tests.model.steering import Steering
 
 FIRST_CLAIM = 2
 """The token that a node gets with its first claim."""
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
-
-
-class NodeModel(NamedTuple):
-    """One node that does not wait. ``told`` counts its dependents that know of its end.
-
-    ``due`` is when it is to be tried again, ``retries`` how many attempts ended so, ``past`` how many it had when it
-    was reset, ``error`` what the last one that failed said.
-    """
-
-    state: str
-    attempt: int = 0
-    token: int = 1
-    holder: str = ""
-    told: int = 0
-    cause: str = ""
-    retries: int = 0
-    past: int = 0
-    due: float = 0.0
-    error: bytes = b""
-
-    @property
-    def ended(self) -> bool:
-        return self.state in ENDED
+__all__ = ["ENDED", "NodeModel", "RunModel"]
 
 
 class RunModel(Steering):
-    """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept."""
+    """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept.
+
+    ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
+    why an undo that has not heard from all others will not run.
+    """
 
     def __init__(self, shape: Shape, deadline: float | None = None) -> None:
         self.shape = shape
@@ -59,6 +42,9 @@ class RunModel(Steering):
         self.checkpoints: dict[int, bytes] = {}
         self.counts: dict[int, int] = {}
         self.remembered: list[tuple[Any, ...]] = []
+        self.undos = ""
+        self.compensation: int | None = None
+        self.blocked: dict[int, str] = {}
         if len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
             self._tell(ROOT, 0)
@@ -66,16 +52,37 @@ class RunModel(Steering):
             self.nodes.update({at: NodeModel("ready") for at in shape.children[ROOT]})
 
     @property
+    def walk(self) -> int:
+        """Which undoing this is, counted from 1; 0 before the first."""
+        return self.compensation or 0
+
+    @property
     def remaining(self) -> int:
-        return sum(1 for at in range(len(self.shape.parents)) if at not in self.nodes or not self.nodes[at].ended)
+        count = len(self.shape.parents)
+        places = range(count, 2 * count) if self.walk else range(count)
+        return sum(1 for at in places if at not in self.nodes or not self._is_done(self.nodes[at]))
+
+    def _is_done(self, node: NodeModel) -> bool:
+        return node.ended and node.walk == self.walk
 
     @property
     def status(self) -> str:
         if self.terminated:
             return "terminated"
         if self.remaining or self.reopened:
-            return "running"
+            return "compensating" if self.walk else "running"
+        if self.undos in ("done", "failed"):
+            return {"done": "compensated", "failed": "compensation_failed"}[self.undos]
         return self.halt or ("succeeded" if self.failed_node is None else "failed")
+
+    @property
+    def has_ended(self) -> bool:
+        return self.terminated or not (self.remaining or self.reopened)
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether nothing new may start; undos may, whatever the run was halted for."""
+        return bool(self.halt) and self.status == "running"
 
     def has_told_all(self, node: int) -> bool:
         return self.nodes[node].ended and self.nodes[node].told == len(self.shape.children[node])
@@ -95,6 +102,8 @@ class RunModel(Steering):
 
     def arrived(self, node: int) -> int:
         """How many of the nodes that it needs have told it of their success; from its own records, unless reset."""
+        if self.shape.is_undo(node):
+            return undoing.arrived(self, node)
         if self.altered:
             return self.counts.get(node, 0)
         return sum(1 for parent in self.shape.parents[node] if self._has_told(parent, node))
@@ -127,10 +136,12 @@ class RunModel(Steering):
             if record.state == "running":
                 self.remember_attempt(node, "ready", "taken_over")
             attempt, token = record.attempt + 1, record.token + 1
-            record = self.nodes[node] = record._replace(state="running", attempt=attempt, token=token, holder=holder)
+            record = record._replace(state="running", attempt=attempt, token=token, holder=holder, due=0.0)
+            self.nodes[node] = record
+        halt = self.halt if self.is_halted else ""
         # Asked again, the holder of the first token gets the answer that it got first: nobody had said anything then.
         checkpoint = self.checkpoints.get(node, b"") if record.token > FIRST_CLAIM else b""
-        return Answer("claimed", (record.attempt, record.token), self.halt, checkpoint=checkpoint)
+        return Answer("claimed", (record.attempt, record.token), halt, checkpoint=checkpoint)
 
     def beat(self, node: int, token: int, checkpoint: bytes) -> Answer:
         record = self.nodes.get(node)
@@ -140,9 +151,9 @@ class RunModel(Steering):
             return Answer("stale")
         if checkpoint:
             self.checkpoints[node] = checkpoint
-        return Answer("beaten", text=self.halt)
+        return Answer("beaten", text=self.halt if self.is_halted else "")
 
-    def settle(self, node: int, token: int, state: str, halt: str) -> Answer:
+    def settle(self, node: int, token: int, state: str, halt: str, compensates: bool = False) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -150,13 +161,26 @@ class RunModel(Steering):
             return Answer("stale")
         if record.ended:
             return self.told_before("again", node, 0)
-        error = state.encode() if state in ("failed", "cancelled") else record.error
+        error = record.error if state == "succeeded" else state.encode()
         self.nodes[node] = record._replace(state=state, told=0, error=error)
-        if state == "failed" and self.failed_node is None:
-            self.failed_node = node
-        if halt:
+        self.note_outcome(node, state)
+        if halt and not self.halt:
             self.halt_now(halt)
+            self.intend(compensates)
         return self.tell_first("settled", node)
+
+    def note_outcome(self, node: int, state: str) -> None:
+        if self.shape.is_undo(node):
+            if self.undos != "failed":
+                self.undos = "done" if state == "succeeded" else "failed"
+        elif state == "failed" and self.failed_node is None:
+            self.failed_node = node
+        elif state == "succeeded" and node in self.shape.undoable:
+            self.undos = self.undos or "some"
+
+    def intend(self, compensates: bool) -> None:
+        if compensates and self.compensation is None:
+            self.compensation = 0
 
     def retry(self, node: int, token: int, delay: float, counts: bool = True) -> Answer:
         record = self.nodes.get(node)
@@ -169,7 +193,7 @@ class RunModel(Steering):
         if record.token != token or record.state != "running":
             return Answer("stale")
         self.remember_attempt(node, "retrying", "" if counts else "handed_on")
-        due = self.now if self.halt else self.now + delay
+        due = self.now if self.is_halted else self.now + delay
         self.nodes[node] = record._replace(
             state="retrying",
             holder="",
@@ -184,7 +208,7 @@ class RunModel(Steering):
 
     def wake(self, node: int) -> Answer:
         record = self.nodes.get(node) if not self.terminated else None
-        if record is not None and record.state == "retrying" and record.due > self.now and not self.halt:
+        if record is not None and record.state == "retrying" and record.due > self.now and not self.is_halted:
             return Answer("early")
         self.timers.pop(node, None)
         if record is not None and record.state == "retrying":
@@ -251,7 +275,7 @@ class RunModel(Steering):
         if self.paused and not self.halt and record.state in ("ready", "running"):
             return Answer("held")
         if record.state == "retrying":
-            self.timers[node] = self.now if self.halt else record.due
+            self.timers[node] = self.now if self.is_halted else record.due
             return Answer("retrying")
         if record.ended:
             return Answer("redrive", (record.attempt, record.token))
@@ -264,12 +288,48 @@ class RunModel(Steering):
         record = self.nodes[node]
         self.remembered.append(("node", self.now, node, state, cause, record.attempt, record.holder))
 
+    def compensate(self) -> Answer:
+        if self.status == "compensating":
+            return Answer("compensating")
+        if self.status not in ("failed", "cancelled", "compensation_failed"):
+            return Answer("ended", text=self.status)
+        if not self.undos:
+            return Answer("nothing")
+        self.undos = "some"
+        self.remembered.append(("reopen", self.now, "compensating"))
+        self._begin_undos()
+        return Answer("compensating")
+
+    def _begin_undos(self) -> None:
+        self.compensation, self.paused, self.reopened = self.walk + 1, "", False
+        self.nodes[BEFORE_UNDOS] = NodeModel("succeeded", walk=self.walk)
+
     def _make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
         record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="", due=0.0)
         return Answer(word, (record.attempt, record.token))
 
     def _tell(self, node: int, start: int) -> tuple[list[int], list[int]]:
-        """Tell one slice of dependents; those that became ready, and those that were skipped and have dependents."""
+        """Tell one slice of dependents; those that became ready, and those that ended thereby and have dependents."""
+        ready, ended = self._tell_undos(node, start) if self.shape.is_undo(node) else self._tell_nodes(node, start)
+        if not self.remaining and self._must_compensate():
+            self._begin_undos()
+            ended = [*ended, BEFORE_UNDOS]
+        return ready, ended
+
+    def _must_compensate(self) -> bool:
+        return self.compensation == 0 and self.undos == "some" and bool(self.halt or self.failed_node is not None)
+
+    def has_heard_all(self, undo: int) -> bool:
+        return undoing.heard(self, undo) == len(self.shape.before(undo))
+
+    def undoes(self, node: int) -> bool:
+        """Whether a node has done something that is to be undone."""
+        return node in self.nodes and self.nodes[node].state == "succeeded"
+
+    def _tell_undos(self, node: int, start: int) -> tuple[list[int], list[int]]:
+        return undoing.tell(self, node, start)
+
+    def _tell_nodes(self, node: int, start: int) -> tuple[list[int], list[int]]:
         told = self.shape.children[node][start : start + self.shape.slice_size]
         self.nodes[node] = self.nodes[node]._replace(told=start + len(told))
         if self.nodes[node].state == "succeeded":
@@ -301,7 +361,8 @@ class RunModel(Steering):
 
     def told_before(self, word: str, node: int, start: int) -> Answer:
         told = self.shape.children[node][start : start + self.shape.slice_size]
-        untold = [child for child in self._in_state("skipped", told) if not self.has_told_all(child)]
+        places = [*told, BEFORE_UNDOS] if self.status == "compensating" else told
+        untold = [at for at in places if at in self.nodes and self.nodes[at].ended and not self.has_told_all(at)]
         return self._report(word, self._in_state("ready", told), untold)
 
     def _in_state(self, state: str, nodes: Iterable[int]) -> tuple[int, ...]:

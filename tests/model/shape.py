@@ -5,38 +5,78 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskmesh.dispatch.plan import Plan
-from taskmesh.model.flow import Flow, Node
+from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 
 ROOT = -1
 """Stands before the first nodes where they are too many for one script."""
 
 
+BEFORE_UNDOS = -4
+"""Stands before the undos of the last nodes."""
+
+
 @dataclass(frozen=True)
 class Shape:
-    """A graph: for each node those that it needs, its pool, and how many dependents one script may tell."""
+    """A graph: for each node those that it needs, its pool, and how many dependents one script may tell.
+
+    Those in ``undoable`` can be undone; the undo of node I is at the place ``undo_base`` + I, in the pool of the node
+    that is as far from the end as I from the beginning.
+    """
 
     parents: tuple[tuple[int, ...], ...]
     pools: tuple[str, ...]
     slice_size: int
+    undoable: frozenset[int] = frozenset()
     children: dict[int, tuple[int, ...]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         places = range(len(self.parents))
         children = {at: tuple(child for child in places if at in self.parents[child]) for at in places}
         children[ROOT] = tuple(at for at in places if not self.parents[at])
+        if self.undoable:
+            base = self.undo_base
+            children[BEFORE_UNDOS] = tuple(base + at for at in places if not children[at])
+            children |= {base + at: tuple(base + parent for parent in self.parents[at]) for at in places}
         object.__setattr__(self, "children", children)
+
+    @property
+    def undo_base(self) -> int:
+        return len(self.parents)
+
+    def is_undo(self, place: int) -> bool:
+        return bool(self.undoable) and (place >= self.undo_base or place == BEFORE_UNDOS)
+
+    def can_undo(self, undo: int) -> bool:
+        return undo - self.undo_base in self.undoable
+
+    @property
+    def places(self) -> range:
+        """Those of the nodes and of the undos."""
+        return range(self.undo_base * (2 if self.undoable else 1))
+
+    def before(self, place: int) -> tuple[int, ...]:
+        """The places that tell a node or an undo."""
+        return self._before_undo(place) if self.is_undo(place) else self.parents[place]
+
+    def _before_undo(self, undo: int) -> tuple[int, ...]:
+        later = self.children[undo - self.undo_base] if undo >= 0 else ()
+        return tuple(self.undo_base + at for at in later) or (BEFORE_UNDOS,)
 
     def slices(self, node: int) -> list[int]:
         """Where the slices of a node's dependents begin; one empty slice where there are none."""
         return list(range(0, len(self.children[node]), self.slice_size) or range(1))
 
     def pool_of(self, node: int) -> str:
-        return self.pools[max(node, 0)]
+        if node < len(self.pools):
+            return self.pools[max(node, 0)]
+        return self.pools[self.undo_base - 1 - (node - self.undo_base)] if self.can_undo(node) else self.pools[0]
 
-    def plan(self) -> Plan:
+    def plan(self, on_failure: str = OnFailure.CONTINUE) -> Plan:
         """The same graph as the product knows it."""
-        nodes = tuple(
-            Node(f"n{at}", "t", needs=tuple(f"n{parent}" for parent in parents), pool=self.pools[at])
-            for at, parents in enumerate(self.parents)
-        )
-        return Plan.of(Flow("flow", "1", nodes))
+        nodes = tuple(self._node(at) for at in range(len(self.parents)))
+        return Plan.of(Flow("flow", "1", nodes, on_failure=OnFailure(on_failure)))
+
+    def _node(self, at: int) -> Node:
+        needs = tuple(f"n{parent}" for parent in self.parents[at])
+        undo = Compensation("u", self.pool_of(self.undo_base + at)) if at in self.undoable else None
+        return Node(f"n{at}", "t", needs=needs, pool=self.pools[at], compensation=undo)

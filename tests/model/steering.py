@@ -33,9 +33,9 @@ class Steering:
         return self.terminated or bool(self.paused and not self.halt)
 
     def pause(self: RunModel) -> Answer:
-        if self.status != "running":
+        if self.has_ended:
             return Answer("ended", text=self.status)
-        if self.halt:
+        if self.halt or self.status == "compensating":
             return Answer("ending")
         if not self.paused:
             self.remembered.append(("pause", self.now, "paused"))
@@ -43,7 +43,7 @@ class Steering:
         return Answer("paused") if self.paused == "user" else Answer("preparing", text=self.paused)
 
     def resume(self: RunModel, kind: str = "user") -> Answer:
-        if self.status != "running":
+        if self.has_ended:
             return Answer("ended", text=self.status)
         if not self.paused:
             return Answer("running")
@@ -58,7 +58,7 @@ class Steering:
     def terminate(self: RunModel) -> Answer:
         if self.terminated:
             return Answer("terminated")
-        if self.status != "running":
+        if self.has_ended:
             return Answer("ended", text=self.status)
         self.left, self.paused = set(self.outbox), ""
         self.remembered.append(("halt", self.now, "terminated"))
@@ -66,7 +66,7 @@ class Steering:
 
     def mark(self: RunModel, node: int, state: str) -> Answer:
         record = self.nodes.get(node)
-        if self.status == "running" and self.paused not in ("", "user"):
+        if not self.has_ended and self.paused not in ("", "user"):
             return Answer("preparing", text=self.paused)
         if record is not None and record.ended:
             same = (record.state, record.cause) == (state, BY_HAND)
@@ -79,6 +79,7 @@ class Steering:
         if record is not None and record.state == "running":
             self.remember_attempt(node, state, "marked")
         self.nodes[node] = self.fresh(node, state)._replace(cause=BY_HAND)
+        self.note_outcome(node, state)
         return self.tell_first("marked", node)
 
     def reopen(self: RunModel, kind: str) -> Answer:
@@ -86,6 +87,11 @@ class Steering:
             if self.paused == kind:
                 return Answer("reopened")
             return Answer("preparing", text=self.paused) if self.paused not in ("", "user") else Answer("running")
+        if self.status == "compensating":
+            return Answer("running")
+        if self.walk or self.status in ("compensated", "compensation_failed"):
+            return Answer("ended", text=self.status)
+        self.compensation = None
         self.alter()
         self.remembered.append(("reopen", self.now, "paused"))
         self.left, self.halt, self.failed_node, self.deadline = None, "", None, None
@@ -135,11 +141,14 @@ class Steering:
             self.counts = {at: self.arrived(at) for at in self.places}
             self.altered = True
 
-    def halt_with(self: RunModel, status: str) -> Answer:
+    def halt_with(self: RunModel, status: str, compensates: bool = False) -> Answer:
         if self.status != "running":
             return Answer("ended", text=self.status)
         if self.paused not in ("", "user"):
             return Answer("preparing", text=self.paused)
+        if compensates and not self.shape.undoable:
+            return Answer("nothing")
+        self.intend(compensates)
         was, self.paused = self.paused, ""
         if not self.halt:
             self.remembered.append(("halt", self.now, status))

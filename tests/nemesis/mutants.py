@@ -67,7 +67,7 @@ MUTANTS = (
         "m4",
         "a repeated settle counts again",
         f"{LUA}/settle_node.lua",
-        "if has_ended(record) then return report('again', found.status, told(run, edges)) end\n"
+        "if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end\n"
         "if record[STATE] ~= 'running' then return {'stale'} end\n",
         "",
         "D16",
@@ -91,9 +91,9 @@ MUTANTS = (
     Mutant(
         "m7",
         "the dependents of what has begun and not succeeded are told that it has",
-        f"{LUA}/settle_node.lua",
-        "tell(run, run_id, state == 'succeeded',",
-        "tell(run, run_id, true,",
+        f"{LUA}/prelude_endings.lua",
+        "local passes, cause = lets_pass(record),",
+        "local passes, cause = true,",
         "F7",
     ),
     Mutant(

@@ -68,7 +68,7 @@ MUTANTS: dict[str, Mutation] = {
     "a stale token releases": _in_script("release_node", "or record[TOKEN] ~= token then", "then"),
     "a repeated settle counts again": _in_script(
         "settle_node",
-        "if has_ended(record) then return report('again', found.status, told(run, edges)) end\n"
+        "if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end\n"
         "if record[STATE] ~= 'running' then return {'stale'} end\n",
         "",
     ),

@@ -246,7 +246,7 @@ def keywords(**items: str) -> None: ...
         (asynchronous, {}, "must be a plain function"),
         (variadic, {}, "*items cannot be filled"),
         (keywords, {}, "cannot take **kwargs"),
-        (reserve, {"on_failure": "compensate"}, "on_failure must be fail_fast or continue, not 'compensate'"),
+        (reserve, {"on_failure": "undo"}, "on_failure must be one of fail_fast, continue, compensate, not 'undo'"),
     ],
 )
 def test_what_cannot_be_a_flow_is_refused_at_once(function: Any, options: dict[str, str], sentence: str) -> None:

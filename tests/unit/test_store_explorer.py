@@ -16,6 +16,10 @@ DIAMOND = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 2)
 NARROW_SLICES = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 1)
 FORK = Shape(((), (0,), (0,)), ("one",) * 3, 1)
 WIDE = Shape(((), ()), ("one",) * 2, 2)
+UNDOABLE_CHAIN = Shape(((), (0,), (1,)), ("one",) * 3, 2, frozenset({0}))
+"""Nothing undoes the node in the middle."""
+SHORT_UNDOABLE_CHAIN = Shape(((), (0,)), ("one",) * 2, 2, frozenset({0}))
+UNDOABLE_FORK = Shape(((), (0,), (0,)), ("one",) * 3, 2, frozenset({0, 1, 2}))
 CHAIN = Shape(((), (0,)), ("one",) * 2, 2)
 
 SETTINGS = {
@@ -38,13 +42,21 @@ SETTINGS = {
     "a node that is tried again while another fails fast": Setting(
         WIDE, frozenset({1}), fail_fast=True, retrying=frozenset({0})
     ),
+    "a chain that is undone": Setting(UNDOABLE_CHAIN, frozenset({2}), fail_fast=True, crashes=0, compensates=True),
+    "a chain that is undone when it is cancelled": Setting(
+        UNDOABLE_CHAIN, frozenset(), crashes=0, cancels=True, compensates=True
+    ),
+    "a chain whose undo fails until it is begun again": Setting(
+        SHORT_UNDOABLE_CHAIN, frozenset({1, 2}), fail_fast=True, crashes=0, compensates=True, begins_again=1
+    ),
+    "a fork that is undone": Setting(UNDOABLE_FORK, frozenset({2}), fail_fast=True, crashes=0, compensates=True),
 }
 
 
 def _check(setting: Setting, before: World, after: World) -> None:
     check_move(setting, before, after)
     run = run_of(setting, after)
-    if run.status == "running":
+    if not run.has_ended:
         states = {at: node.state for at, node in run.nodes.items()}
         check_next_events(setting.shape, states, run.outbox, run.timers)
 
@@ -103,6 +115,27 @@ class EarlyJoin(RunModel):
 def test_a_node_that_leaves_the_outbox_too_early_is_found_to_stop_the_run() -> None:
     setting = Setting(NARROW_SLICES, frozenset({1}), model=TellerForgets)
     assert explore(setting, check_move).without_an_end() > 0
+
+
+class UndoesWhatWasStarted(RunModel):
+    """As if an undo became ready for any node that was ever claimed, not only for one that has succeeded."""
+
+    def undoes(self, node: int) -> bool:
+        return self.nodes[node].state in ("succeeded", "failed")
+
+
+class UndoesAtOnce(RunModel):
+    """As if an undo did not wait for those of the nodes that depend on its node."""
+
+    def has_heard_all(self, undo: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("model", [UndoesWhatWasStarted, UndoesAtOnce])
+def test_a_mistake_in_the_rules_of_undoing_is_found(model: type[RunModel]) -> None:
+    setting = Setting(UNDOABLE_FORK, frozenset({2}), fail_fast=True, compensates=True, model=model)
+    with pytest.raises(AssertionError):
+        explore(setting, check_move)
 
 
 @pytest.mark.parametrize("model", [ClaimKeepsToken, EarlyJoin])

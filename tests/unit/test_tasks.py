@@ -130,7 +130,7 @@ def test_a_script_names_its_tasks_as_its_module_would(tmp_path: Path) -> None:
 
 def test_sending_goes_through_the_submitter() -> None:
     recorder = Recorder()
-    task = make_task(pay, name="pay", submitter=recorder)
+    task = make_task(pay, name="pay", owner=recorder)
 
     assert task.send("o-1", note="n") == "run"
     assert asyncio.run(task.asend("o-2")) == "run"

@@ -25,6 +25,7 @@ class Info:
     retry: RetryPolicy | None = None
     limits: TimeLimits = NO_LIMITS
     guard: Guard | None = None
+    compensator: Info | None = None
 
 
 class Catalog:

@@ -4,6 +4,7 @@
 -- ARGV  1 now ('' = the server's)  2 run id  3 digest of flow and parameters  4 flow body ('' = must be stored)
 --       5 header  6 flow hash  7 params  8 shard key  9 number of nodes  10 edges to the first nodes  11 '1' = those are all
 --       12 seconds until its deadline ('' = none)
+--       13 place of the undo of node 0 ('' = none of the nodes can be undone)
 -- Returns {word, ready...}: admitted | same | conflict | flow_missing. Repeated: the same answer but "same".
 local run, flow, open, first_outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, digest, body = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
@@ -26,6 +27,7 @@ if ARGV[12] ~= '' then
   change('deadline', deadline)
   put_due(KEYS[#KEYS], run_id .. '/' .. RUN_DEADLINE, deadline)
 end
+if ARGV[13] ~= '' then change('undo_base', ARGV[13]) end
 if ARGV[11] == '0' then
   -- The first nodes are too many for one script: node -1 stands before them and spreads like any other.
   save(-1, {'succeeded', 0, 1, now, now, now, '', #edges / EDGE_WIDTH, ''})

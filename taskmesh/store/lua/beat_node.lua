@@ -13,4 +13,4 @@ if values[3] == TERMINATED then return {'stale'} end
 if record[STATE] ~= 'running' or record[TOKEN] ~= tonumber(ARGV[2]) then return {'stale'} end
 if ARGV[3] ~= '' then change('checkpoint:' .. node, ARGV[3]) end
 write(run)
-return {'beaten', values[2] or ''}
+return {'beaten', is_halted({halt = values[2], status = values[3]}) and values[2] or ''}

@@ -4,6 +4,7 @@
 --       and last timers, retrying nodes of the run
 -- ARGV  1 now  2 run id  3 node  4 succeeded | skipped  5 output  6 cause: by whom and why
 --       7 edges to the dependents  8 '1' = those are all  9 retention in ms
+--       10 '1' = a success of the node can be undone
 -- Returns {word, run status, number ready, ready..., skipped...}: marked | again (the same call before) |
 --         ended (the run has, or the node otherwise), or {'unknown'} | {'preparing', kind, 0}.
 local run, outbox, timers, retrying = KEYS[1], KEYS[5], KEYS[#KEYS - 1], KEYS[#KEYS]
@@ -16,7 +17,7 @@ local paused = OPEN[found.status] and unpacked(redis.call('HGET', run, 'paused')
 if paused and REOPENING[string.match(paused[1], '^%a+')] then return {'preparing', paused[1], 0} end
 if record and has_ended(record) then
   if record[STATE] ~= state or record[CAUSE] ~= cause then return {'ended', found.status, 0} end
-  return report('again', found.status, told(run, edges))
+  return report('again', found.status, told(run, edges, found.status))
 end
 if not OPEN[found.status] then return {'ended', found.status, 0} end
 redis.call('HLEN', KEYS[2])
@@ -40,7 +41,7 @@ end
 if state == 'succeeded' then change('output:' .. node, ARGV[5]) end
 change('altered', 1)
 note(found.watched, 'node', tonumber(node), state, now, marked[ATTEMPT], '')
-local ready, skipped, ended =
-  tell(run, run_id, state == 'succeeded', edges, 6, 'needs:' .. node, now, found.watched)
-local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[9], now)
+note_outcome(found, node, state, ARGV[10] == '1')
+local ready, skipped, ended = tell_of(run, run_id, node, marked, edges, 6, now, found)
+local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[9], now, skipped)
 return report('marked', status, ready, skipped)

@@ -14,10 +14,14 @@
 --                                     all that it needs has ended
 --   history, history:N                how many things were remembered (below), and the newest of them; no field without any
 --   watched                           there when somebody wants each transition announced
+--   undo_base                         place of the undo of node 0, as many as the flow has nodes; absent where none can be undone
+--   undos                             "some": a node that has succeeded can be undone, "done": one was, "failed": an undo failed
+--   compensation                      how often undoing was begun; absent while nothing says that it is to be, at the end
 --   node:I                            the record of node I (below); absent while the node waits, unless it has run before
 --   arrived:I                         how many of the nodes that I needs have succeeded
 --   output:I, error:I                 what node I gave back, or why its last attempt failed
 --   checkpoint:I                      what an attempt of node I said last of its progress
+--   blocked:I                         "NUMBER/CAUSE": with the undoing of that number, an undo before undo I has failed
 -- A node record is a msgpack array with these places:
 local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, CAUSE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 -- and, once it has been ready more than once, when it was ready first, how many attempts ended in a retry, and how many
@@ -30,7 +34,13 @@ local PAST = 13
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
 local SPREAD_DONE = -1
 -- An edge is four numbers in a flat array: dependent, how many nodes it needs, number of its pool, how many depend on it.
+-- The pool of an undo is -1 where nothing could undo its node; it stands in the outbox of pool 0 then.
 local EDGE_WIDTH = 4
+-- The undo of node I is a node, too, at the place undo_base + I; the edges between undos are those of the flow, reversed.
+-- This place stands before the undos of the last nodes.
+local BEFORE_UNDOS = -4
+-- As the cause of a skipped undo: there was nothing to undo, so the undos after it go on.
+local NOTHING_TO_UNDO = 'nothing'
 -- As the node of a timer: every node of the run that is retrying, since the run was halted.
 local ALL_RETRYING = -2
 -- As the node of a timer: the run itself, which ends at its deadline.
@@ -48,7 +58,7 @@ local function read_clock(given)
 end
 
 -- The states of a run that goes on; one that is terminated has no right to write anything, whatever its nodes are.
-local OPEN = {running = true}
+local OPEN = {running = true, compensating = true}
 local TERMINATED = 'terminated'
 -- Those that an ended run may have when it is reopened, and what that is done for: the first word of the kind of a pause.
 local REOPENABLE = {succeeded = true, failed = true, cancelled = true, terminated = true}
@@ -69,6 +79,11 @@ local changes, due, events, outdated = {}, {}, {}, {}
 local function change(field, value)
   changes[#changes + 1] = field
   changes[#changes + 1] = value
+end
+
+local function set(found, field, value)
+  found[field] = value
+  change(field, value)
 end
 
 local function save(node, record)
@@ -135,6 +150,11 @@ end
 local function is_alive(holders, holder, now)
   local until_time = redis.call('ZSCORE', holders, holder)
   return until_time and tonumber(until_time) > now
+end
+
+-- Whether nothing new of a run may start. Undos may: they come after what it was halted for.
+local function is_halted(found)
+  return found.halt and found.status == 'running'
 end
 
 -- Lets nothing new of a run start; nodes that wait to be tried again are woken, which lets them end as cancelled.
@@ -217,53 +237,27 @@ local function tell(run, run_id, succeeded, edges, first_outbox, cause, now, wat
 end
 
 -- What `tell` answered, for a call that is repeated: read from the records, so nothing is counted twice.
-local function told(run, edges)
+local function told(run, edges, status)
   local ready, skipped = {}, {}
-  for at = 1, #edges, EDGE_WIDTH do
-    local record = unpacked(redis.call('HGET', run, 'node:' .. edges[at]))
+  local function look_at(node)
+    local record = unpacked(redis.call('HGET', run, 'node:' .. node))
     if record and record[STATE] == 'ready' then
-      ready[#ready + 1] = edges[at]
-    elseif record and record[STATE] == 'skipped' and record[SPREAD] ~= SPREAD_DONE then
-      skipped[#skipped + 1] = edges[at]
+      ready[#ready + 1] = node
+    elseif record and has_ended(record) and record[SPREAD] ~= SPREAD_DONE then
+      skipped[#skipped + 1] = node
     end
   end
+  for at = 1, #edges, EDGE_WIDTH do look_at(edges[at]) end
+  if status == 'compensating' then look_at(BEFORE_UNDOS) end
   return ready, skipped
 end
 
--- The answer of a script that told dependents: how many became ready, those, then the skipped ones that must tell theirs.
+-- The answer of a script that told dependents: how many became ready, those, then the ended ones that must tell theirs.
 local function report(word, status, ready, skipped)
   local answer = {word, status, #ready}
   for _, node in ipairs(ready) do answer[#answer + 1] = node end
   for _, node in ipairs(skipped) do answer[#answer + 1] = node end
   return answer
-end
-
--- Ends a run and writes all that has gathered. KEYS 2, 3, 4 are the flow, the open runs and the closed runs.
-local function end_run_and_write(run, run_id, status, retention_ms, now, watched)
-  change('status', status)
-  change('finished_at', now)
-  note(watched, 'run', status, now)
-  write(run)
-  redis.call('PEXPIRE', run, retention_ms)
-  redis.call('ZREM', KEYS[3], run_id)
-  redis.call('ZADD', KEYS[4], now, run_id)
-  if redis.call('HINCRBY', KEYS[2], 'open_runs', -1) <= 0 then redis.call('PEXPIRE', KEYS[2], retention_ms) end
-  redis.call('SPUBLISH', run .. ':end', status)
-end
-
--- Counts `ended` nodes off a run and writes all that has gathered; with the last node the run ends. Returns its status.
--- KEYS as of `end_run_and_write`.
-local function count_down_and_write(run, run_id, ended, found, retention_ms, now)
-  local remaining = tonumber(found.remaining) - ended
-  if ended == 0 or remaining > 0 then
-    if ended > 0 then change('remaining', remaining) end
-    write(run)
-    return found.status
-  end
-  local status = found.halt or (found.failed_node and 'failed') or 'succeeded'
-  change('remaining', 0)
-  end_run_and_write(run, run_id, status, retention_ms, now, found.watched)
-  return status
 end
 
 -- Stops at a key of the wrong type before `tell` and `count_down_and_write`, which may end so many nodes, write anything.
@@ -275,9 +269,11 @@ end
 
 -- The record of a node and what `count_down_and_write` needs to know of its run, in one read.
 local function look_up(run, node)
-  local values =
-    redis.call('HMGET', run, 'node:' .. node, 'remaining', 'status', 'halt', 'failed_node', 'watched', 'altered')
+  local values = redis.call('HMGET', run, 'node:' .. node, 'remaining', 'status', 'halt', 'failed_node', 'watched',
+    'altered', 'undo_base', 'undos', 'compensation')
   altered = values[7]
-  return unpacked(values[1]),
-    {remaining = values[2], status = values[3], halt = values[4], failed_node = values[5], watched = values[6]}
+  return unpacked(values[1]), {
+    remaining = values[2], status = values[3], halt = values[4], failed_node = values[5], watched = values[6],
+    undo_base = tonumber(values[8]), undos = values[9], compensation = values[10],
+  }
 end

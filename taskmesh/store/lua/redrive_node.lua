@@ -18,13 +18,14 @@ if not record or record[SPREAD] == SPREAD_DONE or record[STATE] == 'waiting' or 
   redis.call('ZREM', outbox, member)
   return {'settled'}
 end
-local is_paused = values[4] and not values[3] and not has_ended(record) and record[STATE] ~= 'retrying'
+local halted = is_halted({halt = values[3], status = values[5]})
+local is_paused = values[4] and not halted and not has_ended(record) and record[STATE] ~= 'retrying'
 if is_paused or (record[STATE] == 'running' and is_alive(holders, record[HOLDER], now)) then
   redis.call('ZADD', outbox, now, member)
   return {'held'}
 end
 if record[STATE] == 'retrying' then
-  local due_at = values[3] and now or record[READY_AT]
+  local due_at = halted and now or record[READY_AT]
   check_sorted_sets(2)
   redis.call('ZADD', timers, due_at, member)
   redis.call('ZADD', outbox, math.max(now, due_at), member)

@@ -7,7 +7,7 @@
 local run, flow = KEYS[1], KEYS[2]
 local now, run_id, kind = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 
-local values = redis.call('HMGET', run, 'status', 'paused', 'submitted_at', 'watched', 'finished_at')
+local values = redis.call('HMGET', run, 'status', 'paused', 'submitted_at', 'watched', 'finished_at', 'compensation')
 local status, paused = values[1], unpacked(values[2])
 if not status then return {'unknown'} end
 if OPEN[status] then
@@ -15,7 +15,7 @@ if OPEN[status] then
   if paused and paused[1] ~= 'user' then return {'preparing', paused[1]} end
   return {'running'}
 end
-if not REOPENABLE[status] then return {'ended', status} end
+if not REOPENABLE[status] or tonumber(values[6] or 0) > 0 then return {'ended', status} end
 if redis.call('HEXISTS', flow, 'body') == 0 then return {'flow_missing'} end
 check_sorted_sets(3)
 
@@ -25,7 +25,7 @@ change('paused', cmsgpack.pack({kind, ARGV[4], ARGV[5], now}))
 remember(run, 'reopen', now, 'paused', ARGV[4], ARGV[5], status, tonumber(values[5]))
 note(values[4], 'pause', 'paused', now)
 write(run)
-redis.call('HDEL', run, 'halt', 'halted_by', 'failed_node', 'finished_at', 'deadline')
+redis.call('HDEL', run, 'halt', 'halted_by', 'failed_node', 'finished_at', 'deadline', 'compensation')
 redis.call('ZREM', KEYS[5], run_id .. '/' .. RUN_DEADLINE)
 redis.call('PERSIST', run)
 if redis.call('HINCRBY', flow, 'open_runs', 1) == 1 then redis.call('PERSIST', flow) end

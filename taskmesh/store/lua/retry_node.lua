@@ -28,7 +28,7 @@ if ARGV[7] == '0' then
 else
   record[RETRIES] = record[RETRIES] + 1
 end
-record[READY_AT] = found.halt and now or now + delay
+record[READY_AT] = is_halted(found) and now or now + delay
 record[HOLDER], record[CAUSE] = '', ARGV[8]
 save(node, record)
 if ARGV[6] ~= '' then change('error:' .. node, ARGV[6]) end

@@ -4,6 +4,7 @@
 -- ARGV  1 now  2 run id  3 node  4 token  5 succeeded | failed | cancelled  6 output  7 error  8 halt ('' = go on)
 --       9 edges to the dependents  10 '1' = those are all  11 retention in ms
 --       12 how it succeeded, where that is not by its own task ('' = it is)
+--       13 '1' = a success of the node can be undone  14 '1' = a halt has what was committed undone
 -- Returns {word, run status, number ready, ready..., skipped...}: settled | again (the same call before) | stale | unknown.
 local run, outbox = KEYS[1], KEYS[5]
 local now, run_id, node, token, state = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
@@ -12,7 +13,7 @@ local edges = cmsgpack.unpack(ARGV[9])
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
 if record[TOKEN] ~= token or found.status == TERMINATED then return {'stale'} end
-if has_ended(record) then return report('again', found.status, told(run, edges)) end
+if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end
 if record[STATE] ~= 'running' then return {'stale'} end
 check_keys(found, #edges / EDGE_WIDTH + 1)
 
@@ -26,16 +27,13 @@ if state == 'succeeded' then
 elseif ARGV[7] ~= '' then
   change('error:' .. node, ARGV[7])
 end
-if state == 'failed' and not found.failed_node then
-  found.failed_node = node
-  change('failed_node', node)
-end
+note_outcome(found, node, state, ARGV[13] == '1')
 if ARGV[8] ~= '' and not found.halt then
   found.halt = ARGV[8]
+  if ARGV[14] == '1' and not found.compensation then set(found, 'compensation', 0) end
   halt_with(run, run_id, KEYS[#KEYS], found.halt, now)
 end
 note(found.watched, 'node', tonumber(node), state, now, record[ATTEMPT], record[HOLDER])
-local ready, skipped, ended =
-  tell(run, run_id, state == 'succeeded', edges, 6, 'needs:' .. node, now, found.watched)
-local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[11], now)
+local ready, skipped, ended = tell_of(run, run_id, node, record, edges, 6, now, found)
+local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[11], now, skipped)
 return report('settled', status, ready, skipped)

@@ -12,14 +12,13 @@ if not record then return {'unknown'} end
 if not has_ended(record) or found.status == TERMINATED then return {'stale'} end
 if record[SPREAD] ~= from then
   if record[SPREAD] ~= SPREAD_DONE and record[SPREAD] < from then return {'behind'} end
-  return report('again', found.status, told(run, edges))
+  return report('again', found.status, told(run, edges, found.status))
 end
 check_keys(found, #edges / EDGE_WIDTH)
 
 record[SPREAD] = ARGV[6] == '1' and SPREAD_DONE or from + #edges / EDGE_WIDTH
 save(node, record)
 if record[SPREAD] == SPREAD_DONE then redis.call('ZREM', outbox, run_id .. '/' .. node) end
-local ready, skipped, ended =
-  tell(run, run_id, record[STATE] == 'succeeded', edges, 6, 'needs:' .. node, now, found.watched)
-local status = count_down_and_write(run, run_id, ended, found, ARGV[7], now)
+local ready, skipped, ended = tell_of(run, run_id, node, record, edges, 6, now, found)
+local status = count_down_and_write(run, run_id, ended, found, ARGV[7], now, skipped)
 return report('spread', status, ready, skipped)

@@ -10,7 +10,7 @@ local now, run_id, node = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 local record, found = look_up(run, node)
 local gone = not record or found.status == TERMINATED
 local waits = not gone and record[STATE] == 'retrying'
-if waits and record[READY_AT] > now and not found.halt then return {'early'} end
+if waits and record[READY_AT] > now and not is_halted(found) then return {'early'} end
 check_sorted_sets(2, 3)
 redis.call('SCARD', retrying)
 
