@@ -12,6 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from scripts.benchmark.children import PROJECT
+from scripts.benchmark.features import measure_features
+from scripts.benchmark.features import show as show_features
 from scripts.benchmark.page import write_page
 from scripts.benchmark.peers import PEERS
 from scripts.benchmark.profiles import write_text
@@ -25,6 +27,7 @@ from tests.harness.redis import RedisServer
 
 MONTAGE = PROJECT.parent / "shared" / "data" / "montage-2mass-01d.json"
 REPEAT = 3
+FEATURE_ROUNDS = 5
 TIMERS_WAITING, TIMERS_DUE, TIMERS_SECONDS = 100_000, 5_000, 10.0
 
 
@@ -54,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--montage", type=Path, metavar="FILE", help="a recorded Montage workflow (WfCommons format)")
     options.add_argument("--scale", action="store_true", help="time for each node from 100 to 100,000")
     options.add_argument("--timers", action="store_true", help="only this: how late timers ring while 100,000 wait")
+    options.add_argument(
+        "--features", action="store_true", help="only this: flows with and without retries, limits and a keeper"
+    )
     options.add_argument("--soak", action="store_true", help="memory after 200,000 tasks too")
     options.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write cProfile data of the I/O process")
     options.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -111,6 +117,17 @@ def ring_timers(quick: bool, output: str) -> int:
     return 0 if found.rung == found.due else 2
 
 
+def compare_features(quick: bool, rounds: int, output: str) -> int:
+    """What the promises cost: flows with everything on against flows with as little as possible."""
+    with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
+        found = measure_features(running, Path(logs), rounds, quick)
+    if output == "json":
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        show_features(found)
+    return 0
+
+
 def show(report: Report, output: str) -> None:
     if output == "json":
         print(json.dumps(report.to_json(), indent=2))
@@ -124,6 +141,8 @@ def main() -> int:
     options = parser().parse_args()
     if options.timers:
         return ring_timers(options.quick, options.output)
+    if options.features:
+        return compare_features(options.quick, options.repeat or FEATURE_ROUNDS, options.output)
     plan = plan_of(options)
     if plan.profile is not None:
         plan.profile.mkdir(parents=True, exist_ok=True)

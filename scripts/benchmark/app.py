@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmesh import Mesh
+from taskmesh import Mesh, Retry
 
 mesh = Mesh()
 
@@ -14,6 +14,16 @@ def noop(value: int = 0) -> int:
 
 @mesh.task
 def join(items: list[int]) -> int:
+    return len(items)
+
+
+@mesh.task(retry=Retry(max_attempts=5), timeout=30, schedule_to_start=600, schedule_to_close=900)
+def careful_noop(value: int = 0) -> int:
+    return value
+
+
+@mesh.task(retry=Retry(max_attempts=5), timeout=30, schedule_to_start=600, schedule_to_close=900)
+def careful_join(items: list[int]) -> int:
     return len(items)
 
 

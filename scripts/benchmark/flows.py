@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from scripts.benchmark.app import join, mesh, noop, step
+from scripts.benchmark.app import careful_join, careful_noop, join, mesh, noop, step
 from scripts.benchmark.montage import Shape
 from taskmesh import Flow
 
@@ -19,6 +19,17 @@ def fan_in(width: int, shard_by: str = "run") -> Flow:
         return join([noop(value) for value in range(width)])
 
     return fan_in_flow.compile()
+
+
+@cache
+def careful_fan_in(width: int) -> Flow:
+    """The same of tasks that have a retry policy and time limits."""
+
+    @mesh.flow(name=f"careful-fan-in-{width}", version="1")
+    def careful_flow() -> Any:
+        return careful_join([careful_noop(value) for value in range(width)])
+
+    return careful_flow.compile()
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmark.app import mesh, noop
-from scripts.benchmark.flows import chain, fan_in, lanes, montage
+from scripts.benchmark.flows import careful_fan_in, chain, fan_in, lanes, montage
 from scripts.benchmark.montage import read_shape, twin_shape
 from scripts.benchmark.systems.driver import Driver, timed
 
@@ -38,6 +38,9 @@ class TaskmeshDriver(Driver):
 
     def flows_of_9(self, count: int) -> None:
         self._submit_many(fan_in(8), [{}] * count)
+
+    def careful_flows_of_9(self, count: int) -> None:
+        self._submit_many(careful_fan_in(8), [{}] * count)
 
     def fan_in(self, width: int) -> None:
         self._runs.append(mesh.submit(fan_in(width, shard_by="node")))
