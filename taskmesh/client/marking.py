@@ -12,7 +12,7 @@ from taskmesh.client.verdicts import checked, half_done
 from taskmesh.dispatch.advance import Advancer, Mark
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError
-from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
 from taskmesh.store.calls import NodeKey, Who, Word
 from taskmesh.wire import pack
 
@@ -68,5 +68,6 @@ def _why_not(run_id: str, node: str, word: Word, status: str) -> str:
     if word is not Word.ENDED:
         return "is not in the store any more, or is damaged there"
     if RunState(status).ended:
-        return f"has ended: {status}; `taskmesh retry {run_id}` lets it go on"
+        again = f"; `taskmesh retry {run_id}` lets it go on" if RunState(status) in RETRIABLE_RUN_STATES else ""
+        return f"has ended: {status}{again}"
     return f"goes on, but its node {node!r} has ended; what has ended stays as it is until the run is run again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from taskmesh.model.durations import duration_text
-from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
 from taskmesh.store.reader import Decision, RunSummary
 
 UNFINISHED = (NodeState.RETRYING, NodeState.READY, NodeState.RUNNING, NodeState.WAITING)
@@ -69,6 +69,7 @@ def run_commands(summary: RunSummary) -> Iterator[str]:
         yield f"taskmesh resume {summary.run_id}"
     if summary.status.ended and summary.status is not RunState.SUCCEEDED:
         yield f"taskmesh show {summary.run_id}"
-        yield f"taskmesh retry {summary.run_id}"
+        if summary.status in RETRIABLE_RUN_STATES:
+            yield f"taskmesh retry {summary.run_id}"
     if summary.status is RunState.COMPENSATION_FAILED:
         yield f"taskmesh compensate {summary.run_id}"
