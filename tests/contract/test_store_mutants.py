@@ -13,7 +13,7 @@ from taskmesh.store.scripts import Script, Scripts
 from tests.model.lives import SLICE
 from tests.model.machine import search
 
-EXAMPLES, STEPS = 250, 60
+EXAMPLES, STEPS = 600, 60
 
 
 @dataclass(frozen=True)
