@@ -53,6 +53,36 @@ def test_a_terminated_run_takes_no_node_back(lab: Lab) -> None:
     assert _stored(lab) == before
 
 
+@pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
+def test_a_terminated_run_takes_no_end(lab: Lab, state: str) -> None:
+    plan = SINGLE.plan()
+    _begin(lab, plan)
+    assert lab.terminate(plan, RUN).word == "terminated"
+    before = _stored(lab)
+    assert lab.settle(plan, RUN, 0, FIRST_CLAIM, state, "").word == "stale"
+    assert _stored(lab) == before
+
+
+def test_a_terminated_run_takes_no_retry(lab: Lab) -> None:
+    plan = SINGLE.plan()
+    _begin(lab, plan)
+    assert lab.terminate(plan, RUN).word == "terminated"
+    before = _stored(lab)
+    assert lab.retry(plan, RUN, 0, FIRST_CLAIM, 1.0).word == "stale"
+    assert _stored(lab) == before
+
+
+def test_a_terminated_run_starts_and_wakes_nothing(lab: Lab) -> None:
+    plan = SINGLE.plan()
+    lab.admit(plan, RUN, b"digest", with_flow=True)
+    assert lab.terminate(plan, RUN).word == "terminated"
+    before = _stored(lab)
+    assert lab.claim(RUN, 0, 1, HOLDER).word == "ended"
+    assert lab.wake(plan, RUN, 0).word == "settled"
+    assert lab.redrive(plan, RUN, 0).word == "settled"
+    assert _stored(lab) == before
+
+
 def test_a_terminated_run_tells_nobody(lab: Lab) -> None:
     plan = FAN.plan()
     _begin(lab, plan)
