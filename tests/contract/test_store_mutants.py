@@ -111,10 +111,8 @@ MISTAKES = {
     "a terminated run stays paused": Mistake(
         "terminate_run", "redis.call('HDEL', run, 'paused')\nredis.call('UNLINK'", "redis.call('UNLINK'"
     ),
-    "a terminated run takes an end": Mistake("settle_node", " or found.status == TERMINATED", ""),
     "a terminated run takes a retry": Mistake("retry_node", " or found.status == TERMINATED", ""),
     "a terminated run starts nodes": Mistake("claim_node", "if values[3] == TERMINATED", "if false"),
-    "a terminated run wakes nodes": Mistake("wake_node", "not record or found.status == TERMINATED", "not record"),
     "the keeper looks after a terminated run": Mistake("redrive_node", " or values[5] == TERMINATED", ""),
     "a node that is marked is made ready": Mistake(
         "settle_node", "past[STATE] ~= 'waiting' then return false", "false then"
