@@ -76,7 +76,7 @@ def _plan_run(chance: Random, run_id: str, seconds: float, calm: bool) -> Planne
     parents = _parents(chance, chance.choice(list(Shape)))
     pools = POOLS if chance.random() < 0.3 else POOLS[:1]
     nodes = tuple(_node(chance, at, needs, chance.choice(pools), calm) for at, needs in enumerate(parents))
-    policy = chance.choice(list(OnFailure))
+    policy = chance.choice([OnFailure.FAIL_FAST, OnFailure.CONTINUE])
     flow = Flow("flow", "1", nodes, on_failure=policy, shard_by=chance.choice(("run", "node")))
     slow = chance.choice((0.05, 0.05, 5.0, 30.0))
     troubled = not calm and chance.random() < 0.4
