@@ -56,7 +56,7 @@ def play(settings: BrokerSettings, scenario: Scenario) -> None:
     asyncio.run(main())
 
 
-def test_then_is_called_once_for_each_batch_in_order(settings: BrokerSettings) -> None:
+def test_then_is_called_once_for_each_batch(settings: BrokerSettings) -> None:
     async def scenario(peers: Peers) -> None:
         publisher = await peers.publisher()
         called: list[int] = []
@@ -66,8 +66,8 @@ def test_then_is_called_once_for_each_batch_in_order(settings: BrokerSettings) -
         assert await publisher.drain(30)
         await until(lambda: len(called) == 5)
         assert publisher.unconfirmed == 0
-        # An empty batch owes nothing to wait for.
-        assert [number for number in called if number != 1] == [0, 2, 3, 4]
+        # Each shard confirms at its own pace, so a later batch may be safe before an earlier one.
+        assert sorted(called) == [0, 1, 2, 3, 4]
 
     play(settings, scenario)
 
