@@ -26,10 +26,12 @@ from taskmesh.worker.parts import Parts
 from taskmesh.worker.prefetch import Prefetch
 from taskmesh.worker.quarantine import Quarantine
 from taskmesh.worker.receipt import Receipt
+from taskmesh.worker.standing_back import StandingBack
 from taskmesh.worker.work_pool import WorkPool
 
 PREFETCH_SECONDS = 0.5
 LETTERS_SECONDS = 5.0
+STANDING_LOOK_SECONDS = 1.0
 LOOK_SECONDS = 0.01
 OVERDUE_SECONDS = 0.5
 """What has not ended when the time of a drain is over gets so long to end by itself before it is killed."""
@@ -94,7 +96,8 @@ class Session:
             foundation.clock,
         )
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
-        handing_on = HandingOn(settings.worker.unknown_task_seconds)
+        self._standing_back = StandingBack(self._consumer, foundation.clock)
+        handing_on = HandingOn(settings.worker.unknown_task_seconds, self._standing_back.begin)
         self._engine = Engine(parts, identity.holder, quarantine, handing_on)
         self._answering = Answering(foundation.store, foundation.housekeeping, self._engine, identity.holder)
         self._pool = make_pool(self._engine)
@@ -117,6 +120,7 @@ class Session:
         self._every(LOOK_SECONDS_AT_HALTS, self._look_at_halts)
         self._every(self._foundation.settings.worker.early_ack_seconds, self._engine.look_at_long_tasks)
         self._every(LETTERS_SECONDS, self._letters.look)
+        self._every(STANDING_LOOK_SECONDS, self._standing_back.look)
 
     @property
     def missing(self) -> str:

@@ -14,7 +14,7 @@ from taskmesh.broker.ack_window import AckWindow
 from taskmesh.broker.amqp_link import AmqpLink, LinkEvents
 from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare_pool
 from taskmesh.broker.protocol import AckToken, DeadDelivery, Delivery, LinkState, dead_queue_name, shard_queue_name
-from taskmesh.broker.rendezvous import priority
+from taskmesh.broker.rendezvous import LOWEST_PRIORITY, priority
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
 
@@ -56,6 +56,7 @@ class RabbitConsumer:
         self._window = AckWindow()
         self._flush_is_due = False
         self._paused = False
+        self._stands_back = False
         self._queue_by_tag: dict[str, str] = {}
         self._starting: set[str] = set()
         self._serials = count()
@@ -128,10 +129,20 @@ class RabbitConsumer:
         if prefetch == self._prefetch:
             return
         self._prefetch = prefetch
-        # A consumer's limit is fixed when it starts.
+        self._consume_anew()
+
+    def stand_back(self, wanted: bool) -> None:
+        """Let every other consumer of a shard go first from now on, or not any more."""
+        self._link.check_thread()
+        if wanted != self._stands_back:
+            self._stands_back = wanted
+            self._consume_anew()
+
+    def _consume_anew(self) -> None:
+        # A consumer's limit and its priority are fixed when it starts.
         if self._channel is not None and self._queue_by_tag:
             self._cancel(self._queues())
-            self._channel.basic_qos(prefetch_count=prefetch, callback=_ignore)
+            self._channel.basic_qos(prefetch_count=self._prefetch, callback=_ignore)
             self._consume_missing(self._channel)
 
     async def close(self) -> None:
@@ -171,11 +182,12 @@ class RabbitConsumer:
         tag = f"{self._holder}.{queue}.{next(self._serials)}"
         self._queue_by_tag[tag] = queue
         self._starting.add(tag)
+        wish = LOWEST_PRIORITY if self._stands_back else priority(self._holder, queue, self._weight)
         channel.basic_consume(
             queue,
             self._letter_receiver(queue) if queue in self._dead_queues else self._receiver(queue),
             consumer_tag=tag,
-            arguments={"x-priority": priority(self._holder, queue, self._weight)},
+            arguments={"x-priority": wish},
             callback=lambda _: self._on_consuming(tag),
         )
 

@@ -97,6 +97,9 @@ class KombuConsumer:
         self._prefetch = prefetch
         self._tell(lambda session: session.set_prefetch(prefetch))
 
+    def stand_back(self, wanted: bool) -> None:
+        """Nothing to do: no consumer goes first here, so others get what this one hands on."""
+
     async def close(self) -> None:
         """Send the last acks and give back what is not acked."""
         self._link.stopping.set()

@@ -125,6 +125,12 @@ class Consumer(Protocol):
     def set_prefetch(self, prefetch: int) -> None:
         """Hold at most ``prefetch`` messages of each shard unacked from now on."""
 
+    def stand_back(self, wanted: bool) -> None:
+        """Let every other consumer of a shard go first from now on, or not any more.
+
+        Does nothing where the broker knows no priorities: there no consumer goes first.
+        """
+
     async def close(self) -> None: ...
 
 

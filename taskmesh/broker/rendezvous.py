@@ -12,6 +12,9 @@ from hashlib import blake2b
 HIGHEST_PRIORITY = 2**31 - 1
 """AMQP tables carry a priority as a signed integer of 32 bits; a coarser scale would make two holders tie."""
 
+LOWEST_PRIORITY = 0
+"""Of who lets all others go first."""
+
 _HASHES = 2**64
 
 

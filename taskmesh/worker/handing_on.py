@@ -1,14 +1,15 @@
 """A node whose task this worker does not know goes on to others for a while.
 
 While a new version is rolled out, some workers of a pool know a task already and some do not. Such a node waits, with a
-growing delay and no attempt used up, and then comes to whichever worker gets it over another shard. How long this has
+growing delay and no attempt used up, and then comes to whichever worker gets it over another shard, where this one lets
+others go first (see ``standing_back``). How long this has
 been going on stands in the error that it leaves: the token, which tells whether anybody ran it in between, and when it
 began, by the store's clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from taskmesh.dispatch.advance import Ending
@@ -38,10 +39,14 @@ class _Begun(NamedTuple):
 
 
 class HandingOn:
-    """Decides what becomes of a node with an unknown task; ``patience_seconds`` 0 means that it fails at once."""
+    """Decides what becomes of a node with an unknown task; ``patience_seconds`` 0 means that it fails at once.
 
-    def __init__(self, patience_seconds: float) -> None:
+    ``on_handed_on`` is called for each node that others are to take.
+    """
+
+    def __init__(self, patience_seconds: float, on_handed_on: Callable[[], None]) -> None:
         self._patience_seconds = patience_seconds
+        self._on_handed_on = on_handed_on
 
     def ending(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Ending:
         """The end of this attempt, which is none: it waits for another worker, or has waited long enough and fails."""
@@ -51,6 +56,7 @@ class HandingOn:
         left_seconds = self._patience_seconds - passed_seconds
         if left_seconds <= 0:
             return attempt.failed(failure)
+        self._on_handed_on()
         delay_seconds = min(max(SHORTEST_SECONDS, GROWTH * passed_seconds), LONGEST_SECONDS, left_seconds)
         error = {**failure_fields(failure), "handed_on": _Begun(attempt.token, begun_at)}
         return Ending(

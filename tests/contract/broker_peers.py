@@ -95,6 +95,7 @@ class Peers:
     def __init__(self, settings: BrokerSettings) -> None:
         self.settings = settings
         self.fatal: list[BrokerUnavailableError] = []
+        self.inboxes: list[Inbox] = []
         self._opened: list[Publisher | Consumer] = []
 
     async def publisher(self) -> Publisher:
@@ -114,6 +115,7 @@ class Peers:
     ) -> Inbox:
         """A consumer that is consuming when this returns."""
         inbox = Inbox(open_consumer(self.settings, pools, holder, self.fatal.append, prefetch), acks)
+        self.inboxes.append(inbox)
         self._opened.append(inbox.consumer)
         await inbox.consumer.start(inbox.receive, inbox.receive_letter if letters else None)
         await until(lambda: inbox.consumer.state is LinkState.UP or bool(self.fatal))

@@ -32,6 +32,7 @@ from taskmesh.client.publisher_thread import PublisherThread
 from tests.contract.broker_peers import (
     NEW_QUEUE_SECONDS,
     POOL,
+    Inbox,
     Peers,
     administer,
     delete_pool,
@@ -330,6 +331,32 @@ def test_each_shard_goes_to_the_idle_consumer_that_prefers_it(settings: BrokerSe
     wide = replace(settings, shards=6)
     play(wide, scenario)
     administer(settings.url, lambda channel: delete_pool(channel, wide))
+
+
+def test_who_stands_back_gets_nothing_that_an_idle_other_can_take(settings: BrokerSettings) -> None:
+    async def scenario(peers: Peers) -> None:
+        publisher = await peers.publisher()
+        [back, other] = [await peers.consumer(holder=name) for name in ("alice", "bob")]
+        back.consumer.stand_back(True)
+        back.consumer.stand_back(True)
+        await _all_to(other, publisher, peers, "first")
+        back.consumer.stand_back(False)
+        other.consumer.stand_back(True)
+        await _all_to(back, publisher, peers, "second")
+
+    play(settings, scenario)
+
+
+async def _all_to(inbox: Inbox, publisher: Publisher, peers: Peers, prefix: str) -> None:
+    """Publish until the change of a priority, which nothing announces, is seen; from then on all must go there."""
+    for number in range(1000):
+        await peers.publish(publisher, outgoing(probes := numbered(30, f"{prefix}{number}-")))
+        await until(lambda: set(probes) <= {body for each in peers.inboxes for body in each.bodies})
+        if set(probes) <= set(inbox.bodies):
+            break
+    for number in range(40):
+        await peers.publish(publisher, outgoing([body := f"{prefix}-{number}".encode()]))
+        await inbox.wait_for_bodies([body])
 
 
 def test_a_shard_whose_first_choice_is_full_goes_to_the_next(settings: BrokerSettings) -> None:

@@ -134,6 +134,9 @@ class SimConsumer(_Link):
                 self._connection.send(self._broker.cancel, self._connection)
                 self._consume(self._connection)
 
+    def stand_back(self, wanted: bool) -> None:
+        """The simulated broker knows no priorities."""
+
     def on_delivery(self, body: bytes, queue: str, redelivered: bool, tag: int) -> None:
         if not self._is_closed:
             self._held.add(tag)

@@ -26,6 +26,7 @@ from taskmesh.worker.handing_on import HandingOn
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Outcome, Work
 from taskmesh.worker.quarantine import Quarantine
+from taskmesh.worker.standing_back import StandingBack
 from tests.contract.store_bench import ME, Bench, diamond, plan_of
 
 PATIENCE_SECONDS = 10.0
@@ -92,6 +93,7 @@ class FakeBroker:
         self._tags = itertools.count(1)
         self.generation = 1
         self.paused = False
+        self.stands_back = False
 
     @property
     def unconfirmed(self) -> int:
@@ -111,6 +113,9 @@ class FakeBroker:
         self.paused = False
 
     def set_prefetch(self, prefetch: int) -> None: ...
+
+    def stand_back(self, wanted: bool) -> None:
+        self.stands_back = wanted
 
     def collect_letters(self, wanted: bool) -> None: ...
 
@@ -237,7 +242,12 @@ class EngineBench:
             self.tally,
             SystemClock(),
         )
-        self.engine = Engine(parts, ME, Quarantine(max_crashes, MAX_LOSSES), HandingOn(60.0))
+        self.engine = Engine(
+            parts,
+            ME,
+            Quarantine(max_crashes, MAX_LOSSES),
+            HandingOn(60.0, StandingBack(self.broker, parts.clock).begin),
+        )
         self.pool = FakePool(self.engine)
         self.engine.use(self.pool)
         self.broker.on_delivery = self.engine.on_delivery

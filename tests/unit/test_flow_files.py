@@ -300,7 +300,11 @@ def test_depth_is_limited_while_reading(source: str) -> None:
 def test_endless_brackets_end_quickly() -> None:
     begun = time.process_time()
 
-    assert problems("flow: " + "[" * 1_000_000) == ["f.yaml:1:74: nested deeper than 68 levels"]
+    # Some versions of the parser look further ahead than we read, and refuse first.
+    [problem] = problems("flow: " + "[" * 1_000_000)
+    assert re.match(
+        r"f.yaml:1:\d+: (nested deeper than 68 levels|not valid YAML: exceeded maximum nesting depth)", problem
+    )
     assert time.process_time() - begun < 10
 
 

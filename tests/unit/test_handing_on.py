@@ -31,7 +31,7 @@ def _hand_on(
     patience_seconds: float, backlog_seconds: float, run_in_between_at: int | None = None
 ) -> tuple[list[float], str, dict[str, Any]]:
     """The waits until the node fails, its last state and error."""
-    handing_on, waits = HandingOn(patience_seconds), []
+    handing_on, waits = HandingOn(patience_seconds, lambda: None), []
     error, token, now = None, 2, backlog_seconds
     while True:
         ending = handing_on.ending(_attempt(token), _answer(now, error), KNOWN)
@@ -67,5 +67,5 @@ def test_it_begins_anew_after_somebody_ran_the_node() -> None:
 
 @pytest.mark.parametrize("error", [b"\xc1", pack("text"), pack({"type": "ValueError", "message": "", "traceback": ""})])
 def test_an_error_of_another_kind_begins_it(error: bytes) -> None:
-    ending = HandingOn(10.0).ending(_attempt(2), _answer(500.0, error), KNOWN)
+    ending = HandingOn(10.0, lambda: None).ending(_attempt(2), _answer(500.0, error), KNOWN)
     assert ending.delay_seconds == SHORTEST_SECONDS
