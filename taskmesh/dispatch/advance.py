@@ -18,6 +18,7 @@ from taskmesh.dispatch.plan import BEFORE_FIRST, EdgeChunk, Plan
 from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.store import Request, Store
+from taskmesh.wire import pack
 
 SPREADS_PER_EXCHANGE = 50
 """How many spreading scripts go to Redis in one batch."""
@@ -54,6 +55,17 @@ class Ending(NamedTuple):
     delay_seconds: float = 0.0
     counts: bool = True
     cause: str = ""
+
+
+def not_started(plan: Plan, key: NodeKey, token: int, shard_key: str, halt: str) -> Ending:
+    """The end of an attempt that does not begin, as its run goes on no more; ``halt`` says how that ends, and why."""
+    return cancelled(plan, key, token, shard_key, f"not started: the run is {halt}")
+
+
+def cancelled(plan: Plan, key: NodeKey, token: int, shard_key: str, message: str) -> Ending:
+    """The end of an attempt that nobody wants any more."""
+    error = pack({"type": "Cancelled", "message": message, "traceback": ""})
+    return Ending(plan, key, token, shard_key, "cancelled", error=error)
 
 
 class Mark(NamedTuple):

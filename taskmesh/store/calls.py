@@ -51,9 +51,6 @@ class Word(StrEnum):
 RUN_DEADLINE = -3
 """As the node of a timer: the run itself, which ends at its deadline."""
 
-ALL_RETRYING = -2
-"""As the node of a timer: every node of the run that is retrying, since the run was halted."""
-
 
 class Who(NamedTuple):
     """Who asked for something to be done to a run, and why; empty = the engine itself."""

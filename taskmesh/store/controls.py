@@ -99,7 +99,7 @@ class Controls:
     def _halt(self, run_id: str, status: str, who: Who, compensate: bool) -> Command:
         keys = self._store.keys.partition_of(run_id)
         arguments = [self._store.now, run_id, status, *who, "1" if compensate else "0"]
-        return self._store.script("halt_run", [keys.run(run_id), keys.timers], arguments)
+        return self._store.script("halt_run", [keys.run(run_id), keys.halted], arguments)
 
     def _resume(self, run_id: str, flow_hash: str, kind: str, who: Who) -> Command:
         keys = self._store.keys.partition_of(run_id)

@@ -67,6 +67,23 @@ class Housekeeping:
         )
         return [(NodeKey.parse(member), due) for reply in replies for member, due in scored(reply)]
 
+    def halted_runs(self, before: float, limit: int, partitions: Iterable[int] | None = None) -> list[str]:
+        """Halted runs that are to be looked at before a time, those of each partition: at most ``limit`` of each."""
+        keys = [partition.halted for partition in self._chosen(partitions)]
+        replies = self._all([Command(key, "ZRANGEBYSCORE", key, "-inf", before, "LIMIT", 0, limit) for key in keys])
+        return [run_id.decode() for reply in replies for run_id in reply]
+
+    def forget_halted(self, run_ids: Sequence[str]) -> None:
+        """Look at halted runs no more."""
+        keys = [self._keys.partition_of(run_id).halted for run_id in run_ids]
+        self._all([Command(key, "ZREM", key, run_id) for key, run_id in zip(keys, run_ids, strict=True)])
+
+    def postpone_halted(self, run_ids: Sequence[str], until: float) -> None:
+        """Look at halted runs again later."""
+        keys = [self._keys.partition_of(run_id).halted for run_id in run_ids]
+        commands = zip(keys, run_ids, strict=True)
+        self._all([Command(key, "ZADD", key, "XX", repr(until), run_id) for key, run_id in commands])
+
     def retrying_nodes(self, run_id: str, limit: int) -> list[int]:
         """At most ``limit`` nodes of a run that wait for their next attempt."""
         key = self._keys.partition_of(run_id).retrying(run_id)

@@ -183,6 +183,13 @@ class Reader:
         fields = dict(self._scan(self._keys.run(run_id), "node:*"))
         return {at: node_record(value) for at, value in _numbered(fields, b"node:")}
 
+    def some_records(self, run_id: str, cursor: int, count: int) -> tuple[int, dict[int, NodeRecord]]:
+        """About ``count`` records from a cursor on, and the cursor of the next ones; it begins and ends with 0."""
+        key = self._keys.run(run_id)
+        after, flat = self._one(Command(key, "HSCAN", key, cursor, "MATCH", "node:*", "COUNT", count))
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        return int(after), {at: node_record(value) for at, value in _numbered(fields, b"node:")}
+
     def arrivals(self, run_id: str) -> dict[int, int]:
         """How many of those that each node needs have succeeded, where that is counted."""
         fields = dict(self._scan(self._keys.run(run_id), "arrived:*"))

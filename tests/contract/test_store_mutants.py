@@ -143,11 +143,12 @@ MISTAKES = {
         "claim_node", " or record[STATE] == 'waiting' then return {'early'}", " then return {'early'}"
     ),
     "a run with nothing left is resumed": Mistake("resume_run", "tonumber(values[4]) == 0", "false"),
-    "a halt leaves the retrying asleep": Mistake(
-        "halt_run", "  halt_with(run, run_id, timers, final, now)\n", "  change('halt', final)\n"
+    "a cancelled run is not among the halted": Mistake("halt_run", "  put_due(halted, run_id, now)\n", ""),
+    "a failed run is not among the halted": Mistake(
+        "settle_node", "then put_due(KEYS[#KEYS], run_id, now) end", "then end"
     ),
-    "a failure leaves the retrying asleep": Mistake(
-        "settle_node", "  halt_with(run, run_id, KEYS[#KEYS], found.halt, now)\n", "  change('halt', found.halt)\n"
+    "a run that ends at once is among the halted": Mistake(
+        "settle_node", " and tonumber(found.remaining) > ended + 1", ""
     ),
     "a cancelled run is not undone": Mistake("halt_run", "redis.call('HSETNX', run, 'compensation', 0)", ""),
     "what was only started is undone": Mistake("spread_node", "undone[STATE] == 'succeeded'", "undone[STATE]"),

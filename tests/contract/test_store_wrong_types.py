@@ -151,6 +151,7 @@ KEYS: dict[str, Callable[[Lab, Plan], str]] = {
     "closed": lambda lab, plan: lab.keys.partition_of(RUN).closed_runs,
     "holders": lambda lab, plan: lab.keys.partition_of(RUN).holders,
     "timers": lambda lab, plan: lab.keys.partition_of(RUN).timers,
+    "halted": lambda lab, plan: lab.keys.partition_of(RUN).halted,
     "retrying": lambda lab, plan: lab.keys.partition_of(RUN).retrying(RUN),
     "outbox one": lambda lab, plan: lab.keys.partition_of(RUN).outbox("one"),
     "outbox two": lambda lab, plan: lab.keys.partition_of(RUN).outbox("two"),

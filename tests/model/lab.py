@@ -28,10 +28,10 @@ from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
-from taskmesh.store.reader import Reader, node_record
+from taskmesh.store.reader import Reader, node_record, scored
 from taskmesh.store.store import Store
 from taskmesh.wire import pack, unpack
-from tests.model.answers import Answer
+from tests.model.answers import RUN_HALTED, Answer
 from tests.model.steering import BY_HAND
 
 POOLS = ("one", "two")
@@ -132,7 +132,10 @@ class Lab:
         self._housekeeping.end_holder(holder)
 
     def forget_timer(self, run_id: str, node: int) -> None:
-        self._housekeeping.forget_timer(NodeKey(run_id, node))
+        if node == RUN_HALTED:
+            self._housekeeping.forget_halted([run_id])
+        else:
+            self._housekeeping.forget_timer(NodeKey(run_id, node))
 
     def flush_scripts(self) -> None:
         [reply] = self.link.exchange([Command(self.keys.keepers, "SCRIPT", "FLUSH")])
@@ -162,8 +165,12 @@ class Lab:
         }
 
     def timers(self) -> dict[tuple[str, int], float]:
-        """When each run and node is to be woken."""
-        return {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+        """When each run and node is to be woken, and since when runs stand among the halted ones."""
+        boxes = [partition.halted for partition in self.keys.partitions]
+        replies = self.link.exchange([Command(box, "ZRANGE", box, 0, -1, "WITHSCORES") for box in boxes])
+        halted = [pair for reply in replies for pair in scored(value_of(reply))]
+        rung = {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+        return rung | {(run_id, RUN_HALTED): since for run_id, since in halted}
 
     def retrying(self, run_id: str) -> set[int]:
         return set(self._housekeeping.retrying_nodes(run_id, 1000))

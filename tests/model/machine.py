@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 
 from taskmesh.model.flow import OnFailure
 from taskmesh.store.link import Link
-from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.invariants import check_quiet
 from tests.model.lives import (
     LONGEST_DELAY_SECONDS,
@@ -224,8 +224,8 @@ class StoreMachine(SteeringRules):
     def ring(self) -> None:
         """The keeper rings what is due."""
         for (run_id, node), due in sorted(self._lab.timers().items()):
-            if node == ALL_RETRYING:
-                self._ring_all(run_id)
+            if node == RUN_HALTED:
+                self._end_halted(run_id)
             elif node == RUN_DEADLINE and due <= self._now:
                 self._ring_deadline(run_id)
             elif node >= 0 and due <= self._now:

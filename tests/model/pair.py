@@ -9,7 +9,7 @@ from itertools import count
 from hypothesis.stateful import RuleBasedStateMachine
 
 from taskmesh.store.link import Link
-from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.invariants import check_history, check_kept, check_next_events
 from tests.model.lab import Lab
 from tests.model.lives import Run, projection
@@ -17,6 +17,8 @@ from tests.model.lives import Run, projection
 MOST_RUNS = 2
 HEALER = "healer"
 """A worker that never leaves a node half done."""
+KEEPER = "keeper"
+"""Who claims what is left of halted runs, and never has a lease."""
 
 
 @dataclass
@@ -98,13 +100,17 @@ class Pair(RuleBasedStateMachine):
         run = self._runs[run_id]
         self._same(self._lab.wake(run.plan, run_id, node), run.model.wake(node))
 
-    def _ring_all(self, run_id: str) -> None:
-        """Wake all of a halted run; its marker goes when none is left."""
-        nodes = self._lab.retrying(run_id)
-        if not nodes:
-            self._forget_timer(run_id, ALL_RETRYING)
-        for node in sorted(nodes):
+    def _end_halted(self, run_id: str) -> None:
+        """End what can start of a halted run, as its keeper does; where it goes on no more, it is forgotten."""
+        model = self._runs[run_id].model
+        if not model.is_halted:
+            self._forget_timer(run_id, RUN_HALTED)
+            return
+        for node in sorted(self._lab.retrying(run_id)):
             self._wake(run_id, node)
+        for node in [at for at in sorted(model.nodes) if model.nodes[at].state == "ready"]:
+            answer = self._claim(run_id, node, model.nodes[node].token, KEEPER)
+            self._end(run_id, node, answer.numbers[1], "cancelled", dies=False)
 
     def _ring_deadline(self, run_id: str) -> None:
         """End a run whose deadline is over."""

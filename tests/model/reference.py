@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from tests.model import undoing
-from tests.model.answers import RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.records import ENDED, NodeModel
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
 from tests.model.steering import Steering
@@ -36,7 +36,6 @@ class RunModel(Steering):
         self.halt = ""
         self.failed_node: int | None = None
         self.now = 0.0
-        self.retried = False
         self.deadline = deadline
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
@@ -164,10 +163,14 @@ class RunModel(Steering):
         error = record.error if state == "succeeded" else state.encode()
         self.nodes[node] = record._replace(state=state, told=0, error=error)
         self.note_outcome(node, state)
-        if halt and not self.halt:
-            self.halt_now(halt)
+        is_halting = bool(halt) and not self.halt
+        if is_halting:
+            self.halt = halt
             self.intend(compensates)
-        return self.tell_first("settled", node)
+        answer = self.tell_first("settled", node)
+        if is_halting and self.status == "running":
+            self.timers[RUN_HALTED] = self.now
+        return answer
 
     def note_outcome(self, node: int, state: str) -> None:
         if self.shape.is_undo(node):
@@ -203,7 +206,6 @@ class RunModel(Steering):
             error=b"retrying",
         )
         self.timers[node] = due
-        self.retried = True
         return Answer("retrying", text=self.status)
 
     def wake(self, node: int) -> Answer:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from taskmesh.store.calls import Reset
-from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 
 if TYPE_CHECKING:
     from tests.model.reference import RunModel
@@ -152,11 +152,6 @@ class Steering:
         was, self.paused = self.paused, ""
         if not self.halt:
             self.remembered.append(("halt", self.now, status))
-        self.halt_now(status)
-        return Answer("halted", text="paused" if was else "")
-
-    def halt_now(self: RunModel, status: str) -> None:
-        if not self.halt:
             self.halt = status
-            if self.retried:
-                self.timers[ALL_RETRYING] = self.now
+            self.timers[RUN_HALTED] = self.now
+        return Answer("halted", text="paused" if was else "")

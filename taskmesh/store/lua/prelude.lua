@@ -9,7 +9,6 @@
 --                                     kind: "user", or what is being prepared, after which the run goes on
 --   failed_node                       the first node that failed
 --   deadline                          when it ends at the latest; absent where it may take any time
---   retried                           there when a node has had to be tried again
 --   altered                           there when nodes have been reset, or ended by hand: a node may have a record before
 --                                     all that it needs has ended
 --   history, history:N                how many things were remembered (below), and the newest of them; no field without any
@@ -41,8 +40,6 @@ local EDGE_WIDTH = 4
 local BEFORE_UNDOS = -4
 -- As the cause of a skipped undo: there was nothing to undo, so the undos after it go on.
 local NOTHING_TO_UNDO = 'nothing'
--- As the node of a timer: every node of the run that is retrying, since the run was halted.
-local ALL_RETRYING = -2
 -- As the node of a timer: the run itself, which ends at its deadline.
 local RUN_DEADLINE = -3
 -- How many things a run remembers.
@@ -73,7 +70,7 @@ local function has_ended(record)
   return state ~= 'ready' and state ~= 'running' and state ~= 'retrying' and state ~= 'waiting'
 end
 
--- Writes to the run's hash and to the outboxes gather here and are carried out together by `write`, last.
+-- Writes to the run's hash and to sorted sets gather here and are carried out together by `write`, last.
 local changes, due, events, outdated = {}, {}, {}, {}
 
 local function change(field, value)
@@ -131,7 +128,7 @@ local function remember_attempt(run, node, record, now, state, cause, why)
 end
 
 local function write(run)
-  -- The run's hash has been read before, so it is one; an outbox may be the first to be touched here.
+  -- The run's hash has been read before, so it is one; a sorted set may be the first to be touched here.
   for outbox, pairs_of in pairs(due) do redis.call('ZADD', outbox, unpack(pairs_of)) end
   if remembered then change('history', remembered) end
   if #changes > 0 then redis.call('HSET', run, unpack(changes)) end
@@ -155,12 +152,6 @@ end
 -- Whether nothing new of a run may start. Undos may: they come after what it was halted for.
 local function is_halted(found)
   return found.halt and found.status == 'running'
-end
-
--- Lets nothing new of a run start; nodes that wait to be tried again are woken, which lets them end as cancelled.
-local function halt_with(run, run_id, timers, status, now)
-  change('halt', status)
-  if redis.call('HEXISTS', run, 'retried') == 1 then put_due(timers, run_id .. '/' .. ALL_RETRYING, now) end
 end
 
 -- A status with the words of who asked for it.
