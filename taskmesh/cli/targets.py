@@ -136,6 +136,18 @@ def params_of(pairs: Sequence[str], flow: Flow, registry: Registry) -> dict[str,
     return task.bind(**params) if task is not None and flow == single_task_flow(task.name, task.pool) else params
 
 
+def seconds_of(text: str | None, option: str) -> float | None:
+    """A length of time that an option was given."""
+    from taskmesh.model.durations import DURATION_RULE, read_duration
+
+    if text is None:
+        return None
+    seconds = read_duration(float(text) if text.isdecimal() else text)
+    if seconds is None:
+        raise UsageError(f"{option} {text!r} is no length of time; give {DURATION_RULE}")
+    return seconds
+
+
 def pairs_of(pairs: Sequence[str], option: str) -> dict[str, str]:
     """``NAME=TEXT`` texts as a mapping; ``option`` is what errors call them.
 

@@ -53,12 +53,15 @@ def entrance_of(plan: Plan, submission: Submission, max_value_bytes: int) -> Ent
         header=pack([flow.name, flow.version, dict(submission.tags or {}), len(flow.nodes)]),
         params=params,
         shard_key=_shard_key(flow, run_id, accepted),
-        deadline_seconds=_checked_deadline(submission.deadline_seconds),
+        deadline_seconds=_deadline(flow, submission.deadline_seconds),
     )
 
 
-def _checked_deadline(seconds: float | None) -> float | None:
-    if seconds is not None and (problem := duration_problem(seconds)):
+def _deadline(flow: Flow, seconds: float | None) -> float | None:
+    """The flow's is for those who give none; what a caller gives may be shorter or longer."""
+    if seconds is None:
+        return flow.timeout_seconds
+    if problem := duration_problem(seconds):
         raise UsageError(f"deadline_seconds {problem}")
     return seconds
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from taskmesh.client.details import BY_HAND, RunEvent
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import LostAttempt, NodeRecord, RunRecord, Steered
+from taskmesh.store.reader import NodeRecord, RunRecord
+from taskmesh.store.remembered import LostAttempt, Steered
 from taskmesh.wire import unpack
 
 NEEDS = "needs:"

@@ -119,7 +119,7 @@ class Halts:
             return 1
         acted = False
         while not acted and seen.pages - begun.pages < pages:
-            cursor, records = self._parts.reader.some_records(run.run_id, seen.cursor, NODES_PER_PAGE)
+            cursor, records = self._parts.housekeeping.some_records(run.run_id, seen.cursor, NODES_PER_PAGE)
             acted = self._end_all(run, records, patient)
             seen = _Pass(cursor, seen.pages + 1, seen.acted or acted)
             if cursor == 0:

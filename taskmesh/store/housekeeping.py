@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from taskmesh.store.calls import NodeKey, Question
 from taskmesh.store.keys import Keys, Partition
 from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
-from taskmesh.store.reader import scored
+from taskmesh.store.reader import NodeRecord, records_of, scored
 from taskmesh.store.scripts import Scripts
 from taskmesh.store.store import SERVER_TIME
 from taskmesh.wire import pack, unpack
@@ -83,6 +83,12 @@ class Housekeeping:
         keys = [self._keys.partition_of(run_id).halted for run_id in run_ids]
         commands = zip(keys, run_ids, strict=True)
         self._all([Command(key, "ZADD", key, "XX", repr(until), run_id) for key, run_id in commands])
+
+    def some_records(self, run_id: str, cursor: int, count: int) -> tuple[int, dict[int, NodeRecord]]:
+        """The records of about ``count`` nodes of a run, and the cursor of the next; it begins and ends with 0."""
+        key = self._keys.run(run_id)
+        after, flat = self._one(Command(key, "HSCAN", key, cursor, "MATCH", "node:*", "COUNT", count))
+        return int(after), records_of(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     def retrying_nodes(self, run_id: str, limit: int) -> list[int]:
         """At most ``limit`` nodes of a run that wait for their next attempt."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, Reply, found_damage, value_of
+from taskmesh.store.remembered import Remembered, read_remembered
 from taskmesh.wire import unpack
 
 _PAGE = 500
@@ -74,43 +75,6 @@ class RunSummary:
     finished_at: float | None
     paused: Pause | None = None
     halted_by: Decision | None = None
-
-
-class LostAttempt(NamedTuple):
-    """An attempt that its node's record tells nothing of any more.
-
-    ``state`` is what the node became then, ``was`` what it was before: an attempt that is reset may have ended.
-    """
-
-    at: float
-    node: int
-    state: str
-    cause: str
-    attempt: int
-    holder: str
-    ready_at: float
-    started_at: float
-    why: str
-    was: str
-    finished_at: float
-
-
-class Steered(NamedTuple):
-    """Something that was done to a run as a whole: ``kind`` is pause, resume, halt or reopen, ``state`` what it became.
-
-    A run that was reopened had ``ended`` so.
-    """
-
-    kind: str
-    at: float
-    state: str
-    by: str
-    why: str
-    ended: str = ""
-    ended_at: float = 0.0
-
-
-Remembered: TypeAlias = LostAttempt | Steered
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +144,7 @@ class Reader:
 
     def records_of_run(self, run_id: str) -> dict[int, NodeRecord]:
         """The records of a run's nodes alone, without what they gave back."""
-        fields = dict(self._scan(self._keys.run(run_id), "node:*"))
-        return {at: node_record(value) for at, value in _numbered(fields, b"node:")}
-
-    def some_records(self, run_id: str, cursor: int, count: int) -> tuple[int, dict[int, NodeRecord]]:
-        """About ``count`` records from a cursor on, and the cursor of the next ones; it begins and ends with 0."""
-        key = self._keys.run(run_id)
-        after, flat = self._one(Command(key, "HSCAN", key, cursor, "MATCH", "node:*", "COUNT", count))
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return int(after), {at: node_record(value) for at, value in _numbered(fields, b"node:")}
+        return records_of(dict(self._scan(self._keys.run(run_id), "node:*")))
 
     def arrivals(self, run_id: str) -> dict[int, int]:
         """How many of those that each node needs have succeeded, where that is counted."""
@@ -279,23 +235,23 @@ def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         flow_hash=fields[b"flow"].decode(),
         params=fields[b"params"],
         failed_node=int(failed_node) if failed_node else None,
-        nodes={at: node_record(value) for at, value in _numbered(fields, b"node:")},
+        nodes=records_of(fields),
         outputs=dict(_numbered(fields, b"output:")),
         errors=dict(_numbered(fields, b"error:")),
-        history=tuple(_remembered(packed) for _, packed in entries),
+        history=tuple(read_remembered(packed) for _, packed in entries),
         forgotten=entries[0][0] if entries else 0,
     )
-
-
-def _remembered(packed: bytes) -> Remembered:
-    kind, *rest = unpack(packed)
-    return LostAttempt(*rest) if kind == "node" else Steered(kind, *rest)
 
 
 def _numbered(fields: dict[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:
     for name, value in fields.items():
         if name.startswith(prefix):
             yield int(name[len(prefix) :]), value
+
+
+def records_of(fields: dict[bytes, bytes]) -> dict[int, NodeRecord]:
+    """The records of nodes among the fields of a run."""
+    return {at: node_record(value) for at, value in _numbered(fields, b"node:")}
 
 
 def node_record(packed: bytes) -> NodeRecord:

@@ -1,4 +1,4 @@
-"""Runs that are halted, by their deadline or by somebody, end although no worker serves their pool: a keeper is enough."""
+"""Halted runs, by their deadline or by somebody, end although no worker serves their pool: a keeper is enough."""
 
 from __future__ import annotations
 
