@@ -107,7 +107,7 @@ class Advancer:
 
     def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
         """Store runs and find their first nodes."""
-        admissions = [_admission(each) for each in entrances]
+        admissions = [admission_of(each) for each in entrances]
         told = self._store.admit_runs(admissions)
         missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
@@ -198,7 +198,8 @@ def _ready(plan: Plan, run_id: str, shard_key: str, answer: Told) -> Iterator[Re
     return (Ready(plan, run_id, node, shard_key) for node in answer.ready)
 
 
-def _admission(entrance: Entrance) -> Admission:
+def admission_of(entrance: Entrance) -> Admission:
+    """What the store is asked for a run that wants in."""
     plan = entrance.plan
     first = plan.chunks(BEFORE_FIRST)[0]
     return Admission(

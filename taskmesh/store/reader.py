@@ -17,6 +17,9 @@ _PAGE = 500
 
 _NOTHING_TO_UNDO = "nothing"
 
+BY_HAND = "by "
+"""How the cause of a node begins that somebody has ended by hand."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
@@ -41,6 +44,11 @@ class NodeRecord:
         """Whether it is an undo that had nothing to undo."""
         return self.cause == _NOTHING_TO_UNDO
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether somebody has ended it by hand."""
+        return self.cause.startswith(BY_HAND)
+
 
 class Decision(NamedTuple):
     """What somebody decided over a run: who, why, and when in epoch seconds of the store's clock."""
@@ -59,6 +67,21 @@ class Pause(NamedTuple):
     at: float
 
 
+class Origin(NamedTuple):
+    """The run from which one was forked: from which of its nodes on, with which parameters changed, by whom and why."""
+
+    run_id: str
+    nodes: tuple[str, ...]
+    changed: tuple[str, ...]
+    by: str
+    why: str
+
+    @classmethod
+    def read(cls, packed: bytes) -> Origin:
+        run_id, nodes, changed, by, why = unpack(packed)
+        return cls(run_id, tuple(nodes), tuple(changed), by, why)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One row of a list of runs."""
@@ -75,6 +98,7 @@ class RunSummary:
     finished_at: float | None
     paused: Pause | None = None
     halted_by: Decision | None = None
+    forked_from: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +213,10 @@ class Reader:
                 return
 
 
-_SUMMARY_FIELDS = ("status", "header", "remaining", "submitted_at", "finished_at", "halt", "paused", "halted_by")
+_SUMMARY_FIELDS = (
+    *("status", "header", "remaining", "submitted_at", "finished_at", "halt"),
+    *("paused", "halted_by", "forked_from"),
+)
 _SUMMARY_KEYS = tuple(name.encode() for name in _SUMMARY_FIELDS)
 _RECORD_FIELDS = frozenset((b"status", b"header", b"remaining", b"submitted_at", b"flow", b"params"))
 
@@ -218,6 +245,7 @@ def _summary(run_id: str, fields: dict[bytes, Any]) -> RunSummary:
         finished_at=float(finished_at) if finished_at else None,
         paused=Pause(*unpack(paused)) if paused and not status.ended else None,
         halted_by=Decision(*unpack(halted_by)) if halted_by else None,
+        forked_from=Origin.read(forked_from) if (forked_from := fields.get(b"forked_from")) else None,
     )
 
 

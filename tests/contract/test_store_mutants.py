@@ -139,6 +139,19 @@ MISTAKES = {
     "a reset forgets the attempts": Mistake("reset_nodes", "past[ATTEMPT], past[TOKEN]", "0, past[TOKEN]"),
     "a reset node counts what does not count": Mistake("reset_nodes", "if arrived == 0 then", "if false then"),
     "a slice of somebody who is late resets": Mistake("reset_nodes", "or not paused or paused[1] ~= ARGV[3]", ""),
+    "another fork is taken for the same": Mistake("fork_run", "if known[1] ~= ARGV[3] then", "if false then"),
+    "a fork is not among the open runs": Mistake("fork_run", "redis.call('ZADD', open, now, run_id)\n", ""),
+    "a fork is not counted": Mistake("fork_run", "'open_runs', 1)", "'open_runs', 0)"),
+    "a fork that is there is stored again": Mistake("fork_run", "\nif known[1] then", "\nif false then"),
+    "a fork forgets its deadline": Mistake(
+        "fork_run", "  put_due(KEYS[4], run_id .. '/' .. RUN_DEADLINE, deadline)\n", ""
+    ),
+    "what is inherited is not counted": Mistake("inherit_nodes", "    remaining = remaining - 1\n", ""),
+    "what runs is inherited": Mistake("inherit_nodes", "'node:' .. node) == 0 then", "'node:' .. node) >= 0 then"),
+    "a late slice is inherited": Mistake("inherit_nodes", "or not paused or paused[1] ~= ARGV[2]", ""),
+    "what is inherited is undone": Mistake("spread_node", " and undone[CAUSE] ~= INHERITED", ""),
+    "what is inherited is to be told": Mistake("inherit_nodes", "SPREAD_DONE, INHERITED}", "0, INHERITED}"),
+    "a fork is marked before it is prepared": Mistake("mark_node", "rerun = true, fork = true", "rerun = true"),
     "a node that waits can be claimed": Mistake(
         "claim_node", " or record[STATE] == 'waiting' then return {'early'}", " then return {'early'}"
     ),

@@ -14,6 +14,8 @@ from taskmesh.store.calls import (
     Beat,
     Claim,
     Controlled,
+    Fork,
+    Inheritance,
     Marking,
     NodeKey,
     Release,
@@ -32,10 +34,11 @@ from taskmesh.store.reader import Reader, node_record, scored
 from taskmesh.store.store import Store
 from taskmesh.wire import pack, unpack
 from tests.model.answers import RUN_HALTED, Answer
-from tests.model.steering import BY_HAND
+from tests.model.steering import BY_HAND, FORK
 
 POOLS = ("one", "two")
 BY_HAND_OUTPUT = b"an output that somebody gave"
+INHERITED_OUTPUT = b"an output of another run"
 RETENTION_SECONDS = 60.0
 FOREVER = 1e12
 
@@ -116,6 +119,17 @@ class Lab:
 
     def reset(self, plan: Plan, run_id: str, kind: str, wishes: Sequence[Reset]) -> Answer:
         return _controlled([self._controls.reset_nodes(run_id, kind, plan.pools, wishes)])
+
+    def fork(
+        self, plan: Plan, run_id: str, digest: bytes, with_flow: bool, deadline_seconds: float | None = None
+    ) -> Answer:
+        wanted = replace(admission(plan, run_id, digest), deadline_seconds=deadline_seconds)
+        fork = Fork(FORK, pack(["another", [], [], "somebody", "why"]), pack([b"", 0.0]))
+        return _controlled([self._controls.fork_run(wanted, fork, Who("somebody", "why"), with_flow)])
+
+    def inherit(self, run_id: str, nodes: Iterable[int]) -> Answer:
+        wishes = [Inheritance(node, INHERITED_OUTPUT) for node in nodes]
+        return _controlled([self._controls.inherit_nodes(run_id, FORK, wishes)])
 
     def resets(self, plan: Plan, run_id: str, origin: int | None) -> list[Reset]:
         """What the product says must still be reset."""

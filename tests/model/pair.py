@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
 from hypothesis.stateful import RuleBasedStateMachine
 
+from taskmesh.dispatch.plan import Plan
 from taskmesh.store.link import Link
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.invariants import check_history, check_kept, check_next_events
 from tests.model.lab import Lab
 from tests.model.lives import Run, projection
+from tests.model.steering import FORK
 
 MOST_RUNS = 2
 HEALER = "healer"
@@ -55,13 +58,20 @@ class Pair(RuleBasedStateMachine):
         assert self._lab.retrying(run_id) == run.model.retrying
         check_history(run.history, found, len(run.plan.flow.nodes))
         check_kept(found, outbox)
-        if found["status"] in ("running", "compensating"):
+        if found["status"] in ("running", "compensating") and found["paused"] != FORK:
             states = {at: node[0] for at, node in found["nodes"].items()}
             check_next_events(run.model.shape, states, outbox, run.model.timers)
         run.history = found
         users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
         open_users = sum(not other.model.has_ended for other in users)
         assert self._lab.open_runs_of(run.plan, run_id) == (open_users, open_users == 0)
+
+    def _miss_flow(self, run_id: str, plan: Plan, enter: Callable[[], Answer]) -> None:
+        """A run whose flow the partition does not have yet does not come in; from now on it has it."""
+        partition = self._lab.keys.partitions.index(self._lab.keys.partition_of(run_id))
+        if (partition, plan.hash) not in self._bodies:
+            self._same(enter(), Answer("flow_missing"))
+        self._bodies.add((partition, plan.hash))
 
     def _shares_flow(self, run_id: str, other_id: str) -> bool:
         partition = self._lab.keys.partition_of

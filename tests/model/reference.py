@@ -15,7 +15,7 @@ from tests.model import undoing
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.records import ENDED, NodeModel
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
-from tests.model.steering import Steering
+from tests.model.steering import FORK, INHERITED, Steering
 
 FIRST_CLAIM = 2
 """The token that a node gets with its first claim."""
@@ -30,7 +30,7 @@ class RunModel(Steering):
     why an undo that has not heard from all others will not run.
     """
 
-    def __init__(self, shape: Shape, deadline: float | None = None) -> None:
+    def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False) -> None:
         self.shape = shape
         self.nodes: dict[int, NodeModel] = {}
         self.halt = ""
@@ -44,7 +44,10 @@ class RunModel(Steering):
         self.undos = ""
         self.compensation: int | None = None
         self.blocked: dict[int, str] = {}
-        if len(shape.children[ROOT]) > shape.slice_size:
+        if forked:
+            # Nothing of it is ready before it is prepared; and it goes on until it is resumed, whatever it inherits.
+            self.altered, self.paused, self.reopened = True, FORK, True
+        elif len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
             self._tell(ROOT, 0)
         else:
@@ -326,7 +329,8 @@ class RunModel(Steering):
 
     def undoes(self, node: int) -> bool:
         """Whether a node has done something that is to be undone."""
-        return node in self.nodes and self.nodes[node].state == "succeeded"
+        done = self.nodes.get(node)
+        return done is not None and done.state == "succeeded" and done.cause != INHERITED
 
     def _tell_undos(self, node: int, start: int) -> tuple[list[int], list[int]]:
         return undoing.tell(self, node, start)
