@@ -88,8 +88,9 @@ class Forking:
         if paused is None or unpack(paused)[0] != kind:
             return Controlled(Word.RUNNING)
         plan, shard_key = found
-        if not self._inherit(run_id, kind, Origin.read(origin).run_id, Inherited.read(inherits)):
-            return Controlled(Word.SOURCE_GONE)
+        word = self._inherit(run_id, kind, Origin.read(origin).run_id, Inherited.read(inherits))
+        if word is not Word.INHERITED:
+            return Controlled(word)
         self._resetting.reset(run_id, plan, shard_key, kind, None)
         [answer] = self._controls.resume_runs([(run_id, plan.hash)], kind)
         if answer.word is Word.RESUMED:
@@ -143,17 +144,19 @@ class Forking:
         if answer.word is Word.CONFLICT:
             raise RunConflictError(entrance.run_id)
 
-    def _inherit(self, run_id: str, kind: str, source: str, taken: Inherited) -> bool:
-        """Write what a fork still lacks of what it takes over; False where the other run does not have it any more."""
+    def _inherit(self, run_id: str, kind: str, source: str, taken: Inherited) -> Word:
+        """Write what a fork still lacks of what it takes over; ``source_gone`` where it is not there any more."""
         there = self._parts.reader.records_of_run(run_id)
         missing = [at for at in taken.nodes if at not in there]
         for start in range(0, len(missing), NODES_PER_READ):
             found = self._outputs(source, missing[start : start + NODES_PER_READ], taken)
             if found is None:
-                return False
+                return Word.SOURCE_GONE
             for some in _slices(found):
-                self._controls.inherit_nodes(run_id, kind, some)
-        return True
+                answer = self._controls.inherit_nodes(run_id, kind, some)
+                if answer.word is not Word.INHERITED:
+                    return answer.word
+        return Word.INHERITED
 
     def _outputs(self, source: str, nodes: Sequence[int], taken: Inherited) -> list[Inheritance] | None:
         fields = [f"{kind}:{at}" for at in nodes for kind in ("node", "output")]

@@ -98,8 +98,8 @@ class Controls:
 
     def inherit_nodes(self, run_id: str, kind: str, nodes: Sequence[Inheritance]) -> Controlled:
         """Give nodes of a run that is being forked their outputs; not more than one script may do."""
-        packed = pack([part for each in nodes for part in each])
-        arguments: list[str | bytes] = [self._store.now, kind, packed]
+        places = pack([each.node for each in nodes])
+        arguments: list[str | bytes] = [self._store.now, kind, places, *(each.output for each in nodes)]
         [answer] = self._ask([self._store.script("inherit_nodes", [self._store.keys.run(run_id)], arguments)])
         return answer
 

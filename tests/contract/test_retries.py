@@ -125,6 +125,9 @@ def test_a_retry_in_a_halted_run_is_due_at_once(bench: Bench) -> None:
     token = bench.claim(PLAN, 0).token
     bench.halt("r1", "cancelled")
     bench.retry(PLAN, 0, token, FAR_SECONDS)
+    [(_, due)] = bench.housekeeping.timers(1e12, 10)
+    assert due <= bench.housekeeping.time()
+    assert bench.record().nodes[0].ready_at == due
     assert bench.wake(0).word is Word.WOKEN
 
 

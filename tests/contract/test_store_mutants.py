@@ -85,7 +85,6 @@ MISTAKES = {
     ),
     "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
-    "a retry of a halted run waits": Mistake("retry_node", "is_halted(found) and now or now + delay", "now + delay"),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
     "a node is woken too early": Mistake("wake_node", "record[READY_AT] > now", "false"),
     "a halted run sleeps on": Mistake("wake_node", "and not is_halted(found)", ""),
@@ -148,10 +147,7 @@ MISTAKES = {
     ),
     "what is inherited is not counted": Mistake("inherit_nodes", "    remaining = remaining - 1\n", ""),
     "what runs is inherited": Mistake("inherit_nodes", "'node:' .. node) == 0 then", "'node:' .. node) >= 0 then"),
-    "a late slice is inherited": Mistake("inherit_nodes", "or not paused or paused[1] ~= ARGV[2]", ""),
-    "what is inherited is undone": Mistake("spread_node", " and undone[CAUSE] ~= INHERITED", ""),
     "what is inherited is to be told": Mistake("inherit_nodes", "SPREAD_DONE, INHERITED}", "0, INHERITED}"),
-    "a fork is marked before it is prepared": Mistake("mark_node", "rerun = true, fork = true", "rerun = true"),
     "a node that waits can be claimed": Mistake(
         "claim_node", " or record[STATE] == 'waiting' then return {'early'}", " then return {'early'}"
     ),

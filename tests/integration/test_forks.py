@@ -64,10 +64,10 @@ def test_what_reads_a_changed_parameter_runs_again_and_the_rest_is_taken_over(be
     assert details.tags == {"tenant": "acme"}
     assert details.forked_from is not None
     assert details.forked_from[:3] == ("sold", (), ("price",))
-    [begun, forked, inherited, resumed, *_] = fork.history()
+    [begun, forked, inherited, ready, resumed, *_] = fork.history()
     assert (begun.kind, forked.kind, forked.why) == ("run", "fork", "run sold, with another price: what if")
     assert (inherited.node, inherited.state, inherited.cause) == ("made", "succeeded", "inherited")
-    assert resumed.kind == "resume"
+    assert (ready.node, ready.state, resumed.kind) == ("priced", "ready", "resume")
     assert any("forked from run sold" in reason for reason in fork.explain().reasons)
     assert fork.explain("made").nodes[0].reasons == ("succeeded: it is taken over from run sold",)
 
