@@ -19,9 +19,12 @@ from taskmesh.dispatch.advance import Advancer, Ending, Entrance
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.dispatch.waking import AlarmClock
+from taskmesh.keeper.halts import Halts
+from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.timers import Timers
 from taskmesh.model.flow import Flow, Node
+from taskmesh.observability.tally import Tally
 from taskmesh.store.calls import Claim, NodeKey
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
@@ -100,9 +103,18 @@ class TimerBench:
         reader, clock = Reader(link, keys), SystemClock()
         leadership = Leadership(Elections(link, keys), "bench", LEASE_SECONDS)
         leadership.renew(self._housekeeping.time())
-        alarm = AlarmClock(self._store, Dispatcher(self.bell), clock)
+        dispatcher, plans = Dispatcher(self.bell), Plans(reader.flow_body)
+        alarm = AlarmClock(self._store, dispatcher, clock)
+        parts = KeeperParts(self._store, reader, self._housekeeping, plans, dispatcher, self.bell, Tally(), leadership)
         self.timers = Timers(
-            self._housekeeping, reader, Plans(reader.flow_body), leadership, Controls(self._store), alarm, clock
+            self._housekeeping,
+            reader,
+            plans,
+            leadership,
+            Controls(self._store),
+            alarm,
+            Halts(parts, "bench", 0.0),
+            clock,
         )
 
     def set_timers(self, name: str, delays: Sequence[float]) -> None:

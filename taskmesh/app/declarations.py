@@ -69,11 +69,20 @@ class Declarations(Owner):
 
     @overload
     def flow(
-        self, /, *, version: str = ..., name: str | None = None, on_failure: str = ..., shard_by: str = ...
+        self,
+        /,
+        *,
+        version: str = ...,
+        name: str | None = None,
+        on_failure: str = ...,
+        shard_by: str = ...,
+        timeout: float | None = None,
     ) -> Callable[[Callable[P, Any]], FlowDefinition[P]]: ...
 
     def flow(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a flow by a function that calls tasks, as ``@mesh.flow`` or ``@mesh.flow(version="3")``.
+
+        A run may take ``timeout`` seconds where its submitter gives no ``deadline_seconds``.
 
         :raises UsageError: for a function that cannot describe a flow.
         """

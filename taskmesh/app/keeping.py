@@ -10,6 +10,7 @@ from taskmesh.broker.protocol import Publisher
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.timers import Timers
@@ -39,21 +40,18 @@ class KeeperRole:
         self._tally = tally
         elections = Elections(foundation.link, foundation.keys)
         self._leadership = Leadership(elections, holder, LEAD_SECONDS)
-        self._keeper = Keeper(
-            KeeperParts(
-                foundation.store,
-                foundation.reader,
-                foundation.housekeeping,
-                foundation.plans,
-                dispatcher,
-                publisher,
-                tally,
-                self._leadership,
-            ),
-            settings.namespace,
-            settings.broker.shards,
-            RENEWALS_AWAITED * settings.worker.renewal_seconds,
+        grace_seconds = RENEWALS_AWAITED * settings.worker.renewal_seconds
+        parts = KeeperParts(
+            foundation.store,
+            foundation.reader,
+            foundation.housekeeping,
+            foundation.plans,
+            dispatcher,
+            publisher,
+            tally,
+            self._leadership,
         )
+        self._keeper = Keeper(parts, settings.namespace, settings.broker.shards, grace_seconds)
         self._timers = Timers(
             foundation.housekeeping,
             foundation.reader,
@@ -61,6 +59,7 @@ class KeeperRole:
             self._leadership,
             Controls(foundation.store),
             alarm_clock(foundation, dispatcher, tally),
+            Halts(parts, holder, grace_seconds),
             foundation.clock,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from taskmesh.client.details import RunDetails, RunEvent
     from taskmesh.client.explaining import RunExplanation
     from taskmesh.dispatch.plan import Plan
+    from taskmesh.model.flow import Flow
     from taskmesh.model.states import RunState
     from taskmesh.store.calls import Who
 
@@ -121,6 +122,33 @@ class Run:
         """``retry``, and ``node`` with all that depends on it, too, though they have succeeded."""
         return self._client.control.rerun(self.id, node, who(reason)).accepted()
 
+    def flow(self) -> Flow:
+        """What it is a run of."""
+        return self._client.flow(self.id)
+
+    def fork(
+        self,
+        *nodes: str,
+        params: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        deadline_seconds: float | None = None,
+        reason: str = "",
+    ) -> Run:
+        """Make a new run that takes over what this one has done, and runs the rest: maybe with other ``params``.
+
+        It runs again ``nodes``, all that depends on them, and all that has not succeeded; where none are named, what
+        reads a changed parameter, and all that depends on that. This run may go on, and is not changed. The same ``id``
+        with the same wish is the same run; who dies meanwhile leaves a run that is paused for it: the same call with
+        that ``id``, or ``resume``, finishes it.
+
+        :raises UsageError: there is no such node, or a node that would be taken over has read what is changed.
+        :raises RunStateError: this run is being undone, or was. :raises RunConflictError: ``id`` is another run's.
+        """
+        from taskmesh.client.forking import ForkWish
+
+        wish = ForkWish(nodes, dict(params or {}), id, deadline_seconds)
+        return Run(self._client, self._client.control.fork(self.id, wish, who(reason)))
+
     def mark(self, node: str, output: Any = None, reason: str = "") -> bool:
         """Take a node that has not ended for succeeded, with this output; False when that was done before.
 
@@ -191,6 +219,19 @@ class Run:
     async def arerun(self, node: str, reason: str = "") -> bool:
         """``rerun`` for asyncio."""
         return await asyncio.to_thread(self.rerun, node, reason)
+
+    async def afork(
+        self,
+        *nodes: str,
+        params: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        deadline_seconds: float | None = None,
+        reason: str = "",
+    ) -> Run:
+        """``fork`` for asyncio."""
+        return await asyncio.to_thread(
+            self.fork, *nodes, params=params, id=id, deadline_seconds=deadline_seconds, reason=reason
+        )
 
     async def amark(self, node: str, output: Any = None, reason: str = "") -> bool:
         """``mark`` for asyncio."""

@@ -41,6 +41,7 @@ def build() -> typer.Typer:
         steering.terminate,
         steering.retry,
         mending.rerun,
+        mending.fork,
         mending.skip,
         mending.mark,
         inspecting.compensate,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from taskmesh.cli.output import listed
 from taskmesh.cli.progress import levels_of
 from taskmesh.model.flow import Flow
 from taskmesh.model.graph import Graph
+from taskmesh.model.problems import listed
 
 MAX_NEEDS_LISTED = 6
 

@@ -7,12 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from taskmesh.cli.options import Format, Output, RunId
+from taskmesh.cli.options import Deadline, Format, NewRunId, Output, Params, RunId
 from taskmesh.cli.steering import Reason
 from taskmesh.errors import UsageError
 
 NodeName = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node of the run.", show_default=False)]
 FromNode = Annotated[str, typer.Option("--from", metavar="NODE", help="The node to begin with.", show_default=False)]
+FromNodes = Annotated[
+    list[str],
+    typer.Option(
+        "--from",
+        metavar="NODE",
+        default_factory=list,
+        show_default="what reads a changed parameter",
+        help="A node to run again, with all that depends on it. May be repeated.",
+    ),
+]
 NodeOutput = Annotated[str, typer.Option("--output-json", metavar="JSON", help="What the node gave back, as JSON.")]
 
 
@@ -23,6 +33,30 @@ def rerun(run: RunId, node: FromNode, reason: Reason = "", output: Output = Form
     with opened() as mesh:
         mesh.run(run).rerun(node, reason)
     _tell({"run_id": run, "from": node, "rerun": True}, f"run {run} goes on from {node}", output)
+
+
+def fork(
+    run: RunId,
+    param: Params,
+    nodes: FromNodes,
+    run_id: NewRunId = None,
+    deadline: Deadline = None,
+    reason: Reason = "",
+    output: Output = Format.TEXT,
+) -> None:
+    """Make a new run that takes over what a run has done, and runs the rest, maybe with other parameters.
+
+    With --from, that node runs again and all that depends on it; without, all that reads a parameter which is changed.
+    What has not succeeded runs in either case. The other run is not changed.
+    """
+    from taskmesh.cli.targets import opened, seconds_of, values_of
+
+    deadline_seconds = seconds_of(deadline, "--deadline")
+    with opened() as mesh:
+        source = mesh.run(run)
+        params = values_of(param, source.flow()) if param else {}
+        forked = source.fork(*nodes, params=params, id=run_id, deadline_seconds=deadline_seconds, reason=reason)
+    _tell({"run_id": forked.id, "forked_from": run}, forked.id, output)
 
 
 def skip(run: RunId, node: NodeName, reason: Reason = "", output: Output = Format.TEXT) -> None:

@@ -66,6 +66,16 @@ NewRunId = Annotated[
     typer.Option("--id", help="Id of the run. The same id with the same body is the same run, never a second."),
 ]
 
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline",
+        metavar="TIME",
+        show_default="the timeout of the flow",
+        help="The run may take so long, as 90s, 2h or 7d; what has not ended then has failed.",
+    ),
+]
+
 RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="Id of a run, as `taskmesh ls` prints it.", show_default=False)
 ]

@@ -7,7 +7,7 @@ import datetime
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskmesh.model.durations import duration_text as duration_text
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
-    from taskmesh.store.reader import RunSummary
+    from taskmesh.store.reader import Origin, RunSummary
 
 NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
     NodeState.WAITING: ("·", "dim"),
@@ -121,6 +121,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "started_at": details.started_at,
         "finished_at": details.finished_at,
         **decisions(details),
+        **({"forked_from": _origin(details.forked_from)} if details.forked_from else {}),
         "nodes": {node.name: node_document(node) for node in details.nodes},
         **({"dead_letters": list(details.dead_letters)} if details.dead_letters else {}),
     }
@@ -130,6 +131,10 @@ def decisions(of: RunDetails | RunSummary) -> dict[str, Any]:
     """What people decided over a run, where they did."""
     decided = {"paused": of.paused, "halted_by": of.halted_by}
     return {name: each._asdict() for name, each in decided.items() if each is not None}
+
+
+def _origin(origin: Origin) -> dict[str, Any]:
+    return {**origin._asdict(), "nodes": list(origin.nodes), "changed": list(origin.changed)}
 
 
 def node_document(node: NodeDetails) -> dict[str, Any]:
@@ -183,9 +188,3 @@ def shortened(text: str, length: int) -> str:
     """At most ``length`` characters of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def listed(names: Sequence[str], shown: int) -> str:
-    """The first of many names."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskmesh.cli.options import Apps, Format, NewRunId, Output, Params, Tags, Target
+from taskmesh.cli.options import Apps, Deadline, Format, NewRunId, Output, Params, Tags, Target
 from taskmesh.errors import ResultTimeoutError, TaskmeshError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def run(
     param: Params,
     tag: Tags,
     run_id: NewRunId = None,
+    deadline: Deadline = None,
     threads: Threads = 4,
     keep: Keep = False,
     worker: LocalWorker = False,
@@ -54,14 +55,16 @@ def run(
     Where no servers are named in the settings, a worker inside this command does the work, with a store of its own
     in .taskmesh, so `taskmesh ls` and `taskmesh show` know the run afterwards. Else the workers of those servers do it.
     """
-    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of
+    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of, seconds_of
+
+    deadline_seconds = seconds_of(deadline, "--deadline")
 
     with opened(app) as mesh:
         works_here = worker or mesh.settings.is_embedded
         flow = flow_of(target, mesh.registry, must_be_known=works_here)
         params, tags = params_of(param, flow, mesh.registry), pairs_of(tag, "--tag")
         with working(mesh, threads if works_here else 0, flow):
-            started = mesh.submit_params(flow, params, id=run_id, tags=tags)
+            started = mesh.submit_params(flow, params, id=run_id, tags=tags, deadline_seconds=deadline_seconds)
             with hinting(started):
                 details = _attend(started, keep, output)
     end_as(details)
@@ -73,6 +76,7 @@ def submit(
     param: Params,
     tag: Tags,
     run_id: NewRunId = None,
+    deadline: Deadline = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Submit a run and return at once; workers do the work.
@@ -80,12 +84,15 @@ def submit(
     With -A, tasks and their parameters are checked here. Without, the workers must know the tasks.
     """
     from taskmesh.cli.output import print_json
-    from taskmesh.cli.targets import flow_to_submit, opened, pairs_of, params_of
+    from taskmesh.cli.targets import flow_to_submit, opened, pairs_of, params_of, seconds_of
+
+    deadline_seconds = seconds_of(deadline, "--deadline")
 
     with opened(app) as mesh:
         flow = flow_to_submit(target, mesh.registry)
         params = params_of(param, flow, mesh.registry)
-        submitted = mesh.submit_params(flow, params, id=run_id, tags=pairs_of(tag, "--tag"))
+        tags = pairs_of(tag, "--tag")
+        submitted = mesh.submit_params(flow, params, id=run_id, tags=tags, deadline_seconds=deadline_seconds)
     if output is Format.JSON:
         print_json({"run_id": submitted.id, "flow": flow.name, "version": flow.version})
     else:

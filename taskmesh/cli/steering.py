@@ -187,27 +187,16 @@ def _is_by_filter(choice: Choice) -> bool:
 
 
 def _chosen(mesh: Mesh, choice: Choice, verb: Verb) -> list[str]:
-    from taskmesh.cli.targets import pairs_of
+    from taskmesh.cli.targets import pairs_of, seconds_of
 
     selection = mesh.select(
         status=choice.status,
         flow=choice.flow,
         tags=pairs_of(choice.tags, "--tag"),
-        older_than_seconds=_seconds(choice.older_than, "--older-than"),
-        since_seconds=_seconds(choice.since, "--since"),
+        older_than_seconds=seconds_of(choice.older_than, "--older-than"),
+        since_seconds=seconds_of(choice.since, "--since"),
     )
     return selection.ids(verb.among)
-
-
-def _seconds(text: str | None, option: str) -> float | None:
-    from taskmesh.model.durations import DURATION_RULE, read_duration
-
-    if text is None:
-        return None
-    seconds = read_duration(float(text) if text.isdecimal() else text)
-    if seconds is None:
-        raise UsageError(f"{option} {text!r} is no length of time; give {DURATION_RULE}")
-    return seconds
 
 
 def _may_go_on(verb: Verb, choice: Choice, count: int) -> bool:

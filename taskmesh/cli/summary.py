@@ -13,12 +13,13 @@ from taskmesh.cli.output import (
     cell,
     clock_text,
     duration_text,
-    listed,
     plain_table,
     seconds_of,
     shortened,
 )
 from taskmesh.cli.progress import graph_of
+from taskmesh.client.run_reasons import origin_text
+from taskmesh.model.problems import listed
 from taskmesh.model.states import NodeState
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def headline(details: RunDetails) -> Text:
 
 def decided(details: RunDetails) -> Iterator[Text]:
     """Who paused a run, or ended it early, and why."""
+    if details.forked_from is not None:
+        origin = details.forked_from
+        yield Text(_decision(f"forked from {origin_text(origin)}", origin.by, origin.why, details.submitted_at))
     if details.paused is not None:
         what = "paused" if details.paused.kind == "user" else f"paused to prepare it ({details.paused.kind})"
         yield Text(_decision(what, details.paused.by, details.paused.why, details.paused.at))

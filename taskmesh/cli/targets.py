@@ -130,10 +130,27 @@ def params_of(pairs: Sequence[str], flow: Flow, registry: Registry) -> dict[str,
     """
     from taskmesh.tasks.flow import single_task_flow
 
-    declared = {param.name: param.type for param in flow.params}
-    params = {name: _value(text, declared.get(name)) for name, text in pairs_of(pairs, "-p").items()}
+    params = values_of(pairs, flow)
     task = registry.find(flow.name)
     return task.bind(**params) if task is not None and flow == single_task_flow(task.name, task.pool) else params
+
+
+def values_of(pairs: Sequence[str], flow: Flow) -> dict[str, Value]:
+    """Some parameters of a run, read as those of ``params_of``."""
+    declared = {param.name: param.type for param in flow.params}
+    return {name: _value(text, declared.get(name)) for name, text in pairs_of(pairs, "-p").items()}
+
+
+def seconds_of(text: str | None, option: str) -> float | None:
+    """A length of time that an option was given."""
+    from taskmesh.model.durations import DURATION_RULE, read_duration
+
+    if text is None:
+        return None
+    seconds = read_duration(float(text) if text.isdecimal() else text)
+    if seconds is None:
+        raise UsageError(f"{option} {text!r} is no length of time; give {DURATION_RULE}")
+    return seconds
 
 
 def pairs_of(pairs: Sequence[str], option: str) -> dict[str, str]:

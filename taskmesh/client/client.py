@@ -61,7 +61,7 @@ class Client:
         self._parts = parts
         self._limits = limits
         self._advancer = Advancer(parts.store)
-        self.control = RunControl(parts)
+        self.control = RunControl(parts, limits.max_value_bytes)
         self._explainer = Explainer(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
         self._compensator = Compensator(parts, self._advancer)
@@ -190,6 +190,13 @@ class Client:
                 if (event.node, event.state, event.attempt) not in told:
                     yield event
             yield RunEvent("run", None, status, finished_at or 0.0)
+
+    def flow(self, run_id: str) -> Flow:
+        """What a run is one of.
+
+        :raises RunNotFoundError: no such run.
+        """
+        return self._plan(run_id).flow
 
     def compensate(self, run_id: str) -> None:
         """Undo what a run did that has failed or was cancelled, or go on where undos had failed.

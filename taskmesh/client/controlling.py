@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from taskmesh.client.forking import FORK, Forking, ForkWish
 from taskmesh.client.identity import this_user
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import Reopening
@@ -19,11 +20,12 @@ RUNS_PER_EXCHANGE = 200
 class RunControl:
     """Each call may be repeated, and changes nothing then; one that died half-way is finished by the next."""
 
-    def __init__(self, parts: ClientParts) -> None:
+    def __init__(self, parts: ClientParts, max_value_bytes: int) -> None:
         self._parts = parts
         self._controls = Controls(parts.store)
         self._restarting = Restarting(parts)
         self._reopening = Reopening(parts)
+        self._forking = Forking(parts, max_value_bytes)
 
     def pause(self, run_ids: Sequence[str], who: Who) -> list[Verdict]:
         """Let nothing more of runs start until they are resumed. What runs goes on to its end."""
@@ -49,6 +51,10 @@ class RunControl:
         """Run a node of an ended run again, all that depends on it, and all that has not succeeded."""
         return self._reopening.rerun(run_id, node, who)
 
+    def fork(self, run_id: str, wish: ForkWish, who: Who) -> str:
+        """Make a new run of what another one has done; see ``Forking``. Returns its id."""
+        return self._forking.fork(run_id, wish, who)
+
     def _batched(self, run_ids: Sequence[str], act: Callable[[Sequence[str]], Sequence[Controlled]]) -> list[Verdict]:
         verdicts = []
         for start in range(0, len(run_ids), RUNS_PER_EXCHANGE):
@@ -61,7 +67,8 @@ class RunControl:
         self._restarting.start([id_ for id_, each in answers.items() if each.word is Word.RESUMED])
         for run_id, answer in answers.items():
             if answer.word is Word.PREPARING:
-                answers[run_id] = self._reopening.finish(run_id, answer.detail)
+                finish = self._forking.finish if answer.detail.startswith(FORK) else self._reopening.finish
+                answers[run_id] = finish(run_id, answer.detail)
         return [answers[run_id] for run_id in run_ids]
 
     def _cancel(self, run_ids: Sequence[str], who: Who, compensate: bool) -> list[Controlled]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskmesh.dispatch.forking import INHERITED
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import Decision, NodeRecord, Pause, RunRecord, RunSummary
+from taskmesh.store.reader import Decision, NodeRecord, Origin, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
 
 
@@ -19,7 +20,8 @@ from taskmesh.wire import unpack
 class NodeDetails:
     """One node of a run. Times in epoch seconds, None = not yet.
 
-    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, and ``fallback`` where that gave the output.
+    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``fallback`` where that gave the output, and
+    ``inherited`` where that is the output of the run from which its own was forked.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
     """
@@ -58,6 +60,7 @@ class RunDetails:
     halt: str = ""
     paused: Pause | None = None
     halted_by: Decision | None = None
+    forked_from: Origin | None = None
     error: str | None = None
     nodes: tuple[NodeDetails, ...] = ()
     dead_letters: tuple[str, ...] = ()
@@ -88,10 +91,10 @@ class RunEvent:
     (handed back), ``redriven`` (its message or its holder was lost) or ``woken`` (its wait for a new attempt is over),
     or ``breaker:NAME``: the circuit breaker behind which a node waits.
 
-    A history also has the begin of the run, kinds ``reopen`` and ``cut`` (older entries are gone), the causes
-    ``taken_over`` (by another worker, from one whose lease was over), ``reset`` (its run was reopened) and
-    ``handed_on`` (its worker did not know the task), ``by`` whom a run was steered, and ``why``:
-    the error of an attempt, or the reason of a decision.
+    A history also has the begin of the run, kinds ``fork`` (it comes from another run), ``reopen`` and ``cut`` (older
+    entries are gone), the causes ``inherited`` (from that other run), ``taken_over`` (from a worker whose lease
+    was over), ``reset`` (its run was reopened) and ``handed_on`` (its worker did not know the task), ``by`` whom a run
+    was steered, and ``why``: the error of an attempt, or the reason of a decision.
     """
 
     kind: str
@@ -114,10 +117,6 @@ def place_of(plan: Plan, run_id: str, node: str) -> int:
     if place is None:
         raise UsageError(f"run {run_id!r} has no node {node!r}{Hints(plan.graph.names).did_you_mean(node)}")
     return place
-
-
-BY_HAND = "by "
-"""How the cause of a node begins that somebody has ended by hand."""
 
 
 def read_event(data: bytes, plan: Plan) -> RunEvent:
@@ -146,6 +145,7 @@ def run_details(record: RunRecord, plan: Plan) -> RunDetails:
         halt=summary.halt,
         paused=summary.paused,
         halted_by=summary.halted_by,
+        forked_from=summary.forked_from,
         error=_run_error(record, plan),
         nodes=nodes,
     )
@@ -189,7 +189,8 @@ def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
 
 def can_undo(plan: Plan, position: int, stored: NodeRecord) -> bool:
     """Whether a node has done something that can be undone."""
-    return stored.state is NodeState.SUCCEEDED and plan.node(position).compensation is not None
+    is_own = stored.state is NodeState.SUCCEEDED and stored.cause != INHERITED
+    return is_own and plan.node(position).compensation is not None
 
 
 def _node(
@@ -208,8 +209,8 @@ def _node(
         output=unpack(record.outputs[position]) if position in record.outputs else None,
         error=_node_error(record, position, plan, stored),
         last_error=_attempt_error(record, position),
-        decided=stored.cause if stored.cause.startswith(BY_HAND) else None,
-        cause=stored.cause if stored.cause.startswith((BEHIND_BREAKER, FALLBACK)) else "",
+        decided=stored.cause if stored.is_by_hand else None,
+        cause=stored.cause if stored.cause.startswith((BEHIND_BREAKER, FALLBACK, INHERITED)) else "",
         undo=undo,
     )
 
@@ -225,7 +226,7 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
         return _attempt_error(record, position)
     if stored.state is not NodeState.SKIPPED:
         return None
-    if stored.cause.startswith(BY_HAND):
+    if stored.is_by_hand:
         return {"type": "Skipped", "message": stored.cause, "traceback": ""}
     cause = plan.name_of(int(stored.cause.removeprefix("needs:")))
     return {"type": "Skipped", "message": f"node {cause!r}, which it needs, did not succeed", "traceback": ""}

@@ -49,22 +49,35 @@ def entrance_of(plan: Plan, submission: Submission, max_value_bytes: int) -> Ent
     return Entrance(
         plan=plan,
         run_id=run_id,
-        digest=_digest(plan, params if submission.run_id is None else pack(_in_order(accepted))),
+        digest=_digest(plan.hash, params) if submission.run_id is None else digest_of(plan.hash, accepted),
         header=pack([flow.name, flow.version, dict(submission.tags or {}), len(flow.nodes)]),
         params=params,
         shard_key=_shard_key(flow, run_id, accepted),
-        deadline_seconds=_checked_deadline(submission.deadline_seconds),
+        deadline_seconds=_deadline(flow, submission.deadline_seconds),
     )
 
 
-def _checked_deadline(seconds: float | None) -> float | None:
-    if seconds is not None and (problem := duration_problem(seconds)):
+def _deadline(flow: Flow, seconds: float | None) -> float | None:
+    """The flow's is for those who give none; what a caller gives may be shorter or longer."""
+    if seconds is None:
+        return flow.timeout_seconds
+    if problem := duration_problem(seconds):
         raise UsageError(f"deadline_seconds {problem}")
     return seconds
 
 
-def _digest(plan: Plan, params: bytes) -> bytes:
-    return hashlib.blake2b(params, digest_size=16, key=plan.hash.encode()).digest()
+def digest_of(key: str, value: Any) -> bytes:
+    """By what a run is known that is asked for again."""
+    return _digest(key, canonical(value))
+
+
+def canonical(value: Any) -> bytes:
+    """A value packed so that equal ones are the same, in whatever order their keys are."""
+    return pack(_in_order(value))
+
+
+def _digest(key: str, packed: bytes) -> bytes:
+    return hashlib.blake2b(packed, digest_size=16, key=key.encode()).digest()
 
 
 def _in_order(value: Any) -> Any:

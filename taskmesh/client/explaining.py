@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from taskmesh.client.details import BY_HAND, place_of
+from taskmesh.client.details import place_of
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
+from taskmesh.dispatch.forking import INHERITED
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError
 from taskmesh.model.breakers import BEHIND_BREAKER
@@ -258,11 +259,13 @@ def _ended(seen: _Seen, place: int, error: LastError) -> NodeExplanation:
         reason = f"did not come to its end before its run was {seen.summary.status}"
     elif record.passes:
         reason = "had nothing to undo"
-    elif record.cause.startswith(BY_HAND):
+    elif record.is_by_hand:
         reason = f"{state} {duration_text(seen.now - record.finished_at)} ago, {record.cause}"
     elif state is NodeState.SKIPPED and record.cause:
         cause = seen.name(int(record.cause.removeprefix("needs:")))
         reason = f"was skipped, as node {cause!r}, which it needs, did not succeed"
+    elif record.cause == INHERITED and seen.summary.forked_from is not None:
+        reason = f"{state}: it is taken over from run {seen.summary.forked_from.run_id}"
     else:
         ago = duration_text(seen.now - record.finished_at)
         reason = f"{state} {ago} ago, with attempt {record.attempt}" + (f": {error.text}" if error.text else "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from taskmesh.client.details import BY_HAND, RunEvent
+from taskmesh.client.details import RunEvent
+from taskmesh.client.run_reasons import origin_text
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import LostAttempt, NodeRecord, RunRecord, Steered
+from taskmesh.store.reader import NodeRecord, RunRecord
+from taskmesh.store.remembered import LostAttempt, Steered
 from taskmesh.wire import unpack
 
 NEEDS = "needs:"
@@ -33,6 +35,10 @@ def _places(record: RunRecord) -> list[int]:
 
 def _begin(record: RunRecord) -> Iterator[RunEvent]:
     yield RunEvent("run", None, RunState.RUNNING, record.summary.submitted_at)
+    origin = record.summary.forked_from
+    if origin is not None:
+        why = origin_text(origin) + (f": {origin.why}" if origin.why else "")
+        yield RunEvent("fork", None, RunState.PAUSED, record.summary.submitted_at, by=origin.by, why=why)
     if record.forgotten:
         why = f"{record.forgotten} older entries about attempts and decisions are not kept any more"
         yield RunEvent("cut", None, "", record.history[0].at, why=why)
@@ -105,7 +111,7 @@ def _cause(stored: NodeRecord, plan: Plan) -> str:
     needed = stored.cause.removeprefix(NEEDS)
     if needed != stored.cause:
         return f"node {plan.name_of(int(needed))!r}, which it needs, did not succeed"
-    return stored.cause if stored.cause.startswith(BY_HAND) else ""
+    return stored.cause if stored.is_by_hand else ""
 
 
 def _error(packed: bytes | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskmesh.client.details import BY_HAND
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import place_of
 from taskmesh.client.restarting import Restarting
@@ -14,6 +13,7 @@ from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
 from taskmesh.store.calls import NodeKey, Who, Word
+from taskmesh.store.reader import BY_HAND
 from taskmesh.wire import pack
 
 

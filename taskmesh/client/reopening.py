@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.client.parts import ClientParts
+from taskmesh.client.resetting import Resetting
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import Verdict, checked, half_done, refused, verdict_of
-from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.plan import Plan
-from taskmesh.dispatch.reopening import half_told, resets
 from taskmesh.errors import RunNotFoundError, UsageError
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import RETRIABLE_RUN_STATES, RunState
-from taskmesh.store.calls import Controlled, NodeKey, Who, Word
+from taskmesh.store.calls import Controlled, Who, Word
 from taskmesh.store.controls import Controls
 
 RETRY = "retry"
 RERUN = "rerun"
-RESETS_PER_SCRIPT = 200
 
 
 class Reopening:
@@ -31,7 +29,7 @@ class Reopening:
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
         self._controls = Controls(parts.store)
-        self._advancer = Advancer(parts.store)
+        self._resetting = Resetting(parts)
         self._restarting = Restarting(parts)
 
     def retry(self, run_ids: Sequence[str], who: Who) -> list[Verdict]:
@@ -56,8 +54,7 @@ class Reopening:
             return Controlled(Word.UNKNOWN)
         plan, shard_key = found
         origin = plan.graph.index[kind.removeprefix(RERUN).strip()] if kind.startswith(RERUN) else None
-        while self._reset_some(run_id, plan, shard_key, kind, origin):
-            pass
+        self._resetting.reset(run_id, plan, shard_key, kind, origin)
         # Whatever was forgotten of a terminated run must be found by the keeper before anybody may die.
         self._restarting.hold(run_id)
         [answer] = self._controls.resume_runs([(run_id, plan.hash)], kind)
@@ -87,21 +84,6 @@ class Reopening:
         if answer.word is Word.ENDED and answer.detail in RETRIABLE_RUN_STATES:
             return self._begin(run_id, kind, who)
         return Verdict(run_id, answer.word is not Word.UNKNOWN)
-
-    def _reset_some(self, run_id: str, plan: Plan, shard_key: str, kind: str, origin: int | None) -> bool:
-        """One look at what is stored, and what follows from it; False when nothing is left to do."""
-        records = self._parts.reader.records_of_run(run_id)
-        telling = half_told(plan, records)
-        for node in telling:
-            self._advancer.resume(plan, NodeKey(run_id, node), shard_key)
-        if telling:
-            return True
-        wishes = resets(plan, records, self._parts.reader.arrivals(run_id), origin)
-        for start in range(0, len(wishes), RESETS_PER_SCRIPT):
-            some = wishes[start : start + RESETS_PER_SCRIPT]
-            if self._controls.reset_nodes(run_id, kind, plan.pools, some).word is not Word.RESET:
-                return False
-        return bool(wishes)
 
 
 def place_of(plan: Plan, node: str) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from taskmesh.model.durations import duration_text
+from taskmesh.model.problems import listed
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
-from taskmesh.store.reader import Decision, RunSummary
+from taskmesh.store.reader import Decision, Origin, RunSummary
+
+NAMES_TOLD = 5
 
 UNFINISHED = (NodeState.RETRYING, NodeState.READY, NodeState.RUNNING, NodeState.WAITING)
 """What holds a run up stands before what waits for it."""
@@ -26,6 +29,15 @@ def run_reasons(summary: RunSummary, states: Mapping[NodeState, int], now: float
         yield f"it goes on: {summary.nodes - summary.remaining} of {summary.nodes} nodes have ended"
     if summary.halted_by is not None and not summary.status.ended:
         yield _decision("it is being cancelled", summary.halted_by, now)
+    if summary.forked_from is not None:
+        yield f"it was forked from {origin_text(summary.forked_from)}, by {summary.forked_from.by}"
+
+
+def origin_text(origin: Origin) -> str:
+    """Where a fork comes from, as the end of a sentence."""
+    nodes = f", from {listed(origin.nodes, NAMES_TOLD)} on" if origin.nodes else ""
+    changed = f", with another {listed(origin.changed, NAMES_TOLD)}" if origin.changed else ""
+    return f"run {origin.run_id}{nodes}{changed}"
 
 
 def _counted(states: Mapping[NodeState, int]) -> str:

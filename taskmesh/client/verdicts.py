@@ -49,6 +49,8 @@ _REFUSED = {
     Word.ENDING: "is being ended early, so it cannot be paused",
     Word.NOTHING: "has nothing to undo: nothing says what would undo its nodes",
     Word.FLOW_MISSING: "has lost its flow in the store",
+    Word.SOURCE_GONE: "cannot be prepared any further: the run that it was forked from is gone, or has run again "
+    "meanwhile; terminate it and fork again",
 }
 
 

@@ -18,6 +18,7 @@ from taskmesh.dispatch.plan import BEFORE_FIRST, EdgeChunk, Plan
 from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.store import Request, Store
+from taskmesh.wire import pack
 
 SPREADS_PER_EXCHANGE = 50
 """How many spreading scripts go to Redis in one batch."""
@@ -54,6 +55,17 @@ class Ending(NamedTuple):
     delay_seconds: float = 0.0
     counts: bool = True
     cause: str = ""
+
+
+def not_started(plan: Plan, key: NodeKey, token: int, shard_key: str, halt: str) -> Ending:
+    """The end of an attempt that does not begin, as its run goes on no more; ``halt`` says how that ends, and why."""
+    return cancelled(plan, key, token, shard_key, f"not started: the run is {halt}")
+
+
+def cancelled(plan: Plan, key: NodeKey, token: int, shard_key: str, message: str) -> Ending:
+    """The end of an attempt that nobody wants any more."""
+    error = pack({"type": "Cancelled", "message": message, "traceback": ""})
+    return Ending(plan, key, token, shard_key, "cancelled", error=error)
 
 
 class Mark(NamedTuple):
@@ -95,7 +107,7 @@ class Advancer:
 
     def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
         """Store runs and find their first nodes."""
-        admissions = [_admission(each) for each in entrances]
+        admissions = [admission_of(each) for each in entrances]
         told = self._store.admit_runs(admissions)
         missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
@@ -186,7 +198,8 @@ def _ready(plan: Plan, run_id: str, shard_key: str, answer: Told) -> Iterator[Re
     return (Ready(plan, run_id, node, shard_key) for node in answer.ready)
 
 
-def _admission(entrance: Entrance) -> Admission:
+def admission_of(entrance: Entrance) -> Admission:
+    """What the store is asked for a run that wants in."""
     plan = entrance.plan
     first = plan.chunks(BEFORE_FIRST)[0]
     return Admission(

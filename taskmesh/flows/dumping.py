@@ -37,6 +37,8 @@ def _flow_fields(flow: Flow) -> dict[str, Any]:
         fields["on_failure"] = str(flow.on_failure)
     if flow.shard_by != "run":
         fields["shard_by"] = flow.shard_by
+    if flow.timeout_seconds is not None:
+        fields["timeout"] = flow.timeout_seconds
     if flow.result is not None:
         fields["result"] = flow.result
     guards = {node.guard.rules.name: node.guard.rules for node in flow.nodes if node.guard}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskmesh.model.policies import LIMIT_KEYS
 
-FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "result", "breakers", "nodes")
+FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "timeout", "result", "breakers", "nodes")
 PARAM_KEYS = ("type", "default", "required")
 NODE_KEYS = (
     "task",
@@ -25,6 +25,6 @@ RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on
 
 BREAKER_KEYS = ("failures", "failure_rate", "window", "min_calls", "reset", "ramp", "exclude")
 
-UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule", "timeout"})
+UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule"})
 UNSUPPORTED_NODE_KEYS = frozenset({"flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"})
 DEFAULT_VERSION = "1"

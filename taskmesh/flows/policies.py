@@ -66,7 +66,7 @@ class PolicyReading:
         return rules
 
     def limits(self, fields: Fields) -> TimeLimits:
-        return TimeLimits(*(self._duration(fields.get(key), (key,)) for key in LIMIT_KEYS))
+        return TimeLimits(*(self.duration(fields.get(key), (key,)) for key in LIMIT_KEYS))
 
     def _wrong(self, steps: Path, wanted: str, item: Item) -> None:
         self._found((*self._path, *steps), f"{steps[0]} must be {wanted}, not {item.shown}")
@@ -95,7 +95,7 @@ class PolicyReading:
         self._found((*self._path, "wait"), f"wait {wait_problem(item.text)}")
         return Wait.EXPONENTIAL
 
-    def _duration(self, item: Item | None, steps: Path) -> float | None:
+    def duration(self, item: Item | None, steps: Path) -> float | None:
         if item is None:
             return None
         seconds = read_duration(item.value)
@@ -104,14 +104,14 @@ class PolicyReading:
         return seconds
 
     def _delay(self, item: Item | None, key: str, default: float) -> float:
-        seconds = self._duration(item, (key,))
+        seconds = self.duration(item, (key,))
         return default if seconds is None else seconds
 
     def _delays(self, item: Item | None) -> tuple[float, ...]:
         return tuple(
             seconds
             for position, child in enumerate(self._entries(item, "delays"))
-            if (seconds := self._duration(child, ("delays", position))) is not None
+            if (seconds := self.duration(child, ("delays", position))) is not None
         )
 
     def _names(self, item: Item | None, key: str) -> tuple[str, ...]:

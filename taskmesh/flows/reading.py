@@ -51,6 +51,7 @@ class _Reading:
             params=tuple(self._params(fields.get("params"))),
             on_failure=self._on_failure(fields.get("on_failure")),
             shard_by=self._text(fields.get("shard_by"), ("shard_by",)) or "run",
+            timeout_seconds=PolicyReading((), self._found).duration(fields.get("timeout"), ("timeout",)),
             result=fields["result"].plain() if "result" in fields else None,
             nodes=tuple(self._nodes(fields.get("nodes"))),
         )

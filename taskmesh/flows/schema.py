@@ -98,6 +98,7 @@ _FLOW_PROPERTIES: dict[str, Any] = {
         "What chooses the shard of a node's messages: its run, itself, or the value of a parameter.",
         default="run",
     ),
+    "timeout": _duration("A run may take so long where its submitter gives no deadline; default: any time."),
     "result": {"description": "The result of a run; may hold references. Default: the output of the last node."},
     "breakers": _names_to("breaker", "The circuit breakers of the nodes: each name with its rules."),
     "nodes": _names_to("node", "The steps of the flow by name.", minProperties=1, maxProperties=MAX_NODES),

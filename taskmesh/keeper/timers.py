@@ -1,4 +1,7 @@
-"""The keeper's timers: read ahead from the store, and rung to the millisecond by an alarm clock."""
+"""The keeper's timers: read ahead from the store, and rung to the millisecond by an alarm clock.
+
+At the same pace it ends what is left of halted runs.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from taskmesh.clock import Clock
 from taskmesh.dispatch.plan import Plans
 from taskmesh.dispatch.waking import AlarmClock, Sleeper
 from taskmesh.errors import StoreUnavailableError, WireError
+from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.states import RunState
-from taskmesh.store.calls import ALL_RETRYING, RUN_DEADLINE, NodeKey, Who, Word
+from taskmesh.store.calls import RUN_DEADLINE, NodeKey, Who, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.reader import Reader
@@ -34,10 +38,6 @@ STUCK_SECONDS = 5.0
 AGAIN_SECONDS = 60.0
 """What has rung and is still there after so long cannot be woken now; it makes room for others, and comes again."""
 
-HALTS_PER_LOOK = 50
-NODES_PER_HALT = 200
-"""How many halted runs one look cares for, and how many nodes of each it wakes."""
-
 OVERDUE = Who("taskmesh", "the deadline of the run was over")
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Timers:
         leadership: Leadership,
         controls: Controls,
         alarm: AlarmClock,
+        halts: Halts,
         clock: Clock,
     ) -> None:
         self._housekeeping = housekeeping
@@ -62,6 +63,7 @@ class Timers:
         self._leadership = leadership
         self._controls = controls
         self._alarm = alarm
+        self._halts = halts
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.TimerHandle | None = None
@@ -78,6 +80,7 @@ class Timers:
             self._next.cancel()
             self._next = None
         self._alarm.clear()
+        self._halts.forget()
         self._known.clear()
 
     def _look(self) -> None:
@@ -105,13 +108,11 @@ class Timers:
         for sleeper in self._sleepers([key for key in due if key not in known and key.node >= 0]):
             self._alarm.set(sleeper, due[sleeper.key] + offset)
         self._known = due
-        for key in [key for key in due if key.node == ALL_RETRYING][:HALTS_PER_LOOK]:
-            self._wake_halted(key.run_id)
         self._end_overdue([key for key, at in due.items() if key.node == RUN_DEADLINE and at <= now])
         stuck = [key for key in known if due[key] < now - STUCK_SECONDS]
         if stuck:
             self._housekeeping.postpone_timers(stuck, now + AGAIN_SECONDS)
-        return bool(due)
+        return self._halts.look(now) or bool(due)
 
     def _end_overdue(self, timers: Sequence[NodeKey]) -> None:
         """Let runs end whose deadline is over; a run that is being prepared for something is looked at again later."""
@@ -127,16 +128,6 @@ class Timers:
         for timer, answer in zip(timers, answers, strict=True):
             if answer.word in (Word.HALTED, Word.ENDED, Word.UNKNOWN):
                 self._housekeeping.forget_timer(timer)
-
-    def _wake_halted(self, run_id: str) -> None:
-        """Wake nodes of a run that will not go on; its marker goes when none is left, or only undos are."""
-        [[status]] = self._reader.fields_of_runs([run_id], ["status"])
-        halted = status == b"running"
-        nodes = self._housekeeping.retrying_nodes(run_id, NODES_PER_HALT) if halted else []
-        if not nodes:
-            self._housekeeping.forget_timer(NodeKey(run_id, ALL_RETRYING))
-        for sleeper in self._sleepers([NodeKey(run_id, node) for node in nodes]):
-            self._alarm.set(sleeper, self._clock.monotonic())
 
     def _sleepers(self, keys: Sequence[NodeKey]) -> Iterator[Sleeper]:
         if not keys:

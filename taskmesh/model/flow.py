@@ -92,7 +92,8 @@ class Flow:
 
     ``shard_by`` is ``"run"``, ``"node"`` or ``"params.NAME"``. ``result`` is a value with references
     that becomes the result of the run; None means the output of the only last node, or a
-    mapping of name to output where there are several.
+    mapping of name to output where there are several. ``timeout_seconds`` is how long a run may take whose submitter
+    does not say so; None = any time.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Flow:
     on_failure: OnFailure = OnFailure.FAIL_FAST
     shard_by: str = "run"
     result: Value = None
+    timeout_seconds: float | None = None
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -55,7 +55,10 @@ class NodeFacts:
 def next_event(facts: NodeFacts, now: float) -> NextEvent | None:
     """What brings the node on next; None where nothing would."""
     if facts.state is NodeState.WAITING:
-        return NextEvent(EventKind.NODES) if facts.needs else None
+        if facts.needs:
+            return NextEvent(EventKind.NODES)
+        # In a run that is still being prepared it has yet to be made ready.
+        return NextEvent(EventKind.RESUME) if facts.is_held else None
     if facts.state is NodeState.RETRYING:
         return _of_retrying(facts, now)
     if not facts.is_due:

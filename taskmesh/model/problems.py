@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -55,3 +55,9 @@ class Hints:
         # Neighbours in the alphabet share the longest beginning.
         place = bisect_left(self._known, name)
         return self._known[max(0, place - _MAX_COMPARED // 2) : place + _MAX_COMPARED // 2]
+
+
+def listed(names: Sequence[str], shown: int) -> str:
+    """The first of many names."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

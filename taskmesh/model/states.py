@@ -8,7 +8,8 @@
        └─► skipped└─ retrying ◄┘
 
 Whatever it was doing, an unfinished node can be ended by hand (mark), as succeeded or skipped; and when an ended run is
-reopened, any node can be made ready or waiting again (reset).
+reopened, any node can be made ready or waiting again (reset). While a fork is being prepared, a waiting node can have
+succeeded in the run which it comes from (inherit).
 
 A run, and what a user's `compensate` and `retry` or `rerun` do; a run that goes on may also be terminated at any time:
 
@@ -87,6 +88,7 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     **{f"mark_{end}": dict.fromkeys(_UNFINISHED, end) for end in (NodeState.SUCCEEDED, NodeState.SKIPPED)},  # by hand
     # Only in a run that has ended and is reopened:
     **{f"reset_{start}": dict.fromkeys(NodeState, start) for start in (NodeState.READY, NodeState.WAITING)},
+    "inherit": {NodeState.WAITING: NodeState.SUCCEEDED},  # only in a fork, before it goes on
     "settle_succeeded": {NodeState.RUNNING: NodeState.SUCCEEDED},
     "settle_failed": {NodeState.RUNNING: NodeState.FAILED},
     "settle_cancelled": {NodeState.RUNNING: NodeState.CANCELLED},
@@ -94,7 +96,7 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
 """For each event, the states it may meet and what each becomes; any other state stays as it is."""
 
 UNDO_TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
-    **{event: steps for event, steps in TRANSITIONS.items() if not event.startswith(("mark_", "reset_"))},
+    **{event: steps for event, steps in TRANSITIONS.items() if not event.startswith(("mark_", "reset_", "inherit"))},
     "tell_success": {NodeState.WAITING: NodeState.READY},  # all undos before it have succeeded, or had nothing to do
     "tell_nothing": {
         NodeState.WAITING: NodeState.SKIPPED
@@ -102,7 +104,7 @@ UNDO_TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "tell_failure": {NodeState.WAITING: NodeState.SKIPPED},  # one of them failed
     "compensate": {NodeState.FAILED: NodeState.READY, NodeState.SKIPPED: NodeState.READY},  # undoing is begun again
 }
-"""The same for undos, which nobody ends by hand or resets."""
+"""The same for undos, which nobody ends by hand, resets or inherits."""
 
 RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     RunState.RUNNING: frozenset(

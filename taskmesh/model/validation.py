@@ -14,6 +14,7 @@ from dataclasses import replace
 from taskmesh.errors import FlowError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
+from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.params import fits, type_sentence
@@ -90,6 +91,7 @@ class _Examination:
             self.found(("nodes",), "the flow has no nodes; it needs at least one")
         self._look_at_params()
         self._look_at_shard_by()
+        self._look_at_timeout()
         for name, count in self._names.items():
             if count > 1:
                 self.found(("nodes", name), f"{count} nodes have this name; give each its own", on_key=True)
@@ -116,6 +118,11 @@ class _Examination:
             self._know_param(name, ("shard_by",))
         elif shard_by not in ("run", "node"):
             self.found(("shard_by",), f"shard_by {shard_by!r} must be run, node or params.NAME")
+
+    def _look_at_timeout(self) -> None:
+        seconds = self._draft.timeout_seconds
+        if seconds is not None and (problem := duration_problem(seconds)):
+            self.found(("timeout",), f"timeout {problem}")
 
     def look_at_node(self, node: Node) -> Node:
         """The node with its needs and its pool filled in."""

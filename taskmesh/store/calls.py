@@ -39,6 +39,7 @@ class Word(StrEnum):
     TERMINATED = "terminated"
     REOPENED = "reopened"
     RESET = "reset"
+    INHERITED = "inherited"
     MARKED = "marked"
     RETRYING = "retrying"
     COMPENSATING = "compensating"
@@ -46,13 +47,11 @@ class Word(StrEnum):
     WOKEN = "woken"
     BEATEN = "beaten"
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
+    SOURCE_GONE = "source_gone"  # nor this: what a fork is still to inherit is not there any more
 
 
 RUN_DEADLINE = -3
 """As the node of a timer: the run itself, which ends at its deadline."""
-
-ALL_RETRYING = -2
-"""As the node of a timer: every node of the run that is retrying, since the run was halted."""
 
 
 class Who(NamedTuple):
@@ -207,6 +206,21 @@ class Reset(NamedTuple):
     wanted: str
     arrived: int
     pool: int
+
+
+class Fork(NamedTuple):
+    """Where a fork comes from, and what it takes over from there, both packed. ``kind`` is that of its pause."""
+
+    kind: str
+    origin: bytes
+    inherits: bytes
+
+
+class Inheritance(NamedTuple):
+    """A node, and the output that it has in another run."""
+
+    node: int
+    output: bytes
 
 
 class Told(NamedTuple):

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskmesh.store.calls import Controlled, Marking, Reset, Told, Who, Word
+from taskmesh.store.calls import (
+    Admission,
+    Controlled,
+    Fork,
+    Inheritance,
+    Marking,
+    Reset,
+    Told,
+    Who,
+    Word,
+)
 from taskmesh.store.link import Command, Reply
 from taskmesh.store.store import WORDS, Request, Store, read_told
 from taskmesh.wire import pack
@@ -61,6 +71,38 @@ class Controls:
         [answer] = self._ask([self._store.script("reopen_run", script_keys, arguments)])
         return answer
 
+    def fork_run(self, run: Admission, fork: Fork, who: Who, with_flow: bool = False) -> Controlled:
+        """Store a run that goes on from where another one is, paused for ``fork.kind``."""
+        keys = self._store.keys.partition_of(run.run_id)
+        due = [] if run.deadline_seconds is None else [keys.timers]
+        arguments: list[str | bytes | int | float] = [
+            self._store.now,
+            run.run_id,
+            run.digest,
+            run.flow_body if with_flow else b"",
+            run.header,
+            run.flow_hash,
+            run.params,
+            run.shard_key,
+            run.node_count,
+            "" if run.deadline_seconds is None else run.deadline_seconds,
+            "" if run.undo_base is None else run.undo_base,
+            fork.kind,
+            *who,
+            fork.origin,
+            fork.inherits,
+        ]
+        script_keys = [keys.run(run.run_id), keys.flow(run.flow_hash), keys.open_runs, *due]
+        [answer] = self._ask([self._store.script("fork_run", script_keys, arguments)])
+        return answer
+
+    def inherit_nodes(self, run_id: str, kind: str, nodes: Sequence[Inheritance]) -> Controlled:
+        """Give nodes of a run that is being forked their outputs; not more than one script may do."""
+        places = pack([each.node for each in nodes])
+        arguments: list[str | bytes] = [self._store.now, kind, places, *(each.output for each in nodes)]
+        [answer] = self._ask([self._store.script("inherit_nodes", [self._store.keys.run(run_id)], arguments)])
+        return answer
+
     def reset_nodes(self, run_id: str, kind: str, pools: tuple[str, ...], resets: Sequence[Reset]) -> Controlled:
         """Make nodes of a reopened run ready or waiting; not more than one script may do."""
         keys = self._store.keys.partition_of(run_id)
@@ -99,7 +141,7 @@ class Controls:
     def _halt(self, run_id: str, status: str, who: Who, compensate: bool) -> Command:
         keys = self._store.keys.partition_of(run_id)
         arguments = [self._store.now, run_id, status, *who, "1" if compensate else "0"]
-        return self._store.script("halt_run", [keys.run(run_id), keys.timers], arguments)
+        return self._store.script("halt_run", [keys.run(run_id), keys.halted], arguments)
 
     def _resume(self, run_id: str, flow_hash: str, kind: str, who: Who) -> Command:
         keys = self._store.keys.partition_of(run_id)

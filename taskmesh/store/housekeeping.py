@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from taskmesh.store.calls import NodeKey, Question
 from taskmesh.store.keys import Keys, Partition
 from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
-from taskmesh.store.reader import scored
+from taskmesh.store.reader import NodeRecord, records_of, scored
 from taskmesh.store.scripts import Scripts
 from taskmesh.store.store import SERVER_TIME
 from taskmesh.wire import pack, unpack
@@ -66,6 +66,29 @@ class Housekeeping:
             [Command(key, "ZRANGEBYSCORE", key, "-inf", before, "WITHSCORES", "LIMIT", 0, limit) for key in keys]
         )
         return [(NodeKey.parse(member), due) for reply in replies for member, due in scored(reply)]
+
+    def halted_runs(self, before: float, limit: int, partitions: Iterable[int] | None = None) -> list[str]:
+        """Halted runs that are to be looked at before a time, those of each partition: at most ``limit`` of each."""
+        keys = [partition.halted for partition in self._chosen(partitions)]
+        replies = self._all([Command(key, "ZRANGEBYSCORE", key, "-inf", before, "LIMIT", 0, limit) for key in keys])
+        return [run_id.decode() for reply in replies for run_id in reply]
+
+    def forget_halted(self, run_ids: Sequence[str]) -> None:
+        """Look at halted runs no more."""
+        keys = [self._keys.partition_of(run_id).halted for run_id in run_ids]
+        self._all([Command(key, "ZREM", key, run_id) for key, run_id in zip(keys, run_ids, strict=True)])
+
+    def postpone_halted(self, run_ids: Sequence[str], until: float) -> None:
+        """Look at halted runs again later."""
+        keys = [self._keys.partition_of(run_id).halted for run_id in run_ids]
+        commands = zip(keys, run_ids, strict=True)
+        self._all([Command(key, "ZADD", key, "XX", repr(until), run_id) for key, run_id in commands])
+
+    def some_records(self, run_id: str, cursor: int, count: int) -> tuple[int, dict[int, NodeRecord]]:
+        """The records of about ``count`` nodes of a run, and the cursor of the next; it begins and ends with 0."""
+        key = self._keys.run(run_id)
+        after, flat = self._one(Command(key, "HSCAN", key, cursor, "MATCH", "node:*", "COUNT", count))
+        return int(after), records_of(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     def retrying_nodes(self, run_id: str, limit: int) -> list[int]:
         """At most ``limit`` nodes of a run that wait for their next attempt."""

@@ -23,7 +23,9 @@ class Partition:
         self.holders = f"{self._tag}holders"
         """Sorted set of I/O processes, by the end of their lease."""
         self.timers = f"{self._tag}timers"
-        """Sorted set of RUN/NODE that wait for their next attempt, by the time it is due (``calls.ALL_RETRYING``)."""
+        """Sorted set of RUN/NODE that wait for their next attempt, by the time it is due (``calls.RUN_DEADLINE``)."""
+        self.halted = f"{self._tag}halted"
+        """Sorted set of halted runs that have not ended, by when the keeper is to look for what nobody ends."""
         self._outboxes: dict[str, str] = {}
 
     def run(self, run_id: str) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, Reply, found_damage, value_of
+from taskmesh.store.remembered import Remembered, read_remembered
 from taskmesh.wire import unpack
 
 _PAGE = 500
 
 _NOTHING_TO_UNDO = "nothing"
+
+BY_HAND = "by "
+"""How the cause of a node begins that somebody has ended by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class NodeRecord:
         """Whether it is an undo that had nothing to undo."""
         return self.cause == _NOTHING_TO_UNDO
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether somebody has ended it by hand."""
+        return self.cause.startswith(BY_HAND)
+
 
 class Decision(NamedTuple):
     """What somebody decided over a run: who, why, and when in epoch seconds of the store's clock."""
@@ -58,6 +67,21 @@ class Pause(NamedTuple):
     at: float
 
 
+class Origin(NamedTuple):
+    """The run from which one was forked: from which of its nodes on, with which parameters changed, by whom and why."""
+
+    run_id: str
+    nodes: tuple[str, ...]
+    changed: tuple[str, ...]
+    by: str
+    why: str
+
+    @classmethod
+    def read(cls, packed: bytes) -> Origin:
+        run_id, nodes, changed, by, why = unpack(packed)
+        return cls(run_id, tuple(nodes), tuple(changed), by, why)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One row of a list of runs."""
@@ -74,43 +98,7 @@ class RunSummary:
     finished_at: float | None
     paused: Pause | None = None
     halted_by: Decision | None = None
-
-
-class LostAttempt(NamedTuple):
-    """An attempt that its node's record tells nothing of any more.
-
-    ``state`` is what the node became then, ``was`` what it was before: an attempt that is reset may have ended.
-    """
-
-    at: float
-    node: int
-    state: str
-    cause: str
-    attempt: int
-    holder: str
-    ready_at: float
-    started_at: float
-    why: str
-    was: str
-    finished_at: float
-
-
-class Steered(NamedTuple):
-    """Something that was done to a run as a whole: ``kind`` is pause, resume, halt or reopen, ``state`` what it became.
-
-    A run that was reopened had ``ended`` so.
-    """
-
-    kind: str
-    at: float
-    state: str
-    by: str
-    why: str
-    ended: str = ""
-    ended_at: float = 0.0
-
-
-Remembered: TypeAlias = LostAttempt | Steered
+    forked_from: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +168,7 @@ class Reader:
 
     def records_of_run(self, run_id: str) -> dict[int, NodeRecord]:
         """The records of a run's nodes alone, without what they gave back."""
-        fields = dict(self._scan(self._keys.run(run_id), "node:*"))
-        return {at: node_record(value) for at, value in _numbered(fields, b"node:")}
+        return records_of(dict(self._scan(self._keys.run(run_id), "node:*")))
 
     def arrivals(self, run_id: str) -> dict[int, int]:
         """How many of those that each node needs have succeeded, where that is counted."""
@@ -226,7 +213,10 @@ class Reader:
                 return
 
 
-_SUMMARY_FIELDS = ("status", "header", "remaining", "submitted_at", "finished_at", "halt", "paused", "halted_by")
+_SUMMARY_FIELDS = (
+    *("status", "header", "remaining", "submitted_at", "finished_at", "halt"),
+    *("paused", "halted_by", "forked_from"),
+)
 _SUMMARY_KEYS = tuple(name.encode() for name in _SUMMARY_FIELDS)
 _RECORD_FIELDS = frozenset((b"status", b"header", b"remaining", b"submitted_at", b"flow", b"params"))
 
@@ -255,6 +245,7 @@ def _summary(run_id: str, fields: dict[bytes, Any]) -> RunSummary:
         finished_at=float(finished_at) if finished_at else None,
         paused=Pause(*unpack(paused)) if paused and not status.ended else None,
         halted_by=Decision(*unpack(halted_by)) if halted_by else None,
+        forked_from=Origin.read(forked_from) if (forked_from := fields.get(b"forked_from")) else None,
     )
 
 
@@ -272,23 +263,23 @@ def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         flow_hash=fields[b"flow"].decode(),
         params=fields[b"params"],
         failed_node=int(failed_node) if failed_node else None,
-        nodes={at: node_record(value) for at, value in _numbered(fields, b"node:")},
+        nodes=records_of(fields),
         outputs=dict(_numbered(fields, b"output:")),
         errors=dict(_numbered(fields, b"error:")),
-        history=tuple(_remembered(packed) for _, packed in entries),
+        history=tuple(read_remembered(packed) for _, packed in entries),
         forgotten=entries[0][0] if entries else 0,
     )
-
-
-def _remembered(packed: bytes) -> Remembered:
-    kind, *rest = unpack(packed)
-    return LostAttempt(*rest) if kind == "node" else Steered(kind, *rest)
 
 
 def _numbered(fields: dict[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:
     for name, value in fields.items():
         if name.startswith(prefix):
             yield int(name[len(prefix) :]), value
+
+
+def records_of(fields: dict[bytes, bytes]) -> dict[int, NodeRecord]:
+    """The records of nodes among the fields of a run."""
+    return {at: node_record(value) for at, value in _numbered(fields, b"node:")}
 
 
 def node_record(packed: bytes) -> NodeRecord:

@@ -183,7 +183,7 @@ class Store:
 
     def _keys_of_settling(self, each: Settlement) -> list[str]:
         keys = self.keys_of_telling(each)
-        return [*keys, self.keys.partition_of(each.key.run_id).timers] if each.halt else keys
+        return [*keys, self.keys.partition_of(each.key.run_id).halted] if each.halt else keys
 
     def _spread(self, each: Spreading) -> Command:
         run_id, node = each.key

@@ -10,6 +10,7 @@ from typing import Any, Generic, NoReturn, ParamSpec
 
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import Guard
+from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.validation import complete
@@ -35,7 +36,13 @@ class FlowDefinition(Generic[P]):
     """A function that describes a flow by calling tasks."""
 
     def __init__(
-        self, function: Callable[P, Any], name: str, version: str, on_failure: OnFailure, shard_by: str
+        self,
+        function: Callable[P, Any],
+        name: str,
+        version: str,
+        on_failure: OnFailure,
+        shard_by: str,
+        timeout_seconds: float | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -43,6 +50,7 @@ class FlowDefinition(Generic[P]):
         self.version = version
         self.on_failure = on_failure
         self.shard_by = shard_by
+        self.timeout_seconds = timeout_seconds
         self._params = _params(function, name)
         self._flow: Flow | None = None
 
@@ -64,6 +72,7 @@ class FlowDefinition(Generic[P]):
                     on_failure=self.on_failure,
                     shard_by=self.shard_by,
                     result=result,
+                    timeout_seconds=self.timeout_seconds,
                 )
             )
         return self._flow
@@ -82,17 +91,22 @@ def make_flow(
     name: str | None = None,
     on_failure: str = OnFailure.FAIL_FAST,
     shard_by: str = "run",
+    timeout: float | None = None,
 ) -> FlowDefinition[P]:
     """The flow that a function describes; ``name`` is the function's where none is given.
 
-    :raises UsageError: for a function that cannot describe a flow, or an unknown ``on_failure``.
+    ``timeout`` is how long a run may take, in seconds, whose submitter does not say so.
+
+    :raises UsageError: for a function that cannot describe a flow, an unknown ``on_failure``, or no usable ``timeout``.
     """
     name = name or function.__name__
     if on_failure not in list(OnFailure):
         raise UsageError(f"flow {name!r}: on_failure must be one of {', '.join(OnFailure)}, not {on_failure!r}")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise UsageError(f"flow {name!r} must be a plain function, not async and no generator: it only describes")
-    return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by)
+    if timeout is not None and (problem := duration_problem(timeout)):
+        raise UsageError(f"flow {name!r}: timeout {problem}")
+    return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by, timeout)
 
 
 def single_task_flow(

@@ -1,9 +1,9 @@
 """A flow as bytes: canonical, so that equal flows have equal hashes.
 
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
-breaker; schema 4 has one more: what undoes it. A flow is written in the first schema that can say what it asks for, so
-it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses it instead of
-ignoring something.
+breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take. A flow
+is written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
+worker that knows only an earlier one refuses it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from taskmesh.model.flow import Compensation, Flow, Node, OnFailure, Param, Para
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.wire.codec import pack, unpack
 
-PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA = 1, 2, 3, 4
-SCHEMAS = (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA)
+PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA = 1, 2, 3, 4, 5
+SCHEMAS = (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA)
 _HASH_BYTES = 16
 
 
 def encode_flow(flow: Flow) -> bytes:
     """The canonical bytes of a flow."""
     schema = _schema_of(flow)
-    return pack(
-        [
-            schema,
-            flow.name,
-            flow.version,
-            [[param.name, param.type, param.required, param.default] for param in flow.params],
-            flow.on_failure,
-            flow.shard_by,
-            flow.result,
-            [_node_fields(node, schema) for node in flow.nodes],
-        ]
-    )
+    fields = [
+        schema,
+        flow.name,
+        flow.version,
+        [[param.name, param.type, param.required, param.default] for param in flow.params],
+        flow.on_failure,
+        flow.shard_by,
+        flow.result,
+        [_node_fields(node, schema) for node in flow.nodes],
+    ]
+    return pack(fields if schema < TIMEOUT_SCHEMA else [*fields, _number(flow.timeout_seconds)])
 
 
 def _schema_of(flow: Flow) -> int:
+    if flow.timeout_seconds is not None:
+        return TIMEOUT_SCHEMA
     if flow.can_compensate:
         return UNDO_SCHEMA
     if any(node.guard for node in flow.nodes):
@@ -109,7 +110,14 @@ def decode_flow(body: bytes) -> Flow:
 
 
 def _flow_of(
-    name: str, version: str, params: list[Any], on_failure: str, shard_by: str, result: Any, nodes: list[Any]
+    name: str,
+    version: str,
+    params: list[Any],
+    on_failure: str,
+    shard_by: str,
+    result: Any,
+    nodes: list[Any],
+    timeout_seconds: float | None = None,
 ) -> Flow:
     return Flow(
         name=name,
@@ -119,6 +127,7 @@ def _flow_of(
         shard_by=shard_by,
         result=result,
         nodes=tuple(_node_of(*each) for each in nodes),
+        timeout_seconds=timeout_seconds,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskmesh.broker.protocol import AckToken, Delivery
-from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.advance import Ending, cancelled, not_started
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node, OnFailure
@@ -112,15 +112,12 @@ class Attempt:
         )
 
     def cancelled(self, reason: str) -> Ending:
-        return self._cancelled(f"not started: the run is {reason}")
+        return not_started(self.plan, self.key, self.token, self.shard_key, reason)
 
     def stopped(self) -> Ending:
         """It ran, and heard that it should end."""
-        return self._cancelled(f"it stopped: the run is {self.halt}")
-
-    def _cancelled(self, message: str) -> Ending:
-        error = _error(Failure("Cancelled", message, ""))
-        return Ending(self.plan, self.key, self.token, self.shard_key, "cancelled", error=error)
+        message = f"it stopped: the run is {self.halt}"
+        return cancelled(self.plan, self.key, self.token, self.shard_key, message)
 
 
 def _error(failure: Failure) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState
-from taskmesh.store.calls import ALL_RETRYING, RUN_DEADLINE, NodeKey, Word
+from taskmesh.store.calls import RUN_DEADLINE, NodeKey, Word
 from taskmesh.wire import unpack
 from tests.contract.store_bench import OTHER, Bench, plan_of
 
@@ -104,25 +104,30 @@ def test_a_halted_run_wakes_its_sleepers(bench: Bench, by: str) -> None:
         bench.halt("r1", "cancelled")
     else:
         bench.run_through(PLAN, 1, "failed", halt="failed")
-    marker = NodeKey("r1", ALL_RETRYING)
-    assert bench.timers() == {KEY, marker}
+    assert bench.timers() == {KEY}
+    assert bench.housekeeping.halted_runs(1e12, 10) == ["r1"]
     assert bench.housekeeping.retrying_nodes("r1", 10) == [0]
     assert bench.wake(0).word is Word.WOKEN
     assert bench.housekeeping.retrying_nodes("r1", 10) == []
-    bench.housekeeping.forget_timer(marker)
-    assert bench.timers() == set()
+    bench.housekeeping.forget_halted(["r1"])
+    assert bench.housekeeping.halted_runs(1e12, 10) == []
     assert bench.claim(PLAN, 0, token=3).halt
 
 
-def test_a_run_that_never_retried_leaves_no_marker(bench: Bench) -> None:
-    bench.halt("r1", "cancelled")
-    assert bench.timers() == set()
+def test_a_run_that_ends_with_its_failure_is_not_among_the_halted(bench: Bench) -> None:
+    bench.admit(plan_of(Node("a", "t"), Node("b", "t", needs=("a",))), "r2")
+    bench.run_through(plan_of(Node("a", "t"), Node("b", "t", needs=("a",))), 0, "failed", run_id="r2", halt="failed")
+    assert bench.record("r2").summary.status == "failed"
+    assert bench.housekeeping.halted_runs(1e12, 10) == []
 
 
 def test_a_retry_in_a_halted_run_is_due_at_once(bench: Bench) -> None:
     token = bench.claim(PLAN, 0).token
     bench.halt("r1", "cancelled")
     bench.retry(PLAN, 0, token, FAR_SECONDS)
+    [(_, due)] = bench.housekeeping.timers(1e12, 10)
+    assert due <= bench.housekeeping.time()
+    assert bench.record().nodes[0].ready_at == due
     assert bench.wake(0).word is Word.WOKEN
 
 

@@ -18,7 +18,7 @@ WORDS = {
     *("spread", "behind", "released", "redrive", "halted"),
     *("retrying", "woken", "beaten"),
     *("paused", "resumed", "running", "ending", "terminated"),
-    *("marked", "reopened", "reset", "preparing"),
+    *("marked", "reopened", "reset", "preparing", "inherited"),
     *("compensating", "nothing"),
 }
 """Every answer of every script: a search that never met one of them proves less than it says."""

@@ -85,7 +85,6 @@ MISTAKES = {
     ),
     "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
-    "a retry of a halted run waits": Mistake("retry_node", "is_halted(found) and now or now + delay", "now + delay"),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
     "a node is woken too early": Mistake("wake_node", "record[READY_AT] > now", "false"),
     "a halted run sleeps on": Mistake("wake_node", "and not is_halted(found)", ""),
@@ -139,15 +138,26 @@ MISTAKES = {
     "a reset forgets the attempts": Mistake("reset_nodes", "past[ATTEMPT], past[TOKEN]", "0, past[TOKEN]"),
     "a reset node counts what does not count": Mistake("reset_nodes", "if arrived == 0 then", "if false then"),
     "a slice of somebody who is late resets": Mistake("reset_nodes", "or not paused or paused[1] ~= ARGV[3]", ""),
+    "another fork is taken for the same": Mistake("fork_run", "if known[1] ~= ARGV[3] then", "if false then"),
+    "a fork is not among the open runs": Mistake("fork_run", "redis.call('ZADD', open, now, run_id)\n", ""),
+    "a fork is not counted": Mistake("fork_run", "'open_runs', 1)", "'open_runs', 0)"),
+    "a fork that is there is stored again": Mistake("fork_run", "\nif known[1] then", "\nif false then"),
+    "a fork forgets its deadline": Mistake(
+        "fork_run", "  put_due(KEYS[4], run_id .. '/' .. RUN_DEADLINE, deadline)\n", ""
+    ),
+    "what is inherited is not counted": Mistake("inherit_nodes", "    remaining = remaining - 1\n", ""),
+    "what runs is inherited": Mistake("inherit_nodes", "'node:' .. node) == 0 then", "'node:' .. node) >= 0 then"),
+    "what is inherited is to be told": Mistake("inherit_nodes", "SPREAD_DONE, INHERITED}", "0, INHERITED}"),
     "a node that waits can be claimed": Mistake(
         "claim_node", " or record[STATE] == 'waiting' then return {'early'}", " then return {'early'}"
     ),
     "a run with nothing left is resumed": Mistake("resume_run", "tonumber(values[4]) == 0", "false"),
-    "a halt leaves the retrying asleep": Mistake(
-        "halt_run", "  halt_with(run, run_id, timers, final, now)\n", "  change('halt', final)\n"
+    "a cancelled run is not among the halted": Mistake("halt_run", "  put_due(halted, run_id, now)\n", ""),
+    "a failed run is not among the halted": Mistake(
+        "settle_node", "then put_due(KEYS[#KEYS], run_id, now) end", "then end"
     ),
-    "a failure leaves the retrying asleep": Mistake(
-        "settle_node", "  halt_with(run, run_id, KEYS[#KEYS], found.halt, now)\n", "  change('halt', found.halt)\n"
+    "a run that ends at once is among the halted": Mistake(
+        "settle_node", " and tonumber(found.remaining) > ended + 1", ""
     ),
     "a cancelled run is not undone": Mistake("halt_run", "redis.call('HSETNX', run, 'compensation', 0)", ""),
     "what was only started is undone": Mistake("spread_node", "undone[STATE] == 'succeeded'", "undone[STATE]"),

@@ -17,6 +17,7 @@ from taskmesh.store.opening import open_link
 from tests.model.answers import Answer
 from tests.model.lab import Lab
 from tests.model.shape import Shape
+from tests.model.steering import FORK
 
 RUN, HOLDER = "r1", "me"
 
@@ -99,6 +100,10 @@ def _reopen(lab: Lab, plan: Plan) -> Answer:
     return lab.reopen(plan, RUN, "retry")
 
 
+def _fork(lab: Lab, plan: Plan) -> Answer:
+    return lab.fork(plan, RUN, b"digest", with_flow=True)
+
+
 REOPENED = (*RUNNING, lambda lab, plan: lab.terminate(plan, RUN), _reopen)
 
 CASES = {
@@ -139,6 +144,13 @@ CASES = {
     "reset": Case(
         JOIN, lambda lab, plan: lab.reset(plan, RUN, "retry", [Reset(0, "running", 2, "waiting", 0, 0)]), REOPENED
     ),
+    "fork": Case(JOIN, _fork),
+    "fork with a deadline": Case(JOIN, lambda lab, plan: lab.fork(plan, RUN, b"digest", True, 5.0)),
+    "fork again": Case(JOIN, _fork, (_fork,)),
+    "inherit": Case(JOIN, lambda lab, plan: lab.inherit(RUN, [0, 1]), (_fork,)),
+    "reset in a fork": Case(
+        JOIN, lambda lab, plan: lab.reset(plan, RUN, FORK, [Reset(1, "", 0, "ready", -1, 1)]), (_fork,)
+    ),
     "resume what has ended": Case(
         SINGLE, lambda lab, plan: lab.resume(plan, RUN, "retry"), (*RUNNING, _settle, _reopen)
     ),
@@ -151,6 +163,7 @@ KEYS: dict[str, Callable[[Lab, Plan], str]] = {
     "closed": lambda lab, plan: lab.keys.partition_of(RUN).closed_runs,
     "holders": lambda lab, plan: lab.keys.partition_of(RUN).holders,
     "timers": lambda lab, plan: lab.keys.partition_of(RUN).timers,
+    "halted": lambda lab, plan: lab.keys.partition_of(RUN).halted,
     "retrying": lambda lab, plan: lab.keys.partition_of(RUN).retrying(RUN),
     "outbox one": lambda lab, plan: lab.keys.partition_of(RUN).outbox("one"),
     "outbox two": lambda lab, plan: lab.keys.partition_of(RUN).outbox("two"),

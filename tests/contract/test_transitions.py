@@ -9,7 +9,7 @@ import pytest
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import TRANSITIONS, NodeState
-from taskmesh.store.calls import Beat, Marking, NodeKey, Reset, Settlement, Spreading, Word
+from taskmesh.store.calls import Beat, Inheritance, Marking, NodeKey, Reset, Settlement, Spreading, Word
 from tests.contract.store_bench import ME, OTHER, Bench
 
 NODE, PARENT = 1, 0
@@ -115,6 +115,14 @@ def _reset(wanted: str) -> Callable[[Bench, Plan], object]:
     return reset
 
 
+def _inherit(bench: Bench, plan: Plan) -> None:
+    # Whatever a run is prepared for, the script asks only whether it is that.
+    bench.controls.terminate_runs([("r1", plan.hash)])
+    assert bench.controls.reopen_run("r1", plan.hash, "retry").word is Word.REOPENED
+    assert bench.controls.inherit_nodes("r1", "retry", [Inheritance(NODE, b"")]).word is Word.INHERITED
+    bench.controls.resume_runs([("r1", plan.hash)], "retry")
+
+
 EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "tell_success": _tell("succeeded"),
     "tell_failure": _tell("failed"),
@@ -130,6 +138,7 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "mark_skipped": _mark("skipped"),
     "reset_ready": _reset("ready"),
     "reset_waiting": _reset("waiting"),
+    "inherit": _inherit,
     "settle_succeeded": _settle("succeeded"),
     "settle_failed": _settle("failed"),
     "settle_cancelled": _settle("cancelled"),

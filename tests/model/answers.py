@@ -7,8 +7,8 @@ from typing import NamedTuple
 RUN_DEADLINE = -3
 """As the node of a timer: the run itself."""
 
-ALL_RETRYING = -2
-"""As the node of a timer: every node of the run that is retrying."""
+RUN_HALTED = -2
+"""As the node of a timer: the run itself, which stands among the halted ones until it has ended."""
 
 
 class Answer(NamedTuple):

@@ -11,13 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.model.answers import ALL_RETRYING
+from tests.model.answers import RUN_HALTED
 from tests.model.reference import ENDED, NodeModel, RunModel
 from tests.model.shape import Shape
 from tests.model.undoing import NOTHING, check_undo
 
-FAULTS = frozenset({"cancel", "pause", "terminate", "crash", "duplicate", "lose", "lose a timer", "lapse"})
+FAULTS = frozenset(
+    {"cancel", "pause", "terminate", "crash", "duplicate", "lose", "lose a timer", "lapse", "keeper dies"}
+)
 """What need not happen for a run to end."""
+
+KEEPER = "keeper"
+"""Who claims what is left of halted runs, and never has a lease."""
 
 Nodes = tuple[tuple[int, NodeModel], ...]
 
@@ -47,7 +52,6 @@ class World(NamedTuple):
     living: frozenset[str]
     crashes: int
     timers: frozenset[int] = frozenset()
-    retried: bool = False
     paused: str = ""
     left: frozenset[int] | None = None
     undos: str = ""
@@ -239,13 +243,29 @@ def _moves_of_keeper(setting: Setting, world: World) -> Iterator[Move]:
 def _moves_of_timers(setting: Setting, world: World) -> Iterator[Move]:
     for timer in sorted(world.timers):
         yield Move("lose a timer", world._replace(timers=world.timers - {timer}))
-        sleepers = run_of(setting, world).retrying if timer == ALL_RETRYING else {timer}
-        for node in sorted(sleepers):
+        for node in sorted(run_of(setting, world).retrying if timer == RUN_HALTED else {timer}):
             run = run_of(setting, world)
             woken = {node} if run.wake(node).word == "woken" else set()
             yield Move("wake", _stored(world, run)._replace(messages=world.messages | woken))
-        if not sleepers:
-            yield Move("forget a halt", world._replace(timers=world.timers - {timer}))
+        if timer == RUN_HALTED:
+            yield from _moves_of_halt(setting, world)
+
+
+def _moves_of_halt(setting: Setting, world: World) -> Iterator[Move]:
+    """The keeper ends what can start of a halted run, and may die after each claim and after each end."""
+    run = run_of(setting, world)
+    if not run.is_halted:
+        yield Move("forget a halt", world._replace(timers=world.timers - {RUN_HALTED}))
+        return
+    for node in sorted(run.nodes):
+        run = run_of(setting, world)
+        if run.nodes[node].state not in ("ready", "running"):
+            continue
+        answer = run.claim(node, run.nodes[node].token, KEEPER, world.living)
+        if answer.word == "claimed":
+            yield Move("keeper dies", _stored(world, run))
+            run.settle(node, answer.numbers[1], "cancelled", "")
+            yield Move("end", _stored(world, run))
 
 
 def _moves_of_network(world: World) -> Iterator[Move]:
@@ -281,7 +301,7 @@ def run_of(setting: Setting, world: World) -> RunModel:
     run = object.__new__(setting.model)
     run.shape, run.halt, run.failed_node, run.nodes = setting.shape, world.halt, world.failed_node, dict(world.nodes)
     run.undos, run.compensation, run.blocked = world.undos, world.compensation, dict(world.blocked)
-    run.now, run.retried, run.timers = 0.0, world.retried, dict.fromkeys(world.timers, 0.0)
+    run.now, run.timers = 0.0, dict.fromkeys(world.timers, 0.0)
     run.paused, run.left = world.paused, None if world.left is None else set(world.left)
     run.checkpoints, run.deadline = {}, None
     run.remembered = []
@@ -301,7 +321,7 @@ def _stored(world: World, run: RunModel) -> World:
     )
     due = world.messages & run.outbox
     kept = world._replace(nodes=_frozen(run), halt=run.halt, failed_node=run.failed_node, workers=workers, messages=due)
-    kept = kept._replace(timers=frozenset(run.timers), retried=run.retried)
+    kept = kept._replace(timers=frozenset(run.timers))
     blocked = frozenset(run.blocked.items())
     left = None if run.left is None else frozenset(run.left)
     kept = kept._replace(paused=run.paused, left=left)

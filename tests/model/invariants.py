@@ -11,6 +11,7 @@ from taskmesh.model.states import RUN_TRANSITIONS, NodeState, RunState
 from tests.model.lab import Lab
 from tests.model.reference import ENDED
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
+from tests.model.steering import INHERITED
 
 TOLD_ALL = -1
 
@@ -88,7 +89,8 @@ def check_quiet(lab: Lab, plans: Mapping[str, Plan]) -> None:
 def check_undone(run: Mapping[str, Any], plan: Plan) -> None:
     """Exactly what was committed and can be undone was undone where the run says so, and nothing where it does not."""
     states = {at: record[0] for at, record in run["nodes"].items()}
-    committed = {at for at, node in enumerate(plan.flow.nodes) if node.compensation and states.get(at) == "succeeded"}
+    own = {at for at, record in run["nodes"].items() if record[0] == "succeeded" and INHERITED not in record}
+    committed = {at for at, node in enumerate(plan.flow.nodes) if node.compensation} & own
     undone = {at - len(plan.flow.nodes) for at, state in states.items() if plan.is_undo(at) and state == "succeeded"}
     is_cut_off = run["status"] == "terminated"
     assert undone <= committed

@@ -14,6 +14,8 @@ from taskmesh.store.calls import (
     Beat,
     Claim,
     Controlled,
+    Fork,
+    Inheritance,
     Marking,
     NodeKey,
     Release,
@@ -28,14 +30,15 @@ from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
-from taskmesh.store.reader import Reader, node_record
+from taskmesh.store.reader import Reader, node_record, scored
 from taskmesh.store.store import Store
 from taskmesh.wire import pack, unpack
-from tests.model.answers import Answer
-from tests.model.steering import BY_HAND
+from tests.model.answers import RUN_HALTED, Answer
+from tests.model.steering import BY_HAND, FORK
 
 POOLS = ("one", "two")
 BY_HAND_OUTPUT = b"an output that somebody gave"
+INHERITED_OUTPUT = b"an output of another run"
 RETENTION_SECONDS = 60.0
 FOREVER = 1e12
 
@@ -117,6 +120,17 @@ class Lab:
     def reset(self, plan: Plan, run_id: str, kind: str, wishes: Sequence[Reset]) -> Answer:
         return _controlled([self._controls.reset_nodes(run_id, kind, plan.pools, wishes)])
 
+    def fork(
+        self, plan: Plan, run_id: str, digest: bytes, with_flow: bool, deadline_seconds: float | None = None
+    ) -> Answer:
+        wanted = replace(admission(plan, run_id, digest), deadline_seconds=deadline_seconds)
+        fork = Fork(FORK, pack(["another", [], [], "somebody", "why"]), pack([b"", 0.0]))
+        return _controlled([self._controls.fork_run(wanted, fork, Who("somebody", "why"), with_flow)])
+
+    def inherit(self, run_id: str, nodes: Iterable[int]) -> Answer:
+        wishes = [Inheritance(node, INHERITED_OUTPUT) for node in nodes]
+        return _controlled([self._controls.inherit_nodes(run_id, FORK, wishes)])
+
     def resets(self, plan: Plan, run_id: str, origin: int | None) -> list[Reset]:
         """What the product says must still be reset."""
         reader = Reader(self.link, self.keys)
@@ -132,7 +146,10 @@ class Lab:
         self._housekeeping.end_holder(holder)
 
     def forget_timer(self, run_id: str, node: int) -> None:
-        self._housekeeping.forget_timer(NodeKey(run_id, node))
+        if node == RUN_HALTED:
+            self._housekeeping.forget_halted([run_id])
+        else:
+            self._housekeeping.forget_timer(NodeKey(run_id, node))
 
     def flush_scripts(self) -> None:
         [reply] = self.link.exchange([Command(self.keys.keepers, "SCRIPT", "FLUSH")])
@@ -162,8 +179,12 @@ class Lab:
         }
 
     def timers(self) -> dict[tuple[str, int], float]:
-        """When each run and node is to be woken."""
-        return {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+        """When each run and node is to be woken, and since when runs stand among the halted ones."""
+        boxes = [partition.halted for partition in self.keys.partitions]
+        replies = self.link.exchange([Command(box, "ZRANGE", box, 0, -1, "WITHSCORES") for box in boxes])
+        halted = [pair for reply in replies for pair in scored(value_of(reply))]
+        rung = {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+        return rung | {(run_id, RUN_HALTED): since for run_id, since in halted}
 
     def retrying(self, run_id: str) -> set[int]:
         return set(self._housekeeping.retrying_nodes(run_id, 1000))

@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import OnFailure
-from tests.model.lab import BY_HAND_OUTPUT, POOLS, output_of
+from tests.model.lab import BY_HAND_OUTPUT, INHERITED_OUTPUT, POOLS, output_of
 from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
-from tests.model.steering import BY_HAND
+from tests.model.steering import BY_HAND, INHERITED
 
 SLICE = 2
 """How many dependents one script tells here, so that small graphs are told in several scripts."""
 
 
 LONGEST_DELAY_SECONDS = 50.0
+
+OUTPUTS = {BY_HAND: BY_HAND_OUTPUT, INHERITED: INHERITED_OUTPUT}
+"""What a node has given back that did not run."""
 
 
 def _shape(nodes: list[tuple[set[int], str]], undoable: set[int]) -> Shape:
@@ -47,11 +50,12 @@ times = st.sampled_from((1, 1, 2))
 
 @dataclass
 class Run:
-    """One run, three times: its graph, its model, what both must hold it to."""
+    """One run, three times: its graph, its model, what both must hold it to. A fork also has what it inherits."""
 
     plan: Plan
     model: RunModel
     digest: bytes
+    inherits: tuple[int, ...] = ()
     history: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -90,7 +94,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         },
         "arrived": {at: count for at, count in joins.items() if count},
         "outputs": {
-            at: BY_HAND_OUTPUT if node.cause == BY_HAND else output_of(node.token)
+            at: OUTPUTS[node.cause] if node.cause in OUTPUTS else output_of(node.token)
             for at, node in nodes.items()
             if at >= 0 and node.state == "succeeded"
         },

@@ -14,7 +14,8 @@ from hypothesis.stateful import (
 
 from taskmesh.model.flow import OnFailure
 from taskmesh.store.link import Link
-from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
+from tests.model.forking_rules import ForkingRules
 from tests.model.invariants import check_quiet
 from tests.model.lives import (
     LONGEST_DELAY_SECONDS,
@@ -32,7 +33,7 @@ from tests.model.lives import (
 from tests.model.pair import HEALER, MOST_RUNS, Figures
 from tests.model.reference import RunModel
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
-from tests.model.steering_rules import RARELY, SteeringRules
+from tests.model.steering_rules import RARELY
 
 HOLDERS = ("first", "second")
 LEASE_SECONDS = 30.0
@@ -40,7 +41,7 @@ PASSES = 40
 """A keeper that looks after everything this often brings runs of eight nodes to their end."""
 
 
-class StoreMachine(SteeringRules):
+class StoreMachine(ForkingRules):
     """Up to two runs, two holders that come and go, and a network that loses, repeats and delays."""
 
     def __init__(self, link: Link, namespace: str, figures: Figures) -> None:
@@ -66,10 +67,7 @@ class StoreMachine(SteeringRules):
         """With ``dies``, the client gets no further than the first script; ``first`` is what its first node came to."""
         plan, run_id = shape.plan(on_failure), f"r{next(self._ids)}"
         assert {place: tuple(plan.dependents(place)) for place in shape.children} == shape.children
-        partition = self._lab.keys.partitions.index(self._lab.keys.partition_of(run_id))
-        if (partition, plan.hash) not in self._bodies:
-            self._same(self._lab.admit(plan, run_id, run_id.encode(), with_flow=False), Answer("flow_missing"))
-        self._bodies.add((partition, plan.hash))
+        self._miss_flow(run_id, plan, lambda: self._lab.admit(plan, run_id, run_id.encode(), with_flow=False))
         run = self._runs[run_id] = Run(plan, RunModel(shape, deadline and self._now + deadline), run_id.encode())
         run.model.now = self._now
         ready = tuple(at for at in sorted(run.model.nodes) if at != ROOT)
@@ -224,8 +222,8 @@ class StoreMachine(SteeringRules):
     def ring(self) -> None:
         """The keeper rings what is due."""
         for (run_id, node), due in sorted(self._lab.timers().items()):
-            if node == ALL_RETRYING:
-                self._ring_all(run_id)
+            if node == RUN_HALTED:
+                self._end_halted(run_id)
             elif node == RUN_DEADLINE and due <= self._now:
                 self._ring_deadline(run_id)
             elif node >= 0 and due <= self._now:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
 from hypothesis.stateful import RuleBasedStateMachine
 
+from taskmesh.dispatch.plan import Plan
 from taskmesh.store.link import Link
-from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.invariants import check_history, check_kept, check_next_events
 from tests.model.lab import Lab
 from tests.model.lives import Run, projection
+from tests.model.steering import FORK
 
 MOST_RUNS = 2
 HEALER = "healer"
 """A worker that never leaves a node half done."""
+KEEPER = "keeper"
+"""Who claims what is left of halted runs, and never has a lease."""
 
 
 @dataclass
@@ -53,13 +58,20 @@ class Pair(RuleBasedStateMachine):
         assert self._lab.retrying(run_id) == run.model.retrying
         check_history(run.history, found, len(run.plan.flow.nodes))
         check_kept(found, outbox)
-        if found["status"] in ("running", "compensating"):
+        if found["status"] in ("running", "compensating") and found["paused"] != FORK:
             states = {at: node[0] for at, node in found["nodes"].items()}
             check_next_events(run.model.shape, states, outbox, run.model.timers)
         run.history = found
         users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
         open_users = sum(not other.model.has_ended for other in users)
         assert self._lab.open_runs_of(run.plan, run_id) == (open_users, open_users == 0)
+
+    def _miss_flow(self, run_id: str, plan: Plan, enter: Callable[[], Answer]) -> None:
+        """A run whose flow the partition does not have yet does not come in; from now on it has it."""
+        partition = self._lab.keys.partitions.index(self._lab.keys.partition_of(run_id))
+        if (partition, plan.hash) not in self._bodies:
+            self._same(enter(), Answer("flow_missing"))
+        self._bodies.add((partition, plan.hash))
 
     def _shares_flow(self, run_id: str, other_id: str) -> bool:
         partition = self._lab.keys.partition_of
@@ -98,13 +110,17 @@ class Pair(RuleBasedStateMachine):
         run = self._runs[run_id]
         self._same(self._lab.wake(run.plan, run_id, node), run.model.wake(node))
 
-    def _ring_all(self, run_id: str) -> None:
-        """Wake all of a halted run; its marker goes when none is left."""
-        nodes = self._lab.retrying(run_id)
-        if not nodes:
-            self._forget_timer(run_id, ALL_RETRYING)
-        for node in sorted(nodes):
+    def _end_halted(self, run_id: str) -> None:
+        """End what can start of a halted run, as its keeper does; where it goes on no more, it is forgotten."""
+        model = self._runs[run_id].model
+        if not model.is_halted:
+            self._forget_timer(run_id, RUN_HALTED)
+            return
+        for node in sorted(self._lab.retrying(run_id)):
             self._wake(run_id, node)
+        for node in [at for at in sorted(model.nodes) if model.nodes[at].state == "ready"]:
+            answer = self._claim(run_id, node, model.nodes[node].token, KEEPER)
+            self._end(run_id, node, answer.numbers[1], "cancelled", dies=False)
 
     def _ring_deadline(self, run_id: str) -> None:
         """End a run whose deadline is over."""

@@ -12,10 +12,10 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from tests.model import undoing
-from tests.model.answers import RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.records import ENDED, NodeModel
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
-from tests.model.steering import Steering
+from tests.model.steering import FORK, INHERITED, Steering
 
 FIRST_CLAIM = 2
 """The token that a node gets with its first claim."""
@@ -30,13 +30,12 @@ class RunModel(Steering):
     why an undo that has not heard from all others will not run.
     """
 
-    def __init__(self, shape: Shape, deadline: float | None = None) -> None:
+    def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False) -> None:
         self.shape = shape
         self.nodes: dict[int, NodeModel] = {}
         self.halt = ""
         self.failed_node: int | None = None
         self.now = 0.0
-        self.retried = False
         self.deadline = deadline
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
@@ -45,7 +44,10 @@ class RunModel(Steering):
         self.undos = ""
         self.compensation: int | None = None
         self.blocked: dict[int, str] = {}
-        if len(shape.children[ROOT]) > shape.slice_size:
+        if forked:
+            # Nothing of it is ready before it is prepared; and it goes on until it is resumed, whatever it inherits.
+            self.altered, self.paused, self.reopened = True, FORK, True
+        elif len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
             self._tell(ROOT, 0)
         else:
@@ -164,10 +166,14 @@ class RunModel(Steering):
         error = record.error if state == "succeeded" else state.encode()
         self.nodes[node] = record._replace(state=state, told=0, error=error)
         self.note_outcome(node, state)
-        if halt and not self.halt:
-            self.halt_now(halt)
+        is_halting = bool(halt) and not self.halt
+        if is_halting:
+            self.halt = halt
             self.intend(compensates)
-        return self.tell_first("settled", node)
+        answer = self.tell_first("settled", node)
+        if is_halting and self.status == "running":
+            self.timers[RUN_HALTED] = self.now
+        return answer
 
     def note_outcome(self, node: int, state: str) -> None:
         if self.shape.is_undo(node):
@@ -203,7 +209,6 @@ class RunModel(Steering):
             error=b"retrying",
         )
         self.timers[node] = due
-        self.retried = True
         return Answer("retrying", text=self.status)
 
     def wake(self, node: int) -> Answer:
@@ -324,7 +329,8 @@ class RunModel(Steering):
 
     def undoes(self, node: int) -> bool:
         """Whether a node has done something that is to be undone."""
-        return node in self.nodes and self.nodes[node].state == "succeeded"
+        done = self.nodes.get(node)
+        return done is not None and done.state == "succeeded" and done.cause != INHERITED
 
     def _tell_undos(self, node: int, start: int) -> tuple[list[int], list[int]]:
         return undoing.tell(self, node, start)

@@ -6,13 +6,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from taskmesh.store.calls import Reset
-from tests.model.answers import ALL_RETRYING, RUN_DEADLINE, Answer
+from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
+from tests.model.records import NodeModel
 
 if TYPE_CHECKING:
     from tests.model.reference import RunModel
 
 
 BY_HAND = "by somebody: why"
+
+INHERITED = "inherited"
+FORK = "fork of another"
+"""What a fork is paused for."""
 
 
 class Steering:
@@ -121,6 +126,20 @@ class Steering:
         if wish.arrived >= 0:
             self.counts[wish.node] = wish.arrived
 
+    def fork_again(self: RunModel) -> Answer:
+        """The same fork is wished for once more."""
+        if self.status == "running" and self.paused == FORK:
+            return Answer("preparing", text=FORK)
+        return Answer("same")
+
+    def inherit(self: RunModel, nodes: Iterable[int]) -> Answer:
+        if self.status != "running" or self.paused != FORK:
+            return Answer("running")
+        for node in nodes:
+            if node not in self.nodes:
+                self.nodes[node] = NodeModel("succeeded", told=len(self.shape.children[node]), cause=INHERITED)
+        return Answer("inherited")
+
     def wanted(self: RunModel, origin: int | None) -> dict[int, str]:
         """What each node must be that runs again: told from the graph alone, as a check of what the product reckons."""
         again = {at for at in self.places if at not in self.nodes or self.nodes[at].state != "succeeded"}
@@ -152,11 +171,6 @@ class Steering:
         was, self.paused = self.paused, ""
         if not self.halt:
             self.remembered.append(("halt", self.now, status))
-        self.halt_now(status)
-        return Answer("halted", text="paused" if was else "")
-
-    def halt_now(self: RunModel, status: str) -> None:
-        if not self.halt:
             self.halt = status
-            if self.retried:
-                self.timers[ALL_RETRYING] = self.now
+            self.timers[RUN_HALTED] = self.now
+        return Answer("halted", text="paused" if was else "")

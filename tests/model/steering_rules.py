@@ -44,13 +44,8 @@ class SteeringRules(Pair):
         if answer.word == "reopened":
             self._prepare(run_id, kind, origin, dies_after)
 
-    @rule(pick=picks, late=st.booleans())
-    def finish(self, pick: int, late: bool) -> None:
-        """Somebody finishes what was begun; with ``late``, a slice of another comes after that."""
-        run_id, run = self._pick_run(pick)
-        kind = run.model.paused
-        if kind in ("", "user") or run.model.status != "running":
-            return
+    def _finish_reopened(self, run_id: str, kind: str, late: bool) -> None:
+        run = self._runs[run_id]
         origin = int(kind.removeprefix("rerun n")) if kind.startswith("rerun") else None
         wishes = self._lab.resets(run.plan, run_id, origin)
         self._prepare(run_id, kind, origin, 99)

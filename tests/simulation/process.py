@@ -200,7 +200,7 @@ class ClientProcess(Process):
 
     def steer(self, verb: str) -> None:
         """``pause``, ``resume``, ``cancel`` or ``terminate`` it."""
-        control, who = RunControl(self._parts()), Who(self.actor.name, "")
+        control, who = RunControl(self._parts(), 1_000_000), Who(self.actor.name, "")
         calls = {
             "pause": lambda: control.pause([self._run.run_id], who),
             "resume": lambda: control.resume([self._run.run_id]),

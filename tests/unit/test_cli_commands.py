@@ -56,7 +56,7 @@ def test_help_lists_every_command_and_loads_no_client_library() -> None:
     assert shown == {
         *("run", "submit", "ls", "show", "watch", "explain", "history"),
         *("worker", "keeper", "dead", "breakers"),
-        *("pause", "resume", "cancel", "terminate", "retry", "rerun", "skip", "mark", "compensate"),
+        *("pause", "resume", "cancel", "terminate", "retry", "rerun", "fork", "skip", "mark", "compensate"),
         *("graph", "validate", "import", "config", "bench", "demo", "doctor", "version"),
     }
 

@@ -35,6 +35,12 @@ def node_of(flow: Flow, name: str) -> Node:
     return next(node for node in flow.nodes if node.name == name)
 
 
+def test_a_flow_may_say_how_long_its_runs_may_take() -> None:
+    assert compiled(lambda: reserve(a=1), name="f", timeout=60).timeout_seconds == 60
+    with pytest.raises(UsageError, match="flow 'f': timeout must be more than 0"):
+        compiled(lambda: reserve(a=1), name="f", timeout=0)
+
+
 def test_calls_become_nodes_and_handles_become_edges() -> None:
     def order(order_id: str, customer: dict[str, str], amount: float = 9.5) -> Any:
         stock = reserve(a=order_id)

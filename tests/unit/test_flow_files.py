@@ -20,6 +20,7 @@ from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS
 from taskmesh.flows.json_reader import read_json
 from taskmesh.flows.schema import schema_text
 from taskmesh.flows.yaml_reader import read_yaml
+from taskmesh.model.durations import MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.references import escape
 from taskmesh.model.validation import complete
@@ -374,9 +375,9 @@ VALUES = st.recursive(
 
 
 @settings(deadline=None)
-@given(st.dictionaries(TEXT | TRICKY, VALUES, max_size=4), VALUES, NAMES)
-@example({}, {"\x85": "\u2028\ufeff\x7f\x00\t\n \n"}, "no")
-def test_a_dumped_flow_loads_as_the_same(args: dict[str, Any], result: Any, name: str) -> None:
+@given(st.dictionaries(TEXT | TRICKY, VALUES, max_size=4), VALUES, NAMES, st.none() | st.floats(0.001, MAX_SECONDS))
+@example({}, {"\x85": "\u2028\ufeff\x7f\x00\t\n \n"}, "no", 600.0)
+def test_a_dumped_flow_loads_as_the_same(args: dict[str, Any], result: Any, name: str, timeout: float | None) -> None:
     flow = complete(
         Flow(
             name="f:x",
@@ -385,11 +386,25 @@ def test_a_dumped_flow_loads_as_the_same(args: dict[str, Any], result: Any, name
             params=(Param("p", ParamType.STRING), Param("q", ParamType.ANY, False, result)),
             on_failure=OnFailure.CONTINUE,
             shard_by="params.p",
+            timeout_seconds=timeout,
             result=escape(result),
         )
     )
 
     assert load_flow(dump_flow(flow), "f.yaml") == flow
+
+
+def test_the_timeout_of_a_flow_is_a_length_of_time() -> None:
+    text = "flow: f\ntimeout: {}\nnodes: {{a: {{task: w:x}}}}\n"
+    assert load_flow(text.format("10m"), "f.yaml").timeout_seconds == 600.0
+    assert load_flow(text.format(1.5), "f.yaml").timeout_seconds == 1.5
+    assert problems(text.format("soon")) == [
+        "f.yaml:2:10: timeout must be a number of seconds, or a number with ms, s, m, h or d behind it, "
+        "not 'soon' (string)"
+    ]
+    assert problems(text.format(0)) == [
+        "f.yaml:2:10: timeout must be more than 0 and at most 31622400 seconds (366 days), not 0"
+    ]
 
 
 def test_what_yaml_cannot_hold_is_not_dumped() -> None:

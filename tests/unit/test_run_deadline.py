@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from taskmesh import UsageError
 from taskmesh.client.entrance import Submission, entrance_of
+from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Node
 from taskmesh.model.policies import RetryPolicy, Wait
 from taskmesh.wire import unpack
@@ -78,6 +80,15 @@ def test_no_attempt_is_planned_beyond_the_deadline(
         assert ("not tried again: the deadline of the run" in _error(bench)["message"]) != goes_on
 
     play(test)
+
+
+@pytest.mark.parametrize(("given", "gets"), [(None, 60.0), (5.0, 5.0), (600.0, 600.0)])
+def test_the_timeout_of_a_flow_is_for_those_who_give_no_deadline(given: float | None, gets: float) -> None:
+    plan = Plan.of(replace(single().flow, timeout_seconds=60.0))
+    assert plan.hash != single().hash
+    assert Plan.from_body(plan.body).flow.timeout_seconds == 60.0
+    assert entrance_of(plan, Submission({}, deadline_seconds=given), 1000).deadline_seconds == gets
+    assert entrance_of(single(), Submission({}), 1000).deadline_seconds is None
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), 1e12])

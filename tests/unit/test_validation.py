@@ -61,6 +61,7 @@ def test_all_problems_come_at_once() -> None:
         name="",
         version="?",
         shard_by="key",
+        timeout_seconds=-1.0,
         params=(Param("gone"),),
         result="${nodes.e.output}",
     )
@@ -78,6 +79,7 @@ def test_all_problems_come_at_once() -> None:
         "node 'c': the task name 'w x' must be 1-255 characters without spaces, $, { or }",
         "result refers to 'e', which is no node of this flow",
         "shard_by 'key' must be run, node or params.NAME",
+        "timeout must be more than 0 and at most 31622400 seconds (366 days), not -1",
         "version '?' must be 1-64 letters, digits or any of . _ + -",
     ]
 

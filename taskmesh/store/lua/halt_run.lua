@@ -1,13 +1,14 @@
 #!lua
 -- Lets nothing new of a run start; what waits in a queue ends as cancelled when it is claimed.
--- KEYS  1 run  2 timers
+-- Until it has ended, it stands among the halted runs: there the keeper finds what nobody claims, and ends it.
+-- KEYS  1 run  2 halted runs
 -- ARGV  1 now  2 run id  3 status that the run will end with  4 by whom ('' = the engine)  5 why
 --       6 '1' = undo then what has been committed
 -- Returns {'halted', 'paused' if it was, so that its ready nodes have no message, else ''} | {'unknown'} |
 --         {'ended', status} | {'preparing', kind} (something else must be finished first) |
 --         {'nothing'} (that could be undone).
 -- A paused run goes on, to its end. Repeated: the same answer, but it is not paused any more.
-local run, timers = KEYS[1], KEYS[2]
+local run, halted = KEYS[1], KEYS[2]
 local now, run_id, final = read_clock(ARGV[1]), ARGV[2], ARGV[3]
 local values = redis.call('HMGET', run, 'status', 'paused', 'halt', 'watched', 'undo_base')
 local status, paused = values[1], unpacked(values[2])
@@ -18,7 +19,8 @@ if ARGV[6] == '1' and not values[5] then return {'nothing'} end
 check_sorted_sets(2)
 if ARGV[6] == '1' then redis.call('HSETNX', run, 'compensation', 0) end
 if not values[3] then
-  halt_with(run, run_id, timers, final, now)
+  change('halt', final)
+  put_due(halted, run_id, now)
   if ARGV[4] ~= '' then change('halted_by', cmsgpack.pack({ARGV[4], ARGV[5], now})) end
   remember(run, 'halt', now, final, ARGV[4], ARGV[5])
   note(values[4], 'halt', final, now)

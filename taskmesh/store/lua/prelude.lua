@@ -9,7 +9,6 @@
 --                                     kind: "user", or what is being prepared, after which the run goes on
 --   failed_node                       the first node that failed
 --   deadline                          when it ends at the latest; absent where it may take any time
---   retried                           there when a node has had to be tried again
 --   altered                           there when nodes have been reset, or ended by hand: a node may have a record before
 --                                     all that it needs has ended
 --   history, history:N                how many things were remembered (below), and the newest of them; no field without any
@@ -21,6 +20,8 @@
 --   arrived:I                         how many of the nodes that I needs have succeeded
 --   output:I, error:I                 what node I gave back, or why its last attempt failed
 --   checkpoint:I                      what an attempt of node I said last of its progress
+--   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why
+--   inherits                          which nodes it takes from there, and as of when, a msgpack array
 --   blocked:I                         "NUMBER/CAUSE": with the undoing of that number, an undo before undo I has failed
 -- A node record is a msgpack array with these places:
 local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, CAUSE = 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -30,7 +31,8 @@ local SCHEDULED_AT, RETRIES, CRASHES = 10, 11, 12
 -- and how many attempts it had when it was reset: those do not count any more.
 local PAST = 13
 -- READY_AT of a node that is retrying is the time at which it is to be tried again. CAUSE says why a node was skipped,
--- what one that is retrying waits for ("breaker:NAME", or just the time), and "fallback" where that gave the output.
+-- what one that is retrying waits for ("breaker:NAME", or just the time), "fallback" where that gave the output, and
+-- "inherited" where that is the output of another run.
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
 local SPREAD_DONE = -1
 -- An edge is four numbers in a flat array: dependent, how many nodes it needs, number of its pool, how many depend on it.
@@ -41,8 +43,8 @@ local EDGE_WIDTH = 4
 local BEFORE_UNDOS = -4
 -- As the cause of a skipped undo: there was nothing to undo, so the undos after it go on.
 local NOTHING_TO_UNDO = 'nothing'
--- As the node of a timer: every node of the run that is retrying, since the run was halted.
-local ALL_RETRYING = -2
+-- As the cause of a success: the node ran in the run from which this one was forked, and is that one's to undo.
+local INHERITED = 'inherited'
 -- As the node of a timer: the run itself, which ends at its deadline.
 local RUN_DEADLINE = -3
 -- How many things a run remembers.
@@ -60,9 +62,9 @@ end
 -- The states of a run that goes on; one that is terminated has no right to write anything, whatever its nodes are.
 local OPEN = {running = true, compensating = true}
 local TERMINATED = 'terminated'
--- Those that an ended run may have when it is reopened, and what that is done for: the first word of the kind of a pause.
+-- Those that an ended run may have when it is reopened. What runs are prepared for: the first word of the kind of a pause.
 local REOPENABLE = {succeeded = true, failed = true, cancelled = true, terminated = true}
-local REOPENING = {retry = true, rerun = true}
+local REOPENING = {retry = true, rerun = true, fork = true}
 
 local function unpacked(packed)
   return packed and cmsgpack.unpack(packed)
@@ -73,7 +75,7 @@ local function has_ended(record)
   return state ~= 'ready' and state ~= 'running' and state ~= 'retrying' and state ~= 'waiting'
 end
 
--- Writes to the run's hash and to the outboxes gather here and are carried out together by `write`, last.
+-- Writes to the run's hash and to sorted sets gather here and are carried out together by `write`, last.
 local changes, due, events, outdated = {}, {}, {}, {}
 
 local function change(field, value)
@@ -131,7 +133,7 @@ local function remember_attempt(run, node, record, now, state, cause, why)
 end
 
 local function write(run)
-  -- The run's hash has been read before, so it is one; an outbox may be the first to be touched here.
+  -- The run's hash has been read before, so it is one; a sorted set may be the first to be touched here.
   for outbox, pairs_of in pairs(due) do redis.call('ZADD', outbox, unpack(pairs_of)) end
   if remembered then change('history', remembered) end
   if #changes > 0 then redis.call('HSET', run, unpack(changes)) end
@@ -155,12 +157,6 @@ end
 -- Whether nothing new of a run may start. Undos may: they come after what it was halted for.
 local function is_halted(found)
   return found.halt and found.status == 'running'
-end
-
--- Lets nothing new of a run start; nodes that wait to be tried again are woken, which lets them end as cancelled.
-local function halt_with(run, run_id, timers, status, now)
-  change('halt', status)
-  if redis.call('HEXISTS', run, 'retried') == 1 then put_due(timers, run_id .. '/' .. ALL_RETRYING, now) end
 end
 
 -- A status with the words of who asked for it.

@@ -22,7 +22,8 @@ local function next_of_undo(run, undo, can_undo, cause, found, now)
   if known and lets_pass(known) then return known end
   local token = known and known[TOKEN] + 1 or 1
   cause = cause_of_block(values[3], cause, found)
-  if cause == '' and not (can_undo and undone and undone[STATE] == 'succeeded') then cause = NOTHING_TO_UNDO end
+  local is_own = undone and undone[STATE] == 'succeeded' and undone[CAUSE] ~= INHERITED
+  if cause == '' and not (can_undo and is_own) then cause = NOTHING_TO_UNDO end
   if known then
     local error = redis.call('HGET', run, 'error:' .. undo)
     remember_attempt(run, undo, known, now, cause == '' and 'ready' or 'skipped', 'reset', error and said(error) or '')

@@ -32,7 +32,6 @@ record[READY_AT] = is_halted(found) and now or now + delay
 record[HOLDER], record[CAUSE] = '', ARGV[8]
 save(node, record)
 if ARGV[6] ~= '' then change('error:' .. node, ARGV[6]) end
-change('retried', 1)
 put_due(timers, member, record[READY_AT])
 put_due(outbox, member, record[READY_AT])
 note(found.watched, 'node', tonumber(node), 'retrying', now, record[ATTEMPT], '', ARGV[8])

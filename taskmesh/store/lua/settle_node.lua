@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Records the end of an attempt, if the token is still the node's, and tells the dependents.
--- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools, last timers if it halts
+-- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools, last halted runs if it halts
 -- ARGV  1 now  2 run id  3 node  4 token  5 succeeded | failed | cancelled  6 output  7 error  8 halt ('' = go on)
 --       9 edges to the dependents  10 '1' = those are all  11 retention in ms
 --       12 how it succeeded, where that is not by its own task ('' = it is)
@@ -28,12 +28,14 @@ elseif ARGV[7] ~= '' then
   change('error:' .. node, ARGV[7])
 end
 note_outcome(found, node, state, ARGV[13] == '1')
-if ARGV[8] ~= '' and not found.halt then
-  found.halt = ARGV[8]
+local is_halting = ARGV[8] ~= '' and not found.halt
+if is_halting then
+  set(found, 'halt', ARGV[8])
   if ARGV[14] == '1' and not found.compensation then set(found, 'compensation', 0) end
-  halt_with(run, run_id, KEYS[#KEYS], found.halt, now)
 end
 note(found.watched, 'node', tonumber(node), state, now, record[ATTEMPT], record[HOLDER])
 local ready, skipped, ended = tell_of(run, run_id, node, record, edges, 6, now, found)
+-- What is left of it is ended by the keeper, where nobody claims it.
+if is_halting and tonumber(found.remaining) > ended + 1 then put_due(KEYS[#KEYS], run_id, now) end
 local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[11], now, skipped)
 return report('settled', status, ready, skipped)

@@ -1,0 +1,187 @@
+"""Ends what is left of halted runs: nodes that no worker claims, be it that their pool has none, or was left.
+
+A halted run stands among the halted ones of its partition until it has ended. The keeper goes through its nodes, ends
+what could start as a worker would that claims it, and takes what nobody runs any more. What runs is left to its worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from taskmesh.dispatch.advance import Advancer, not_started
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.errors import WireError
+from taskmesh.keeper.keeper import KeeperParts
+from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Word
+from taskmesh.store.reader import NodeRecord
+
+RUNS_PER_LOOK = 40
+NODES_PER_PAGE = 200
+PAGES_PER_LOOK = 40
+"""How many halted runs one look is for, how many nodes it asks for at once, and how often it asks in all."""
+
+AGAIN_SECONDS = 1.0
+AGAIN_SECONDS_PER_PAGE = 0.02
+"""After all nodes of a run were seen, it is looked at again so much later: what runs may end and make others ready. A
+wide run rests longer, so that it costs no more of the store than many small ones."""
+
+UNREADABLE_SECONDS = 60.0
+
+TOLD_ALL = -1
+
+_log = logging.getLogger(__name__)
+
+
+class _Halted(NamedTuple):
+    """A halted run, and what the messages of its nodes need."""
+
+    run_id: str
+    plan: Plan
+    shard_key: str
+
+
+class _Pass(NamedTuple):
+    """How far the nodes of a run have been seen."""
+
+    cursor: int = 0
+    pages: int = 0
+    acted: bool = False
+
+
+class Halts:
+    """Looks after the halted runs of the partitions that this process leads. One thread.
+
+    ``holder`` is the name by which it claims: it never has a lease, so another may take over at any time what it left.
+    For ``grace_seconds`` from its first look, or after a store that did not answer, it takes no holder for dead.
+    """
+
+    def __init__(self, parts: KeeperParts, holder: str, grace_seconds: float) -> None:
+        self._parts = parts
+        self._advancer = Advancer(parts.store)
+        self._holder = f"{holder}/halts"
+        self._grace_seconds = grace_seconds
+        self._watching_since: float | None = None
+        self._passes: dict[str, _Pass] = {}
+
+    def forget(self) -> None:
+        """Nothing is led any more, or the store was away: the grace begins again."""
+        self._watching_since = None
+        self._passes.clear()
+
+    def look(self, now: float) -> bool:
+        """End some of what is left; says whether there was anything to look at. ``now`` by the store's clock.
+
+        :raises StoreUnavailableError: the look ended half-way, which does no harm.
+        """
+        since, self._watching_since = self._watching_since, None
+        since = now if since is None else since
+        run_ids = self._parts.housekeeping.halted_runs(now, RUNS_PER_LOOK, self._parts.leadership.epochs)
+        pages = PAGES_PER_LOOK
+        for run in self._open(run_ids, now) if run_ids else ():
+            pages -= self._go_on(run, now, pages, patient=now - since < self._grace_seconds)
+            if pages <= 0:
+                break
+        self._watching_since = since
+        return bool(run_ids)
+
+    def _open(self, run_ids: Sequence[str], now: float) -> list[_Halted]:
+        """Those that go on to their end; the others are forgotten."""
+        rows = self._parts.reader.fields_of_runs(run_ids, ("status", "halt", "flow", "shard_key"))
+        over, unreadable, found = [], [], []
+        for run_id, (status, halt, flow_hash, shard_key) in zip(run_ids, rows, strict=True):
+            if status != RunState.RUNNING.encode() or not halt:
+                over.append(run_id)
+            elif (plan := self._plan((flow_hash or b"").decode(), run_id)) is None:
+                unreadable.append(run_id)
+            else:
+                found.append(_Halted(run_id, plan, (shard_key or b"").decode()))
+        self._parts.housekeeping.forget_halted(over)
+        self._parts.housekeeping.postpone_halted(unreadable, now + UNREADABLE_SECONDS)
+        for run_id in over:
+            self._passes.pop(run_id, None)
+        return found
+
+    def _plan(self, flow_hash: str, run_id: str) -> Plan | None:
+        try:
+            return self._parts.plans.get(flow_hash, run_id)
+        except WireError as error:
+            _log.error("the flow of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
+            return None
+
+    def _go_on(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
+        """See more of the nodes of a run, until something had to be done; returns how many pages of them were read."""
+        begun = seen = self._passes.get(run.run_id, _Pass())
+        if seen.cursor == 0 and self._wake(run):
+            return 1
+        acted = False
+        while not acted and seen.pages - begun.pages < pages:
+            cursor, records = self._parts.housekeeping.some_records(run.run_id, seen.cursor, NODES_PER_PAGE)
+            acted = self._end_all(run, records, patient)
+            seen = _Pass(cursor, seen.pages + 1, seen.acted or acted)
+            if cursor == 0:
+                break
+        self._note(run.run_id, seen, now)
+        return seen.pages - begun.pages
+
+    def _note(self, run_id: str, seen: _Pass, now: float) -> None:
+        if seen.cursor:
+            self._passes[run_id] = seen
+            return
+        self._passes.pop(run_id, None)
+        # One of which something was ended is looked at again at once: most often it has ended with that.
+        if not seen.acted:
+            pause_seconds = max(AGAIN_SECONDS, AGAIN_SECONDS_PER_PAGE * seen.pages)
+            self._parts.housekeeping.postpone_halted([run_id], now + pause_seconds)
+
+    def _wake(self, run: _Halted) -> bool:
+        """End nodes that wait for their next attempt; says whether there were any."""
+        nodes = self._parts.housekeeping.retrying_nodes(run.run_id, NODES_PER_PAGE)
+        keys = [NodeKey(run.run_id, node) for node in nodes if run.plan.knows(node)]
+        answers = self._parts.store.wake_nodes([(key, run.plan.pool_of(key.node)) for key in keys])
+        woken = [(key, answer.token) for key, answer in zip(keys, answers, strict=True) if answer.token]
+        return self._end(run, woken)
+
+    def _end_all(self, run: _Halted, records: Mapping[int, NodeRecord], patient: bool) -> bool:
+        """End what can start, take what nobody runs any more, and tell on; says whether any node has ended."""
+        known = {at: record for at, record in records.items() if BEFORE_FIRST <= at < len(run.plan.flow.nodes)}
+        for at, record in known.items():
+            if record.state.ended and record.spread != TOLD_ALL:
+                told = self._advancer.resume(run.plan, NodeKey(run.run_id, at), run.shard_key)
+                self._parts.dispatcher.publish(told.ready)
+        states = (NodeState.READY,) if patient else (NodeState.READY, NodeState.RUNNING)
+        return self._end(
+            run, [(NodeKey(run.run_id, at), each.token) for at, each in known.items() if each.state in states]
+        )
+
+    def _end(self, run: _Halted, nodes: Sequence[tuple[NodeKey, int]]) -> bool:
+        """Claim nodes as a worker does, each with its token, and end them; says whether any has ended."""
+        claims = [Claim(key, token, ()) for key, token in nodes]
+        answers = list(zip(claims, self._parts.store.claim_nodes(claims, self._holder), strict=True))
+        claimed = [(claim.key, answer) for claim, answer in answers if answer.word is Word.CLAIMED]
+        self._give_back(run, [(key, answer) for key, answer in claimed if not answer.halt])
+        endings = [
+            not_started(run.plan, key, answer.token, run.shard_key, answer.halt)
+            for key, answer in claimed
+            if answer.halt
+        ]
+        advances = self._advancer.settle(endings)
+        self._parts.dispatcher.publish([ready for advance in advances for ready in advance.ready])
+        return any(advance.word in (Word.SETTLED, Word.AGAIN) for advance in advances)
+
+    def _give_back(self, run: _Halted, claimed: Sequence[tuple[NodeKey, ClaimAnswer]]) -> None:
+        """A run that has ended and goes on again meanwhile is halted no more: a worker must get its nodes."""
+        keys = [key for key, _ in claimed]
+        answers = self._parts.store.release_nodes(
+            [Release(key, answer.token, run.plan.pool_of(key.node), counts=False) for key, answer in claimed]
+        )
+        self._parts.dispatcher.publish(
+            [
+                Ready(run.plan, key.run_id, key.node, run.shard_key, answer.attempt, answer.token)
+                for key, answer in zip(keys, answers, strict=True)
+                if answer.word is Word.RELEASED
+            ]
+        )
