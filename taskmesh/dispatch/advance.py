@@ -126,13 +126,13 @@ class Advancer:
         )
         return self._follow(advances, deque(steps))
 
-    def settle(self, endings: Sequence[Ending]) -> list[Advance]:
-        """End attempts and find what is ready next; ``stale`` where another attempt has taken over."""
-        return self.follow(endings, self._store.settle_nodes([_settlement(each) for each in endings]))
+    def settle(self, endings: Sequence[Ending], holder: str) -> list[Advance]:
+        """End attempts of a holder and find what is ready next; ``stale`` where another attempt has taken over."""
+        return self.follow(endings, self._store.settle_nodes([_settlement(each) for each in endings], holder))
 
-    def settling(self, endings: Sequence[Ending]) -> Request[Told]:
+    def settling(self, endings: Sequence[Ending], holder: str) -> Request[Told]:
         """The first half of ``settle``, to be sent together with other calls; ``follow`` is the second."""
-        return self._store.settling([_settlement(each) for each in endings])
+        return self._store.settling([_settlement(each) for each in endings], holder)
 
     def follow(self, endings: Sequence[Ending], told: Sequence[Told]) -> list[Advance]:
         """Go on from the answers to ``settling``: find what is ready, tell who has not been told."""

@@ -81,19 +81,25 @@ class Store:
     def claim_nodes(self, claims: Sequence[Claim], holder: str) -> list[ClaimAnswer]:
         return self.ask(self.claiming(claims, holder))
 
-    def settling(self, settlements: Sequence[Settlement]) -> Request[Told]:
-        """What ends in a retry goes to ``retry_node``, everything else to ``settle_node``."""
-        commands = [self._retry(each) if each.state == "retrying" else self._settle(each) for each in settlements]
+    def settling(self, settlements: Sequence[Settlement], holder: str) -> Request[Told]:
+        """What ends in a retry goes to ``retry_node``, everything else to ``settle_node``.
+
+        Here and below, ``holder`` is who claimed: nobody else may say what became of a node, not even with its token.
+        """
+        commands = [
+            self._retry(each, holder) if each.state == "retrying" else self._settle(each, holder)
+            for each in settlements
+        ]
         return Request(commands, read_told, Told(Word.BROKEN))
 
-    def settle_nodes(self, settlements: Sequence[Settlement]) -> list[Told]:
-        return self.ask(self.settling(settlements))
+    def settle_nodes(self, settlements: Sequence[Settlement], holder: str) -> list[Told]:
+        return self.ask(self.settling(settlements, holder))
 
     def spread_nodes(self, spreadings: Sequence[Spreading]) -> list[Told]:
         return self.ask(Request([self._spread(each) for each in spreadings], read_told, Told(Word.BROKEN)))
 
-    def release_nodes(self, releases: Sequence[Release]) -> list[Renewed]:
-        return self.ask(Request([self._release(each) for each in releases], _renewed, Renewed(Word.BROKEN)))
+    def release_nodes(self, releases: Sequence[Release], holder: str) -> list[Renewed]:
+        return self.ask(Request([self._release(each, holder) for each in releases], _renewed, Renewed(Word.BROKEN)))
 
     def redrive_nodes(
         self, nodes: Sequence[tuple[NodeKey, str]], epochs: Mapping[int, int] | None = None
@@ -110,9 +116,9 @@ class Store:
         commands = [self._wake(key, pool) for key, pool in nodes]
         return self.ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
 
-    def beat_nodes(self, beats: Sequence[Beat]) -> list[Beaten]:
+    def beat_nodes(self, beats: Sequence[Beat], holder: str) -> list[Beaten]:
         """Keep the checkpoints of running attempts, and hear whether they should go on."""
-        return self.ask(Request([self._beat(each) for each in beats], _beaten, Beaten(Word.BROKEN)))
+        return self.ask(Request([self._beat(each, holder) for each in beats], _beaten, Beaten(Word.BROKEN)))
 
     def watch_run(self, run_id: str) -> None:
         """Have each transition of a run announced from now on; nothing happens where there is no such run."""
@@ -159,7 +165,7 @@ class Store:
             "claim_node", [keys.run(run_id), keys.holders], [self.now, node, each.token, holder, *each.fields]
         )
 
-    def _settle(self, each: Settlement) -> Command:
+    def _settle(self, each: Settlement, holder: str) -> Command:
         return self.script(
             "settle_node",
             self._keys_of_settling(each),
@@ -178,6 +184,7 @@ class Store:
                 each.cause,
                 int(each.can_be_undone),
                 int(each.compensates),
+                holder,
             ],
         )
 
@@ -206,7 +213,7 @@ class Store:
             *keys.outboxes(each.pools),
         ]
 
-    def _retry(self, each: Settlement) -> Command:
+    def _retry(self, each: Settlement, holder: str) -> Command:
         return self.script(
             "retry_node",
             self._keys_of_retrying(each.key, each.pool),
@@ -219,6 +226,7 @@ class Store:
                 each.error,
                 int(each.counts),
                 each.cause,
+                holder,
             ],
         )
 
@@ -229,17 +237,17 @@ class Store:
         keys = self.keys.partition_of(key.run_id)
         return [keys.run(key.run_id), keys.outbox(pool), keys.timers, keys.retrying(key.run_id)]
 
-    def _beat(self, each: Beat) -> Command:
+    def _beat(self, each: Beat, holder: str) -> Command:
         key = self.keys.run(each.key.run_id)
-        return self.script("beat_node", [key], [each.key.node, each.token, each.checkpoint])
+        return self.script("beat_node", [key], [each.key.node, each.token, each.checkpoint, holder])
 
-    def _release(self, each: Release) -> Command:
+    def _release(self, each: Release, holder: str) -> Command:
         run_id, node = each.key
         keys = self.keys.partition_of(run_id)
         return self.script(
             "release_node",
             [keys.run(run_id), keys.outbox(each.pool)],
-            [self.now, run_id, node, each.token, int(each.counts)],
+            [self.now, run_id, node, each.token, int(each.counts), holder],
         )
 
     def _redrive(self, key: NodeKey, pool: str, epochs: Mapping[int, int] | None) -> Command:

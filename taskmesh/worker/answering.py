@@ -33,4 +33,5 @@ class Answering:
         unknown = [each for each in questions if not self._engine.has(each.key)]
         if unknown:
             _log.warning("%d nodes that this process had ended are not ended in the store; handed back", len(unknown))
-            self._store.release_nodes([Release(each.key, each.token, each.pool, counts=False) for each in unknown])
+            releases = [Release(each.key, each.token, each.pool, counts=False) for each in unknown]
+            self._store.release_nodes(releases, self._holder)

@@ -74,8 +74,8 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._pool: WorkPool | None = None
         self._in_flight = InFlight()
-        self._settler = Settler(parts, self._in_flight)
-        self._heartbeats = Heartbeats(parts.store, self._wake)
+        self._settler = Settler(parts, self._in_flight, holder)
+        self._heartbeats = Heartbeats(parts.store, holder, self._wake)
         limiter = Limiter(parts.clock, parts.tally)
         board = BreakerBoard(breakers_of(parts.store), holder, self._in_flight, parts.tally, parts.clock)
         self._fates = Fates(parts.tally, self._in_flight, self._settler, limiter, self._heartbeats, quarantine, board)

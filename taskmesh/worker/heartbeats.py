@@ -22,8 +22,9 @@ class _Beaten(NamedTuple):
 class Heartbeats:
     """Gathers the heartbeats of one I/O process. One thread, on its loop; ``wake`` asks for a ``flush`` soon."""
 
-    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
+    def __init__(self, store: Store, holder: str, wake: Callable[[], None]) -> None:
         self._store = store
+        self._holder = holder
         self._wake = wake
         self._loop = asyncio.get_running_loop()
         self._beaten: dict[int, _Beaten] = {}
@@ -53,7 +54,7 @@ class Heartbeats:
         if not self._is_due:
             return
         beaten = list(self._beaten.values())
-        answers = self._store.beat_nodes([_beat_of(each) for each in beaten])
+        answers = self._store.beat_nodes([_beat_of(each) for each in beaten], self._holder)
         self._beaten.clear()
         self._is_due = False
         for each, answer in zip(beaten, answers, strict=True):

@@ -43,9 +43,10 @@ class Ended(NamedTuple):
 class Settler:
     """Gathers what has ended and settles it in batches. Nothing leaves it before the store has answered."""
 
-    def __init__(self, parts: Parts, in_flight: InFlight) -> None:
+    def __init__(self, parts: Parts, in_flight: InFlight, holder: str) -> None:
         self._parts = parts
         self._in_flight = in_flight
+        self._holder = holder
         self._advancer = Advancer(parts.store)
         self._endings: deque[Ended] = deque()
         self._releases: deque[tuple[Attempt, bool]] = deque()
@@ -73,7 +74,7 @@ class Settler:
     def request(self) -> tuple[list[Ended], Request[Told]] | None:
         """A batch of what has ended, and the question that settles it; None when nothing has ended."""
         batch = self._next_batch()
-        return (batch, self._advancer.settling([ended.ending for ended in batch])) if batch else None
+        return (batch, self._advancer.settling([ended.ending for ended in batch], self._holder)) if batch else None
 
     def take(self, batch: Sequence[Ended], told: Sequence[Told]) -> None:
         """Publish what became ready, and ack the batch once that is confirmed.
@@ -123,7 +124,7 @@ class Settler:
         return batch
 
     def _release_batch(self, batch: Sequence[tuple[Attempt, bool]]) -> None:
-        answers = self._parts.store.release_nodes([_release_of(*each) for each in batch])
+        answers = self._parts.store.release_nodes([_release_of(*each) for each in batch], self._holder)
         for _ in batch:
             self._releases.popleft()
         ready = [

@@ -47,10 +47,12 @@ class Bench:
         [answer] = self.store.claim_nodes([claim], holder)
         return answer
 
-    def settle(self, plan: Plan, node: int, token: int, state: str = "succeeded", **more: Any) -> Advance:
+    def settle(
+        self, plan: Plan, node: int, token: int, state: str = "succeeded", holder: str = ME, **more: Any
+    ) -> Advance:
         more.setdefault("output", pack(f"out {node}"))
         run_id = more.pop("run_id", "r1")
-        [advance] = self.advancer.settle([Ending(plan, NodeKey(run_id, node), token, run_id, state, **more)])
+        [advance] = self.advancer.settle([Ending(plan, NodeKey(run_id, node), token, run_id, state, **more)], holder)
         return advance
 
     def run_through(self, plan: Plan, node: int, state: str = "succeeded", **more: Any) -> Advance:
@@ -58,17 +60,17 @@ class Bench:
         assert answer.word is Word.CLAIMED
         return self.settle(plan, node, answer.token, state, **more)
 
-    def release(self, node: int, token: int, counts: bool = True) -> Word:
-        [answer] = self.store.release_nodes([Release(NodeKey("r1", node), token, "default", counts)])
+    def release(self, node: int, token: int, counts: bool = True, holder: str = ME) -> Word:
+        [answer] = self.store.release_nodes([Release(NodeKey("r1", node), token, "default", counts)], holder)
         return answer.word
 
     def redrive(self, node: int) -> Renewed:
         [answer] = self.store.redrive_nodes([(NodeKey("r1", node), "default")])
         return answer
 
-    def retry(self, plan: Plan, node: int, token: int, delay_seconds: float = 0.0) -> Advance:
+    def retry(self, plan: Plan, node: int, token: int, delay_seconds: float = 0.0, holder: str = ME) -> Advance:
         error = pack({"type": "ValueError", "message": "once more", "traceback": ""})
-        return self.settle(plan, node, token, "retrying", output=b"", error=error, delay_seconds=delay_seconds)
+        return self.settle(plan, node, token, "retrying", holder, output=b"", error=error, delay_seconds=delay_seconds)
 
     def wake(self, node: int) -> Renewed:
         [answer] = self.store.wake_nodes([(NodeKey("r1", node), "default")])

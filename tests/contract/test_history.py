@@ -56,8 +56,8 @@ def test_every_attempt_of_a_node_is_told(bench: Bench) -> None:
     bench.retry(PLAN, 0, bench.claim(PLAN, 0).token)
     bench.wake(0)
     token = bench.claim(PLAN, 0, OTHER, token=3).token
-    bench.release(0, token, counts=False)
-    bench.release(0, token, counts=False)
+    bench.release(0, token, counts=False, holder=OTHER)
+    bench.release(0, token, counts=False, holder=OTHER)
     bench.claim(PLAN, 0, OTHER, token=5)
     bench.housekeeping.end_holder(OTHER)
     token = bench.claim(PLAN, 0, ME, token=6).token

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from taskmesh.dispatch.plan import Plan
+from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Link
 from taskmesh.store.opening import open_link
 from tests.model.lab import Lab
 from tests.model.shape import Shape
 
 RUN, HOLDER = "r1", "me"
+KEY = NodeKey(RUN, 0)
 FIRST_CLAIM = 2
 SINGLE = Shape(((),), ("one",), 2)
 FAN = Shape(((), (0,), (0,), (0,)), ("one", "two", "two", "one"), 2)
@@ -49,7 +51,7 @@ def test_a_terminated_run_takes_no_node_back(lab: Lab) -> None:
     _begin(lab, plan)
     assert lab.terminate(plan, RUN).word == "terminated"
     before = _stored(lab)
-    assert lab.release(plan, RUN, 0, FIRST_CLAIM, True).word == "stale"
+    assert lab.release(plan, KEY, FIRST_CLAIM, True, HOLDER).word == "stale"
     assert _stored(lab) == before
 
 
@@ -59,7 +61,7 @@ def test_a_terminated_run_takes_no_end(lab: Lab, state: str) -> None:
     _begin(lab, plan)
     assert lab.terminate(plan, RUN).word == "terminated"
     before = _stored(lab)
-    assert lab.settle(plan, RUN, 0, FIRST_CLAIM, state, "").word == "stale"
+    assert lab.settle(plan, KEY, FIRST_CLAIM, state, "", HOLDER).word == "stale"
     assert _stored(lab) == before
 
 
@@ -68,7 +70,7 @@ def test_a_terminated_run_takes_no_retry(lab: Lab) -> None:
     _begin(lab, plan)
     assert lab.terminate(plan, RUN).word == "terminated"
     before = _stored(lab)
-    assert lab.retry(plan, RUN, 0, FIRST_CLAIM, 1.0).word == "stale"
+    assert lab.retry(plan, KEY, FIRST_CLAIM, 1.0, HOLDER).word == "stale"
     assert _stored(lab) == before
 
 
@@ -86,7 +88,7 @@ def test_a_terminated_run_starts_and_wakes_nothing(lab: Lab) -> None:
 def test_a_terminated_run_tells_nobody(lab: Lab) -> None:
     plan = FAN.plan()
     _begin(lab, plan)
-    assert lab.settle(plan, RUN, 0, FIRST_CLAIM, "succeeded", "").word == "settled"
+    assert lab.settle(plan, KEY, FIRST_CLAIM, "succeeded", "", HOLDER).word == "settled"
     assert lab.terminate(plan, RUN).word == "terminated"
     before = _stored(lab)
     assert lab.spread(plan, RUN, 0, 1).ready == ()
@@ -96,7 +98,7 @@ def test_a_terminated_run_tells_nobody(lab: Lab) -> None:
 def test_a_reset_that_is_repeated_counts_once(lab: Lab) -> None:
     plan = SINGLE.plan()
     _begin(lab, plan)
-    assert lab.settle(plan, RUN, 0, FIRST_CLAIM, "failed", "failed").word == "settled"
+    assert lab.settle(plan, KEY, FIRST_CLAIM, "failed", "failed", HOLDER).word == "settled"
     lab.reopen(plan, RUN, "retry")
     wishes = lab.resets(plan, RUN, None)
     lab.reset(plan, RUN, "retry", wishes)

@@ -81,14 +81,14 @@ def test_only_the_newest_token_may_settle(bench: Bench) -> None:
     plan = diamond()
     bench.admit(plan)
     old = bench.claim(plan, 0, OTHER)
-    assert bench.release(0, old.token) is Word.RELEASED
+    assert bench.release(0, old.token, holder=OTHER) is Word.RELEASED
     new = bench.claim(plan, 0)
     assert new.token > old.token
     assert new.attempt == 2
-    assert bench.settle(plan, 0, old.token).word is Word.STALE
+    assert bench.settle(plan, 0, old.token, holder=OTHER).word is Word.STALE
     assert bench.record().nodes[0].state is NodeState.RUNNING
     assert bench.settle(plan, 0, new.token).word is Word.SETTLED
-    assert bench.settle(plan, 0, old.token, "failed").word is Word.STALE
+    assert bench.settle(plan, 0, old.token, "failed", OTHER).word is Word.STALE
     assert bench.record().nodes[0].state is NodeState.SUCCEEDED
 
 
@@ -344,9 +344,9 @@ def test_a_repeated_release_answers_the_same(bench: Bench) -> None:
     bench.admit(plan)
     claimed = bench.claim(plan, 0)
     release = Release(NodeKey("r1", 0), claimed.token, "default", counts=False)
-    first = bench.store.release_nodes([release])
+    first = bench.store.release_nodes([release], ME)
     assert first[0].word is Word.RELEASED
-    assert bench.store.release_nodes([release]) == first
+    assert bench.store.release_nodes([release], ME) == first
     assert bench.record().nodes[0].attempt == 0
     bench.claim(plan, 0)
     assert bench.release(0, claimed.token) is Word.STALE

@@ -11,7 +11,7 @@ import redis
 
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.states import RunState
-from taskmesh.store.calls import Word
+from taskmesh.store.calls import Beat, NodeKey, Word
 from taskmesh.store.link import Command, value_of
 from taskmesh.store.opening import open_link
 from taskmesh.store.scripts import Script
@@ -98,7 +98,7 @@ def test_keys_are_followed_while_their_slot_moves(redis_cluster: RedisCluster, n
         link.close()
 
 
-def test_a_token_that_is_given_out_again_after_lost_writes_ends_a_node_once(redis_url: str, namespace: str) -> None:
+def test_a_token_given_out_again_after_lost_writes_is_its_new_holders(redis_url: str, namespace: str) -> None:
     bench, plan = Bench(redis_url, namespace), diamond()
     try:
         bench.admit(plan)
@@ -110,9 +110,15 @@ def test_a_token_that_is_given_out_again_after_lost_writes_ends_a_node_once(redi
         newer = bench.claim(plan, 0, OTHER)
         assert (newer.word, newer.token) == (Word.CLAIMED, older.token)
         first = bench.settle(plan, 0, older.token, output=pack("older"))
-        second = bench.settle(plan, 0, newer.token, output=pack("newer"))
-        assert (first.word, second.word) == (Word.SETTLED, Word.AGAIN)
-        assert unpack(bench.record().outputs[0]) == "older"
+        assert first.word is Word.STALE
+        assert bench.retry(plan, 0, older.token).word is Word.STALE
+        assert bench.release(0, older.token) is Word.STALE
+        [beaten] = bench.store.beat_nodes([Beat(NodeKey("r1", 0), older.token, b"half")], ME)
+        assert beaten.word is Word.STALE
+        second = bench.settle(plan, 0, newer.token, holder=OTHER, output=pack("newer"))
+        late = bench.settle(plan, 0, older.token, output=pack("older"))
+        assert (second.word, late.word) == (Word.SETTLED, Word.STALE)
+        assert unpack(bench.record().outputs[0]) == "newer"
         for node in (1, 2, 3):
             bench.run_through(plan, node)
         assert bench.record().summary.status is RunState.SUCCEEDED

@@ -26,7 +26,8 @@ class Mistake:
 
 
 MISTAKES = {
-    "a stale token settles": Mistake("settle_node", "if record[TOKEN] ~= token or", "if"),
+    "a stale token settles": Mistake("settle_node", "not is_of(record, token, ARGV[15])", "record[HOLDER] ~= ARGV[15]"),
+    "another holder settles": Mistake("settle_node", "not is_of(record, token, ARGV[15])", "record[TOKEN] ~= token"),
     "a repeated settle counts twice": Mistake("settle_node", "if has_ended(record) then", "if false then"),
     "the first failure is forgotten": Mistake("settle_node", "and not found.failed_node", ""),
     "a node that tells leaves the outbox too early": Mistake(
@@ -65,7 +66,8 @@ MISTAKES = {
     "a pause is remembered each time": Mistake(
         "pause_run", "if paused then return", "if paused then remember(run, 'pause', now, 'paused') write(run) return"
     ),
-    "a stale token releases": Mistake("release_node", "or record[TOKEN] ~= token then", "then"),
+    "a stale token releases": Mistake("release_node", "not is_of(record, token, ARGV[6])", "record[HOLDER] ~= ARGV[6]"),
+    "another holder releases": Mistake("release_node", "not is_of(record, token, ARGV[6])", "record[TOKEN] ~= token"),
     "an attempt that does not count is counted": Mistake("release_node", "if ARGV[5] == '0' then", "if false then"),
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
     "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
@@ -73,7 +75,12 @@ MISTAKES = {
     "a run forgets its deadline": Mistake(
         "admit_run", "  put_due(KEYS[#KEYS], run_id .. '/' .. RUN_DEADLINE, deadline)\n", ""
     ),
-    "a stale attempt leaves a checkpoint": Mistake("beat_node", "or record[TOKEN] ~= tonumber(ARGV[2]) then", "then"),
+    "a stale attempt leaves a checkpoint": Mistake(
+        "beat_node", "not is_of(record, tonumber(ARGV[2]), ARGV[4])", "record[HOLDER] ~= ARGV[4]"
+    ),
+    "another holder leaves a checkpoint": Mistake(
+        "beat_node", "not is_of(record, tonumber(ARGV[2]), ARGV[4])", "record[TOKEN] ~= tonumber(ARGV[2])"
+    ),
     "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "''"),
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),
     "a claim brings no checkpoint": Mistake("claim_node", "record[TOKEN] > FIRST_CLAIM and", "false and"),
@@ -83,6 +90,7 @@ MISTAKES = {
     "a repeated retry counts twice": Mistake(
         "retry_node", "if record[STATE] == 'retrying' then return {'again', found.status, 0} end", ""
     ),
+    "another holder retries": Mistake("retry_node", " or record[HOLDER] ~= ARGV[9]", ""),
     "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),

@@ -11,7 +11,7 @@ import redis
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
-from taskmesh.store.calls import Reset, Word
+from taskmesh.store.calls import NodeKey, Reset, Word
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
 from tests.model.answers import Answer
@@ -48,11 +48,11 @@ def _claim(lab: Lab, plan: Plan, node: int = 0, token: int = 1) -> Answer:
 
 
 def _settle(lab: Lab, plan: Plan, state: str = "succeeded", node: int = 0) -> Answer:
-    return lab.settle(plan, RUN, node, 2, state, "")
+    return lab.settle(plan, NodeKey(RUN, node), 2, state, "", HOLDER)
 
 
 def _fail_fast(lab: Lab, plan: Plan) -> Answer:
-    return lab.settle(plan, RUN, 0, 4, "failed", "failed")
+    return lab.settle(plan, NodeKey(RUN, 0), 4, "failed", "failed", HOLDER)
 
 
 def _spread(lab: Lab, plan: Plan) -> Answer:
@@ -60,7 +60,7 @@ def _spread(lab: Lab, plan: Plan) -> Answer:
 
 
 def _release(lab: Lab, plan: Plan) -> Answer:
-    return lab.release(plan, RUN, 0, 2, True)
+    return lab.release(plan, NodeKey(RUN, 0), 2, True, HOLDER)
 
 
 def _redrive(lab: Lab, plan: Plan) -> Answer:
@@ -68,7 +68,7 @@ def _redrive(lab: Lab, plan: Plan) -> Answer:
 
 
 def _retry(lab: Lab, plan: Plan) -> Answer:
-    return lab.retry(plan, RUN, 0, 2, 0.0)
+    return lab.retry(plan, NodeKey(RUN, 0), 2, 0.0, HOLDER)
 
 
 def _wake(lab: Lab, plan: Plan) -> Answer:
@@ -119,7 +119,7 @@ CASES = {
     "spread": Case(JOIN, _spread, (*RUNNING, _settle)),
     "spread a failure": Case(JOIN, _spread, (*RUNNING, _fail)),
     "release": Case(JOIN, _release, RUNNING),
-    "beat": Case(JOIN, lambda lab, plan: lab.beat(RUN, 0, 2, b"half"), RUNNING),
+    "beat": Case(JOIN, lambda lab, plan: lab.beat(RUN, 0, 2, b"half", HOLDER), RUNNING),
     "redrive": Case(JOIN, _redrive, (_admit, _renew)),
     "redrive what runs": Case(JOIN, _redrive, RUNNING),
     "redrive what has ended": Case(SINGLE, _redrive, (*RUNNING, _settle)),

@@ -10,6 +10,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import TRANSITIONS, NodeState
 from taskmesh.store.calls import Beat, Inheritance, Marking, NodeKey, Reset, Settlement, Spreading, Word
+from taskmesh.store.link import Command
 from tests.contract.store_bench import ME, OTHER, Bench
 
 NODE, PARENT = 1, 0
@@ -49,14 +50,14 @@ def _bring_to(bench: Bench, plan: Plan, state: NodeState) -> None:
     if state not in (NodeState.READY, NodeState.SKIPPED):
         token = bench.claim(plan, NODE, OTHER).token
         if state is NodeState.RETRYING:
-            bench.retry(plan, NODE, token)
+            bench.retry(plan, NODE, token, holder=OTHER)
         elif state is not NodeState.RUNNING:
-            bench.settle(plan, NODE, token, state)
+            bench.settle(plan, NODE, token, state, OTHER)
     assert _state(bench) is state
 
 
 def _settle(state: str) -> Callable[[Bench, Plan], object]:
-    return lambda bench, plan: bench.settle(plan, NODE, _token(bench), state)
+    return lambda bench, plan: bench.settle(plan, NODE, _token(bench), state, OTHER)
 
 
 def _tell(parent_state: str) -> Callable[[Bench, Plan], object]:
@@ -69,7 +70,7 @@ def _tell(parent_state: str) -> Callable[[Bench, Plan], object]:
         settlement = Settlement(
             key, token, parent_state, b"", b"", "", plan.hash, "default", plan.pools, chunk.packed, chunk.last
         )
-        bench.store.settle_nodes([settlement])
+        bench.store.settle_nodes([settlement], ME)
         bench.store.spread_nodes([Spreading(key, 0, plan.hash, "default", plan.pools, chunk.packed, chunk.last)])
 
     return tell
@@ -128,11 +129,11 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "tell_failure": _tell("failed"),
     "claim": _claim,
     "claim_from_dead": _from_dead(_claim),
-    "release": lambda bench, plan: bench.release(NODE, _token(bench)),
-    "beat": lambda bench, plan: bench.store.beat_nodes([Beat(NodeKey("r1", NODE), _token(bench), b"half")]),
+    "release": lambda bench, plan: bench.release(NODE, _token(bench), holder=OTHER),
+    "beat": lambda bench, plan: bench.store.beat_nodes([Beat(NodeKey("r1", NODE), _token(bench), b"half")], OTHER),
     "redrive": _redrive,
     "redrive_from_dead": _from_dead(_redrive),
-    "retry": lambda bench, plan: bench.retry(plan, NODE, _token(bench)),
+    "retry": lambda bench, plan: bench.retry(plan, NODE, _token(bench), holder=OTHER),
     "wake": lambda bench, plan: bench.wake(NODE),
     "mark_succeeded": _mark("succeeded"),
     "mark_skipped": _mark("skipped"),
@@ -166,3 +167,29 @@ def test_an_event_that_is_repeated_changes_nothing_more(bench: Bench, plan: Plan
     EVENTS[event](bench, plan)
     assert bench.record().summary.remaining == remaining
     assert _state(bench) is TRANSITIONS[event].get(once, once)
+
+
+STRANGERS: dict[str, Callable[[Bench, Plan], object]] = {
+    "release": lambda bench, plan: bench.release(NODE, _token(bench)),
+    "beat": lambda bench, plan: bench.store.beat_nodes([Beat(NodeKey("r1", NODE), _token(bench), b"half")], ME),
+    "retry": lambda bench, plan: bench.retry(plan, NODE, _token(bench)),
+    "settle_succeeded": lambda bench, plan: bench.settle(plan, NODE, _token(bench)),
+    "settle_failed": lambda bench, plan: bench.settle(plan, NODE, _token(bench), "failed"),
+    "settle_cancelled": lambda bench, plan: bench.settle(plan, NODE, _token(bench), "cancelled"),
+}
+"""What a holder says of its own nodes, said by one that was not given the node."""
+
+
+def _stored(bench: Bench) -> dict[bytes, bytes]:
+    key = bench.keys.run("r1")
+    [flat] = bench.link.exchange([Command(key, "HGETALL", key)])
+    return flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+@pytest.mark.parametrize("event", STRANGERS)
+@pytest.mark.parametrize("state", NodeState)
+def test_nobody_but_its_holder_speaks_for_a_node(bench: Bench, plan: Plan, state: NodeState, event: str) -> None:
+    _bring_to(bench, plan, state)
+    before = _stored(bench)
+    STRANGERS[event](bench, plan)
+    assert _stored(bench) == before

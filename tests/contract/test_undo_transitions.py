@@ -62,14 +62,14 @@ def _bring_to(bench: Bench, plan: Plan, state: NodeState) -> None:
     if state not in (NodeState.READY, NodeState.SKIPPED):
         token = bench.claim(plan, UNDO, OTHER).token
         if state is NodeState.RETRYING:
-            bench.retry(plan, UNDO, token)
+            bench.retry(plan, UNDO, token, holder=OTHER)
         elif state is not NodeState.RUNNING:
-            bench.settle(plan, UNDO, token, state)
+            bench.settle(plan, UNDO, token, state, OTHER)
     assert _state(bench) is state
 
 
 def _settle(state: str) -> Callable[[Bench, Plan], object]:
-    return lambda bench, plan: bench.settle(plan, UNDO, _token(bench), state)
+    return lambda bench, plan: bench.settle(plan, UNDO, _token(bench), state, OTHER)
 
 
 def _tell(earlier_state: str) -> Callable[[Bench, Plan], object]:
@@ -108,11 +108,11 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "tell_failure": _tell("failed"),
     "claim": lambda bench, plan: bench.claim(plan, UNDO, ME),
     "claim_from_dead": _from_dead(lambda bench, plan: bench.claim(plan, UNDO, ME)),
-    "release": lambda bench, plan: bench.release(UNDO, _token(bench)),
-    "beat": lambda bench, plan: bench.store.beat_nodes([Beat(NodeKey("r1", UNDO), _token(bench), b"half")]),
+    "release": lambda bench, plan: bench.release(UNDO, _token(bench), holder=OTHER),
+    "beat": lambda bench, plan: bench.store.beat_nodes([Beat(NodeKey("r1", UNDO), _token(bench), b"half")], OTHER),
     "redrive": lambda bench, plan: bench.redrive(UNDO),
     "redrive_from_dead": _from_dead(lambda bench, plan: bench.redrive(UNDO)),
-    "retry": lambda bench, plan: bench.retry(plan, UNDO, _token(bench)),
+    "retry": lambda bench, plan: bench.retry(plan, UNDO, _token(bench), holder=OTHER),
     "wake": lambda bench, plan: bench.wake(UNDO),
     "settle_succeeded": _settle("succeeded"),
     "settle_failed": _settle("failed"),

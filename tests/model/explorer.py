@@ -190,14 +190,14 @@ def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Mov
 
 def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
     run = run_of(setting, world)
-    node = run.nodes[doing.node]
+    node, holder = run.nodes[doing.node], world.workers[at][0]
     if not run.is_halted and doing.node in setting.retrying and not node.retries:
-        run.retry(doing.node, node.token - (not doing.current), 0.0)
+        run.retry(doing.node, node.token - (not doing.current), 0.0, holder)
         return _doing(_stored(world, run), at, None)
     state = "cancelled" if run.is_halted else "failed" if _fails(setting, run, doing.node) else "succeeded"
     token = node.token - (not doing.current)
     halts = state == "failed" and setting.fail_fast and not run.shape.is_undo(doing.node)
-    answer = run.settle(doing.node, token, state, "failed" if halts else "", setting.compensates)
+    answer = run.settle(doing.node, token, state, "failed" if halts else "", holder, setting.compensates)
     if answer.word not in ("settled", "again"):
         return _doing(world, at, None)
     return _doing(_stored(world, run), at, _telling(run, Doing("tell", doing.node, 1, answer.ready)))

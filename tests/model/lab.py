@@ -74,17 +74,17 @@ class Lab:
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
     def settle(
-        self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str, compensates: bool = False
+        self, plan: Plan, key: NodeKey, token: int, state: str, halt: str, holder: str, compensates: bool = False
     ) -> Answer:
-        ended = settlement(plan, NodeKey(run_id, node), token, state, halt)
-        return _told(self.store.settle_nodes([ended._replace(compensates=compensates)]))
+        ended = settlement(plan, key, token, state, halt)
+        return _told(self.store.settle_nodes([ended._replace(compensates=compensates)], holder))
 
-    def retry(self, plan: Plan, run_id: str, node: int, token: int, delay: float, counts: bool = True) -> Answer:
-        failed = settlement(plan, NodeKey(run_id, node), token, "retrying", "")
-        return _told(self.store.settle_nodes([failed._replace(delay_seconds=delay, counts=counts)]))
+    def retry(self, plan: Plan, key: NodeKey, token: int, delay: float, holder: str, counts: bool = True) -> Answer:
+        failed = settlement(plan, key, token, "retrying", "")
+        return _told(self.store.settle_nodes([failed._replace(delay_seconds=delay, counts=counts)], holder))
 
-    def beat(self, run_id: str, node: int, token: int, checkpoint: bytes) -> Answer:
-        [answer] = self.store.beat_nodes([Beat(NodeKey(run_id, node), token, checkpoint)])
+    def beat(self, run_id: str, node: int, token: int, checkpoint: bytes, holder: str) -> Answer:
+        [answer] = self.store.beat_nodes([Beat(NodeKey(run_id, node), token, checkpoint)], holder)
         return Answer(answer.word, text=answer.halt)
 
     def wake(self, plan: Plan, run_id: str, node: int) -> Answer:
@@ -93,8 +93,9 @@ class Lab:
     def spread(self, plan: Plan, run_id: str, node: int, place: int) -> Answer:
         return _told(self.store.spread_nodes([spreading(plan, NodeKey(run_id, node), place)]))
 
-    def release(self, plan: Plan, run_id: str, node: int, token: int, counts: bool) -> Answer:
-        return _renewed(self.store.release_nodes([Release(NodeKey(run_id, node), token, plan.pool_of(node), counts)]))
+    def release(self, plan: Plan, key: NodeKey, token: int, counts: bool, holder: str) -> Answer:
+        release = Release(key, token, plan.pool_of(key.node), counts)
+        return _renewed(self.store.release_nodes([release], holder))
 
     def redrive(self, plan: Plan, run_id: str, node: int) -> Answer:
         return _renewed(self.store.redrive_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))
@@ -157,10 +158,9 @@ class Lab:
 
     # What workers do with several scripts.
 
-    def settle_and_tell(self, plan: Plan, run_id: str, node: int, token: int, state: str, halt: str) -> Advance:
-        key = NodeKey(run_id, node)
-        ending = Ending(plan, key, token, run_id, state, output_of(token), error_of(state), halt)
-        [advance] = self.advancer.settle([ending])
+    def settle_and_tell(self, plan: Plan, key: NodeKey, token: int, state: str, halt: str, holder: str) -> Advance:
+        ending = Ending(plan, key, token, key.run_id, state, output_of(token), error_of(state), halt)
+        [advance] = self.advancer.settle([ending], holder)
         return advance
 
     def tell_again(self, plan: Plan, run_id: str, node: int) -> Advance:

@@ -116,5 +116,9 @@ def pick_node(model: RunModel, pick: int, *states: str) -> int:
     return choice[pick % len(choice)]
 
 
+def holder_of(model: RunModel, node: int) -> str:
+    return model.nodes[node].holder if node in model.nodes else ""
+
+
 def token_of(model: RunModel, node: int) -> int:
     return model.nodes[node].token if node in model.nodes else 1

@@ -13,6 +13,7 @@ from hypothesis.stateful import (
 )
 
 from taskmesh.model.flow import OnFailure
+from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Link
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.forking_rules import ForkingRules
@@ -23,6 +24,7 @@ from tests.model.lives import (
     behind,
     deadlines,
     delays,
+    holder_of,
     outcomes,
     pick_node,
     picks,
@@ -133,8 +135,9 @@ class StoreMachine(ForkingRules):
         node = pick_node(run.model, at, "running")
         token = token_of(run.model, node) - back
         for _ in range(repeats):
-            answer = self._lab.retry(run.plan, run_id, node, token, delay, counts)
-            self._same(answer, run.model.retry(node, token, delay, counts))
+            holder = holder_of(run.model, node)
+            answer = self._lab.retry(run.plan, NodeKey(run_id, node), token, delay, holder, counts)
+            self._same(answer, run.model.retry(node, token, delay, holder, counts))
         if then == "wake":
             self._wake(run_id, node)
         elif then == "lose":
@@ -145,8 +148,9 @@ class StoreMachine(ForkingRules):
     def beat(self, pick: int, at: int, back: int, checkpoint: bytes) -> None:
         run_id, run = self._pick_run(pick)
         node = pick_node(run.model, at, "running")
-        token = token_of(run.model, node) - back
-        self._same(self._lab.beat(run_id, node, token, checkpoint), run.model.beat(node, token, checkpoint))
+        token, holder = token_of(run.model, node) - back, holder_of(run.model, node)
+        answer = self._lab.beat(run_id, node, token, checkpoint, holder)
+        self._same(answer, run.model.beat(node, token, checkpoint, holder))
 
     @rule(pick=picks, at=picks, state=st.sampled_from(("retrying", "retrying", "ready")), repeats=times)
     def wake(self, pick: int, at: int, state: str, repeats: int) -> None:
@@ -181,8 +185,9 @@ class StoreMachine(ForkingRules):
         node = pick_node(run.model, at, "running")
         token = token_of(run.model, node) - back
         for _ in range(repeats):
-            answer = self._lab.release(run.plan, run_id, node, token, counts)
-            self._same(answer, run.model.release(node, token, counts))
+            holder = holder_of(run.model, node)
+            answer = self._lab.release(run.plan, NodeKey(run_id, node), token, counts, holder)
+            self._same(answer, run.model.release(node, token, counts, holder))
 
     @rule(pick=picks, at=picks, holder=st.sampled_from(HOLDERS))
     def take_over(self, pick: int, at: int, holder: str) -> None:
@@ -192,6 +197,7 @@ class StoreMachine(ForkingRules):
         self.pass_time(LEASE_SECONDS, flush=False)
         self.renew(holder, dies=False)
         self._claim(run_id, node, token_of(run.model, node), holder)
+        self._stranger_speaks(run_id, node)
 
     @rule(holder=st.sampled_from(HOLDERS), dies=st.booleans())
     def renew(self, holder: str, dies: bool) -> None:
@@ -239,8 +245,9 @@ class StoreMachine(ForkingRules):
         ready = [at for at, node in run.model.nodes.items() if node.state == "ready"][:2]
         tokens = [self._claim(run_id, node, token_of(run.model, node), HEALER).numbers[1] for node in ready]
         if ready:
-            answer = self._lab.retry(run.plan, run_id, ready[0], tokens[0], LONGEST_DELAY_SECONDS)
-            self._same(answer, run.model.retry(ready[0], tokens[0], LONGEST_DELAY_SECONDS))
+            key = NodeKey(run_id, ready[0])
+            answer = self._lab.retry(run.plan, key, tokens[0], LONGEST_DELAY_SECONDS, HEALER)
+            self._same(answer, run.model.retry(ready[0], tokens[0], LONGEST_DELAY_SECONDS, HEALER))
         if len(ready) > 1:
             self._end(run_id, ready[1], tokens[1], "failed", dies=True, halt="failed")
         else:

@@ -10,14 +10,16 @@ from itertools import count
 from hypothesis.stateful import RuleBasedStateMachine
 
 from taskmesh.dispatch.plan import Plan
+from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Link
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.invariants import check_history, check_kept, check_next_events
 from tests.model.lab import Lab
-from tests.model.lives import Run, projection
+from tests.model.lives import Run, holder_of, projection, token_of
 from tests.model.steering import FORK
 
 MOST_RUNS = 2
+STRANGER = "stranger"
 HEALER = "healer"
 """A worker that never leaves a node half done."""
 KEEPER = "keeper"
@@ -136,24 +138,37 @@ class Pair(RuleBasedStateMachine):
         return self._same(self._lab.redrive(run.plan, run_id, node), run.model.redrive(node, self._living))
 
     def _end(self, run_id: str, node: int, token: int, state: str, dies: bool, halt: str = "") -> None:
-        run = self._runs[run_id]
+        run, key = self._runs[run_id], NodeKey(run_id, node)
+        holder = holder_of(run.model, node)
         fails_fast = state == "failed" and run.fail_fast and not run.model.shape.is_undo(node)
         halt = halt or ("failed" if fails_fast else "")
         if dies:
-            answer = self._lab.settle(run.plan, run_id, node, token, state, halt, run.compensates)
-            self._same(answer, run.model.settle(node, token, state, halt, run.compensates))
+            answer = self._lab.settle(run.plan, key, token, state, halt, holder, run.compensates)
+            self._same(answer, run.model.settle(node, token, state, halt, holder, run.compensates))
         else:
-            self._settle_and_tell(run, run_id, node, token, state, halt)
+            self._settle_and_tell(run, key, token, state, halt)
 
-    def _settle_and_tell(self, run: Run, run_id: str, node: int, token: int, state: str, halt: str) -> None:
-        expected = run.model.settle(node, token, state, halt, run.compensates)
-        advance = self._lab.settle_and_tell(run.plan, run_id, node, token, state, halt)
+    def _settle_and_tell(self, run: Run, key: NodeKey, token: int, state: str, halt: str) -> None:
+        node, holder = key.node, holder_of(run.model, key.node)
+        expected = run.model.settle(node, token, state, halt, holder, run.compensates)
+        advance = self._lab.settle_and_tell(run.plan, key, token, state, halt, holder)
         self._figures.words[expected.word] += 1
         assert advance.word == expected.word
         if expected.word in ("settled", "again"):
             ready = run.model.tell_on(node, 1, expected)
             assert [each.node for each in advance.ready] == ready
             assert advance.run_status == run.model.status
+
+    def _stranger_speaks(self, run_id: str, node: int) -> None:
+        """Somebody who was not given a node speaks of it, with its very token: as after a failover that lost writes."""
+        run, key = self._runs[run_id], NodeKey(run_id, node)
+        lab, model, token = self._lab, run.model, token_of(run.model, node)
+        self._same(lab.beat(run_id, node, token, b"c", STRANGER), model.beat(node, token, b"c", STRANGER))
+        self._same(
+            lab.settle(run.plan, key, token, "failed", "", STRANGER), model.settle(node, token, "failed", "", STRANGER)
+        )
+        self._same(lab.retry(run.plan, key, token, 1.0, STRANGER), model.retry(node, token, 1.0, STRANGER))
+        self._same(lab.release(run.plan, key, token, True, STRANGER), model.release(node, token, True, STRANGER))
 
     def _tell_again(self, run_id: str, node: int) -> None:
         run = self._runs[run_id]

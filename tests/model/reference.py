@@ -145,21 +145,23 @@ class RunModel(Steering):
         checkpoint = self.checkpoints.get(node, b"") if record.token > FIRST_CLAIM else b""
         return Answer("claimed", (record.attempt, record.token), halt, checkpoint=checkpoint)
 
-    def beat(self, node: int, token: int, checkpoint: bytes) -> Answer:
+    def beat(self, node: int, token: int, checkpoint: bytes, holder: str) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
-        if self.terminated or (record.state, record.token) != ("running", token):
+        if self.terminated or (record.state, record.token, record.holder) != ("running", token, holder):
             return Answer("stale")
         if checkpoint:
             self.checkpoints[node] = checkpoint
         return Answer("beaten", text=self.halt if self.is_halted else "")
 
-    def settle(self, node: int, token: int, state: str, halt: str, compensates: bool = False) -> Answer:
+    def settle(self, node: int, token: int, state: str, halt: str, holder: str, compensates: bool = False) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
         if self.terminated or record.token != token or record.state in ("ready", "retrying", "waiting"):
+            return Answer("stale")
+        if record.holder != holder:
             return Answer("stale")
         if record.ended:
             return self.told_before("again", node, 0)
@@ -188,7 +190,7 @@ class RunModel(Steering):
         if compensates and self.compensation is None:
             self.compensation = 0
 
-    def retry(self, node: int, token: int, delay: float, counts: bool = True) -> Answer:
+    def retry(self, node: int, token: int, delay: float, holder: str, counts: bool = True) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -196,7 +198,7 @@ class RunModel(Steering):
             return Answer("stale")
         if record.token == token and record.state == "retrying":
             return Answer("again", text=self.status)
-        if record.token != token or record.state != "running":
+        if (record.state, record.token, record.holder) != ("running", token, holder):
             return Answer("stale")
         self.remember_attempt(node, "retrying", "" if counts else "handed_on")
         due = self.now if self.is_halted else self.now + delay
@@ -260,11 +262,11 @@ class RunModel(Steering):
             answer = self.spread(*steps.popleft())
             ready.extend(answer.ready)
 
-    def release(self, node: int, token: int, counts: bool) -> Answer:
+    def release(self, node: int, token: int, counts: bool, holder: str) -> Answer:
         record = self.nodes.get(node) if not self.terminated else None
         if record and (record.state, record.token) == ("ready", token + 1):
             return Answer("released", (record.attempt, record.token))
-        if record is None or (record.state, record.token) != ("running", token):
+        if record is None or (record.state, record.token, record.holder) != ("running", token, holder):
             return Answer("stale")
         self.remember_attempt(node, "ready", "released")
         return self._make_ready("released", node, record._replace(attempt=record.attempt - (not counts)))

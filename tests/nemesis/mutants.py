@@ -41,9 +41,9 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "m1",
-        "a stale token settles",
+        "whoever settles is believed",
         f"{LUA}/settle_node.lua",
-        "if record[TOKEN] ~= token or ",
+        "if not is_of(record, token, ARGV[15]) or ",
         "if ",
         "B1",
     ),

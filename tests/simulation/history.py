@@ -116,24 +116,25 @@ class History:
         if word == "stale":
             self.stale += 1
         if word == "settled":
-            self._require_right_to_settle(key, node, token)
+            self._require_right_to_settle(key, node, token, arguments[14])
             node.state, node.ended_as = state, state
             self.commits += 1
         if word in ("settled", "again"):
             self._note_told(key, reply)
 
-    def _require_right_to_settle(self, key: NodeKey, node: NodeHistory, token: int) -> None:
+    def _require_right_to_settle(self, key: NodeKey, node: NodeHistory, token: int, holder: str) -> None:
         require(not node.ended_as, f"{key.member} ended twice, first as {node.ended_as}")
         require(key.run_id not in self.terminated, f"{key.member} ended after its run was terminated")
         require(node.state == "running", f"{key.member} was settled though it was {node.state}")
         require(token == node.token, f"{key.member} was settled with token {token}, its token is {node.token}")
+        require(holder == node.holder, f"{key.member} was settled by {holder}, it was given to {node.holder}")
 
     def _retried(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] != "retrying":
             return
         key, token = NodeKey(arguments[1], int(arguments[2])), int(arguments[3])
         node = self.nodes[key]
-        self._require_right_to_settle(key, node, token)
+        self._require_right_to_settle(key, node, token, arguments[8])
         node.state, node.holder, node.relieved_of = "retrying", "", token
 
     def _woken(self, keys: Values, arguments: Values, reply: Values) -> None:
@@ -156,7 +157,8 @@ class History:
         node = self.nodes[key]
         if (node.state, node.token) == ("ready", token + 1):
             return
-        require((node.state, node.token) == ("running", token), f"{key.member} was released with {token}, it is {node}")
+        said, known = ("running", token, arguments[5]), (node.state, node.token, node.holder)
+        require(said == known, f"{key.member} was released with {token} by {arguments[5]}, it is {node}")
         node.state, node.holder, node.token = "ready", "", reply[2]
 
     def _redriven(self, keys: Values, arguments: Values, reply: Values) -> None:

@@ -64,8 +64,8 @@ def _do_nothing(*_: object) -> None: ...
 
 
 MUTANTS: dict[str, Mutation] = {
-    "a stale token settles": _in_script("settle_node", "record[TOKEN] ~= token", "false"),
-    "a stale token releases": _in_script("release_node", "or record[TOKEN] ~= token then", "then"),
+    "whoever settles is believed": _in_script("settle_node", "not is_of(record, token, ARGV[15])", "false"),
+    "whoever releases is believed": _in_script("release_node", "not is_of(record, token, ARGV[6])", "false"),
     "a repeated settle counts again": _in_script(
         "settle_node",
         "if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end\n"

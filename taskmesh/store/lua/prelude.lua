@@ -75,6 +75,11 @@ local function has_ended(record)
   return state ~= 'ready' and state ~= 'running' and state ~= 'retrying' and state ~= 'waiting'
 end
 
+-- Whether an attempt is still the node's: a store that has lost writes may give the same token to another holder.
+local function is_of(record, token, holder)
+  return record[TOKEN] == token and record[HOLDER] == holder
+end
+
 -- Writes to the run's hash and to sorted sets gather here and are carried out together by `write`, last.
 local changes, due, events, outdated = {}, {}, {}, {}
 

@@ -5,7 +5,7 @@
 -- Its timer brings the next attempt; in its pool's outbox it is found should the timer be lost.
 -- KEYS  1 run  2 outbox of the node's pool  3 timers  4 retrying nodes of the run
 -- ARGV  1 now  2 run id  3 node  4 token  5 delay in seconds  6 error
---       7 '1' = the attempt counts, '0' = it does not  8 what it waits for ('' = just the delay)
+--       7 '1' = the attempt counts, '0' = it does not  8 what it waits for ('' = just the delay)  9 holder
 -- Returns {word, run status, 0}: retrying | again (the same call before), or {word}: stale | unknown.
 local run, outbox, timers, retrying = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node, delay = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[5])
@@ -15,7 +15,7 @@ local record, found = look_up(run, node)
 if not record then return {'unknown'} end
 if record[TOKEN] ~= tonumber(ARGV[4]) or found.status == TERMINATED then return {'stale'} end
 if record[STATE] == 'retrying' then return {'again', found.status, 0} end
-if record[STATE] ~= 'running' then return {'stale'} end
+if record[STATE] ~= 'running' or record[HOLDER] ~= ARGV[9] then return {'stale'} end
 check_sorted_sets(2, 3)
 redis.call('SCARD', retrying)
 

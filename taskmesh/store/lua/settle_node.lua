@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Records the end of an attempt, if the token is still the node's, and tells the dependents.
+-- Records the end of an attempt, if the node is still its holder's with its token, and tells the dependents.
 -- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools, last halted runs if it halts
 -- ARGV  1 now  2 run id  3 node  4 token  5 succeeded | failed | cancelled  6 output  7 error  8 halt ('' = go on)
 --       9 edges to the dependents  10 '1' = those are all  11 retention in ms
 --       12 how it succeeded, where that is not by its own task ('' = it is)
---       13 '1' = a success of the node can be undone  14 '1' = a halt has what was committed undone
+--       13 '1' = a success of the node can be undone  14 '1' = a halt has what was committed undone  15 holder
 -- Returns {word, run status, number ready, ready..., skipped...}: settled | again (the same call before) | stale | unknown.
 local run, outbox = KEYS[1], KEYS[5]
 local now, run_id, node, token, state = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
@@ -12,7 +12,7 @@ local edges = cmsgpack.unpack(ARGV[9])
 
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
-if record[TOKEN] ~= token or found.status == TERMINATED then return {'stale'} end
+if not is_of(record, token, ARGV[15]) or found.status == TERMINATED then return {'stale'} end
 if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end
 if record[STATE] ~= 'running' then return {'stale'} end
 check_keys(found, #edges / EDGE_WIDTH + 1)
