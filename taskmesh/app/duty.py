@@ -24,7 +24,7 @@ class Duty(Protocol):
 
     async def start(self) -> None: ...
 
-    def check(self) -> str:
+    async def check(self) -> str:
         """What keeps it from being ready as of now, or an empty string."""
 
     def figures(self) -> dict[str, list[Any]]: ...
@@ -84,7 +84,7 @@ class DutyProcess:
 
     async def _report(self, duty: Duty) -> None:
         while True:
-            missing = duty.check()
+            missing = await duty.check()
             self._link.report(Report(not missing, missing, duty.figures()))
             await asyncio.sleep(REPORT_SECONDS if not missing else REPORT_SECONDS / 10)
 

@@ -9,7 +9,7 @@ from typing import Any
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.duty import GiveUp, main
 from taskmesh.app.keeping import PASS_SECONDS, KeeperRole
-from taskmesh.app.steps import enter_store, refuse_unsafe_store, repeat
+from taskmesh.app.steps import end_all, enter_store, refuse_unsafe_store, repeat
 from taskmesh.broker.factory import open_publisher
 from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
@@ -34,11 +34,9 @@ class KeeperSession:
         """:raises StoreRefusedError: the store refuses, or may not be trusted with runs."""
         await enter_store(lambda: refuse_unsafe_store(self._foundation), self._note_missing)
         await self._publisher.start()
-        self._keeping = asyncio.get_running_loop().create_task(
-            repeat(PASS_SECONDS, self._role.keep, self._foundation.clock)
-        )
+        self._keeping = asyncio.get_running_loop().create_task(repeat(PASS_SECONDS, self._role.keep))
 
-    def check(self) -> str:
+    async def check(self) -> str:
         """What keeps this session from working, or an empty string."""
         if self._missing_store:
             return self._missing_store
@@ -54,16 +52,16 @@ class KeeperSession:
 
     async def drain(self, seconds: float) -> bool:
         """Publish what is on its way; False when the time was over first, which the next keeper makes good."""
-        self._stop_keeping()
+        await self._stop_keeping()
         return await self._publisher.drain(min(seconds, DRAIN_SECONDS))
 
     async def close(self) -> None:
-        self._stop_keeping()
+        await self._stop_keeping()
         await self._publisher.close()
 
-    def _stop_keeping(self) -> None:
+    async def _stop_keeping(self) -> None:
         if self._keeping is not None:
-            self._keeping.cancel()
+            await end_all([self._keeping])
             self._keeping = None
             self._role.leave()
 

@@ -63,7 +63,7 @@ class KeeperRole:
             foundation.clock,
         )
 
-    def keep(self) -> None:
+    async def keep(self) -> None:
         """Do a pass; to be called every PASS_SECONDS.
 
         :raises StoreUnavailableError: nothing is led until a pass succeeds.
@@ -71,7 +71,7 @@ class KeeperRole:
         begun = self._clock.monotonic()
         self._tally.set("keeper_lag_seconds", max(0.0, begun - self._due_at))
         try:
-            self._keeper.run_pass()
+            await self._keeper.run_pass()
         finally:
             self._due_at = self._clock.monotonic() + PASS_SECONDS
             led = len(self._leadership.epochs)

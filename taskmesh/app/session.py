@@ -10,12 +10,13 @@ from typing import Any
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.keeping import PASS_SECONDS, KeeperRole, alarm_clock
-from taskmesh.app.steps import REST_FACTOR, enter_store, refuse_unsafe_store, repeat
+from taskmesh.app.steps import Step, end_all, enter_store, refuse_unsafe_store, repeat
 from taskmesh.broker.factory import ConsumerOpener, PublisherOpener, open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.tally import Tally
+from taskmesh.store.aside import aside
 from taskmesh.worker.answering import Answering
 from taskmesh.worker.dead_letters import DeadLetters
 from taskmesh.worker.engine import Engine
@@ -99,7 +100,7 @@ class Session:
         self._standing_back = StandingBack(self._consumer, foundation.clock)
         handing_on = HandingOn(settings.worker.unknown_task_seconds, self._standing_back.begin)
         self._engine = Engine(parts, identity.holder, quarantine, handing_on)
-        self._answering = Answering(foundation.store, foundation.housekeeping, self._engine, identity.holder)
+        self._answering = Answering(parts, foundation.housekeeping, self._engine, identity.holder)
         self._pool = make_pool(self._engine)
         self._engine.use(self._pool)
         self._keeper = self._make_keeper(dispatcher) if settings.worker.keeper else None
@@ -112,8 +113,9 @@ class Session:
         await enter_store(self._enter, self._note_missing)
         await self._publisher.start()
         await self._consumer.start(self._engine.on_delivery, self._letters.on_letter)
-        # A lease must not wait for anything.
-        self._every(self._foundation.settings.worker.renewal_seconds, self._renew, rest_factor=0.0)
+        # Apart from all else: a lease must wait for nothing.
+        self._every(self._foundation.settings.worker.renewal_seconds, self._renew)
+        self._every(self._foundation.settings.worker.renewal_seconds, self._serve)
         if self._keeper is not None:
             self._every(PASS_SECONDS, self._keeper.keep)
         self._every(PREFETCH_SECONDS, self._tune)
@@ -135,12 +137,12 @@ class Session:
             return "no executor is ready yet"
         return ""
 
-    def check(self) -> str:
+    async def check(self) -> str:
         """What keeps this session from working, or shows that messages do not arrive; asks the store."""
         if self.missing:
             return self.missing
         try:
-            self._receipt.look()
+            await self._receipt.look()
         except StoreUnavailableError as error:
             self._missing_store = str(error)
             return self._missing_store
@@ -173,8 +175,7 @@ class Session:
 
     async def close(self) -> None:
         """Leave; what was not drained is taken over by others when the lease is over."""
-        for task in self._tasks:
-            task.cancel()
+        await end_all(self._tasks)
         if self._keeper is not None:
             self._keeper.leave()
         self._engine.stop_taking()
@@ -238,17 +239,16 @@ class Session:
     def _make_keeper(self, dispatcher: Dispatcher) -> KeeperRole:
         return KeeperRole(self._foundation, self._identity.holder, self._publisher, dispatcher, self.tally)
 
-    def _look_at_halts(self) -> None:
-        self._engine.look_at_halts(self._foundation.settings.worker.cancel_grace_seconds)
+    async def _look_at_halts(self) -> None:
+        await self._engine.look_at_halts(self._foundation.settings.worker.cancel_grace_seconds)
 
-    def _every(self, seconds: float, step: Callable[[], None], rest_factor: float = REST_FACTOR) -> None:
-        repeated = repeat(seconds, step, self._foundation.clock, rest_factor)
-        self._tasks.append(asyncio.get_running_loop().create_task(repeated))
+    def _every(self, seconds: float, step: Step) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(repeat(seconds, step)))
 
-    def _renew(self) -> None:
+    async def _renew(self) -> None:
         housekeeping = self._foundation.housekeeping
         try:
-            in_force = housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
+            in_force = await aside(housekeeping.renew_holder, self._identity.holder, self._lease_seconds)
         except StoreUnavailableError as error:
             self._missing_store = str(error)
             raise
@@ -256,9 +256,11 @@ class Session:
         if not in_force:
             _log.warning("the lease of this process was over; its nodes may have been given to others")
             # A store that has lost the lease may have lost the list of pools too, and with it the keeper's work.
-            housekeeping.announce_pools(self._identity.pools)
-        self._serve_pools()
-        self._answering.run_pass()
+            await aside(housekeeping.announce_pools, self._identity.pools)
+
+    async def _serve(self) -> None:
+        await aside(self._serve_pools)
+        await self._answering.run_pass()
 
     def _serve_pools(self) -> None:
         self._foundation.housekeeping.serve_pools(self._identity.holder, self._identity.pools, self._lease_seconds)

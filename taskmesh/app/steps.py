@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from taskmesh.app.assembly import Foundation
-from taskmesh.clock import Clock
 from taskmesh.errors import StoreRefusedError, StoreUnavailableError, TaskmeshError
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.inspection import refuse_unsafe
@@ -15,7 +15,7 @@ from taskmesh.store.inspection import refuse_unsafe
 START_BASE_SECONDS = 0.2
 START_CAP_SECONDS = 5.0
 
-REST_FACTOR = 2
+Step: TypeAlias = Callable[[], Awaitable[None] | None]
 
 _log = logging.getLogger(__name__)
 
@@ -53,19 +53,23 @@ def refuse_unsafe_store(foundation: Foundation) -> None:
     refuse_unsafe(foundation.link, foundation.keys, durability, foundation.embedded is not None)
 
 
-async def repeat(seconds: float, step: Callable[[], None], clock: Clock, rest_factor: float = REST_FACTOR) -> None:
-    """Take a step every so often, until cancelled; no failure ends it.
-
-    A step that takes long, since the way to the store is, is followed by a rest ``rest_factor`` times as long:
-    nothing else is done on the loop meanwhile.
-    """
+async def repeat(seconds: float, step: Step) -> None:
+    """Take a step, and again so long after its end, until cancelled; no failure ends it."""
     while True:
-        begun = clock.monotonic()
         try:
-            step()
+            waits = step()
+            if waits is not None:
+                await waits
         except TaskmeshError as error:
             _log.warning("%s", error)
         except Exception:
             # A loop that keeps promises must outlive any single failure.
             _log.exception("a periodic step failed")
-        await asyncio.sleep(max(seconds, rest_factor * (clock.monotonic() - begun)))
+        await asyncio.sleep(seconds)
+
+
+async def end_all(steps: Sequence[asyncio.Task[None]]) -> None:
+    """End what is repeated; returns when nothing of it is on its way to the store any more."""
+    for step in steps:
+        step.cancel()
+    await asyncio.gather(*steps, return_exceptions=True)

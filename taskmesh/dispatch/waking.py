@@ -16,6 +16,7 @@ from taskmesh.clock import Clock
 from taskmesh.dispatch.dispatcher import Dispatcher, Ready
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.store.aside import aside
 from taskmesh.store.calls import NodeKey, Renewed, Word
 from taskmesh.store.store import Store
 
@@ -59,6 +60,7 @@ class AlarmClock:
         self._heap: list[_Due] = []
         self._number = 0
         self._next: asyncio.TimerHandle | None = None
+        self._waking: asyncio.Task[None] | None = None
         self._unsure = False
 
     def __len__(self) -> int:
@@ -69,7 +71,7 @@ class AlarmClock:
         self._number += 1
         heappush(self._heap, _Due(at, self._number, sleeper))
         if self._heap[0].number == self._number:
-            self._wait_until(at)
+            self._wait()
 
     def clear(self) -> None:
         """Wake nobody any more."""
@@ -78,26 +80,33 @@ class AlarmClock:
             self._next.cancel()
             self._next = None
 
-    def _wait_until(self, at: float) -> None:
+    def _wait(self) -> None:
+        """For the first of all, unless some are being woken: after those."""
         if self._next is not None:
             self._next.cancel()
-        self._next = self._loop.call_later(max(0.0, at - self._clock.monotonic()), self._ring)
+            self._next = None
+        if self._heap and self._waking is None:
+            delay_seconds = max(0.0, self._heap[0].at - self._clock.monotonic())
+            self._next = self._loop.call_later(delay_seconds, self._begin_to_ring)
 
-    def _ring(self) -> None:
+    def _begin_to_ring(self) -> None:
         self._next = None
+        self._waking = self._loop.create_task(self._ring())
+
+    async def _ring(self) -> None:
         now = self._clock.monotonic()
         due: list[_Due] = []
         while self._heap and self._heap[0].at <= now and len(due) < WAKES_PER_TURN:
             due.append(heappop(self._heap))
         try:
-            self._wake(due)
+            await self._wake(due)
         except StoreUnavailableError as error:
             _log.warning("%s; nodes that are due are woken as soon as it does", error)
             self._put_back(due, now + AGAIN_SECONDS)
         finally:
             # Whatever goes wrong with these must not keep the others asleep.
-            if self._heap:
-                self._wait_until(self._heap[0].at)
+            self._waking = None
+            self._wait()
 
     def _put_back(self, due: Sequence[_Due], at: float) -> None:
         # The store may have woken them: this time an answer that says so is no other process's doing.
@@ -105,11 +114,11 @@ class AlarmClock:
         for each in due:
             heappush(self._heap, each._replace(at=at))
 
-    def _wake(self, due: Sequence[_Due]) -> None:
+    async def _wake(self, due: Sequence[_Due]) -> None:
         if not due:
             return
         nodes = [(each.sleeper.key, each.sleeper.plan.pool_of(each.sleeper.key.node)) for each in due]
-        answers = self._store.wake_nodes(nodes)
+        answers = await aside(self._store.wake_nodes, nodes)
         words = (Word.WOKEN, Word.AGAIN) if self._unsure else (Word.WOKEN,)
         self._unsure = False
         self._dispatcher.publish(

@@ -16,6 +16,7 @@ from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.errors import WireError
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.aside import aside
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Word
 from taskmesh.store.reader import NodeRecord
 
@@ -72,35 +73,36 @@ class Halts:
         self._watching_since = None
         self._passes.clear()
 
-    def look(self, now: float) -> bool:
+    async def look(self, now: float) -> bool:
         """End some of what is left; says whether there was anything to look at. ``now`` by the store's clock.
 
         :raises StoreUnavailableError: the look ended half-way, which does no harm.
         """
         since, self._watching_since = self._watching_since, None
         since = now if since is None else since
-        run_ids = self._parts.housekeeping.halted_runs(now, RUNS_PER_LOOK, self._parts.leadership.epochs)
+        led = dict(self._parts.leadership.epochs)
+        run_ids = await aside(self._parts.housekeeping.halted_runs, now, RUNS_PER_LOOK, led)
         pages = PAGES_PER_LOOK
-        for run in self._open(run_ids, now) if run_ids else ():
-            pages -= self._go_on(run, now, pages, patient=now - since < self._grace_seconds)
+        for run in await self._open(run_ids, now) if run_ids else ():
+            pages -= await self._go_on(run, now, pages, patient=now - since < self._grace_seconds)
             if pages <= 0:
                 break
         self._watching_since = since
         return bool(run_ids)
 
-    def _open(self, run_ids: Sequence[str], now: float) -> list[_Halted]:
+    async def _open(self, run_ids: Sequence[str], now: float) -> list[_Halted]:
         """Those that go on to their end; the others are forgotten."""
-        rows = self._parts.reader.fields_of_runs(run_ids, ("status", "halt", "flow", "shard_key"))
+        rows = await aside(self._parts.reader.fields_of_runs, run_ids, ("status", "halt", "flow", "shard_key"))
         over, unreadable, found = [], [], []
         for run_id, (status, halt, flow_hash, shard_key) in zip(run_ids, rows, strict=True):
             if status != RunState.RUNNING.encode() or not halt:
                 over.append(run_id)
-            elif (plan := self._plan((flow_hash or b"").decode(), run_id)) is None:
+            elif (plan := await aside(self._plan, (flow_hash or b"").decode(), run_id)) is None:
                 unreadable.append(run_id)
             else:
                 found.append(_Halted(run_id, plan, (shard_key or b"").decode()))
-        self._parts.housekeeping.forget_halted(over)
-        self._parts.housekeeping.postpone_halted(unreadable, now + UNREADABLE_SECONDS)
+        await aside(self._parts.housekeeping.forget_halted, over)
+        await aside(self._parts.housekeeping.postpone_halted, unreadable, now + UNREADABLE_SECONDS)
         for run_id in over:
             self._passes.pop(run_id, None)
         return found
@@ -112,22 +114,24 @@ class Halts:
             _log.error("the flow of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
             return None
 
-    def _go_on(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
+    async def _go_on(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
         """See more of the nodes of a run, until something had to be done; returns how many pages of them were read."""
         begun = seen = self._passes.get(run.run_id, _Pass())
-        if seen.cursor == 0 and self._wake(run):
+        if seen.cursor == 0 and await self._wake(run):
             return 1
         acted = False
         while not acted and seen.pages - begun.pages < pages:
-            cursor, records = self._parts.housekeeping.some_records(run.run_id, seen.cursor, NODES_PER_PAGE)
-            acted = self._end_all(run, records, patient)
+            cursor, records = await aside(
+                self._parts.housekeeping.some_records, run.run_id, seen.cursor, NODES_PER_PAGE
+            )
+            acted = await self._end_all(run, records, patient)
             seen = _Pass(cursor, seen.pages + 1, seen.acted or acted)
             if cursor == 0:
                 break
-        self._note(run.run_id, seen, now)
+        await self._note(run.run_id, seen, now)
         return seen.pages - begun.pages
 
-    def _note(self, run_id: str, seen: _Pass, now: float) -> None:
+    async def _note(self, run_id: str, seen: _Pass, now: float) -> None:
         if seen.cursor:
             self._passes[run_id] = seen
             return
@@ -135,49 +139,49 @@ class Halts:
         # One of which something was ended is looked at again at once: most often it has ended with that.
         if not seen.acted:
             pause_seconds = max(AGAIN_SECONDS, AGAIN_SECONDS_PER_PAGE * seen.pages)
-            self._parts.housekeeping.postpone_halted([run_id], now + pause_seconds)
+            await aside(self._parts.housekeeping.postpone_halted, [run_id], now + pause_seconds)
 
-    def _wake(self, run: _Halted) -> bool:
+    async def _wake(self, run: _Halted) -> bool:
         """End nodes that wait for their next attempt; says whether there were any."""
-        nodes = self._parts.housekeeping.retrying_nodes(run.run_id, NODES_PER_PAGE)
+        nodes = await aside(self._parts.housekeeping.retrying_nodes, run.run_id, NODES_PER_PAGE)
         keys = [NodeKey(run.run_id, node) for node in nodes if run.plan.knows(node)]
-        answers = self._parts.store.wake_nodes([(key, run.plan.pool_of(key.node)) for key in keys])
+        pools = [(key, run.plan.pool_of(key.node)) for key in keys]
+        answers = await aside(self._parts.store.wake_nodes, pools)
         woken = [(key, answer.token) for key, answer in zip(keys, answers, strict=True) if answer.token]
-        return self._end(run, woken)
+        return await self._end(run, woken)
 
-    def _end_all(self, run: _Halted, records: Mapping[int, NodeRecord], patient: bool) -> bool:
+    async def _end_all(self, run: _Halted, records: Mapping[int, NodeRecord], patient: bool) -> bool:
         """End what can start, take what nobody runs any more, and tell on; says whether any node has ended."""
         known = {at: record for at, record in records.items() if BEFORE_FIRST <= at < len(run.plan.flow.nodes)}
         for at, record in known.items():
             if record.state.ended and record.spread != TOLD_ALL:
-                told = self._advancer.resume(run.plan, NodeKey(run.run_id, at), run.shard_key)
+                told = await aside(self._advancer.resume, run.plan, NodeKey(run.run_id, at), run.shard_key)
                 self._parts.dispatcher.publish(told.ready)
         states = (NodeState.READY,) if patient else (NodeState.READY, NodeState.RUNNING)
-        return self._end(
+        return await self._end(
             run, [(NodeKey(run.run_id, at), each.token) for at, each in known.items() if each.state in states]
         )
 
-    def _end(self, run: _Halted, nodes: Sequence[tuple[NodeKey, int]]) -> bool:
+    async def _end(self, run: _Halted, nodes: Sequence[tuple[NodeKey, int]]) -> bool:
         """Claim nodes as a worker does, each with its token, and end them; says whether any has ended."""
         claims = [Claim(key, token, ()) for key, token in nodes]
-        answers = list(zip(claims, self._parts.store.claim_nodes(claims, self._holder), strict=True))
+        answers = list(zip(claims, await aside(self._parts.store.claim_nodes, claims, self._holder), strict=True))
         claimed = [(claim.key, answer) for claim, answer in answers if answer.word is Word.CLAIMED]
-        self._give_back(run, [(key, answer) for key, answer in claimed if not answer.halt])
+        await self._give_back(run, [(key, answer) for key, answer in claimed if not answer.halt])
         endings = [
             not_started(run.plan, key, answer.token, run.shard_key, answer.halt)
             for key, answer in claimed
             if answer.halt
         ]
-        advances = self._advancer.settle(endings)
+        advances = await aside(self._advancer.settle, endings, self._holder)
         self._parts.dispatcher.publish([ready for advance in advances for ready in advance.ready])
         return any(advance.word in (Word.SETTLED, Word.AGAIN) for advance in advances)
 
-    def _give_back(self, run: _Halted, claimed: Sequence[tuple[NodeKey, ClaimAnswer]]) -> None:
+    async def _give_back(self, run: _Halted, claimed: Sequence[tuple[NodeKey, ClaimAnswer]]) -> None:
         """A run that has ended and goes on again meanwhile is halted no more: a worker must get its nodes."""
         keys = [key for key, _ in claimed]
-        answers = self._parts.store.release_nodes(
-            [Release(key, answer.token, run.plan.pool_of(key.node), counts=False) for key, answer in claimed]
-        )
+        releases = [Release(key, answer.token, run.plan.pool_of(key.node), counts=False) for key, answer in claimed]
+        answers = await aside(self._parts.store.release_nodes, releases, self._holder)
         self._parts.dispatcher.publish(
             [
                 Ready(run.plan, key.run_id, key.node, run.shard_key, answer.attempt, answer.token)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from taskmesh.broker.protocol import DirectMessage, Publisher, shard_queue_name
 from taskmesh.dispatch.dispatcher import Dispatcher, Ready
-from taskmesh.dispatch.plan import Plan, Plans
-from taskmesh.errors import WireError
+from taskmesh.dispatch.lookup import LookedUp, look_up
+from taskmesh.dispatch.plan import Plans
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.states import NodeState
 from taskmesh.observability.tally import Tally
+from taskmesh.store.aside import aside
 from taskmesh.store.calls import NodeKey, Question, Renewed, Word
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.reader import Reader
@@ -77,15 +78,6 @@ class _Probe(NamedTuple):
 _NO_PROBE = _Probe(0.0, PROBE_AGAIN_SECONDS)
 
 
-class _Overdue(NamedTuple):
-    """A node that was due long ago; no ``plan`` where it cannot be read. ``is_gone``: its run is not there any more."""
-
-    key: NodeKey
-    plan: Plan | None
-    shard_key: str
-    is_gone: bool
-
-
 class Keeper:
     """Keeps every unfinished node moving in the partitions it leads. ``run_pass`` is called about once a second."""
 
@@ -99,29 +91,29 @@ class Keeper:
         self._probes: dict[str, _Probe] = {}
         self._tidied_at = 0.0
 
-    def run_pass(self) -> None:
+    async def run_pass(self) -> None:
         """Do what is due in the partitions that this process leads, which is found out first.
 
         :raises StoreUnavailableError: the pass ended half-way, which does no harm.
         """
         # A pass that fails half-way leaves it so, and the grace begins again: leases may have lapsed meanwhile.
         since, self._watching_since = self._watching_since, None
-        now = self._parts.housekeeping.time()
-        self._parts.leadership.renew(now)
+        now = await aside(self._parts.housekeeping.time)
+        await self._parts.leadership.renew(now)
         if self._parts.leadership.epochs:
-            self._keep(now, patient=since is None or now - since < self._grace_seconds)
+            await self._keep(now, patient=since is None or now - since < self._grace_seconds)
         self._watching_since = now if since is None else since
 
-    def _keep(self, now: float, patient: bool) -> None:
+    async def _keep(self, now: float, patient: bool) -> None:
         overdue = 0
-        for pool in self._parts.housekeeping.pools():
-            received = self._parts.housekeeping.probes(pool)
+        for pool in await aside(self._parts.housekeeping.pools):
+            received = await aside(self._parts.housekeeping.probes, pool)
             if PROBING_PARTITION in self._parts.leadership.epochs:
                 self._probe(pool, received, now)
             if not patient:
-                overdue += self._look_after_overdue(pool, received)
+                overdue += await self._look_after_overdue(pool, received)
         self._parts.tally.set("keeper_overdue", overdue)
-        self._tidy(now)
+        await self._tidy(now)
 
     def _probe(self, pool: str, received: Mapping[str, float], now: float) -> None:
         probes = {queue: self._probes.get(queue, _NO_PROBE) for queue in self._queues(pool)}
@@ -136,43 +128,42 @@ class Keeper:
                 [DirectMessage(queue, encode_message(ProbeMessage(pool, queue, now))) for queue in due]
             )
 
-    def _look_after_overdue(self, pool: str, received: Mapping[str, float]) -> int:
+    async def _look_after_overdue(self, pool: str, received: Mapping[str, float]) -> int:
         """Returns how many nodes were looked after."""
         queues = self._queues(pool)
         if not all(queue in received for queue in queues):
             return 0
         proven = min(received[queue] for queue in queues) - PUBLISH_MARGIN_SECONDS
-        led = self._parts.leadership.epochs
-        keys = self._parts.housekeeping.overdue(pool, proven, NODES_PER_PASS, led)
+        led = dict(self._parts.leadership.epochs)
+        keys = await aside(self._parts.housekeeping.overdue, pool, proven, NODES_PER_PASS, led)
         if keys:
-            self._redrive(pool, list(self._looked_up(keys)))
+            await self._redrive(pool, await aside(look_up, self._parts.reader, self._parts.plans, keys), led)
         return len(keys)
 
-    def _redrive(self, pool: str, overdue: Sequence[_Overdue]) -> None:
+    async def _redrive(self, pool: str, overdue: Sequence[LookedUp], led: Mapping[int, int]) -> None:
         """Publish again what nobody has. What is gone is forgotten; what cannot be read makes room for the others."""
         movable = [each for each in overdue if each.plan is not None or each.is_gone]
-        epochs = self._parts.leadership.epochs
-        answers = self._parts.store.redrive_nodes([(each.key, pool) for each in movable], epochs)
+        answers = await aside(self._parts.store.redrive_nodes, [(each.key, pool) for each in movable], led)
         answered = list(zip(movable, answers, strict=True))
         self._publish(answered)
-        self._ask_holders(pool, [each.key for each, answer in answered if answer.word is Word.HELD])
+        await self._ask_holders(pool, [each.key for each, answer in answered if answer.word is Word.HELD])
         unreadable = [each.key for each in overdue if each.plan is None and not each.is_gone]
         unreadable += [each.key for each, answer in answered if answer.word is Word.BROKEN]
         if unreadable:
-            self._parts.housekeeping.postpone(pool, unreadable)
+            await aside(self._parts.housekeeping.postpone, pool, unreadable)
 
-    def _ask_holders(self, pool: str, held: Sequence[NodeKey]) -> None:
+    async def _ask_holders(self, pool: str, held: Sequence[NodeKey]) -> None:
         """A holder that lives may have ended a node and the store have lost that: only the holder knows."""
-        records = self._parts.reader.node_records(held)
+        records = await aside(self._parts.reader.node_records, held)
         questions = [
             Question(record.holder, key, record.token, pool)
             for key, record in zip(held, records, strict=True)
             if record is not None and record.state is NodeState.RUNNING
         ]
         if questions:
-            self._parts.housekeeping.ask_holders(questions)
+            await aside(self._parts.housekeeping.ask_holders, questions)
 
-    def _publish(self, answered: Sequence[tuple[_Overdue, Renewed]]) -> None:
+    def _publish(self, answered: Sequence[tuple[LookedUp, Renewed]]) -> None:
         ready = [
             Ready(each.plan, each.key.run_id, each.key.node, each.shard_key, answer.attempt, answer.token)
             for each, answer in answered
@@ -183,28 +174,10 @@ class Keeper:
             self._parts.tally.count("redriven_total", amount=len(ready))
             _log.warning("%d nodes had no message or no holder any more and were published again", len(ready))
 
-    def _looked_up(self, keys: Sequence[NodeKey]) -> Iterator[_Overdue]:
-        rows = self._parts.reader.fields_of_runs([key.run_id for key in keys], ("flow", "shard_key"))
-        for key, (flow_hash, shard_key) in zip(keys, rows, strict=True):
-            if flow_hash is None or shard_key is None:
-                yield _Overdue(key, None, "", is_gone=True)
-            else:
-                yield _Overdue(key, self._plan(flow_hash.decode(), key.run_id), shard_key.decode(), is_gone=False)
-
-    def _plan(self, flow_hash: str, run_id: str) -> Plan | None:
-        try:
-            plan = self._parts.plans.get(flow_hash, run_id)
-        except WireError as error:
-            _log.error("the flow of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
-            return None
-        if plan is None:
-            _log.error("the flow of run %s is not in the store any more", run_id, extra={"run": run_id})
-        return plan
-
-    def _tidy(self, now: float) -> None:
+    async def _tidy(self, now: float) -> None:
         if now - self._tidied_at >= RETENTION_PASS_SECONDS:
-            self._parts.housekeeping.forget_ended_runs()
-            self._parts.housekeeping.forget_lapsed_holders()
+            await aside(self._parts.housekeeping.forget_ended_runs)
+            await aside(self._parts.housekeeping.forget_lapsed_holders)
             self._tidied_at = now
 
     def _queues(self, pool: str) -> list[str]:

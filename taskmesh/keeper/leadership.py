@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from taskmesh.broker.rendezvous import priority
+from taskmesh.store.aside import aside
 from taskmesh.store.elections import Elections
 
 
@@ -32,15 +33,16 @@ class Leadership:
         self.epochs: dict[int, int] = {}
         """The partitions led, by number, and the epoch of each."""
 
-    def renew(self, now: float) -> None:
+    async def renew(self, now: float) -> None:
         """Take, keep and give up what is due; ``now`` by the store's clock.
 
         :raises StoreUnavailableError: nothing is led until the next call that succeeds.
         """
-        self.epochs = {}
-        rivals = self._elections.stand(self._holder, now, self._lease_seconds)
-        wishes = [self._wish(number, rivals) for number in range(self._elections.partitions)]
-        self.epochs = self._elections.lead(self._holder, self._lease_seconds, wishes)
+        try:
+            self.epochs = await aside(self._lead, now)
+        except BaseException:
+            self.epochs = {}
+            raise
 
     def resign(self) -> None:
         """Give everything up, so that others need not wait for the end of the lease."""
@@ -48,6 +50,11 @@ class Leadership:
         self._elections.stand_down(self._holder)
         wishes = [Wish.YIELD] * self._elections.partitions
         self._elections.lead(self._holder, self._lease_seconds, wishes)
+
+    def _lead(self, now: float) -> dict[int, int]:
+        rivals = self._elections.stand(self._holder, now, self._lease_seconds)
+        wishes = [self._wish(number, rivals) for number in range(self._elections.partitions)]
+        return self._elections.lead(self._holder, self._lease_seconds, wishes)
 
     def _wish(self, number: int, rivals: Sequence[str]) -> Wish:
         foremost = max(rivals, key=lambda rival: priority(rival, f"partition {number}"), default=self._holder)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+from collections.abc import Mapping
 
 from taskmesh.broker.protocol import AckToken, Consumer, Delivery, DirectMessage, Publisher
 from taskmesh.clock import Clock
+from taskmesh.errors import StoreUnavailableError
 from taskmesh.observability.tally import Tally
+from taskmesh.store.aside import aside
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.wire.messages import ProbeMessage
 from taskmesh.worker.letter_headers import Origin, headers_of
+
+NOTE_AGAIN_SECONDS = 0.5
+"""After a store that did not answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +42,7 @@ class DeadLetters:
         self._clock = clock
         self._probes: dict[str, dict[str, float]] = {}
         self._probe_acks: list[AckToken] = []
+        self._noting: asyncio.Task[None] | None = None
 
     def bury(self, delivery: Delivery, reason: str, detail: str) -> None:
         """Move a message to its pool's dead-letter queue; it is acked when it is safe there.
@@ -57,18 +65,29 @@ class DeadLetters:
         _log.error("a message of queue %s went to %s: %s", delivery.queue, dead_queue, detail)
 
     def note_probe(self, probe: ProbeMessage, token: AckToken) -> None:
+        """Write down soon that it came through, and ack it then."""
         sent = self._probes.setdefault(probe.pool, {})
         sent[probe.queue] = max(probe.sent_at, sent.get(probe.queue, 0.0))
         self._probe_acks.append(token)
+        if self._noting is None:
+            self._noting = asyncio.get_running_loop().create_task(self._note_all())
 
-    def flush_probes(self) -> None:
-        """Write down what was noted.
+    async def _note_all(self) -> None:
+        try:
+            while self._probe_acks:
+                probes, acks = self._probes, self._probe_acks
+                self._probes, self._probe_acks = {}, []
+                await self._insist_on(probes)
+                self._consumer.ack(acks)
+        finally:
+            self._noting = None
 
-        :raises StoreUnavailableError: nothing was lost; call again.
-        """
-        for pool in list(self._probes):
-            self._housekeeping.note_probes(pool, self._probes[pool])
-            del self._probes[pool]
-        if self._probe_acks:
-            self._consumer.ack(self._probe_acks)
-            self._probe_acks = []
+    async def _insist_on(self, probes: Mapping[str, dict[str, float]]) -> None:
+        while True:
+            try:
+                for pool, sent in probes.items():
+                    await aside(self._housekeeping.note_probes, pool, sent)
+                return
+            except StoreUnavailableError as error:
+                _log.debug("%s; probes that came through are noted when it does", error)
+                await asyncio.sleep(NOTE_AGAIN_SECONDS)

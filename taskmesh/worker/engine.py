@@ -164,10 +164,10 @@ class Engine:
         if self._taking and self._pool:
             self._occupancy.look(self._pool)
 
-    def look_at_halts(self, grace_seconds: float) -> None:
+    async def look_at_halts(self, grace_seconds: float) -> None:
         """End tasks whose runs were cancelled or terminated; to be called every second."""
         if self._pool:
-            self._halting.look(self._pool, grace_seconds)
+            await self._halting.look(self._pool, grace_seconds)
 
     def release_all(self) -> None:
         """Hand everything in flight back, with no attempt used up."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from taskmesh.errors import TaskCancelledError
 from taskmesh.model.policies import exception_name
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.aside import aside
 from taskmesh.store.reader import NodeRecord
 from taskmesh.wire import unpack
 from taskmesh.worker.attempt import Attempt, InFlight
@@ -36,7 +37,7 @@ class Halting:
         self._told: dict[int, float] = {}
         self._looked_at: set[int] = set()
 
-    def look(self, pool: WorkPool, grace_seconds: float) -> None:
+    async def look(self, pool: WorkPool, grace_seconds: float) -> None:
         """Tell what should end, and kill what was told ``grace_seconds`` ago.
 
         :raises StoreUnavailableError: it is looked at again.
@@ -48,11 +49,12 @@ class Halting:
         attempts = [attempt for id_ in chosen if (attempt := self._in_flight.by_id(id_))]
         if not attempts:
             return
-        runs = self._parts.reader.fields_of_runs(
-            [each.key.run_id for each in attempts], ("status", "halt", "halted_by")
-        )
-        records = self._parts.reader.node_records([each.key for each in attempts])
+        reader, run_ids = self._parts.reader, [each.key.run_id for each in attempts]
+        runs = await aside(reader.fields_of_runs, run_ids, ("status", "halt", "halted_by"))
+        records = await aside(reader.node_records, [each.key for each in attempts])
         for attempt, (status, halt, who), record in zip(attempts, runs, records, strict=True):
+            if self._in_flight.by_id(attempt.id) is None:
+                continue
             if status == RunState.TERMINATED.encode():
                 self._kill(attempt, _by(RunState.TERMINATED, who), pool)
             elif status is not None and _is_overtaken(attempt, record):

@@ -115,7 +115,6 @@ class Intake:
                 self._deliveries.popleft()
                 if attempt is not None:
                     attempts.append(attempt)
-            self._parts.dead_letters.flush_probes()
         except Exception:
             self.put_back(attempts)
             raise

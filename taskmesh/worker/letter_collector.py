@@ -17,6 +17,7 @@ from taskmesh.broker.protocol import Consumer, DeadDelivery, Delivery, pool_of_q
 from taskmesh.clock import Clock
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.observability.tally import Tally
+from taskmesh.store.aside import aside
 from taskmesh.store.letters import DeadLetter, Letters
 from taskmesh.wire.messages import NodeMessage, decode_message
 from taskmesh.worker.letter_headers import Origin, origin_of
@@ -59,15 +60,16 @@ class LetterCollector:
             self._due = True
             asyncio.get_running_loop().call_soon(self._collect)
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Try again what the store did not take, and go on once it has room again.
 
         :raises StoreUnavailableError: nothing was lost; call again.
         """
+        self._tally.set("dead_letters", (await aside(self._letters.totals)).letters)
+        has_room = self._full and await aside(self._letters.has_room)
         if self._stopped:
             return
-        self._tally.set("dead_letters", self._letters.totals().letters)
-        if self._full and self._letters.has_room():
+        if has_room:
             self._full = False
             self._consumer.collect_letters(True)
         self._keep_waiting()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from taskmesh.broker.protocol import shard_queue_name
 from taskmesh.clock import Clock
 from taskmesh.observability.tally import Tally
+from taskmesh.store.aside import aside
 from taskmesh.store.housekeeping import Housekeeping
 
 FRESH_SECONDS = 30.0
@@ -31,14 +32,14 @@ class Receipt:
         }
         self._ahead_seconds = 0.0
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Ask the store which probes came through.
 
         :raises StoreUnavailableError: what was known stands, and grows older.
         """
-        self._ahead_seconds = self._housekeeping.time() - self._clock.monotonic()
+        self._ahead_seconds = await aside(self._housekeeping.time) - self._clock.monotonic()
         for pool, sent in self._sent.items():
-            received = self._housekeeping.probes(pool)
+            received = await aside(self._housekeeping.probes, pool)
             self._sent[pool] = {queue: received.get(queue, at) for queue, at in sent.items()}
 
     def tell(self, tally: Tally) -> None:

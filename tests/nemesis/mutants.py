@@ -84,8 +84,8 @@ MUTANTS = (
         "m6",
         "a lease is renewed only while no task runs",
         "taskmesh/app/session.py",
-        "    def _renew(self) -> None:\n",
-        "    def _renew(self) -> None:\n        if self._engine.in_flight:\n            return\n",
+        "    async def _renew(self) -> None:\n",
+        "    async def _renew(self) -> None:\n        if self._engine.in_flight:\n            return\n",
         "B9",
     ),
     Mutant(

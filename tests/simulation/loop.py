@@ -6,9 +6,15 @@ import asyncio
 import contextvars
 import selectors
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVarTuple, Unpack
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+ASIDE_SECONDS = 0.001
+"""How long the answer to a call beside the loop takes at least."""
 
 Context = contextvars.Context
+Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
 
 _ACTOR: contextvars.ContextVar[Actor | None] = contextvars.ContextVar("actor", default=None)
@@ -30,6 +36,10 @@ class Actor:
         self.is_dead = False
         self.alone_until = 0.0
         """Until then no server can be reached from here."""
+        self.is_aside = False
+        """It makes a call beside its loop just now."""
+        self.aside_seconds = 0.0
+        """How long the answer to such a call takes; waiting for it holds up nothing else."""
         self.context = contextvars.Context()
         self.context.run(_ACTOR.set, self)
         self._holds = 0
@@ -149,6 +159,23 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def call_soon_raw(self, call: _Call, context: Context) -> None:
         super().call_soon(call, context=context)
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Arguments]], Answer], *args: *Arguments
+    ) -> asyncio.Future[Answer]:
+        """A call beside the loop: it is carried out at once, and its answer comes later."""
+        actor = _ACTOR.get()
+        assert actor is not None
+        answer: asyncio.Future[Answer] = self.create_future()
+        actor.is_aside, actor.aside_seconds = True, ASIDE_SECONDS
+        try:
+            tell = partial(answer.set_result, func(*args))
+        except Exception as error:
+            tell = partial(answer.set_exception, error)
+        finally:
+            actor.is_aside = False
+        self.call_later(actor.aside_seconds, tell)
+        return answer
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         # Kept: the coroutine of a dead actor is not to be unwound before the play is over.

@@ -60,7 +60,7 @@ def _publish_nothing(self: Any, answered: Any) -> None:
     """As if the keeper never published."""
 
 
-def _do_nothing(*_: object) -> None: ...
+async def _do_nothing(*_: object) -> None: ...
 
 
 MUTANTS: dict[str, Mutation] = {

@@ -210,7 +210,9 @@ class _Conversation:
 
 
 def stall(loop: SimLoop, actor: Actor, seconds: float) -> None:
-    """Let an actor do nothing for a while, as if it waited for a socket."""
-    if seconds > 0:
+    """Let an actor do nothing for a while, as if it waited for a socket; what it called aside just takes longer."""
+    if actor.is_aside:
+        actor.aside_seconds += seconds
+    elif seconds > 0:
         actor.hold()
         loop.outside(seconds, actor.let_go)

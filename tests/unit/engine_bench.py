@@ -231,7 +231,7 @@ class EngineBench:
             self.frail.housekeeping, self.broker, self.broker, self.tally, ME, SystemClock()
         )
         dispatcher = Dispatcher(self.broker)
-        parts = Parts(
+        self.parts = Parts(
             self.frail.store,
             self.frail.reader,
             Plans(self.frail.reader.flow_body),
@@ -243,10 +243,10 @@ class EngineBench:
             SystemClock(),
         )
         self.engine = Engine(
-            parts,
+            self.parts,
             ME,
             Quarantine(max_crashes, MAX_LOSSES),
-            HandingOn(60.0, StandingBack(self.broker, parts.clock).begin),
+            HandingOn(60.0, StandingBack(self.broker, self.parts.clock).begin),
         )
         self.pool = FakePool(self.engine)
         self.engine.use(self.pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -81,7 +82,7 @@ class KeeperBench:
         self.housekeeping.at += seconds
         if prove:
             self.housekeeping.note_probes("default", dict.fromkeys(QUEUES, self.housekeeping.at))
-        self.keeper.run_pass()
+        asyncio.run(self.keeper.run_pass())
 
     def settle_in(self) -> None:
         self.pass_later(0, prove=False)
@@ -228,7 +229,7 @@ def test_after_an_outage_holders_get_the_time_to_say_that_they_live(
 def test_only_one_keeper_works(bench: KeeperBench) -> None:
     bench.settle_in()
     probes = len(bench.probes)
-    bench.another(ME).run_pass()
+    asyncio.run(bench.another(ME).run_pass())
     assert len(bench.probes) == probes
 
 

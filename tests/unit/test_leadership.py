@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +30,7 @@ class Polity:
     def passes(self, *names: str, seconds: float = 1.0) -> None:
         self.now += seconds
         for name in names:
-            self.candidates[name].renew(self.now)
+            asyncio.run(self.candidates[name].renew(self.now))
 
     def led(self, name: str) -> set[int]:
         return set(self.candidates[name].epochs)

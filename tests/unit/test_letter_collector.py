@@ -99,10 +99,10 @@ def test_nothing_is_acked_while_the_store_is_away_and_all_is_kept_when_it_is_bac
         tokens = [bench.receive(number) for number in range(2 * LETTERS_PER_BATCH + 1)]
         await asyncio.sleep(0)
         with pytest.raises(StoreUnavailableError):
-            bench.collector.look()
+            await bench.collector.look()
         assert bench.consumer.acked == []
         bench.letters.away = False
-        bench.collector.look()
+        await bench.collector.look()
         assert bench.consumer.acked == tokens
         assert len(bench.letters.kept) == len(tokens)
 
@@ -118,10 +118,10 @@ def test_what_finds_no_room_goes_back_until_there_is_some(play: Play) -> None:
         assert bench.consumer.wishes == [False]
         late = bench.receive(4)
         assert bench.consumer.requeued[-1] == late
-        bench.collector.look()
+        await bench.collector.look()
         assert bench.consumer.wishes == [False]
         bench.letters.kept.clear()
-        bench.collector.look()
+        await bench.collector.look()
         assert bench.consumer.wishes == [False, True]
         again = bench.receive(2)
         await asyncio.sleep(0)
@@ -150,7 +150,7 @@ def test_a_collector_that_stops_gives_all_back(play: Play) -> None:
         bench.collector.stop()
         late = bench.receive(2)
         assert bench.consumer.requeued == [held, late]
-        bench.collector.look()
+        await bench.collector.look()
         assert bench.consumer.wishes == []
 
     play(test)
@@ -163,7 +163,7 @@ def test_only_those_that_the_broker_gave_up_are_counted_here(play: Play) -> None
         death = {"reason": "delivery_limit", "queue": "ns.default.1"}
         bench.collector.on_letter(DeadDelivery(delivery, {"x-death": [death]}))
         await asyncio.sleep(0)
-        bench.collector.look()
+        await bench.collector.look()
         taken = bench.tally.take()
         assert taken["counters"] == [["dead_letters_total", ["delivery_limit"], 1]]
         assert taken["gauges"] == [["dead_letters", [], 2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 import pytest
@@ -54,7 +55,7 @@ def receipt(probes: Probes, clock: ManualClock) -> Receipt:
 
 
 def missing(receipt: Receipt) -> str:
-    receipt.look()
+    asyncio.run(receipt.look())
     return receipt.missing
 
 
@@ -86,7 +87,7 @@ def test_what_was_known_grows_older_while_the_store_is_away(
     probes.is_away = True
     clock.advance(FRESH_SECONDS + 1)
     with pytest.raises(StoreUnavailableError):
-        receipt.look()
+        asyncio.run(receipt.look())
     assert receipt.missing == "no probe has come through shop.io.0 for 31 s"
 
 
@@ -95,7 +96,7 @@ def test_the_metric_is_the_age_of_the_slowest_shard(receipt: Receipt, probes: Pr
     probes.receive("io", 0, 1)
     clock.advance(7)
     probes.receive("io", 0)
-    receipt.look()
+    asyncio.run(receipt.look())
     clock.advance(2)
     receipt.tell(tally)
     assert tally.take()["gauges"] == [["probe_age_seconds", ["io"], 9.0]]
