@@ -13,6 +13,10 @@ MAX_SHARD_WEIGHT = 100
 MIN_HEARTBEAT_SECONDS = 6
 """Below it pika's fixed allowance of five seconds is most of the time to detect a dead peer."""
 
+RECONNECT_CAP_SECONDS = 3.0
+"""The longest random wait between two attempts to connect: a broker that is back has been away for longer, most often, and
+what a process has to publish waits for as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
@@ -38,7 +42,7 @@ class BrokerSettings:
     confirm_timeout_seconds: float = 30.0
     blocked_timeout_seconds: float = 300.0
     reconnect_base_seconds: float = 0.05
-    reconnect_cap_seconds: float = 10.0
+    reconnect_cap_seconds: float = RECONNECT_CAP_SECONDS
     max_unconfirmed: int = 2_000
     visibility_seconds: float = 15.0
 

@@ -15,6 +15,7 @@ from tests.nemesis.app import FAILS
 from tests.nemesis.effects import BEGIN, END, Effect
 from tests.nemesis.history import History
 from tests.nemesis.ledger import Ledger
+from tests.nemesis.recovery import LEASE_SECONDS
 
 SHOWN = 5
 
@@ -23,7 +24,8 @@ SHOWN = 5
 class Bounds:
     """What an experiment may cost, and what it is expected to leave behind.
 
-    ``recovery_seconds``: every run must have ended so soon after the last fault.
+    ``own_waits_seconds``: what passes after its last fault beside what every recovery may take, and user code.
+    ``lease_seconds`` is that of its workers.
     ``losable`` runs may be gone, where the store itself forgets (``forgetful``: it has forgotten ends of nodes too, so
     that nodes ran again after their dependents); ``cancelled``: runs may have been; ``failing`` are
     tasks whose nodes must fail.
@@ -31,7 +33,8 @@ class Bounds:
 
     duplicates_at_most: int = 0
     dead_letters_at_most: int = 0
-    recovery_seconds: float = 60.0
+    own_waits_seconds: float = 0.0
+    lease_seconds: float = LEASE_SECONDS
     losable: frozenset[str] = frozenset()
     forgetful: bool = False
     cancelled: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskmesh.broker.settings import RECONNECT_CAP_SECONDS
 from tests.nemesis import app
 from tests.nemesis.catalogue import Catalogue
 from tests.nemesis.checker import Bounds
@@ -13,7 +14,8 @@ from tests.nemesis.proxy import (
     TO_SERVER,
     FaultProxy,
 )
-from tests.nemesis.trial import HEARTBEAT_SECONDS, LEASE_SECONDS, Trial
+from tests.nemesis.recovery import HEARTBEAT_SECONDS, LEASE_SECONDS, NOTICE_SECONDS
+from tests.nemesis.trial import Trial
 
 REPEATED = 32
 BOTH = frozenset({TO_SERVER, TO_CLIENT})
@@ -41,7 +43,7 @@ def reset_rain(trial: Trial) -> Figures:
         behind.broker.reset_all()
         behind.store.reset_all()
         trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=10 * REPEATED))
+    return trial.finish(Bounds(duplicates_at_most=10 * REPEATED, own_waits_seconds=RECONNECT_CAP_SECONDS))
 
 
 @network.add("E2", "half-open-amqp", tier=1)
@@ -59,7 +61,7 @@ def half_open_amqp(trial: Trial) -> Figures:
     behind.broker.clear()
     behind.broker.reset_all()
     behind.worker.wait_ready()
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
+    return trial.finish(Bounds(duplicates_at_most=REPEATED, own_waits_seconds=RECONNECT_CAP_SECONDS))
 
 
 @network.add("E4", "store-replies-lost", tier=2)
@@ -106,7 +108,7 @@ def long_way(trial: Trial) -> Figures:
     behind.store.weather(delay_seconds=0.1)
     trial.load(app.diamond, runs=10)
     trial.struck()
-    return trial.finish()
+    return trial.finish(Bounds(lease_seconds=15))
 
 
 @network.add("E10", "cut-off-from-redis", tier=2)
@@ -144,7 +146,7 @@ def cut_off_from_rabbitmq(trial: Trial) -> Figures:
     trial.struck()
     trial.settle()
     behind.broker.clear()
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
+    return trial.finish(Bounds(duplicates_at_most=REPEATED, own_waits_seconds=RECONNECT_CAP_SECONDS))
 
 
 @network.add("E12", "cut-off-longer-than-lease", tier=2)
@@ -178,7 +180,7 @@ def deaf_after_many_cuts(trial: Trial) -> Figures:
             trial.load(app.diamond, runs=2, batch=2)
     trial.faults = 99
     trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
+    return trial.finish(Bounds(duplicates_at_most=REPEATED, own_waits_seconds=RECONNECT_CAP_SECONDS))
 
 
 @network.add("E15", "nobody-answers-connects", tier=2)
@@ -194,7 +196,7 @@ def nobody_answers_connects(trial: Trial) -> Figures:
     assert behind.broker.connections > before, "the worker has not tried again"
     behind.broker.clear()
     trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
+    return trial.finish(Bounds(duplicates_at_most=REPEATED, own_waits_seconds=RECONNECT_CAP_SECONDS))
 
 
 @network.add("E16", "herd", tier=2)
@@ -212,7 +214,7 @@ def herd(trial: Trial) -> Figures:
     behind.broker.clear()
     trial.struck()
     assert attempts <= 60, f"{attempts} connects in 6 s"
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
+    return trial.finish(Bounds(duplicates_at_most=REPEATED, own_waits_seconds=RECONNECT_CAP_SECONDS))
 
 
 @network.add("E17", "one-way-amqp", tier=2)
@@ -227,4 +229,4 @@ def one_way_amqp(trial: Trial) -> Figures:
     trial.wait(lambda: behind.worker.get("/readyz")[0] == 503, "worker that noticed", 4 * HEARTBEAT_SECONDS)
     behind.broker.clear()
     trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=REPEATED))
+    return trial.finish(Bounds(duplicates_at_most=REPEATED, own_waits_seconds=RECONNECT_CAP_SECONDS + NOTICE_SECONDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from taskmesh.broker.settings import RECONNECT_CAP_SECONDS
 from tests.integration.mesh_bench import Worker
 from tests.nemesis import app
 from tests.nemesis.catalogue import Catalogue
@@ -12,7 +13,8 @@ from tests.nemesis.checker import Bounds
 from tests.nemesis.effects import BEGIN
 from tests.nemesis.figures import Figures
 from tests.nemesis.injected.crash_points import CLOCK
-from tests.nemesis.trial import HEARTBEAT_SECONDS, LEASE_SECONDS, Trial
+from tests.nemesis.recovery import HEARTBEAT_SECONDS, LEASE_SECONDS
+from tests.nemesis.trial import Trial
 
 IO_PROCESS, EXECUTOR = "taskmesh.app.io_process", "taskmesh.worker.executor"
 
@@ -72,7 +74,7 @@ def broker_stands_still(trial: Trial) -> Figures:
     finally:
         os.kill(trial.rabbitmq.process.pid, signal.SIGCONT)
     trial.struck()
-    return trial.finish(Bounds(duplicates_at_most=16))
+    return trial.finish(Bounds(duplicates_at_most=16, own_waits_seconds=RECONNECT_CAP_SECONDS))
 
 
 @pauses.add("B5", "wrong-worker-clock", tier=1)

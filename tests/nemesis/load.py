@@ -44,6 +44,10 @@ class Load:
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Submit nothing more."""
+        self._stopping.set()
+
     def finish(self, timeout_seconds: float) -> None:
         """Wait until every run is accepted.
 
@@ -63,6 +67,8 @@ class Load:
 
     def _submit_all(self) -> None:
         for flow, run_ids in self._plan:
+            if self._stopping.is_set():
+                return
             while not self._submit(flow, run_ids) and not self._stopping.wait(RETRY_SECONDS):
                 pass
             self._stopping.wait(self._workload.gap_seconds)

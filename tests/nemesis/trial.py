@@ -33,11 +33,10 @@ from tests.nemesis.load import Load, Workload, await_with
 from tests.nemesis.observer import Observer
 from tests.nemesis.proxy import AMQP, RESP, FaultProxy, proxies
 from tests.nemesis.queues import remove_queues
+from tests.nemesis.recovery import HEARTBEAT_SECONDS, LEASE_SECONDS, Recovery, bound_seconds
 
 INJECTED = Path(crash_points.__file__).parent
 
-LEASE_SECONDS = 3.0
-HEARTBEAT_SECONDS = 6
 SHARDS = 4
 
 
@@ -234,18 +233,19 @@ class Trial:
 
         :raises AssertionError: with each promise that was broken.
         """
+        bounds = bounds or Bounds()
         ended = self._await_ends()
-        recovery_seconds = time.monotonic() - self._struck_at
+        bound = bound_seconds(bounds.own_waits_seconds, bounds.lease_seconds)
+        recovery = Recovery.between(self._struck_at, time.monotonic(), self.effects(), bound)
         if ended:
             self._await_empty()
         counted = {name: self.crew.count(name) for name in ("stale_settlements_total", "redriven_total")}
         self.crew.stop()
-        bounds = bounds or Bounds()
         checker = Checker(self.ledger, self.history, self.effects(), bounds)
         broken = [*(self._observer.finish() if self._observer else []), *checker.violations()]
-        if recovery_seconds > bounds.recovery_seconds:
-            broken.append(f"I15 recovery: it took {recovery_seconds:.1f} s until all had ended after the last fault")
-        self.figures = self._measure(counted, recovery_seconds)
+        if recovery.waited_seconds > recovery.bound_seconds:
+            broken.append(f"I15 recovery: {recovery}")
+        self.figures = self._measure(counted, recovery)
         assert not broken, "\n".join(broken)
         return self.figures
 
@@ -276,7 +276,7 @@ class Trial:
             return False
         return all(state is None or state.ended for state in states)
 
-    def _measure(self, counted: Mapping[str, int], recovery_seconds: float) -> Figures:
+    def _measure(self, counted: Mapping[str, int], recovery: Recovery) -> Figures:
         states = self.ledger.states(self.history.accepted)
         effects = Effects(self.effects())
         return Figures(
@@ -288,6 +288,8 @@ class Trial:
             stale_refused=counted["stale_settlements_total"],
             redriven=counted["redriven_total"],
             dead_letters=len(self.ledger.dead_letters()),
-            recovery_seconds=round(recovery_seconds, 1),
+            recovery_seconds=round(recovery.seconds, 1),
+            waited_seconds=round(recovery.waited_seconds, 1),
+            bound_seconds=round(recovery.bound_seconds, 1),
             seed=self.seed,
         )
