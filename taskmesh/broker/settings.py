@@ -14,8 +14,8 @@ MIN_HEARTBEAT_SECONDS = 6
 """Below it pika's fixed allowance of five seconds is most of the time to detect a dead peer."""
 
 RECONNECT_CAP_SECONDS = 3.0
-"""The longest random wait between two attempts to connect: a broker that is back has been away for longer, most often, and
-what a process has to publish waits for as long."""
+"""The longest random wait between two attempts to connect. Whatever a process has to publish waits for as long after
+the broker is back."""
 
 
 @dataclass(frozen=True, slots=True)
