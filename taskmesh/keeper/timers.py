@@ -101,9 +101,7 @@ class Timers:
 
     async def _read_ahead(self) -> bool:
         """Set the alarm for what is due soon; says whether anything is."""
-        now = await aside(self._housekeeping.time)
-        # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing rings early.
-        offset = self._clock.monotonic() - now
+        now, offset = await aside(self._read_clocks)
         led = dict(self._leadership.epochs)
         due = dict(await aside(self._housekeeping.timers, now + AHEAD_SECONDS, TIMERS_PER_READ, led))
         known = {key for key, at in due.items() if self._known.get(key) == at}
@@ -115,6 +113,12 @@ class Timers:
         if stuck:
             await aside(self._housekeeping.postpone_timers, stuck, now + AGAIN_SECONDS)
         return await self._halts.look(now) or bool(due)
+
+    def _read_clocks(self) -> tuple[float, float]:
+        """The store's time, and how far the monotonic clock is ahead of it."""
+        now = self._housekeeping.time()
+        # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing rings early.
+        return now, self._clock.monotonic() - now
 
     async def _end_overdue(self, timers: Sequence[NodeKey]) -> None:
         """Let runs end whose deadline is over; a run that is being prepared for something is looked at again later."""

@@ -54,6 +54,7 @@ class Halting:
         records = await aside(reader.node_records, [each.key for each in attempts])
         for attempt, (status, halt, who), record in zip(attempts, runs, records, strict=True):
             if self._in_flight.by_id(attempt.id) is None:
+                # It has ended meanwhile.
                 continue
             if status == RunState.TERMINATED.encode():
                 self._kill(attempt, _by(RunState.TERMINATED, who), pool)

@@ -77,6 +77,14 @@ def stamp(before: list[str], seconds: float = 0.0) -> list[str]:
     return [*before, secrets.token_hex(8)]
 
 
+@mesh.task
+def executor(seconds: float) -> int:
+    """Tells which process ran it."""
+    leave_mark("executor")
+    time.sleep(seconds)
+    return os.getpid()
+
+
 @mesh.flow
 def stamped(seconds: float = 0.05) -> Any:
     last: Any = []

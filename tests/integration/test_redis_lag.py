@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +13,7 @@ import pytest
 import redis
 
 from taskmesh import Run, RunLostError, RunState
+from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 from tests.harness.relay import Relay
 from tests.integration import engine_app as app
@@ -21,6 +24,11 @@ from tests.integration.mesh_bench import MeshBench
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 KEPT, LOST = 30, 200
+GIVEN_OUT = 2
+"""As many as a worker runs at once."""
+
+SLOW_SECONDS = 8.0
+"""How long a task takes that still runs when an older execution of it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,8 @@ class LaggingPair:
 
     def await_replica(self) -> None:
         with redis.Redis(port=self.primary.port) as client:
+            # WAIT is for the writes of its own connection: this one comes after all that is to be awaited.
+            client.set("awaited", 1)
             self.primary.process.wait_for(lambda: client.wait(1, 100) == 1, "replica that has all")
 
 
@@ -62,9 +72,9 @@ def pair() -> Iterator[LaggingPair]:
         yield pair
 
 
-def _await_stamps(bench: MeshBench, count: int) -> None:
+def _await_stamps(bench: MeshBench, count: int, word: str = "stamp") -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(bench.effects("stamp")) < count:
+    while len(bench.effects(word)) < count:
         assert time.monotonic() < deadline, "the workers did nothing"
         time.sleep(0.02)
 
@@ -98,3 +108,28 @@ def test_what_a_lagging_replica_has_not_received_is_told_lost_and_the_rest_ends(
 
 def _result(run: Run) -> object:
     return run.result(timeout=PATIENCE_SECONDS)
+
+
+def test_a_node_whose_token_is_given_out_again_is_recorded_for_its_new_holder(
+    rabbitmq: RabbitServer, pair: LaggingPair, make_bench: MakeBench
+) -> None:
+    """The replica has not heard of claims; whoever made them stands still while another one makes them again."""
+    bench = make_bench(rabbitmq.url, pair.url)
+    runs = bench.mesh.submit_many(app.executor, [{"seconds": SLOW_SECONDS}] * GIVEN_OUT)
+    pair.await_replica()
+    pair.replication.hold()
+    older = bench.worker(ready=False)
+    _await_stamps(bench, GIVEN_OUT, "executor")
+    [io_process] = older.children("taskmesh.app.io_process")
+    os.kill(io_process, signal.SIGSTOP)
+    try:
+        pair.fail_over()
+        # Its messages come again.
+        rabbitmq.ctl("close_all_connections", "failover")
+        newer = bench.worker(ready=False)
+        _await_stamps(bench, 2 * GIVEN_OUT, "executor")
+    finally:
+        os.kill(io_process, signal.SIGCONT)
+    older.process.wait_for(lambda: older.metric("stale_settlements_total") >= GIVEN_OUT, "refusal of older ends")
+    recorded = {run.result(timeout=PATIENCE_SECONDS) for run in runs}
+    assert recorded <= set(newer.children("taskmesh.worker.executor"))
