@@ -42,7 +42,7 @@ class Recovery:
 def bound_seconds(own_waits_seconds: float = 0.0, lease_seconds: float = LEASE_SECONDS) -> float:
     """In so much time, beside that of user code, every accepted run ends: docs/guarantees.md explains the terms."""
     lost_holder = lease_seconds
-    lost_keeper = LEAD_SECONDS + PASS_SECONDS + RENEWALS_AWAITED * lease_seconds / RENEWALS_PER_LEASE
+    lost_keeper = LEAD_SECONDS + 2 * PASS_SECONDS + RENEWALS_AWAITED * lease_seconds / RENEWALS_PER_LEASE
     lost_message = PUBLISH_MARGIN_SECONDS + PROBE_AGAIN_SECONDS + PROBE_SECONDS + PASS_SECONDS
     return lost_holder + lost_keeper + lost_message + own_waits_seconds + MACHINE_SECONDS
 
