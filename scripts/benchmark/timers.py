@@ -101,8 +101,7 @@ class TimerBench:
         self.bell = Bell()
         self.plan = Plan.of(Flow("timers", "1", tuple(Node(f"n{at}", "t") for at in range(NODES_PER_RUN))))
         reader, clock = Reader(link, keys), SystemClock()
-        leadership = Leadership(Elections(link, keys), "bench", LEASE_SECONDS)
-        leadership.renew(self._housekeeping.time())
+        leadership = self._leadership = Leadership(Elections(link, keys), "bench", LEASE_SECONDS)
         dispatcher, plans = Dispatcher(self.bell), Plans(reader.flow_body)
         alarm = AlarmClock(self._store, dispatcher, clock)
         parts = KeeperParts(self._store, reader, self._housekeeping, plans, dispatcher, self.bell, Tally(), leadership)
@@ -116,6 +115,10 @@ class TimerBench:
             Halts(parts, "bench", 0.0),
             clock,
         )
+
+    async def lead(self) -> None:
+        """To be called before timers are read."""
+        await self._leadership.renew(self._housekeeping.time())
 
     def set_timers(self, name: str, delays: Sequence[float]) -> None:
         """As many nodes wait for their next attempt, each for so many seconds from now."""
@@ -146,7 +149,8 @@ class TimerBench:
             [
                 Ending(self.plan, key, answer.token, run_id, "retrying", error=b"\xc0", delay_seconds=delay)
                 for key, answer, delay in zip(keys, answers, delays, strict=True)
-            ]
+            ],
+            "bench",
         )
 
 
@@ -158,6 +162,7 @@ def measure_timers(redis_url: str, namespace: str, waiting: int, due: int, secon
 
 async def _measure(link: Link, namespace: str, waiting: int, due: int, seconds: float) -> Lateness:
     bench = TimerBench(link, namespace)
+    await bench.lead()
     bench.set_timers("far", [FAR_SECONDS + at * SPREAD % 1.0 for at in range(waiting)])
     bench.timers.begin()
     idle = await _idle(bench)

@@ -264,7 +264,7 @@ def _moves_of_halt(setting: Setting, world: World) -> Iterator[Move]:
         answer = run.claim(node, run.nodes[node].token, KEEPER, world.living)
         if answer.word == "claimed":
             yield Move("keeper dies", _stored(world, run))
-            run.settle(node, answer.numbers[1], "cancelled", "")
+            run.settle(node, answer.numbers[1], "cancelled", "", KEEPER)
             yield Move("end", _stored(world, run))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,7 +37,7 @@ class HaltsBench:
         self.broker = SilentBroker()
         self.begun = self.side.housekeeping.time()
         leadership = Leadership(Elections(self.side.link, self.side.keys), "keeper", FAR_SECONDS)
-        leadership.renew(self.begun)
+        asyncio.run(leadership.renew(self.begun))
         parts = KeeperParts(
             self.side.store,
             self.side.reader,
@@ -51,7 +52,7 @@ class HaltsBench:
         self.look(0.0)
 
     def look(self, at: float = 1.0) -> bool:
-        return self.halts.look(self.begun + at)
+        return asyncio.run(self.halts.look(self.begun + at))
 
     def looks(self, at: float = 1.0) -> int:
         """Look until there is nothing more to be seen; returns how often that was."""
