@@ -82,7 +82,7 @@ class Halts:
         run_ids = self._parts.housekeeping.halted_runs(now, RUNS_PER_LOOK, self._parts.leadership.epochs)
         pages = PAGES_PER_LOOK
         for run in self._open(run_ids, now) if run_ids else ():
-            pages -= self._go_on(run, now, pages, patient=now - since < self._grace_seconds)
+            pages -= self._try(run, now, pages, patient=now - since < self._grace_seconds)
             if pages <= 0:
                 break
         self._watching_since = since
@@ -111,6 +111,16 @@ class Halts:
         except WireError as error:
             _log.error("the flow of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
             return None
+
+    def _try(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
+        """``_go_on``, but what cannot be read makes room for the others."""
+        try:
+            return self._go_on(run, now, pages, patient)
+        except (WireError, TypeError, ValueError) as error:
+            _log.error("a node of run %s cannot be read: %s", run.run_id, error, extra={"run": run.run_id})
+            self._passes.pop(run.run_id, None)
+            self._parts.housekeeping.postpone_halted([run.run_id], now + UNREADABLE_SECONDS)
+            return 1
 
     def _go_on(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
         """See more of the nodes of a run, until something had to be done; returns how many pages of them were read."""

@@ -89,6 +89,7 @@ class Timers:
             in_sight = self._read_ahead()
         except StoreUnavailableError as error:
             _log.debug("timers cannot be read: %s", error)
+            self._halts.forget()
             in_sight = True
         except Exception:
             # A loop that keeps promises must outlive any single failure.
