@@ -127,7 +127,8 @@ class Forking:
         if not origins:
             return inherited(plan, records, readers)
         taken = inherited(plan, records, origins)
-        stale = [plan.name_of(at) for at in readers if at in set(taken.nodes)]
+        nodes = set(taken.nodes)
+        stale = [plan.name_of(at) for at in readers if at in nodes]
         if stale:
             raise UsageError(
                 f"the fork of run {source!r} would take over what {listed(stale, NAMES_TOLD)} made with "

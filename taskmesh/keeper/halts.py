@@ -84,7 +84,7 @@ class Halts:
         run_ids = await aside(self._parts.housekeeping.halted_runs, now, RUNS_PER_LOOK, led)
         pages = PAGES_PER_LOOK
         for run in await self._open(run_ids, now) if run_ids else ():
-            pages -= await self._go_on(run, now, pages, patient=now - since < self._grace_seconds)
+            pages -= await self._try(run, now, pages, patient=now - since < self._grace_seconds)
             if pages <= 0:
                 break
         self._watching_since = since
@@ -113,6 +113,16 @@ class Halts:
         except WireError as error:
             _log.error("the flow of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
             return None
+
+    async def _try(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
+        """``_go_on``, but what cannot be read makes room for the others."""
+        try:
+            return await self._go_on(run, now, pages, patient)
+        except (WireError, TypeError, ValueError) as error:
+            _log.error("a node of run %s cannot be read: %s", run.run_id, error, extra={"run": run.run_id})
+            self._passes.pop(run.run_id, None)
+            await aside(self._parts.housekeeping.postpone_halted, [run.run_id], now + UNREADABLE_SECONDS)
+            return 1
 
     async def _go_on(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
         """See more of the nodes of a run, until something had to be done; returns how many pages of them were read."""

@@ -93,6 +93,7 @@ class Timers:
             return await self._read_ahead()
         except StoreUnavailableError as error:
             _log.debug("timers cannot be read: %s", error)
+            self._halts.forget()
             return True
         except Exception:
             # A loop that keeps promises must outlive any single failure.

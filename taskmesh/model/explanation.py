@@ -127,8 +127,11 @@ def _of_needs(facts: NodeFacts, around: Circumstances) -> str:
 
 def _of_ready(node: Node, facts: NodeFacts, past: Attempts, around: Circumstances) -> Iterator[str]:
     waited = duration_text(around.now - facts.ready_at)
-    what = "its end as cancelled, since nothing more of its run starts" if facts.is_halted else "a worker"
-    yield f"is in the queues of pool {node.pool!r} since {waited}, and waits for {what}"
+    if facts.is_halted:
+        who = "the keeper ends it within seconds" + ("" if around.is_kept else _NO_KEEPER)
+        yield f"is ready since {waited}, and ends as cancelled, since nothing more of its run starts: {who}"
+        return
+    yield f"is in the queues of pool {node.pool!r} since {waited}, and waits for a worker"
     yield _of_queue(node.pool, around)
     yield from _limits_of_waiting(node, facts, past, around)
     if past.error.text:

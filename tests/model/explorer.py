@@ -252,7 +252,7 @@ def _moves_of_timers(setting: Setting, world: World) -> Iterator[Move]:
 
 
 def _moves_of_halt(setting: Setting, world: World) -> Iterator[Move]:
-    """The keeper ends what can start of a halted run, and may die after each claim and after each end."""
+    """The keeper ends what can start of a halted run; it may die between claim and end, and after each end."""
     run = run_of(setting, world)
     if not run.is_halted:
         yield Move("forget a halt", world._replace(timers=world.timers - {RUN_HALTED}))
@@ -263,7 +263,8 @@ def _moves_of_halt(setting: Setting, world: World) -> Iterator[Move]:
             continue
         answer = run.claim(node, run.nodes[node].token, KEEPER, world.living)
         if answer.word == "claimed":
-            yield Move("keeper dies", _stored(world, run))
+            if world.crashes:
+                yield Move("keeper dies", _stored(world, run)._replace(crashes=world.crashes - 1))
             run.settle(node, answer.numbers[1], "cancelled", "", KEEPER)
             yield Move("end", _stored(world, run))
 

@@ -29,6 +29,7 @@ READY, RUNNING, RETRYING, WAITING = NodeState.READY, NodeState.RUNNING, NodeStat
         (NodeFacts(RETRYING, timer_at=NOW + 9, breaker="pay"), NextEvent(EventKind.BREAKER, NOW + 9)),
         (NodeFacts(RETRYING, NOW + 9, is_due=True), NextEvent(EventKind.TIMER, NOW + 9)),
         (NodeFacts(RETRYING, timer_at=NOW + 9, is_halted=True), NextEvent(EventKind.TIMER, NOW)),
+        (NodeFacts(WAITING, is_held=True), NextEvent(EventKind.RESUME)),
     ],
 )
 def test_each_unfinished_node_has_a_next_event(facts: NodeFacts, expected: NextEvent) -> None:
@@ -141,7 +142,10 @@ def test_a_node_behind_an_open_breaker() -> None:
 def test_held_and_halted() -> None:
     held = NodeFacts(READY, NOW - 1, is_due=True, is_held=True)
     assert "`taskmesh resume r1`" in _text(_explained(held))
-    assert "as cancelled" in _text(_explained(NodeFacts(READY, NOW - 1, is_due=True, is_halted=True)))
+    halted = _text(_explained(NodeFacts(READY, NOW - 1, is_due=True, is_halted=True)))
+    assert "ends as cancelled" in halted
+    assert "the keeper ends it within seconds" in halted
+    assert "serve" not in halted
     assert "as cancelled" in _text(_explained(NodeFacts(RETRYING, NOW + 9, is_due=True, is_halted=True)))
     waiting = NodeFacts(RETRYING, NOW + 9, is_due=True, is_held=True)
     assert "`taskmesh resume r1`" in _text(_explained(waiting))

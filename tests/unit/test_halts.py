@@ -223,3 +223,14 @@ def test_one_that_cannot_be_read_makes_room_for_others(bench: HaltsBench) -> Non
     bench.looks()
     assert bench.side.housekeeping.halted_runs(bench.begun + UNREADABLE_SECONDS, 10) == []
     assert bench.side.housekeeping.halted_runs(bench.begun + UNREADABLE_SECONDS + 2, 10) == ["r1"]
+
+
+def test_a_run_whose_record_is_damaged_makes_room_for_others(bench: HaltsBench) -> None:
+    for run_id in ("r1", "r2"):
+        bench.side.admit(CHAIN, run_id)
+        bench.side.halt(run_id, "cancelled")
+    key = bench.side.keys.run("r1")
+    bench.side.link.exchange([Command(key, "HSET", key, "node:0", b"\xc1")])
+    bench.looks()
+    assert bench.status("r2") is RunState.CANCELLED
+    assert bench.side.housekeeping.halted_runs(bench.begun + UNREADABLE_SECONDS, 10) == []
