@@ -14,6 +14,7 @@ from rich.console import Console
 from scripts.benchmark.children import PROJECT
 from scripts.benchmark.features import measure_features
 from scripts.benchmark.features import show as show_features
+from scripts.benchmark.features import to_json as features_json
 from scripts.benchmark.page import write_page
 from scripts.benchmark.peers import PEERS
 from scripts.benchmark.profiles import write_text
@@ -122,7 +123,7 @@ def compare_features(quick: bool, rounds: int, output: str) -> int:
     with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
         found = measure_features(running, Path(logs), rounds, quick)
     if output == "json":
-        print(json.dumps(asdict(found), indent=2))
+        print(json.dumps(features_json(found), indent=2))
     else:
         show_features(found)
     return 0

@@ -14,10 +14,11 @@ RABBIT_SETTINGS = {"vm_memory_high_watermark.absolute": "2GB"}
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the broker and the store of this benchmark are."""
+    """Where the broker and the store of this benchmark are, and their processes."""
 
     broker_url: str
     redis_url: str
+    pids: tuple[int, ...] = ()
 
     def database(self, number: int) -> str:
         """The URL of another database of the same Redis."""
@@ -28,4 +29,4 @@ class Servers:
 def servers() -> Iterator[Servers]:
     """Start a RabbitMQ and a Redis of our own, on private ports, and end them."""
     with RabbitServer(overrides=RABBIT_SETTINGS) as rabbit, RedisServer() as redis:
-        yield Servers(rabbit.url, redis.url)
+        yield Servers(rabbit.url, redis.url, (rabbit.process.pid, redis.process.pid))

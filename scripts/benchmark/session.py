@@ -29,16 +29,33 @@ class Session:
         else:
             self.driver.ask("submit", workload=workload.action, size=size)
             self.driver.ask("wait")
-        self.driver.ask("clear")
+        self.clear()
 
     def measure(self, workload: Workload) -> Figure:
         """Do all of it once."""
         figure = self._latencies(workload) if workload.kind is Kind.LATENCY else self._rate(workload)
-        self.driver.ask("clear")
+        self.clear()
         return figure
 
+    def fill(self, workload: Workload) -> float:
+        """Submit it while the workers are frozen, and thaw them; gives the seconds that the driver took."""
+        with ExitStack() as frozen:
+            for worker in self.workers:
+                frozen.enter_context(worker.frozen())
+            return float(self.driver.ask("submit", workload=workload.action, size=workload.size)["seconds"])
+
+    def drain(self) -> float:
+        """To be called at once after ``fill``: seconds until all that was submitted has ended."""
+        begun = time.perf_counter()
+        self.driver.ask("wait")
+        return time.perf_counter() - begun
+
+    def clear(self) -> None:
+        """Have the driver look at every result, and forget them."""
+        self.driver.ask("clear")
+
     def _rate(self, workload: Workload) -> Figure:
-        submit_seconds, drain_seconds = self._drain(workload)
+        submit_seconds, drain_seconds = self.fill(workload), self.drain()
         seconds = submit_seconds if workload.kind is Kind.SUBMIT else drain_seconds
         return Figure(workload.size, per_second=workload.total / seconds)
 
@@ -47,15 +64,6 @@ class Session:
             self.driver.ask("latencies", workload=workload.action, size=workload.size) for _ in range(workload.turns)
         ]
         return of_latencies(workload.size, [seconds for answer in asked for seconds in answer["seconds"]])
-
-    def _drain(self, workload: Workload) -> tuple[float, float]:
-        with ExitStack() as frozen:
-            for worker in self.workers:
-                frozen.enter_context(worker.frozen())
-            submitted = self.driver.ask("submit", workload=workload.action, size=workload.size)
-        begun = time.perf_counter()
-        self.driver.ask("wait")
-        return submitted["seconds"], time.perf_counter() - begun
 
 
 @contextmanager

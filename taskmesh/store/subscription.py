@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from taskmesh.store.link import Link, translated
@@ -18,12 +18,14 @@ class Subscription:
         """Returns when the server has confirmed: nothing that is announced from now on is missed."""
         with translated():
             self._pubsub.ssubscribe(channel)
-            self._skip_to("ssubscribe")
+            # What comes before it belongs to channels that were left, or is asked for again after a lost connection.
+            while not _confirms(self._next_raw(), channel):
+                continue
 
     def leave(self, channel: str) -> None:
+        """Returns at once: a caller who has heard what he waited for need not wait for the server's word on this."""
         with translated():
             self._pubsub.sunsubscribe(channel)
-            self._skip_to("sunsubscribe")
 
     def next(self, timeout_seconds: float) -> bytes | None:
         """The next announcement, or None when the time is over.
@@ -41,10 +43,6 @@ class Subscription:
         with translated():
             self._pubsub.close()
 
-    def _skip_to(self, kind: str) -> None:
-        while self._next_raw()["type"] != kind:
-            continue
-
     def _next_raw(self) -> Any:
         message = None
         while message is None:
@@ -55,5 +53,10 @@ class Subscription:
 
 
 _CONFIRM_SECONDS = 5.0
+
+
+def _confirms(message: Mapping[str, Any], channel: str) -> bool:
+    return bool(message["type"] == "ssubscribe" and message["channel"] == channel.encode())
+
 
 SubscriptionOpener: TypeAlias = Callable[[], Subscription]

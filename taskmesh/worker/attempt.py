@@ -44,10 +44,10 @@ class Attempt:
     is_unknown: bool = False
     uses_fallback: bool = False
     halt: str = ""
+    node: Node = field(init=False)
 
-    @property
-    def node(self) -> Node:
-        return self.plan.node(self.key.node)
+    def __post_init__(self) -> None:
+        self.node = self.plan.node(self.key.node)
 
     @property
     def is_undo(self) -> bool:

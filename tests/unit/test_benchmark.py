@@ -10,6 +10,7 @@ import pytest
 
 from scripts.benchmark import page
 from scripts.benchmark.__main__ import parser, plan_of
+from scripts.benchmark.features import Cost, Drained
 from scripts.benchmark.figures import Figure, median_of, of_latencies
 from scripts.benchmark.montage import Shape, read_shape, twin_shape
 from scripts.benchmark.report import Report
@@ -54,6 +55,14 @@ def full_report() -> Report:
 
 def spec_of(worker: str) -> Spec:
     return Spec("fake", [[sys.executable, "-c", worker]], [sys.executable, "-c", FAKE_DRIVER], {"single": None}, "none")
+
+
+def test_the_cost_of_features_is_the_median_of_the_rounds_own_ratios() -> None:
+    # In the second round something else took half of the machine; medians of each side would say 10 % and 20 %.
+    without = [Drained(1000.0, 100.0), Drained(500.0, 200.0), Drained(1000.0, 100.0)]
+    careful = [Drained(950.0, 104.0), Drained(475.0, 208.0), Drained(900.0, 120.0)]
+    cost = Cost(without, careful)
+    assert (cost.of_rate, cost.of_cpu) == (0.05, 0.04)
 
 
 def test_the_median_is_taken_of_each_value() -> None:

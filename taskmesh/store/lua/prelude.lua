@@ -1,4 +1,4 @@
--- Shared by every script, put before its body.
+-- Shared by the scripts: what one uses of this stands before its body. At the margin there are only local statements.
 --
 -- A run is one hash:
 --   header, digest, flow, params, shard_key, submitted_at   written once by admit_run

@@ -1,4 +1,4 @@
--- Shared by every script, put between prelude.lua and its body: how undos are told, and how a run ends.
+-- Shared by the scripts, like prelude.lua and after it: how undos are told, and how a run ends.
 
 local function lets_pass(record)
   return record[STATE] == 'succeeded' or record[CAUSE] == NOTHING_TO_UNDO
