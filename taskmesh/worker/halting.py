@@ -23,6 +23,9 @@ LOOK_SECONDS = 1.0
 ATTEMPTS_PER_LOOK = 200
 """Of more that run at once, the others are looked at the next time."""
 
+UNDOING = RunState.COMPENSATING.encode()
+"""Undos come after what their run was cancelled for: nobody ends them for that."""
+
 OVERTAKEN = "another attempt, or somebody's decision, has taken its place"
 
 
@@ -60,7 +63,7 @@ class Halting:
                 self._kill(attempt, _by(RunState.TERMINATED, who), pool)
             elif status is not None and _is_overtaken(attempt, record):
                 self._kill(attempt, OVERTAKEN, pool)
-            elif halt == RunState.CANCELLED.encode():
+            elif halt == RunState.CANCELLED.encode() and status != UNDOING:
                 self._end(attempt, _by(RunState.CANCELLED, who), pool, grace_seconds)
 
     def _next(self, long: set[int]) -> Sequence[int]:

@@ -1,0 +1,58 @@
+"""What runs is told that its run was cancelled; what undoes that is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from taskmesh.model.flow import Compensation, Node
+from taskmesh.worker.protocol import Work
+from tests.contract.store_bench import plan_of
+from tests.unit.engine_bench import EngineBench
+
+Test = Callable[[EngineBench], Awaitable[None]]
+UNDOABLE = plan_of(Node("first", "t", compensation=Compensation("t")), Node("second", "t", needs=("first",)))
+
+
+@pytest.fixture
+def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
+    async def with_bench(test: Test) -> None:
+        bench = EngineBench(valkey_url, namespace)
+        bench.pool.runs_at_once = False
+        try:
+            await test(bench)
+        finally:
+            bench.close()
+
+    return lambda test: asyncio.run(with_bench(test))
+
+
+async def _next_work(bench: EngineBench) -> Work:
+    await bench.until(lambda: bool(bench.pool.works))
+    return next(iter(bench.pool.works.values()))
+
+
+def _look(bench: EngineBench) -> None:
+    """Twice: what has just begun is left alone by the first."""
+    for _ in range(2):
+        bench.engine.look_at_halts(grace_seconds=60.0)
+
+
+def test_what_runs_of_a_cancelled_run_is_told_and_its_undo_is_not(play: Callable[[Test], None]) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.submit(UNDOABLE)
+        bench.pool.finish((await _next_work(bench)).id)
+        work = await _next_work(bench)
+        bench.side.controls.halt_runs(["r1"], "cancelled", compensate=True)
+        _look(bench)
+        assert bench.pool.cancelled == [work.id]
+        bench.pool.finish(work.id)
+        undo = await _next_work(bench)
+        _look(bench)
+        assert bench.pool.cancelled == [work.id]
+        bench.pool.finish(undo.id)
+        await bench.until(lambda: bench.is_idle and bench.status() == "compensated")
+
+    play(test)
