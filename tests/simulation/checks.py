@@ -11,6 +11,7 @@ from taskmesh.store.link import Command, Conversation, Reply, value_of
 from taskmesh.store.reader import NodeRecord, Reader, RunRecord, node_record
 from taskmesh.wire import unpack
 from tests.simulation.history import require
+from tests.simulation.undone import check_undone
 from tests.simulation.works import ALWAYS, LIMIT_SECONDS, POOLS, PlannedRun
 from tests.simulation.world import World
 
@@ -104,20 +105,38 @@ class Checks:
         require(record.summary.remaining == 0, f"{run.run_id} ended with {record.summary.remaining} nodes to go")
         for at in range(len(run.plan.flow.nodes)):
             self._check_ended_node(run, record, at)
-        self._check_status(run, record)
+        if check_undone(self._world, run, record):
+            self._check_undos(run, record)
+        else:
+            self._check_status(run, record)
+
+    def _check_undos(self, run: PlannedRun, record: RunRecord) -> None:
+        for undo in range(len(run.plan.flow.nodes), 2 * len(run.plan.flow.nodes)):
+            self._check_reason(run, record, undo)
 
     def _check_ended_node(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         name, state = f"{run.run_id}/{at}", record.nodes[at].state
         parents = {record.nodes[parent].state for parent in run.plan.graph.parents[at]}
         require((state == "skipped") == bool(parents - {"succeeded"}), f"{name} is {state} after {parents}")
-        if state == "failed":
-            kind = unpack(record.errors[at])["type"]
-            require(kind in self._possible_failures(run, at), f"{name} failed with {kind}, and had no reason to")
+        self._check_reason(run, record, at)
         if state == "succeeded":
             self._check_success(run, record, at)
 
+    def _check_attempts(self, run: PlannedRun, record: RunRecord, at: int) -> None:
+        """What did not count has used up none."""
+        history, attempts = self._world.history.nodes[NodeKey(run.run_id, at)], record.nodes[at].attempt
+        counted = len(history.grants) - history.taken_back
+        require(attempts == counted, f"{run.run_id}/{at} has had {counted} attempts, and {attempts} are counted")
+
+    def _check_reason(self, run: PlannedRun, record: RunRecord, at: int) -> None:
+        self._check_attempts(run, record, at)
+        if record.nodes[at].state == "failed":
+            kind = unpack(record.errors[at])["type"]
+            reasons = self._possible_failures(run, at)
+            require(kind in reasons, f"{run.run_id}/{at} failed with {kind}, and had no reason to")
+
     def _possible_failures(self, run: PlannedRun, at: int) -> set[str]:
-        node = run.plan.flow.nodes[at]
+        node = run.plan.node(at)
         conduct = run.conducts[node.name]
         attempts = len(self._world.history.nodes[NodeKey(run.run_id, at)].grants)
         most_tries = node.retry.max_attempts if node.retry else 1
@@ -148,7 +167,7 @@ class Checks:
         expected = halt or ("failed" if "failed" in states else "succeeded")
         require(record.summary.status == expected, f"{run.run_id} is {record.summary.status} and not {expected}")
         require("cancelled" not in states or bool(halt), f"{run.run_id} was not halted and has cancelled nodes")
-        may_halt = any(verb == "cancel" for verb, _ in run.wishes) or "failed" in states
+        may_halt = any(verb.startswith("cancel") for verb, _ in run.wishes) or "failed" in states
         require(may_halt or not halt, f"{run.run_id} was halted as {halt}, and nobody wanted it")
 
     def _check_flows(self) -> None:

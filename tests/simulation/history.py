@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.reopening import descendants
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Reply
 
@@ -37,6 +38,8 @@ class NodeHistory:
     """Up to this token, no message is needed any more: a timer, or the keeper, brings the node on."""
     grants: dict[int, tuple[str, int]] = field(default_factory=dict)
     """For each token that a claim gave: the holder, and the number of its attempt."""
+    taken_back: int = 0
+    """How many of those were no attempts: a breaker refused them, or nothing had begun."""
 
 
 class History:
@@ -48,6 +51,10 @@ class History:
         self.accepted: set[str] = set()
         self.halted: set[str] = set()
         self.terminated: set[str] = set()
+        self.to_be_undone: set[str] = set()
+        """Runs that somebody has cancelled so that what they did is undone."""
+        self.probes: dict[str, tuple[str, float]] = {}
+        """Who may try each breaker, and until when."""
         self.nodes: defaultdict[NodeKey, NodeHistory] = defaultdict(NodeHistory)
         self.leases: dict[tuple[str, str], float] = {}
         self.commits = 0
@@ -64,6 +71,7 @@ class History:
             "renew_holder": self._renewed,
             "halt_run": self._halted,
             "terminate_run": self._terminated,
+            "consult_breaker": self._consulted,
         }
 
     def on_command(self, actor: str, command: Command, reply: Reply) -> None:
@@ -136,6 +144,7 @@ class History:
         node = self.nodes[key]
         self._require_right_to_settle(key, node, token, arguments[8])
         node.state, node.holder, node.relieved_of = "retrying", "", token
+        node.taken_back += str(arguments[6]) == "0"
 
     def _woken(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] != "woken":
@@ -160,6 +169,7 @@ class History:
         said, known = ("running", token, arguments[5]), (node.state, node.token, node.holder)
         require(said == known, f"{key.member} was released with {token} by {arguments[5]}, it is {node}")
         node.state, node.holder, node.token = "ready", "", reply[2]
+        node.taken_back += str(arguments[4]) == "0"
 
     def _redriven(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] != "redrive":
@@ -180,10 +190,21 @@ class History:
     def _halted(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] == "halted":
             self.halted.add(_run_of(keys))
+            if arguments[5] == "1":
+                self.to_be_undone.add(_run_of(keys))
 
     def _terminated(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] == "terminated":
             self.terminated.add(arguments[1])
+
+    def _consulted(self, keys: Values, arguments: Values, reply: Values) -> None:
+        breaker, probe, lease_seconds, verdict = keys[0], arguments[3], float(arguments[4]), arguments[5]
+        other, until = self.probes.get(breaker, ("", 0.0))
+        if verdict and probe == other:
+            del self.probes[breaker]
+        elif reply[2]:
+            require(other in ("", probe) or until <= self.now(), f"{probe} may try {breaker} while {other} does")
+            self.probes[breaker] = (probe, self.now() + lease_seconds)
 
     def _note_told(self, key: NodeKey, reply: Values) -> None:
         count = reply[2]
@@ -204,9 +225,27 @@ class History:
 
     def _require_order(self, key: NodeKey) -> None:
         plan = self.plans[key.run_id]
+        if plan.is_undo(key.node):
+            self._require_order_of_undo(key, plan)
+            return
         for parent in plan.graph.parents[key.node] if key.node != BEFORE_FIRST else ():
             state = self.nodes[NodeKey(key.run_id, parent)].ended_as
             require(state == "succeeded", f"{key.member} was claimed before node {parent} had succeeded ({state!r})")
+
+    def _require_order_of_undo(self, key: NodeKey, plan: Plan) -> None:
+        """Only what was committed is undone, after all that came later, and after the run itself."""
+        count = len(plan.flow.nodes)
+        states = [self.nodes[NodeKey(key.run_id, at)] for at in range(2 * count)]
+        undone = key.node - count
+        require(states[undone].ended_as == "succeeded", f"{key.member} undoes what is {states[undone].state}")
+        busy = [at for at in range(count) if states[at].state in ("ready", "running", "retrying")]
+        require(not busy, f"{key.member} began before nodes {busy} had ended")
+        for later in descendants(plan, [undone]) - {undone}:
+            is_committed = states[later].ended_as == "succeeded" and plan.flow.nodes[later].compensation
+            is_undone = states[count + later].ended_as == "succeeded"
+            require(
+                not is_committed or is_undone, f"{key.member} began before node {later}, which came later, was undone"
+            )
 
 
 def _ignore(*_: object) -> None: ...

@@ -19,14 +19,23 @@ Mutation = Callable[[], AbstractContextManager[object]]
 
 def _in_script(name: str, old: str, new: str) -> Mutation:
     """An edit of one script."""
+    return _in_scripts((name,), old, new)
+
+
+def _in_scripts(names: Sequence[str], old: str, new: str) -> Mutation:
+    """The same edit of some scripts: of what stands before all of them."""
 
     @contextmanager
     def mutate() -> Iterator[None]:
         scripts = Scripts()
-        right = scripts[name].source
-        assert right.count(old) == 1, f"{name} has no such text any more: {old}"
-        scripts._scripts[name] = Script(name, right.replace(old, new))
-        with mock.patch("taskmesh.store.store.Scripts", return_value=scripts):
+        for name in names:
+            right = scripts[name].source
+            assert right.count(old) == 1, f"{name} has no such text any more: {old}"
+            scripts._scripts[name] = Script(name, right.replace(old, new))
+        with (
+            mock.patch("taskmesh.store.store.Scripts", return_value=scripts),
+            mock.patch("taskmesh.store.breakers.Scripts", return_value=scripts),
+        ):
             yield
 
     return mutate
@@ -63,6 +72,12 @@ def _publish_nothing(self: Any, answered: Any) -> None:
 async def _do_nothing(*_: object) -> None: ...
 
 
+def _wait_for_ever(self: Any, view: Any) -> float:
+    return 1e6
+
+
+TELLERS = ("settle_node", "spread_node")
+
 MUTANTS: dict[str, Mutation] = {
     "whoever settles is believed": _in_script("settle_node", "not is_of(record, token, ARGV[15])", "false"),
     "whoever releases is believed": _in_script("release_node", "not is_of(record, token, ARGV[6])", "false"),
@@ -86,6 +101,18 @@ MUTANTS: dict[str, Mutation] = {
     ),
     "a lost reply is taken for an answer": _instead(
         "taskmesh.worker.engine.Engine._put_all_back", _forget_what_was_asked
+    ),
+    "what was only started is undone": _in_scripts(TELLERS, "undone[STATE] == 'succeeded'", "undone"),
+    "an undo does not wait for all before it": _in_scripts(TELLERS, "== needed * found.compensation", "> 0"),
+    "a failed undo is forgotten": _in_script("settle_node", "state == 'succeeded' and 'done' or 'failed'", "'done'"),
+    "what is committed is not undone": _in_script("settle_node", "set(found, 'undos', 'some')", ""),
+    "undos are cancelled with their run": _instead("taskmesh.worker.halting.UNDOING", b"nothing"),
+    "two probes try a breaker": _in_script("consult_breaker", "holder == probe or now >= held_until", "true"),
+    "a node behind a breaker waits for ever": _instead(
+        "taskmesh.worker.breakers.BreakerBoard._come_again_seconds", _wait_for_ever
+    ),
+    "to wait for a breaker uses up attempts": _in_script(
+        "retry_node", "if ARGV[7] == '0' then\n  record[ATTEMPT]", "if false then\n  record[ATTEMPT]"
     ),
     "nobody answers what the keeper asks": _instead("taskmesh.worker.answering.Answering.run_pass", _do_nothing),
 }

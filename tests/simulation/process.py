@@ -199,12 +199,13 @@ class ClientProcess(Process):
         self._insist(self._submit)
 
     def steer(self, verb: str) -> None:
-        """``pause``, ``resume``, ``cancel`` or ``terminate`` it."""
+        """``pause``, ``resume``, ``cancel``, ``cancel and undo`` or ``terminate`` it."""
         control, who = RunControl(self._parts(), 1_000_000), Who(self.actor.name, "")
         calls = {
             "pause": lambda: control.pause([self._run.run_id], who),
             "resume": lambda: control.resume([self._run.run_id]),
             "cancel": lambda: control.cancel([self._run.run_id], who),
+            "cancel and undo": lambda: control.cancel([self._run.run_id], who, compensate=True),
             "terminate": lambda: control.terminate([self._run.run_id], who),
         }
         self._insist(lambda: self.world.trace.note(self.actor.name, verb, calls[verb]()))

@@ -49,8 +49,7 @@ class AckWitness:
         )
 
     def _require_successors_told(self, key: NodeKey) -> None:
-        graph = self._history.plans[key.run_id].graph
-        for child in graph.successors[key.node]:
+        for child in self._history.plans[key.run_id].dependents(key.node):
             node = self._history.nodes[NodeKey(key.run_id, child)]
             is_owed = (node.state, node.token, node.made_ready_by) == ("ready", FIRST_TOKEN, key.node)
             require(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
-from taskmesh.dispatch.plan import Plan
-from taskmesh.model.flow import Flow, Node, OnFailure
+from taskmesh.dispatch.plan import UNDO_PREFIX, Plan
+from taskmesh.model.breakers import BreakerRules, Guard
+from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 
 POOLS = ("default", "other")
 ALWAYS = 99
 LIMIT_SECONDS = 3.0
 MAX_DELAY_SECONDS = 10.0
+GUARD = Guard(BreakerRules("dependency", failures=1, reset_seconds=3.0, ramp_seconds=1.0))
+"""Behind one breaker: whatever leans on the one thing that fails here."""
+MOST_WAIT_SECONDS = GUARD.rules.reset_seconds + GUARD.rules.ramp_seconds + 5.0
+"""For a probe that comes, or whose process dies with the permission."""
+
+UNDOES_NOTHING = (OnFailure.FAIL_FAST, OnFailure.CONTINUE)
 
 
 class Shape(StrEnum):
@@ -76,18 +83,39 @@ def _plan_run(chance: Random, run_id: str, seconds: float, calm: bool) -> Planne
     parents = _parents(chance, chance.choice(list(Shape)))
     pools = POOLS if chance.random() < 0.3 else POOLS[:1]
     nodes = tuple(_node(chance, at, needs, chance.choice(pools), calm) for at, needs in enumerate(parents))
-    policy = chance.choice([OnFailure.FAIL_FAST, OnFailure.CONTINUE])
+    nodes = _with_undos(chance, _with_guards(chance, nodes), pools)
+    policy = (
+        chance.choice(list(OnFailure)) if any(node.compensation for node in nodes) else chance.choice(UNDOES_NOTHING)
+    )
     flow = Flow("flow", "1", nodes, on_failure=policy, shard_by=chance.choice(("run", "node")))
     slow = chance.choice((0.05, 0.05, 5.0, 30.0))
-    troubled = not calm and chance.random() < 0.4
+    troubled = not calm and (chance.random() < 0.4 or any(node.guard for node in nodes))
     conducts = {node.name: _conduct(chance, slow, troubled) for node in nodes}
+    conducts |= {f"{UNDO_PREFIX}{node.name}": _conduct(chance, slow, troubled) for node in nodes if node.compensation}
     return PlannedRun(
         run_id, Plan.of(flow), conducts, chance.uniform(0, seconds), [] if calm else _wishes(chance, seconds)
     )
 
 
+def _with_guards(chance: Random, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    if chance.random() >= 0.3:
+        return nodes
+    return tuple(replace(node, guard=GUARD) if chance.random() < 0.6 else node for node in nodes)
+
+
+def _with_undos(chance: Random, nodes: tuple[Node, ...], pools: tuple[str, ...]) -> tuple[Node, ...]:
+    if chance.random() >= 0.5:
+        return nodes
+    return tuple(_with_undo(chance, node, pools) if chance.random() < 0.7 else node for node in nodes)
+
+
+def _with_undo(chance: Random, node: Node, pools: tuple[str, ...]) -> Node:
+    retry = _retry(chance) if chance.random() < 0.6 else None
+    return replace(node, compensation=Compensation("task", chance.choice(pools), retry))
+
+
 def _wishes(chance: Random, seconds: float) -> list[tuple[str, float]]:
-    verbs = [verb for verb in ("cancel", "pause", "terminate") if chance.random() < 0.1]
+    verbs = [verb for verb in ("cancel", "cancel and undo", "pause", "terminate") if chance.random() < 0.1]
     wishes = [(verb, chance.uniform(0, seconds)) for verb in verbs]
     return wishes + [("resume", at + chance.uniform(0.1, 20.0)) for verb, at in wishes if verb == "pause"]
 

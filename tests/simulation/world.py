@@ -20,7 +20,7 @@ from tests.simulation.process import ClientProcess, IoProcess, Site
 from tests.simulation.store import SimServer, stall
 from tests.simulation.trace import Trace
 from tests.simulation.witness import AckWitness
-from tests.simulation.works import MAX_DELAY_SECONDS, Conduct, Executions, PlannedRun, plan_runs
+from tests.simulation.works import MAX_DELAY_SECONDS, MOST_WAIT_SECONDS, Conduct, Executions, PlannedRun, plan_runs
 
 START = 1000.0
 CHAOS_SECONDS = 45.0
@@ -61,8 +61,9 @@ class World:
 
     @property
     def work_seconds(self) -> float:
-        """How long all of the user code takes, one after the other, with what is tried again."""
-        return sum(
+        """How long all of the user code takes, one after the other, with what is tried again or waits for a breaker."""
+        behind_breakers = sum(node.guard is not None for run in self.runs.values() for node in run.plan.flow.nodes)
+        return behind_breakers * MOST_WAIT_SECONDS + sum(
             (conduct.seconds + MAX_DELAY_SECONDS * bool(conduct.failures))
             * (1 + min(conduct.failures, 3) + min(conduct.crashes, 3))
             for run in self.runs.values()
