@@ -1,4 +1,4 @@
-"""The comparison with the reference model finds each of these mistakes, put into the scripts on purpose."""
+"""The conformance tour finds each of these mistakes, put into the scripts on purpose."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
 from taskmesh.store.scripts import Script, Scripts
 from tests.model.lives import SLICE
-from tests.model.machine import search
-
-EXAMPLES, STEPS = 600, 60
+from tests.model.tour import Tour
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ MISTAKES = {
     "another holder leaves a checkpoint": Mistake(
         "beat_node", "not is_of(record, tonumber(ARGV[2]), ARGV[4])", "record[TOKEN] ~= tonumber(ARGV[2])"
     ),
-    "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "''"),
+    "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "'' or ''"),
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),
     "a claim brings no checkpoint": Mistake("claim_node", "record[TOKEN] > FIRST_CLAIM and", "false and"),
     "a retry keeps its holder": Mistake(
@@ -93,6 +91,7 @@ MISTAKES = {
     "another holder retries": Mistake("retry_node", " or record[HOLDER] ~= ARGV[9]", ""),
     "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
+    "a retry of a halted run waits": Mistake("retry_node", "is_halted(found) and now or now + delay", "now + delay"),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
     "a node is woken too early": Mistake("wake_node", "record[READY_AT] > now", "false"),
     "a halted run sleeps on": Mistake("wake_node", "and not is_halted(found)", ""),
@@ -181,6 +180,13 @@ MISTAKES = {
     "a run that is undone again still expires": Mistake("compensate_run", "redis.call('PERSIST', run)\n", ""),
     "an ended run can be halted": Mistake("halt_run", "if status ~= 'running' then", "if false then"),
     "a later halt replaces the first": Mistake("halt_run", "if not values[3] then", "if true then"),
+    "a terminated run takes an end": Mistake("settle_node", " or found.status == TERMINATED", ""),
+    "a terminated run wakes nodes": Mistake("wake_node", "not record or found.status == TERMINATED", "not record"),
+    "a terminated run goes on telling": Mistake("spread_node", " or found.status == TERMINATED", ""),
+    "a terminated run takes a node back": Mistake("release_node", "values[3] ~= TERMINATED and ", ""),
+    "a reset is counted again": Mistake("reset_nodes", "(record and record[TOKEN] or 0) == wishes[at + 2]", "true"),
+    "a failed run is not undone": Mistake("settle_node", "set(found, 'compensation', 0)", ""),
+    "an undo runs though one before it has failed": Mistake("settle_node", "return cause end\n", "return '' end\n"),
 }
 
 
@@ -203,8 +209,9 @@ def link(redis_url: str) -> Iterator[Link]:
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    scripts = MistakenScripts(MISTAKES[name])
+    mistake = MISTAKES[name]
+    scripts = MistakenScripts(mistake)
     monkeypatch.setattr("taskmesh.store.store.Scripts", lambda: scripts)
     monkeypatch.setattr("taskmesh.dispatch.plan.EDGES_PER_SCRIPT", SLICE)
     with pytest.raises(AssertionError):
-        search(link, namespace, EXAMPLES, STEPS, shrink=False)
+        Tour(link, namespace).make_calls_of(mistake.script)

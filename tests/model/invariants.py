@@ -72,18 +72,17 @@ def check_next_events(shape: Shape, states: Mapping[int, str], due: set[int], ti
 
 def check_quiet(lab: Lab, plans: Mapping[str, Plan]) -> None:
     """Nothing left over: every run has ended, nothing is due, nothing is counted, all of it will expire."""
-    assert lab.outboxes() == set()
-    assert lab.timers() == {}
-    open_runs, closed_runs = lab.lists()
-    assert (open_runs, closed_runs) == (set(), set(plans))
-    for run_id, plan in plans.items():
-        run = lab.run(run_id)
+    stored = lab.read(plans)
+    assert stored.outboxes == set()
+    assert stored.timers == {}
+    assert (stored.open_runs, stored.closed_runs) == (set(), set(plans))
+    for run_id, run in stored.runs.items():
         assert run["remaining"] == 0 or run["status"] == "terminated"
         assert run["expires"]
         assert run["status"] not in ("running", "compensating")
-        check_undone(run, plan)
-        assert lab.retrying(run_id) == set()
-        assert lab.open_runs_of(plan, run_id) == (0, True)
+        check_undone(run, plans[run_id])
+        assert stored.retrying[run_id] == set()
+        assert stored.users[run_id] == (0, True)
 
 
 def check_undone(run: Mapping[str, Any], plan: Plan) -> None:

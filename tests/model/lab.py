@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
@@ -30,13 +29,13 @@ from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
-from taskmesh.store.reader import Reader, node_record, scored
+from taskmesh.store.reader import Reader, scored
 from taskmesh.store.store import Store
-from taskmesh.wire import pack, unpack
+from taskmesh.wire import pack
 from tests.model.answers import RUN_HALTED, Answer
 from tests.model.steering import BY_HAND, FORK
+from tests.model.stored import Stored, read_stored
 
-POOLS = ("one", "two")
 BY_HAND_OUTPUT = b"an output that somebody gave"
 INHERITED_OUTPUT = b"an output of another run"
 RETENTION_SECONDS = 60.0
@@ -166,18 +165,6 @@ class Lab:
     def tell_again(self, plan: Plan, run_id: str, node: int) -> Advance:
         return self.advancer.resume(plan, NodeKey(run_id, node), run_id)
 
-    # What is in Redis.
-
-    def outboxes(self) -> set[tuple[str, str, int]]:
-        """Pool, run and node of each entry."""
-        boxes = [(pool, partition.outbox(pool)) for partition in self.keys.partitions for pool in POOLS]
-        found = self._read("ZRANGE", [box for _, box in boxes], 0, -1)
-        return {
-            (pool, *NodeKey.parse(member.decode()))
-            for (pool, _), members in zip(boxes, found, strict=True)
-            for member in members
-        }
-
     def timers(self) -> dict[tuple[str, int], float]:
         """When each run and node is to be woken, and since when runs stand among the halted ones."""
         boxes = [partition.halted for partition in self.keys.partitions]
@@ -189,49 +176,8 @@ class Lab:
     def retrying(self, run_id: str) -> set[int]:
         return set(self._housekeeping.retrying_nodes(run_id, 1000))
 
-    def lists(self) -> tuple[set[str], set[str]]:
-        """The open and the closed runs."""
-        partitions = self.keys.partitions
-        both = [each.open_runs for each in partitions], [each.closed_runs for each in partitions]
-        first, second = (
-            {member.decode() for members in self._read("ZRANGE", keys, 0, -1) for member in members} for keys in both
-        )
-        return first, second
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        """The run's hash, in the words of the reference model."""
-        key = self.keys.run(run_id)
-        [flat], [ttl] = self._read("HGETALL", [key]), self._read("PTTL", [key])
-        pairs = flat if isinstance(flat, Mapping) else dict(zip(flat[::2], flat[1::2], strict=True))
-        fields = {name.decode(): value for name, value in pairs.items()}
-        return {
-            "status": fields["status"].decode(),
-            "remaining": int(fields["remaining"]),
-            "halt": fields.get("halt", b"").decode(),
-            "undos": fields.get("undos", b"").decode(),
-            "compensation": int(fields["compensation"]) if "compensation" in fields else None,
-            "blocked": {at: value.decode() for at, value in _numbered(fields, "blocked:")},
-            "failed_node": int(fields["failed_node"]) if "failed_node" in fields else None,
-            "nodes": {at: _node(value) for at, value in _numbered(fields, "node:")},
-            "arrived": {at: int(value) for at, value in _numbered(fields, "arrived:")},
-            "outputs": dict(_numbered(fields, "output:")),
-            "errors": dict(_numbered(fields, "error:")),
-            "paused": unpack(fields["paused"])[0] if "paused" in fields else "",
-            "deadline": float(fields["deadline"]) if "deadline" in fields else None,
-            "checkpoints": dict(_numbered(fields, "checkpoint:")),
-            "altered": "altered" in fields,
-            "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
-            "expires": ttl > 0,
-        }
-
-    def open_runs_of(self, plan: Plan, run_id: str) -> tuple[int, bool]:
-        """How many open runs a flow has in the partition of this run, and whether it will expire."""
-        key = self.keys.partition_of(run_id).flow(plan.hash)
-        return int(self._read("HGET", [key], "open_runs")[0]), self._read("PTTL", [key])[0] > 0
-
-    def _read(self, command: str, keys: list[str], *arguments: str | int) -> list[Any]:
-        replies = self.link.exchange([Command(key, command, key, *arguments) for key in keys])
-        return [value_of(reply) for reply in replies]
+    def read(self, plans: Mapping[str, Plan]) -> Stored:
+        return read_stored(self.link, self.keys, plans)
 
 
 def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:
@@ -305,19 +251,3 @@ def _controlled(answers: list[Controlled]) -> Answer:
 def _renewed(answers: list[Renewed]) -> Answer:
     [answer] = answers
     return Answer(answer.word, (answer.attempt, answer.token) if answer.token else ())
-
-
-def _node(packed: bytes) -> tuple[str | int, ...]:
-    record = node_record(packed)
-    named = record.state, record.attempt, record.token, record.holder, record.spread, record.cause
-    return *named, record.retries, record.past
-
-
-def _remembered(packed: bytes) -> tuple[Any, ...]:
-    """An entry without what is said of it."""
-    kind, *rest = unpack(packed)
-    return (kind, *rest[: 6 if kind == "node" else 2])
-
-
-def _numbered(fields: Mapping[str, bytes], prefix: str) -> Iterable[tuple[int, bytes]]:
-    return ((int(name.removeprefix(prefix)), value) for name, value in fields.items() if name.startswith(prefix))

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import OnFailure
-from tests.model.lab import BY_HAND_OUTPUT, INHERITED_OUTPUT, POOLS, output_of
+from tests.model.lab import BY_HAND_OUTPUT, INHERITED_OUTPUT, output_of
 from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
 from tests.model.steering import BY_HAND, INHERITED
+from tests.model.stored import POOLS
 
 SLICE = 2
 """How many dependents one script tells here, so that small graphs are told in several scripts."""

@@ -15,8 +15,8 @@ from hypothesis.stateful import (
 from taskmesh.model.flow import OnFailure
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Link
-from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
-from tests.model.forking_rules import ForkingRules
+from tests.model.alike import check_alike
+from tests.model.answers import Answer
 from tests.model.invariants import check_quiet
 from tests.model.lives import (
     LONGEST_DELAY_SECONDS,
@@ -34,16 +34,14 @@ from tests.model.lives import (
 )
 from tests.model.pair import HEALER, MOST_RUNS, Figures
 from tests.model.reference import RunModel
-from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
-from tests.model.steering_rules import RARELY
+from tests.model.shape import ROOT, Shape
+from tests.model.surrounding_rules import HOLDERS, LEASE_SECONDS, SurroundingRules
 
-HOLDERS = ("first", "second")
-LEASE_SECONDS = 30.0
 PASSES = 40
 """A keeper that looks after everything this often brings runs of eight nodes to their end."""
 
 
-class StoreMachine(ForkingRules):
+class StoreMachine(SurroundingRules):
     """Up to two runs, two holders that come and go, and a network that loses, repeats and delays."""
 
     def __init__(self, link: Link, namespace: str, figures: Figures) -> None:
@@ -199,132 +197,11 @@ class StoreMachine(ForkingRules):
         self._claim(run_id, node, token_of(run.model, node), holder)
         self._stranger_speaks(run_id, node)
 
-    @rule(holder=st.sampled_from(HOLDERS), dies=st.booleans())
-    def renew(self, holder: str, dies: bool) -> None:
-        assert self._lab.renew(holder, LEASE_SECONDS) == (holder in self._living)
-        self._leases[holder] = self._now + LEASE_SECONDS
-        if dies:
-            self._lab.end(holder)
-            del self._leases[holder]
-
-    # What happens around them.
-
-    @rule(seconds=st.sampled_from((1.0, 1.0, 1.0, LEASE_SECONDS - 1, LEASE_SECONDS)), flush=st.booleans())
-    def pass_time(self, seconds: float, flush: bool) -> None:
-        """With ``flush``, the server has forgotten its scripts afterwards."""
-        self._now += seconds
-        self._lab.set_time(self._now)
-        for run in self._runs.values():
-            run.model.now = self._now
-        if flush:
-            self._lab.flush_scripts()
-
-    @rule(pick=picks, at=picks)
-    def redrive(self, pick: int, at: int) -> None:
-        run_id, run = self._pick_run(pick)
-        self._redrive(run_id, pick_node(run.model, at))
-
-    @rule()
-    def ring(self) -> None:
-        """The keeper rings what is due."""
-        for (run_id, node), due in sorted(self._lab.timers().items()):
-            if node == RUN_HALTED:
-                self._end_halted(run_id)
-            elif node == RUN_DEADLINE and due <= self._now:
-                self._ring_deadline(run_id)
-            elif node >= 0 and due <= self._now:
-                self._wake(run_id, node)
-
-    @precondition(lambda self: len(self._runs) == MOST_RUNS)
-    @rule(pick=picks)
-    def halt_sleepers(self, pick: int) -> None:
-        """A node is to be tried again much later when its run is halted: by another that fails, where there is one."""
-        run_id, run = self._pick_run(pick)
-        if run.model.is_held:
-            return
-        ready = [at for at, node in run.model.nodes.items() if node.state == "ready"][:2]
-        tokens = [self._claim(run_id, node, token_of(run.model, node), HEALER).numbers[1] for node in ready]
-        if ready:
-            key = NodeKey(run_id, ready[0])
-            answer = self._lab.retry(run.plan, key, tokens[0], LONGEST_DELAY_SECONDS, HEALER)
-            self._same(answer, run.model.retry(ready[0], tokens[0], LONGEST_DELAY_SECONDS, HEALER))
-        if len(ready) > 1:
-            self._end(run_id, ready[1], tokens[1], "failed", dies=True, halt="failed")
-        else:
-            self.halt(pick, "cancelled", compensates=False)
-        self.ring()
-
-    @rule(pick=picks, at=picks)
-    def lose_timer(self, pick: int, at: int) -> None:
-        run_id, run = self._pick_run(pick)
-        self._forget_timer(run_id, pick_node(run.model, at, "retrying"))
-
-    @precondition(lambda self: len(self._runs) == MOST_RUNS)
-    @rule(pick=picks, status=st.sampled_from(("cancelled", "failed")), compensates=st.booleans())
-    def halt(self, pick: int, status: str, compensates: bool) -> None:
-        run_id, run = self._pick_run(pick)
-        self._same(self._lab.halt(run_id, status, compensates), run.model.halt_with(status, compensates))
-
-    @precondition(lambda self: len(self._runs) == MOST_RUNS)
-    @rule(pick=picks, dies=st.booleans(), repeats=times)
-    def compensate(self, pick: int, dies: bool, repeats: int) -> None:
-        """With ``dies``, the caller gets no further than the first script."""
-        run_id, run = self._pick_run(pick)
-        for _ in range(repeats):
-            answer = self._same(self._lab.compensate(run.plan, run_id), run.model.compensate())
-            if answer.word == "compensating" and not dies:
-                self._tell_again(run_id, BEFORE_UNDOS)
-
-    @precondition(lambda self: len(self._runs) == MOST_RUNS)
-    @rule(
-        pick=picks,
-        sure=picks,
-        undone=st.lists(st.sampled_from(("succeeded", "failed")), min_size=1, max_size=4),
-        count=st.integers(1, 4),
-        dies=st.booleans(),
-        mends=st.booleans(),
-    )
-    def fail_and_undo(self, pick: int, sure: int, undone: list[str], count: int, dies: bool, mends: bool) -> None:
-        """Some nodes succeed, then the run fails and is undone, which may fail, too, and then be begun again."""
-        fit = [
-            at for at, each in enumerate(self._runs.values()) if each.model.shape.undoable and not each.model.has_ended
-        ]
-        if not fit or sure >= RARELY:
-            return
-        pick = fit[pick % len(fit)]
-        run_id, run = self._pick_run(pick)
-        self.pass_time(LEASE_SECONDS, flush=False)
-        self.renew(HEALER, dies=False)
-        for state in ["succeeded"] * count:
-            self._work_on(run_id, state, state, dies=False)
-        self.halt(pick, "failed", compensates=True)
-        self.ring()
-        for node in (*range(run.model.shape.undo_base), BEFORE_UNDOS):
-            self._look_after(run_id, node)
-        for state in undone * 3:
-            self._work_on(run_id, "succeeded", state, dies)
-        if mends:
-            self.compensate(pick, dies, 2)
-            self._work_on(run_id, "succeeded", "succeeded", dies)
-
     @invariant()
     def all_is_alike(self) -> None:
         self._figures.steps += 1
         self._figures.statuses.update(run.model.status for run in self._runs.values())
-        outboxes = self._lab.outboxes()
-        expected = {
-            (run.model.shape.pool_of(node), run_id, node)
-            for run_id, run in self._runs.items()
-            for node in run.model.outbox
-        }
-        assert outboxes == expected
-        assert self._lab.timers() == {
-            (run_id, node): due for run_id, run in self._runs.items() for node, due in run.model.timers.items()
-        }
-        ended = {run_id for run_id, run in self._runs.items() if run.model.has_ended}
-        assert self._lab.lists() == (self._runs.keys() - ended, ended)
-        for run_id, run in self._runs.items():
-            self._compare(run_id, run, {node for _, each, node in outboxes if each == run_id})
+        check_alike(self._lab, self._runs)
 
     def teardown(self) -> None:
         """Faults stop; then everything must come to its end."""
@@ -335,7 +212,7 @@ class StoreMachine(ForkingRules):
             self.finish(pick, late=False)
         for _ in range(PASSES):
             self.ring()
-            for _, run_id, node in sorted(self._lab.outboxes()):
+            for _, run_id, node in sorted(self._lab.read({}).outboxes):
                 self._look_after(run_id, node)
         self.all_is_alike()
         check_quiet(self._lab, {run_id: run.plan for run_id, run in self._runs.items()})

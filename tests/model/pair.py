@@ -13,10 +13,8 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Link
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
-from tests.model.invariants import check_history, check_kept, check_next_events
 from tests.model.lab import Lab
-from tests.model.lives import Run, holder_of, projection, token_of
-from tests.model.steering import FORK
+from tests.model.lives import Run, holder_of, token_of
 
 MOST_RUNS = 2
 STRANGER = "stranger"
@@ -54,31 +52,12 @@ class Pair(RuleBasedStateMachine):
     def _living(self) -> set[str]:
         return {holder for holder, until in self._leases.items() if until > self._now}
 
-    def _compare(self, run_id: str, run: Run, outbox: set[int]) -> None:
-        found = self._lab.run(run_id)
-        assert found == projection(run.model)
-        assert self._lab.retrying(run_id) == run.model.retrying
-        check_history(run.history, found, len(run.plan.flow.nodes))
-        check_kept(found, outbox)
-        if found["status"] in ("running", "compensating") and found["paused"] != FORK:
-            states = {at: node[0] for at, node in found["nodes"].items()}
-            check_next_events(run.model.shape, states, outbox, run.model.timers)
-        run.history = found
-        users = [other for each, other in self._runs.items() if self._shares_flow(each, run_id)]
-        open_users = sum(not other.model.has_ended for other in users)
-        assert self._lab.open_runs_of(run.plan, run_id) == (open_users, open_users == 0)
-
     def _miss_flow(self, run_id: str, plan: Plan, enter: Callable[[], Answer]) -> None:
         """A run whose flow the partition does not have yet does not come in; from now on it has it."""
         partition = self._lab.keys.partitions.index(self._lab.keys.partition_of(run_id))
         if (partition, plan.hash) not in self._bodies:
             self._same(enter(), Answer("flow_missing"))
         self._bodies.add((partition, plan.hash))
-
-    def _shares_flow(self, run_id: str, other_id: str) -> bool:
-        partition = self._lab.keys.partition_of
-        same_body = self._runs[run_id].plan.hash == self._runs[other_id].plan.hash
-        return same_body and partition(run_id) is partition(other_id)
 
     def _look_after(self, run_id: str, node: int) -> None:
         """The keeper publishes again, and a worker gets the message."""

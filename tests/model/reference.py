@@ -7,15 +7,14 @@ the run follow from that; so a script that counts twice, or forgets, differs fro
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import Any
 
-from tests.model import undoing
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.records import ENDED, NodeModel
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
-from tests.model.steering import FORK, INHERITED, Steering
+from tests.model.steering import FORK, Steering
+from tests.model.telling import Telling
 
 FIRST_CLAIM = 2
 """The token that a node gets with its first claim."""
@@ -23,7 +22,7 @@ FIRST_CLAIM = 2
 __all__ = ["ENDED", "NodeModel", "RunModel"]
 
 
-class RunModel(Steering):
+class RunModel(Telling, Steering):
     """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept.
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
@@ -49,7 +48,7 @@ class RunModel(Steering):
             self.altered, self.paused, self.reopened = True, FORK, True
         elif len(shape.children[ROOT]) > shape.slice_size:
             self.nodes[ROOT] = NodeModel("succeeded")
-            self._tell(ROOT, 0)
+            self.tell(ROOT, 0)
         else:
             self.nodes.update({at: NodeModel("ready") for at in shape.children[ROOT]})
 
@@ -86,41 +85,23 @@ class RunModel(Steering):
         """Whether nothing new may start; undos may, whatever the run was halted for."""
         return bool(self.halt) and self.status == "running"
 
-    def has_told_all(self, node: int) -> bool:
-        return self.nodes[node].ended and self.nodes[node].told == len(self.shape.children[node])
-
     @property
     def outbox(self) -> set[int]:
         """Every node that somebody must still do something for."""
         if self.left is not None:
             return self.left
-        return {at for at, node in self.nodes.items() if node.state != "waiting" and not self.has_told_all(at)}
+        due = {at for at, node in self.nodes.items() if node.state != "waiting" and not self.has_told_all(at)}
+        return due - self.forgotten
 
     @property
     def retrying(self) -> set[int]:
         if self.terminated:
             return set()
-        return {at for at, node in self.nodes.items() if node.state == "retrying"}
-
-    def arrived(self, node: int) -> int:
-        """How many of the nodes that it needs have told it of their success; from its own records, unless reset."""
-        if self.shape.is_undo(node):
-            return undoing.arrived(self, node)
-        if self.altered:
-            return self.counts.get(node, 0)
-        return sum(1 for parent in self.shape.parents[node] if self._has_told(parent, node))
-
-    def _has_told(self, parent: int, child: int) -> bool:
-        record = self.nodes.get(parent)
-        return (
-            record is not None
-            and record.state == "succeeded"
-            and self.shape.children[parent].index(child) < record.told
-        )
+        return {at for at, node in self.nodes.items() if node.state == "retrying"} - self.unlisted
 
     def admit_again(self) -> Answer:
         first = self.shape.children[ROOT][: self.shape.slice_size]
-        return Answer("same", ready=self._in_state("ready", first))
+        return Answer("same", ready=self.in_state("ready", first))
 
     def claim(self, node: int, token: int, holder: str, living: Container[str]) -> Answer:
         record = self.nodes.get(node)
@@ -211,6 +192,8 @@ class RunModel(Steering):
             error=b"retrying",
         )
         self.timers[node] = due
+        self.enter_outbox(node)
+        self.unlisted -= {node}
         return Answer("retrying", text=self.status)
 
     def wake(self, node: int) -> Answer:
@@ -224,44 +207,6 @@ class RunModel(Steering):
             return Answer("settled")
         return Answer("again", (record.attempt, record.token))
 
-    def spread(self, node: int, start: int) -> Answer:
-        record = self.nodes.get(node)
-        if record is None:
-            return Answer("unknown")
-        if self.terminated or not record.ended:
-            return Answer("stale")
-        if self.has_told_all(node) or record.told > start:
-            return self.told_before("again", node, start)
-        if record.told < start:
-            return Answer("behind")
-        return self._tell_and_close("spread", node, start)
-
-    def tell_first(self, word: str, node: int) -> Answer:
-        """Tell the first slice of a node that has just ended."""
-        if not self.remaining:
-            self.reopened = False
-        return self._tell_and_close(word, node, 0)
-
-    def _tell_and_close(self, word: str, node: int, start: int) -> Answer:
-        before = self.remaining
-        found = self._tell(node, start)
-        if before and not self.remaining:
-            self.reopened = False
-        return self._report(word, *found)
-
-    def tell_on(self, node: int, skip: int, first: Answer | None = None) -> list[int]:
-        """Tell all other dependents, and those of nodes that this skips; which became ready."""
-        ready = list(first.ready) if first else []
-        steps = deque((node, start) for start in self.shape.slices(node)[skip:])
-        answer = first
-        while True:
-            for skipped in answer.skipped if answer else ():
-                steps.extend((skipped, start) for start in self.shape.slices(skipped))
-            if not steps:
-                return ready
-            answer = self.spread(*steps.popleft())
-            ready.extend(answer.ready)
-
     def release(self, node: int, token: int, counts: bool, holder: str) -> Answer:
         record = self.nodes.get(node) if not self.terminated else None
         if record and (record.state, record.token) == ("ready", token + 1):
@@ -274,9 +219,10 @@ class RunModel(Steering):
     def redrive(self, node: int, living: Container[str]) -> Answer:
         record = self.nodes.get(node)
         if self.left is not None:
-            self.left.discard(node)
+            self.leave_outbox(node)
         if record is None or self.terminated or record.state == "waiting" or self.has_told_all(node):
             return Answer("settled")
+        self.enter_outbox(node)
         if record.state == "running" and record.holder in living:
             return Answer("held")
         if self.paused and not self.halt and record.state in ("ready", "running"):
@@ -304,74 +250,14 @@ class RunModel(Steering):
             return Answer("nothing")
         self.undos = "some"
         self.remembered.append(("reopen", self.now, "compensating"))
-        self._begin_undos()
+        self.begin_undos()
         return Answer("compensating")
 
-    def _begin_undos(self) -> None:
+    def begin_undos(self) -> None:
         self.compensation, self.paused, self.reopened = self.walk + 1, "", False
         self.nodes[BEFORE_UNDOS] = NodeModel("succeeded", walk=self.walk)
 
     def _make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
+        self.enter_outbox(node)
         record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="", due=0.0)
         return Answer(word, (record.attempt, record.token))
-
-    def _tell(self, node: int, start: int) -> tuple[list[int], list[int]]:
-        """Tell one slice of dependents; those that became ready, and those that ended thereby and have dependents."""
-        ready, ended = self._tell_undos(node, start) if self.shape.is_undo(node) else self._tell_nodes(node, start)
-        if not self.remaining and self._must_compensate():
-            self._begin_undos()
-            ended = [*ended, BEFORE_UNDOS]
-        return ready, ended
-
-    def _must_compensate(self) -> bool:
-        return self.compensation == 0 and self.undos == "some" and bool(self.halt or self.failed_node is not None)
-
-    def has_heard_all(self, undo: int) -> bool:
-        return undoing.heard(self, undo) == len(self.shape.before(undo))
-
-    def undoes(self, node: int) -> bool:
-        """Whether a node has done something that is to be undone."""
-        done = self.nodes.get(node)
-        return done is not None and done.state == "succeeded" and done.cause != INHERITED
-
-    def _tell_undos(self, node: int, start: int) -> tuple[list[int], list[int]]:
-        return undoing.tell(self, node, start)
-
-    def _tell_nodes(self, node: int, start: int) -> tuple[list[int], list[int]]:
-        told = self.shape.children[node][start : start + self.shape.slice_size]
-        self.nodes[node] = self.nodes[node]._replace(told=start + len(told))
-        if self.nodes[node].state == "succeeded":
-            ready = [child for child in told if self._count(child) and self.waits(child)]
-            self.nodes.update({child: self.fresh(child, "ready") for child in ready})
-            return ready, []
-        new = [child for child in told if self.waits(child)]
-        self.nodes.update({child: self.fresh(child, "skipped")._replace(cause=f"needs:{node}") for child in new})
-        return [], [child for child in new if self.shape.children[child]]
-
-    def waits(self, node: int) -> bool:
-        return node not in self.nodes or self.nodes[node].state == "waiting"
-
-    def _count(self, child: int) -> bool:
-        """Whether all that a node needs has told it, which it was just now."""
-        parents = len(self.shape.parents[child])
-        if parents > 1 and self.altered:
-            self.counts[child] = self.counts.get(child, 0) + 1
-        return parents <= 1 or self.arrived(child) == parents
-
-    def fresh(self, node: int, state: str) -> NodeModel:
-        past = self.nodes.get(node)
-        if past is None:
-            return NodeModel(state)
-        return NodeModel(state, past.attempt, past.token + 1, past=past.attempt, error=past.error)
-
-    def _report(self, word: str, ready: Iterable[int], skipped: Iterable[int]) -> Answer:
-        return Answer(word, text=self.status, ready=tuple(ready), skipped=tuple(skipped))
-
-    def told_before(self, word: str, node: int, start: int) -> Answer:
-        told = self.shape.children[node][start : start + self.shape.slice_size]
-        places = [*told, BEFORE_UNDOS] if self.status == "compensating" else told
-        untold = [at for at in places if at in self.nodes and self.nodes[at].ended and not self.has_told_all(at)]
-        return self._report(word, self._in_state("ready", told), untold)
-
-    def _in_state(self, state: str, nodes: Iterable[int]) -> tuple[int, ...]:
-        return tuple(at for at in nodes if at in self.nodes and self.nodes[at].state == state)

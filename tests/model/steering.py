@@ -21,10 +21,16 @@ FORK = "fork of another"
 
 
 class Steering:
-    """``paused`` is the kind of the pause. ``left`` are the nodes that a terminated run still has in the outbox."""
+    """``paused`` is the kind of the pause. ``left`` are the nodes that a terminated run still has in the outbox.
+
+    What was ``forgotten`` of them is not in the outbox either when the run is reopened, before somebody looks after it;
+    those that were retrying are ``unlisted`` then until they are retried again.
+    """
 
     paused = ""
     left: set[int] | None = None
+    forgotten: frozenset[int] = frozenset()
+    unlisted: frozenset[int] = frozenset()
     altered = False
     reopened = False
 
@@ -65,9 +71,18 @@ class Steering:
             return Answer("terminated")
         if self.has_ended:
             return Answer("ended", text=self.status)
+        self.unlisted |= self.retrying
         self.left, self.paused = set(self.outbox), ""
         self.remembered.append(("halt", self.now, "terminated"))
         return Answer("terminated")
+
+    def leave_outbox(self: RunModel, node: int) -> None:
+        """The keeper has met a node of a terminated run."""
+        self.forgotten |= (self.left or set()) & {node}
+        (self.left or set()).discard(node)
+
+    def enter_outbox(self: RunModel, node: int) -> None:
+        self.forgotten -= {node}
 
     def mark(self: RunModel, node: int, state: str) -> Answer:
         record = self.nodes.get(node)

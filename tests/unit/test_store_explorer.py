@@ -7,10 +7,11 @@ from collections.abc import Container
 import pytest
 
 from tests.model.answers import Answer
-from tests.model.explorer import Setting, World, check_move, explore, run_of
+from tests.model.explorer import check_state, explore
 from tests.model.invariants import check_next_events
 from tests.model.reference import RunModel
 from tests.model.shape import Shape
+from tests.model.worlds import Setting, World, run_of
 
 DIAMOND = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 2)
 NARROW_SLICES = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 1)
@@ -21,6 +22,8 @@ UNDOABLE_CHAIN = Shape(((), (0,), (1,)), ("one",) * 3, 2, frozenset({0}))
 SHORT_UNDOABLE_CHAIN = Shape(((), (0,)), ("one",) * 2, 2, frozenset({0}))
 UNDOABLE_FORK = Shape(((), (0,), (0,)), ("one",) * 3, 2, frozenset({0, 1, 2}))
 CHAIN = Shape(((), (0,)), ("one",) * 2, 2)
+SINGLE = Shape(((),), ("one",), 2)
+JOIN = Shape(((), (), (0, 1)), ("one",) * 3, 2)
 
 SETTINGS = {
     "a chain, two processes dying": Setting(CHAIN, frozenset(), crashes=2),
@@ -49,16 +52,23 @@ SETTINGS = {
     "a chain whose undo fails until it is begun again": Setting(
         SHORT_UNDOABLE_CHAIN, frozenset({1, 2}), fail_fast=True, crashes=0, compensates=True, begins_again=1
     ),
+    "a chain whose nodes are ended by hand": Setting(CHAIN, frozenset(), crashes=0, marked=frozenset({0, 1})),
+    "a join that is ended by hand": Setting(JOIN, frozenset({0}), crashes=0, marked=frozenset({2})),
+    "a chain that fails and is retried": Setting(CHAIN, frozenset({1}), crashes=0, reopens=1),
+    "a node that is terminated and retried": Setting(SINGLE, frozenset(), crashes=0, steered=True, reopens=1),
+    "a chain that is undone while people steer it": Setting(
+        SHORT_UNDOABLE_CHAIN, frozenset({1}), fail_fast=True, crashes=0, steered=True, compensates=True
+    ),
     "a fork that is undone": Setting(UNDOABLE_FORK, frozenset({2}), fail_fast=True, crashes=0, compensates=True),
 }
 
 
-def _check(setting: Setting, before: World, after: World) -> None:
-    check_move(setting, before, after)
-    run = run_of(setting, after)
+def _check(setting: Setting, world: World) -> None:
+    check_state(setting, world)
+    run = run_of(setting, world)
     if not run.has_ended:
         states = {at: node.state for at, node in run.nodes.items()}
-        check_next_events(setting.shape, states, run.outbox, run.timers)
+        check_next_events(setting.shape, states, run.outbox | run.forgotten, run.timers)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -71,12 +81,17 @@ def test_every_state_is_sound_and_leads_to_an_end(name: str, capsys: pytest.Capt
 
 
 def test_without_a_keeper_a_lost_message_is_found_to_stop_the_run() -> None:
-    assert explore(Setting(CHAIN, frozenset(), keeper=False), check_move).without_an_end() > 0
+    assert explore(Setting(CHAIN, frozenset(), keeper=False), check_state).without_an_end() > 0
+
+
+def test_what_was_forgotten_of_a_terminated_run_is_found_to_stop_it_when_it_goes_on() -> None:
+    setting = Setting(SINGLE, frozenset(), crashes=0, steered=True, reopens=1, holds=False)
+    assert explore(setting, check_state).without_an_end() > 0
 
 
 def test_a_node_that_only_its_timer_can_bring_back_is_found_to_stop_the_run() -> None:
     setting = Setting(CHAIN, frozenset(), crashes=0, retrying=frozenset({0}), model=RetryLeavesOutbox)
-    assert explore(setting, check_move).without_an_end() > 0
+    assert explore(setting, check_state).without_an_end() > 0
 
 
 class RetryLeavesOutbox(RunModel):
@@ -114,7 +129,7 @@ class EarlyJoin(RunModel):
 
 def test_a_node_that_leaves_the_outbox_too_early_is_found_to_stop_the_run() -> None:
     setting = Setting(NARROW_SLICES, frozenset({1}), model=TellerForgets)
-    assert explore(setting, check_move).without_an_end() > 0
+    assert explore(setting, check_state).without_an_end() > 0
 
 
 class UndoesWhatWasStarted(RunModel):
@@ -133,12 +148,12 @@ class UndoesAtOnce(RunModel):
 
 @pytest.mark.parametrize("model", [UndoesWhatWasStarted, UndoesAtOnce])
 def test_a_mistake_in_the_rules_of_undoing_is_found(model: type[RunModel]) -> None:
-    setting = Setting(UNDOABLE_FORK, frozenset({2}), fail_fast=True, compensates=True, model=model)
+    setting = Setting(UNDOABLE_FORK, frozenset({2}), fail_fast=True, crashes=0, compensates=True, model=model)
     with pytest.raises(AssertionError):
-        explore(setting, check_move)
+        explore(setting, check_state)
 
 
 @pytest.mark.parametrize("model", [ClaimKeepsToken, EarlyJoin])
 def test_a_mistake_in_the_rules_is_found(model: type[RunModel]) -> None:
     with pytest.raises(AssertionError):
-        explore(Setting(DIAMOND, frozenset(), model=model), check_move)
+        explore(Setting(DIAMOND, frozenset(), model=model), check_state)

@@ -1,0 +1,139 @@
+"""How the end of a node is told to its dependents, as part of the reference model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tests.model import undoing
+from tests.model.answers import Answer
+from tests.model.records import NodeModel
+from tests.model.shape import BEFORE_UNDOS
+from tests.model.steering import INHERITED
+
+if TYPE_CHECKING:
+    from tests.model.reference import RunModel
+
+
+class Telling:
+    """Nodes become ready when the last node that they need has told them of its success."""
+
+    def has_told_all(self: RunModel, node: int) -> bool:
+        return self.nodes[node].ended and self.nodes[node].told == len(self.shape.children[node])
+
+    def arrived(self: RunModel, node: int) -> int:
+        """How many of the nodes that it needs have told it of their success; from its own records, unless reset."""
+        if self.shape.is_undo(node):
+            return undoing.arrived(self, node)
+        if self.altered:
+            return self.counts.get(node, 0)
+        return sum(1 for parent in self.shape.parents[node] if self._has_told(parent, node))
+
+    def _has_told(self: RunModel, parent: int, child: int) -> bool:
+        record = self.nodes.get(parent)
+        return (
+            record is not None
+            and record.state == "succeeded"
+            and self.shape.children[parent].index(child) < record.told
+        )
+
+    def spread(self: RunModel, node: int, start: int) -> Answer:
+        record = self.nodes.get(node)
+        if record is None:
+            return Answer("unknown")
+        if self.terminated or not record.ended:
+            return Answer("stale")
+        if self.has_told_all(node) or record.told > start:
+            return self.told_before("again", node, start)
+        if record.told < start:
+            return Answer("behind")
+        return self._tell_and_close("spread", node, start)
+
+    def tell_first(self: RunModel, word: str, node: int) -> Answer:
+        """Tell the first slice of a node that has just ended."""
+        if not self.remaining:
+            self.reopened = False
+        return self._tell_and_close(word, node, 0)
+
+    def _tell_and_close(self: RunModel, word: str, node: int, start: int) -> Answer:
+        before = self.remaining
+        found = self.tell(node, start)
+        if before and not self.remaining:
+            self.reopened = False
+        return self._report(word, *found)
+
+    def tell_on(self: RunModel, node: int, skip: int, first: Answer | None = None) -> list[int]:
+        """Tell all other dependents, and those of nodes that this skips; which became ready."""
+        ready = list(first.ready) if first else []
+        steps = deque((node, start) for start in self.shape.slices(node)[skip:])
+        answer = first
+        while True:
+            for skipped in answer.skipped if answer else ():
+                steps.extend((skipped, start) for start in self.shape.slices(skipped))
+            if not steps:
+                return ready
+            answer = self.spread(*steps.popleft())
+            ready.extend(answer.ready)
+
+    def tell(self: RunModel, node: int, start: int) -> tuple[list[int], list[int]]:
+        """Tell one slice of dependents; those that became ready, and those that ended thereby and have dependents."""
+        ready, ended = self._tell_undos(node, start) if self.shape.is_undo(node) else self._tell_nodes(node, start)
+        if not self.remaining and self._must_compensate():
+            self.begin_undos()
+            ended = [*ended, BEFORE_UNDOS]
+        return ready, ended
+
+    def _must_compensate(self: RunModel) -> bool:
+        return self.compensation == 0 and self.undos == "some" and bool(self.halt or self.failed_node is not None)
+
+    def has_heard_all(self: RunModel, undo: int) -> bool:
+        return undoing.heard(self, undo) == len(self.shape.before(undo))
+
+    def undoes(self: RunModel, node: int) -> bool:
+        """Whether a node has done something that is to be undone."""
+        done = self.nodes.get(node)
+        return done is not None and done.state == "succeeded" and done.cause != INHERITED
+
+    def _tell_undos(self: RunModel, node: int, start: int) -> tuple[list[int], list[int]]:
+        return undoing.tell(self, node, start)
+
+    def _tell_nodes(self: RunModel, node: int, start: int) -> tuple[list[int], list[int]]:
+        told = self.shape.children[node][start : start + self.shape.slice_size]
+        self.nodes[node] = self.nodes[node]._replace(told=start + len(told))
+        if self.nodes[node].state == "succeeded":
+            ready = [child for child in told if self._count(child) and self.waits(child)]
+            self.nodes.update({child: self.fresh(child, "ready") for child in ready})
+            return ready, []
+        new = [child for child in told if self.waits(child)]
+        self.nodes.update({child: self.fresh(child, "skipped")._replace(cause=f"needs:{node}") for child in new})
+        return [], [child for child in new if self.shape.children[child]]
+
+    def waits(self: RunModel, node: int) -> bool:
+        return node not in self.nodes or self.nodes[node].state == "waiting"
+
+    def _count(self: RunModel, child: int) -> bool:
+        """Whether all that a node needs has told it, which it was just now."""
+        parents = len(self.shape.parents[child])
+        if parents > 1 and self.altered:
+            self.counts[child] = self.counts.get(child, 0) + 1
+        return parents <= 1 or self.arrived(child) == parents
+
+    def fresh(self: RunModel, node: int, state: str) -> NodeModel:
+        past = self.nodes.get(node)
+        self.enter_outbox(node)
+        if past is None:
+            return NodeModel(state)
+        return NodeModel(state, past.attempt, past.token + 1, past=past.attempt, error=past.error)
+
+    def _report(self: RunModel, word: str, ready: Iterable[int], skipped: Iterable[int]) -> Answer:
+        return Answer(word, text=self.status, ready=tuple(ready), skipped=tuple(skipped))
+
+    def told_before(self: RunModel, word: str, node: int, start: int) -> Answer:
+        told = self.shape.children[node][start : start + self.shape.slice_size]
+        places = [*told, BEFORE_UNDOS] if self.status == "compensating" else told
+        untold = [at for at in places if at in self.nodes and self.nodes[at].ended and not self.has_told_all(at)]
+        return self._report(word, self.in_state("ready", told), untold)
+
+    def in_state(self: RunModel, state: str, nodes: Iterable[int]) -> tuple[int, ...]:
+        return tuple(at for at in nodes if at in self.nodes and self.nodes[at].state == state)
