@@ -34,10 +34,10 @@ async def _next_work(bench: EngineBench) -> Work:
     return next(iter(bench.pool.works.values()))
 
 
-def _look(bench: EngineBench) -> None:
+async def _look(bench: EngineBench) -> None:
     """Twice: what has just begun is left alone by the first."""
     for _ in range(2):
-        bench.engine.look_at_halts(grace_seconds=60.0)
+        await bench.engine.look_at_halts(grace_seconds=60.0)
 
 
 def test_what_runs_of_a_cancelled_run_is_told_and_its_undo_is_not(play: Callable[[Test], None]) -> None:
@@ -46,11 +46,11 @@ def test_what_runs_of_a_cancelled_run_is_told_and_its_undo_is_not(play: Callable
         bench.pool.finish((await _next_work(bench)).id)
         work = await _next_work(bench)
         bench.side.controls.halt_runs(["r1"], "cancelled", compensate=True)
-        _look(bench)
+        await _look(bench)
         assert bench.pool.cancelled == [work.id]
         bench.pool.finish(work.id)
         undo = await _next_work(bench)
-        _look(bench)
+        await _look(bench)
         assert bench.pool.cancelled == [work.id]
         bench.pool.finish(undo.id)
         await bench.until(lambda: bench.is_idle and bench.status() == "compensated")
