@@ -111,6 +111,19 @@ class Keys:
         return f"{self.breaker(name)}:report:{holder}"
 
     @property
+    def flow_names(self) -> str:
+        """Set of the names of the registered flows."""
+        return f"{self.namespace}:flows"
+
+    def flow_versions(self, name: str) -> str:
+        """Hash of a registered flow: its versions, and which is active (``push_flow.lua``). Never expires."""
+        return f"{self.namespace}:{{flow:{name}}}"
+
+    def flow_body(self, name: str, flow_hash: str) -> str:
+        """Hash of the body of a registered version. Never expires."""
+        return f"{self.flow_versions(name)}:body:{flow_hash}"
+
+    @property
     def letters(self) -> str:
         """Sorted set of the dead letters, by the time at which they were given up."""
         return f"{self._dead_tag}letters"
