@@ -12,14 +12,16 @@ from taskmesh.app.assembly import Foundation, broker_settings, lay_foundation
 from taskmesh.broker.inspection import inspect_broker
 from taskmesh.broker.protocol import shard_queue_name
 from taskmesh.config.settings import Settings
-from taskmesh.errors import StoreUnavailableError
-from taskmesh.model.checkup.findings import Finding, Severity
+from taskmesh.errors import StoreUnavailableError, UsageError
+from taskmesh.flows.folder import find_flow_files, load_flow_files
+from taskmesh.model.checkup.findings import Finding, Severity, well
 from taskmesh.model.checkup.machine_rules import MachineFacts, judge_machine, judge_settings
 from taskmesh.model.checkup.rabbitmq_rules import judge_delivery
 from taskmesh.model.checkup.redis_rules import judge_clock, judge_redis, judge_round_trip
 from taskmesh.store.inspection import inspect_servers
 
 ROUND_TRIPS = 5
+SHOWN_PROBLEMS = 20
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -27,7 +29,7 @@ def examine(settings: Settings) -> list[Finding]:
 
     :raises ConfigError: a URL cannot be right.
     """
-    found = [*judge_settings(settings), *judge_machine(_machine(settings), settings)]
+    found = [*judge_settings(settings), *judge_machine(_machine(settings), settings), *_examine_flow_files(settings)]
     try:
         with closing(lay_foundation(settings)) as foundation:
             return [*found, *_examine_servers(foundation)]
@@ -36,6 +38,20 @@ def examine(settings: Settings) -> list[Finding]:
     if settings.is_embedded:
         return found
     return [*found, *inspect_broker(broker_settings(settings), settings.worker.pools, settings.broker.management_url)]
+
+
+def _examine_flow_files(settings: Settings) -> Iterator[Finding]:
+    """Whether the flow files that workers register can be read; what their tasks take, only the workers know."""
+    if not settings.flows.paths:
+        return
+    try:
+        flows = load_flow_files(find_flow_files(settings.flows.paths))
+    except UsageError as error:
+        mend = "mend them; until then workers register nothing of flows.paths"
+        for problem in str(error).splitlines()[:SHOWN_PROBLEMS]:
+            yield Finding("flows.files", Severity.WARNING, problem, mend)
+    else:
+        yield well("flows.files", f"{len(flows)} flow files can be read")
 
 
 def _examine_servers(foundation: Foundation) -> Iterator[Finding]:

@@ -74,8 +74,10 @@ class LocalWorker:
     async def _serve(self) -> None:
         identity = Identity(new_holder_id(), self._pools)
         session = Session(self._foundation, identity, self._pool, self._give_up)
+        watching: asyncio.Task[None] | None = None
         try:
             await session.start()
+            watching = self._watch_flows(session)
             await self._await_readiness(session)
             await self._ending.wait()
             await session.drain(DRAIN_SECONDS)
@@ -83,7 +85,18 @@ class LocalWorker:
             # Left alone it would end the thread, and who waits for the start would hear of it only by the time.
             self._give_up(error)
         finally:
+            if watching is not None:
+                watching.cancel()
             await session.close()
+
+    def _watch_flows(self, session: Session) -> asyncio.Task[None] | None:
+        """Register flow files, where the settings name any."""
+        if not self._foundation.settings.flows.paths:
+            return None
+        # Not needed, and not loaded, anywhere else.
+        from taskmesh.app.flow_watch import FlowWatch
+
+        return self._loop.create_task(FlowWatch(self._foundation, self._registry, session.tally).run())
 
     async def _await_readiness(self, session: Session) -> None:
         while session.missing and not self._ending.is_set():

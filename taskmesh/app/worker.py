@@ -16,6 +16,7 @@ from taskmesh.worker.supervisor import EXIT_FATAL, run_worker
 from taskmesh.worker.supervisor_plan import WorkerPlan, plan_keeper, plan_worker
 
 IO_MODULE = "taskmesh.app.io_process"
+FLOW_MODULE = "taskmesh.app.flow_process"
 KEEPER_MODULE = "taskmesh.app.keeper_process"
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def run_keeper(settings: Settings) -> int:
 
 def _plan(settings: Settings, apps: Sequence[str]) -> WorkerPlan:
     refuse_where_unkept(settings.worker.executor_memory_mb)
-    return plan_worker(settings, apps, IO_MODULE)
+    return plan_worker(settings, apps, IO_MODULE, FLOW_MODULE)
 
 
 def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan]) -> int:

@@ -22,6 +22,16 @@ Pools = Annotated[
         help="Work for this pool. May be repeated.",
     ),
 ]
+Flows = Annotated[
+    list[str],
+    typer.Option(
+        "--flows",
+        metavar="PATH",
+        default_factory=list,
+        show_default="flows.paths of the settings",
+        help="Register this flow file, or those of this directory, and again when they change. May be repeated.",
+    ),
+]
 Processes = Annotated[int | None, typer.Option("--processes", help="Executor processes, which run the tasks.")]
 IoProcesses = Annotated[int | None, typer.Option("--io-processes", help="Processes that talk to RabbitMQ and Redis.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Tasks that each executor process runs at once.")]
@@ -31,6 +41,7 @@ HealthPort = Annotated[int | None, typer.Option("--health-port", help="Port of /
 def worker(
     app: Apps,
     pool: Pools,
+    flows: Flows,
     processes: Processes = None,
     io_processes: IoProcesses = None,
     threads: Threads = None,
@@ -51,7 +62,7 @@ def worker(
         "threads": threads,
         "health_port": health_port,
     }
-    settings = load_settings({"worker": given})
+    settings = load_settings({"worker": given, "flows": {"paths": flows or None}})
     if not settings.worker.modules:
         raise UsageError("no app is named; add -A MODULE, or set worker.modules in the settings")
     raise typer.Exit(run(settings, settings.worker.modules))

@@ -6,28 +6,24 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from taskmesh.client.flow_refusals import archived, moved, prepared, refuse, short_enough
 from taskmesh.client.identity import this_user
 from taskmesh.client.verdicts import checked
 from taskmesh.dispatch.plan import Plan
-from taskmesh.errors import FlowVersionError, TooLargeError, UsageError
+from taskmesh.errors import FlowVersionError, UsageError
 from taskmesh.flows import flow_document
 from taskmesh.model.differences import Difference, differences
 from taskmesh.model.flow import Flow
 from taskmesh.model.flow_versions import (
-    MAX_BODY_BYTES,
-    MAX_MESSAGE_BYTES,
-    NAME_RULE,
     FlowChange,
     FlowReference,
     FlowVersion,
     RegisteredFlow,
     VersionState,
-    is_registrable,
 )
 from taskmesh.model.problems import Hints
-from taskmesh.model.validation import complete
 from taskmesh.store.calls import Who
-from taskmesh.store.flow_versions import Answer, FlowBody, FlowVersions
+from taskmesh.store.flow_versions import FlowVersions
 from taskmesh.tasks.flow import FlowDefinition
 
 VERSIONS_PER_PAGE = 100
@@ -71,12 +67,18 @@ class FlowBox:
         """
         if draft and activate:
             raise UsageError("a draft is not active; push it with draft or with activate, not both")
-        plan = Plan.of(complete(what if isinstance(what, Flow) else what.compile()))
-        who = checked(Who(author or this_user()))._replace(why=_message(message))
-        answer = self._versions.push(plan.flow.name, _body(plan), who, draft)
+        flow = what if isinstance(what, Flow) else what.compile()
+        body = prepared(flow)
+        who = checked(Who(author or this_user()))._replace(why=short_enough(message))
+        answer = self._versions.push(flow.name, body, who, draft)
         if activate:
-            self._activate(plan.flow.name, answer.number, None, who)
-        return Pushed(self._required(plan.flow.name, answer.number), answer.word == "pushed")
+            self._activate(flow.name, answer.number, None, who)
+        return Pushed(self._required(flow.name, answer.number), answer.word == "pushed")
+
+    def version_of(self, flow: Flow) -> FlowVersion | None:
+        """The version that has this content; None where a push would make a new one. Errors as of ``push``."""
+        number = self._versions.number_of(flow.name, prepared(flow).hash)
+        return None if number is None else self._required(flow.name, number)
 
     def list(self) -> Sequence[RegisteredFlow]:
         """All registered flows, in alphabetical order."""
@@ -99,6 +101,11 @@ class FlowBox:
         """
         return self._find(FlowReference.parse(reference))
 
+    def active(self, name: str) -> int | None:
+        """The number of the active version; None where none is, or where no flow has this name."""
+        [flow] = self._versions.flows([name])
+        return flow.active if flow else None
+
     def definition(self, reference: str) -> Flow:
         """The flow itself; errors as of ``get``."""
         return self._plan(self.get(reference)).flow
@@ -110,7 +117,7 @@ class FlowBox:
         """
         version = self.get(reference)
         if version.state is VersionState.ARCHIVED:
-            raise _archived(version.name, version.number)
+            raise archived(version.name, version.number)
         return self._plan(version)
 
     def diff(self, before: str | Flow, after: str | Flow) -> Sequence[Difference]:
@@ -139,7 +146,7 @@ class FlowBox:
         """
         active = self._flow(name).active or 0
         if expected is not None and expected != active:
-            raise _moved(name, expected, active)
+            raise moved(name, expected, active)
         target = self._before(name)
         # Only from what was seen: who asks again, as the answer was lost, must not go two steps back.
         self._activate(name, target, active, checked(Who(this_user(), reason)), "rollback")
@@ -175,7 +182,7 @@ class FlowBox:
         return self._versions.log(self._flow(name).name, limit)
 
     def _activate(self, name: str, number: int, expected: int | None, who: Who, kind: str = "activate") -> None:
-        _refuse(name, number, expected, self._versions.activate(name, number, expected, who, kind))
+        refuse(name, number, expected, self._versions.activate(name, number, expected, who, kind))
 
     def _flow(self, name: str) -> RegisteredFlow:
         [flow] = self._versions.flows([name])
@@ -240,42 +247,3 @@ class FlowBox:
                     del self._plans[next(iter(self._plans))]
                 self._plans[version.hash] = plan
         return plan
-
-
-def _message(text: str) -> str:
-    size = len(text.encode(errors="replace"))
-    if size > MAX_MESSAGE_BYTES:
-        raise UsageError(f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are kept, so say it shorter")
-    return text
-
-
-def _body(plan: Plan) -> FlowBody:
-    flow = plan.flow
-    if not is_registrable(flow.name):
-        raise UsageError(f"a flow with the name {flow.name!r} cannot be registered; its name must be {NAME_RULE}")
-    if len(plan.body) > MAX_BODY_BYTES:
-        raise TooLargeError(
-            f"flow {flow.name!r} has {len(plan.body)} bytes; at most {MAX_BODY_BYTES} can be registered"
-        )
-    return FlowBody(plan.hash, plan.body, flow.version, len(flow.nodes))
-
-
-def _refuse(name: str, number: int, expected: int | None, answer: Answer) -> None:
-    """:raises FlowVersionError: the store refused to activate a version."""
-    if answer.word == "archived":
-        raise _archived(name, number)
-    if answer.word == "moved":
-        raise _moved(name, expected, answer.number)
-    if answer.word == "unknown":
-        raise FlowVersionError(name, f"flow {name!r} has no version {number}")
-
-
-def _archived(name: str, number: int) -> FlowVersionError:
-    sentence = f"{name}@{number} is archived; `taskmesh flow restore {name}@{number}` takes it back"
-    return FlowVersionError(name, sentence)
-
-
-def _moved(name: str, expected: int | None, active: int) -> FlowVersionError:
-    found = f"{name}@{active} is active" if active else f"no version of flow {name!r} is active"
-    wanted = f"{name}@{expected} was expected" if expected else "none was expected"
-    return FlowVersionError(name, f"{found}, but {wanted}: somebody else has changed it; nothing was done")

@@ -65,7 +65,8 @@ class Supervisor:
         self._on_io_death = on_io_death
         self._clock = clock
         self._children: dict[int, IoProcess] = {}
-        self._delays = [RestartDelay() for _ in range(plan.io_processes)]
+        self._starts = plan.starts()
+        self._delays = [RestartDelay() for _ in self._starts]
         self._hooks: set[asyncio.Task[None]] = set()
         self._finished = asyncio.Event()
         self._terminations = 0
@@ -110,8 +111,8 @@ class Supervisor:
         sentences = [child.missing for child in children]
         if self._ending:
             sentences.append("the worker is shutting down")
-        elif len(children) < self.plan.io_processes:
-            sentences.append("an I/O process is to be started again")
+        elif len(children) < len(self._starts):
+            sentences.append("a process of this worker is to be started again")
         return [sentence for sentence in sentences if sentence]
 
     def metrics(self) -> bytes:
@@ -122,7 +123,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._tick()
-        for start in self.plan.starts():
+        for start in self._starts:
             self._spawn(start)
         try:
             await self._finished.wait()
@@ -154,9 +155,9 @@ class Supervisor:
             return
         events = IoEvents(self._on_metrics, self._on_fatal, self._on_exit)
         try:
-            self._children[start.index] = IoProcess(self.plan.io_module, start, events, self._clock)
+            self._children[start.index] = IoProcess(start, events, self._clock)
         except OSError as error:
-            _log.error("an I/O process cannot be started: %s", error)
+            _log.error("%s cannot be started: %s", start.name, error)
             self._spawn_later(start, lived_seconds=0.0)
 
     def _spawn_later(self, start: IoStart, lived_seconds: float) -> None:
@@ -181,7 +182,7 @@ class Supervisor:
         self._finish_when_empty()
 
     def _clear_up_after(self, process: IoProcess, reason: str) -> None:
-        _log.warning("I/O process %d (%s) is gone: %s", process.child.pid, process.holder_id, reason)
+        _log.warning("%s (pid %d, %s) is gone: %s", process.start.name, process.child.pid, process.holder_id, reason)
         if self._ending:
             self._exit_code = max(self._exit_code, EXIT_UNCLEAN)
         task = asyncio.create_task(self._run_hook(process.holder_id))

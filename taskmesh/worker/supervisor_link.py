@@ -33,13 +33,18 @@ class Word(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IoStart:
-    """What an I/O process has to know. ``settings`` is the worker's whole configuration as plain data."""
+    """What an I/O process has to know. ``settings`` is the worker's whole configuration as plain data.
+
+    ``module`` is what the process runs, ``name`` what it is called when it is spoken of.
+    """
 
     holder_id: str
     index: int
     executors: int
     apps: tuple[str, ...]
     settings: Mapping[str, Any]
+    module: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from taskmesh.clock import ManualClock, SystemClock
-from taskmesh.config.settings import LEAVE_SECONDS, BrokerSection, Settings, WorkerSection
+from taskmesh.config.settings import LEAVE_SECONDS, BrokerSection, FlowsSection, Settings, WorkerSection
 from taskmesh.errors import ConfigError
 from taskmesh.worker.channel_child import Child
 from taskmesh.worker.supervisor import Supervisor, run_worker
@@ -48,7 +48,7 @@ class Fixture:
         self.sink = Sink()
         self.deaths: list[str] = []
         self.clock = SystemClock()
-        plan = plan_worker(settings, [app], FAKE)
+        plan = plan_worker(settings, [app], FAKE, FAKE)
         self.supervisor = Supervisor(plan, self.sink, self.deaths.append, self.clock)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -227,12 +227,12 @@ def test_nothing_is_left_when_the_supervisor_is_cancelled(tmp_path: Path) -> Non
 
 def test_a_worker_without_an_app_or_a_port_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no app is named"):
-        plan_worker(Settings(), [], FAKE)
+        plan_worker(Settings(), [], FAKE, FAKE)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = Settings(worker=WorkerSection(health_port=taken.getsockname()[1], modules=("app",)))
-        assert run_worker(plan_worker(settings, [], FAKE), Sink(), print) == 2
+        assert run_worker(plan_worker(settings, [], FAKE, FAKE), Sink(), print) == 2
     [error] = capsys.readouterr().err.splitlines()
     assert error.startswith("taskmesh worker: ")
     assert "worker.health_port" in error
@@ -255,6 +255,16 @@ def test_what_a_child_said_comes_before_its_end() -> None:
 
 def test_executors_are_dealt_out_evenly_and_everyone_has_one() -> None:
     settings = Settings(worker=WorkerSection(io_processes=3, processes=2, modules=("a", "b", "a")))
-    plan = plan_worker(settings, [], FAKE)
+    plan = plan_worker(settings, [], FAKE, FAKE)
     assert plan.apps == ("a", "b")
     assert [start.executors for start in plan.starts()] == [1, 1, 1]
+
+
+def test_one_more_process_registers_flow_files_where_there_are_any() -> None:
+    settings = Settings(worker=WorkerSection(io_processes=2, modules=("a",)), flows=FlowsSection(paths=("flows",)))
+    *io_processes, last = plan_worker(settings, [], FAKE, "other").starts()
+    assert [(start.index, start.module, start.name) for start in io_processes] == [
+        (0, FAKE, "I/O process 0"),
+        (1, FAKE, "I/O process 1"),
+    ]
+    assert (last.index, last.module, last.name) == (2, "other", "the process that registers flow files")
