@@ -37,7 +37,11 @@ class FlowWatch:
     async def run(self) -> None:
         """Go on until cancelled; no failure ends it."""
         async for _ in self._occasions():
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                # What watches must outlive any single failure.
+                _log.exception("flow files could not be looked at")
 
     async def look(self) -> None:
         """Register what has changed, if anything has."""
@@ -56,7 +60,7 @@ class FlowWatch:
             _log.warning("flow files could not be registered, and will be again: %s", error)
             return
         self._tally.set("flow_problems", 0)
-        self._tally.count("flow_reloads_total", ("registered" if reloaded.pushed else "unchanged",))
+        self._tally.count("flow_reloads_total", ("registered" if any(reloaded) else "unchanged",))
         for words, references in zip(("registered", "activated"), reloaded, strict=True):
             if references:
                 _log.info("%s from flow files: %s", words, ", ".join(references))
@@ -76,8 +80,8 @@ class FlowWatch:
                     yield
             except OSError as error:
                 _log.debug("changes of flow files are not told: %s", error)
-                await asyncio.sleep(LOOK_SECONDS)
-                yield
+            await asyncio.sleep(LOOK_SECONDS)
+            yield
 
     def _changes(self) -> AsyncIterator[object]:
         # Editors put a new file in the place of the old one, so it is the directories that are watched.

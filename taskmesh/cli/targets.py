@@ -96,7 +96,7 @@ def submittable_in(mesh: Mesh) -> Lookup:
 def _is_reference(target: str) -> bool:
     """Whether this is no path: neither is there such a file, nor does it look like one."""
     path = Path(target)
-    return not path.exists() and path.name == target and path.suffix not in FILE_SUFFIXES
+    return not path.is_file() and path.name == target and path.suffix not in FILE_SUFFIXES
 
 
 def _registered(target: str, registry: Registry, must_be_known: bool, lookup: Lookup) -> Flow:

@@ -32,8 +32,8 @@ class Reloaded(NamedTuple):
 class FlowReload:
     """The flow files at ``paths``, and what of them this process has registered.
 
-    With ``activate`` a version becomes active when it is new, when none of its name is active, or when its file has
-    changed to it while this process looked. So a rollback stays until a file changes.
+    With ``activate`` a version becomes active when it never was, when none of its name is, or when its file has changed
+    to it while this process looked. So a rollback stays until a file changes.
     """
 
     def __init__(self, box: FlowBox, paths: Sequence[str], activate: bool, tasks: TaskCatalog | None) -> None:
@@ -105,16 +105,18 @@ class FlowReload:
             why = f"from {str(file)[-SHOWN_PATH:]}"
             version, is_new = (found, False) if found else self._box.push(flow, message=why)
             pushed += [version.reference] if is_new else []
-            if self._is_to_be_activated(flow, version, is_new):
+            if self._is_to_be_activated(version):
                 self._box.activate(version.reference, reason=why)
                 activated.append(version.reference)
             self._registered[flow.name] = flow
         return Reloaded(tuple(pushed), tuple(activated))
 
-    def _is_to_be_activated(self, flow: Flow, version: FlowVersion, is_new: bool) -> bool:
+    def _is_to_be_activated(self, version: FlowVersion) -> bool:
         if not self._activate or version.state is VersionState.ACTIVE:
             return False
-        return is_new or flow.name in self._registered or self._box.active(flow.name) is None
+        if version.name in self._registered or self._box.active(version.name) is None:
+            return True
+        return not self._box.was_active(version)
 
     def _look(self) -> Look | None:
         """None where a path is not there."""

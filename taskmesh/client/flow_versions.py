@@ -28,6 +28,8 @@ from taskmesh.tasks.flow import FlowDefinition
 
 VERSIONS_PER_PAGE = 100
 PLANS_KEPT = 256
+CHANGES_KEPT = 10_000
+"""As many as the scripts keep of a flow."""
 
 
 class Pushed(NamedTuple):
@@ -105,6 +107,11 @@ class FlowBox:
         """The number of the active version; None where none is, or where no flow has this name."""
         [flow] = self._versions.flows([name])
         return flow.active if flow else None
+
+    def was_active(self, version: FlowVersion) -> bool:
+        """Whether a version has ever been activated, as far as the log tells."""
+        changes = self._versions.log(version.name, CHANGES_KEPT)
+        return any(each.number == version.number and each.kind in ("activate", "rollback") for each in changes)
 
     def definition(self, reference: str) -> Flow:
         """The flow itself; errors as of ``get``."""

@@ -19,9 +19,12 @@ MAX_FILES = 1000
 def find_flow_files(paths: Sequence[str]) -> list[Path]:
     """The files themselves, and the flow files that lie directly in the directories; in the order of their names.
 
-    :raises UsageError: a path is not there, or there are over MAX_FILES.
+    :raises UsageError: a path is not there or cannot be read, or there are over MAX_FILES.
     """
-    found = sorted({file for path in paths for file in _files_at(Path(path))})
+    try:
+        found = sorted({file for path in paths for file in _files_at(Path(path))})
+    except OSError as error:
+        raise UsageError(f"{error.filename} of flows.paths cannot be read: {error.strerror}") from None
     if len(found) > MAX_FILES:
         raise UsageError(f"flows.paths leads to {len(found)} files; at most {MAX_FILES} are read")
     return found

@@ -13,7 +13,7 @@ from taskmesh.client.flow_reload import FlowReload, Reloaded
 from taskmesh.client.flow_versions import FlowBox
 from taskmesh.errors import FlowError, StoreUnavailableError
 from taskmesh.flows.folder import find_flow_files
-from taskmesh.model.flow_versions import FlowVersion, RegisteredFlow, VersionState
+from taskmesh.model.flow_versions import FlowChange, FlowVersion, RegisteredFlow, VersionState
 from taskmesh.store.calls import Who
 from taskmesh.store.flow_versions import Answer, FlowBody
 
@@ -28,6 +28,7 @@ class InMemory:
         self.active: dict[str, int] = {}
         self.archived: set[tuple[str, int]] = set()
         self.away = False
+        self.changes: list[FlowChange] = []
 
     def push(self, name: str, body: FlowBody, who: Who, is_draft: bool) -> Answer:
         if self.away:
@@ -36,6 +37,7 @@ class InMemory:
         return Answer("pushed", len(self.bodies[name]))
 
     def activate(self, name: str, number: int, expected: int | None, who: Who, kind: str = "activate") -> Answer:
+        self.changes.append(FlowChange(kind, 0.0, number, self.active.get(name), *who))
         self.active[name] = number
         return Answer("activated")
 
@@ -47,6 +49,9 @@ class InMemory:
 
     def versions(self, wanted: Sequence[tuple[str, int]]) -> list[FlowVersion | None]:
         return [self._version(*each) for each in wanted]
+
+    def log(self, name: str, limit: int) -> list[FlowChange]:
+        return self.changes
 
     def number_of(self, name: str, flow_hash: str) -> int | None:
         hashes = [body.hash for body in self.bodies.get(name, ())]
@@ -125,6 +130,14 @@ def test_a_rollback_stays_until_the_file_changes(folder: Folder) -> None:
     assert reloading.reload().activated == ("order@3",)
     folder.write("order", "two")
     assert reloading.reload() == Reloaded((), ("order@2",)), "the file was changed to what it was"
+
+
+def test_a_version_that_was_pushed_and_not_activated_any_more_is_activated_by_the_next_process(folder: Folder) -> None:
+    folder.write("order", "one")
+    folder.reloading().reload()
+    folder.write("order", "two")
+    assert folder.reloading(activate=False).reload() == Reloaded(("order@2",), ())
+    assert folder.reloading().reload() == Reloaded((), ("order@2",))
 
 
 def test_one_bad_file_keeps_all_from_being_registered(folder: Folder) -> None:
