@@ -18,6 +18,7 @@ from taskmesh.model.checkup.findings import Finding, Severity, well
 from taskmesh.model.checkup.machine_rules import MachineFacts, judge_machine, judge_settings
 from taskmesh.model.checkup.rabbitmq_rules import judge_delivery
 from taskmesh.model.checkup.redis_rules import judge_clock, judge_redis, judge_round_trip
+from taskmesh.model.checkup.settings_rules import judge_revisions
 from taskmesh.store.inspection import inspect_servers
 
 ROUND_TRIPS = 5
@@ -61,6 +62,7 @@ def _examine_servers(foundation: Foundation) -> Iterator[Finding]:
     pools = {*settings.worker.pools, *_pools(foundation)}
     yield from inspect_broker(foundation.broker, sorted(pools), settings.broker.management_url)
     yield from _examine_delivery(foundation)
+    yield from _examine_revisions(foundation)
 
 
 def _examine_store(foundation: Foundation) -> Iterator[Finding]:
@@ -96,6 +98,14 @@ def _examine_delivery(foundation: Foundation) -> Iterator[Finding]:
             sent = housekeeping.probes(pool)
             ages = {queue: now - sent.get(queue, 0.0) for queue in queues} if sent else {}
             yield judge_delivery(pool, ages)
+    except StoreUnavailableError:
+        return
+
+
+def _examine_revisions(foundation: Foundation) -> Iterator[Finding]:
+    housekeeping = foundation.housekeeping
+    try:
+        yield from judge_revisions(housekeeping.settings_reports(housekeeping.pools()))
     except StoreUnavailableError:
         return
 

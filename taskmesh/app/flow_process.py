@@ -13,6 +13,7 @@ from typing import Any
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.duty import GiveUp, main
 from taskmesh.app.flow_watch import FlowWatch
+from taskmesh.config.settings import Settings
 from taskmesh.observability.tally import Tally
 from taskmesh.worker.executor_loading import load_registry
 from taskmesh.worker.supervisor_link import IoStart
@@ -25,12 +26,16 @@ class FlowSession:
         self._foundation = foundation
         self._apps = apps
         self._tally = Tally()
+        self._activates = foundation.settings.flows.activate
+        self._watch: FlowWatch | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """:raises UsageError: an app cannot be imported."""
         tasks = await asyncio.to_thread(load_registry, self._apps)
-        self._watching = asyncio.create_task(FlowWatch(self._foundation, tasks, self._tally).run())
+        self._watch = FlowWatch(self._foundation, tasks, self._tally)
+        self._watch.activates = self._activates
+        self._watching = asyncio.create_task(self._watch.run())
 
     def check(self) -> str:
         """Nothing keeps a worker from working here: what is registered already stays."""
@@ -39,6 +44,12 @@ class FlowSession:
     def figures(self) -> dict[str, list[Any]]:
         """What changed since the last call, for the metrics."""
         return self._tally.take()
+
+    def apply(self, settings: Settings, is_refused: bool) -> None:
+        """From now on, activate what is new in the files, or do not."""
+        self._activates = settings.flows.activate
+        if self._watch is not None:
+            self._watch.activates = self._activates
 
     async def drain(self, seconds: float) -> bool:
         """Stop watching; what was half registered is registered by the next worker."""

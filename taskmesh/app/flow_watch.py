@@ -34,6 +34,15 @@ class FlowWatch:
         self._reload = FlowReload(FlowBox(flow_versions_of(foundation.store)), section.paths, section.activate, tasks)
         self._tally = tally
 
+    @property
+    def activates(self) -> bool:
+        """Whether what is new is activated from the next reload on."""
+        return self._reload.activates
+
+    @activates.setter
+    def activates(self, value: bool) -> None:
+        self._reload.activates = value
+
     async def run(self) -> None:
         """Go on until cancelled; no failure ends it."""
         async for _ in self._occasions():

@@ -62,10 +62,11 @@ def worker(
         "threads": threads,
         "health_port": health_port,
     }
-    settings = load_settings({"worker": given, "flows": {"paths": flows or None}})
+    options = {"worker": given, "flows": {"paths": flows or None}}
+    settings = load_settings(options)
     if not settings.worker.modules:
         raise UsageError("no app is named; add -A MODULE, or set worker.modules in the settings")
-    raise typer.Exit(run(settings, settings.worker.modules))
+    raise typer.Exit(run(settings, settings.worker.modules, lambda: load_settings(options)))
 
 
 def keeper(health_port: HealthPort = None) -> None:
@@ -77,7 +78,8 @@ def keeper(health_port: HealthPort = None) -> None:
     from taskmesh.app.worker import run_keeper
     from taskmesh.config import load_settings
 
-    raise typer.Exit(run_keeper(load_settings({"worker": {"health_port": health_port}})))
+    options = {"worker": {"health_port": health_port}}
+    raise typer.Exit(run_keeper(load_settings(options), lambda: load_settings(options)))
 
 
 def bench(context: typer.Context) -> None:

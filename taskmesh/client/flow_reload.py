@@ -39,7 +39,7 @@ class FlowReload:
     def __init__(self, box: FlowBox, paths: Sequence[str], activate: bool, tasks: TaskCatalog | None) -> None:
         self._box = box
         self._paths = tuple(paths)
-        self._activate = activate
+        self.activates = activate
         self._tasks = tasks
         self._is_done = False
         self._seen: Look | None = None
@@ -92,7 +92,7 @@ class FlowReload:
 
     def _archived(self, known: Known) -> Iterator[str]:
         for file, (_, version) in known.items():
-            if self._activate and version is not None and version.state is VersionState.ARCHIVED:
+            if self.activates and version is not None and version.state is VersionState.ARCHIVED:
                 yield (
                     f"{file}:1:1: this is {version.reference}, which is archived and cannot be activated; "
                     f"`taskmesh flow restore {version.reference}` takes it back"
@@ -112,7 +112,7 @@ class FlowReload:
         return Reloaded(tuple(pushed), tuple(activated))
 
     def _is_to_be_activated(self, version: FlowVersion) -> bool:
-        if not self._activate or version.state is VersionState.ACTIVE:
+        if not self.activates or version.state is VersionState.ACTIVE:
             return False
         if version.name in self._registered or self._box.active(version.name) is None:
             return True

@@ -83,6 +83,10 @@ class Keys:
         """Set of what the keeper asks a holder: whether it still has nodes that it is said to run."""
         return f"{self.namespace}:asked:{holder}"
 
+    def settings_report(self, holder: str) -> str:
+        """The revision of the settings that a holder runs with, as long as its lease."""
+        return f"{self.namespace}:settings:{holder}"
+
     @property
     def pools(self) -> str:
         """Set of the pools that workers consume."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskmesh.clock import Clock
 from taskmesh.worker.channel_child import Child
-from taskmesh.worker.supervisor_link import IoStart, Report, Word, start_message
+from taskmesh.worker.supervisor_link import IoStart, Report, SettingsNote, Word, settings_message, start_message
 
 SILENT_SECONDS = 10.0
 """An I/O process that reported nothing for so long is not alive, whatever its process does."""
@@ -60,6 +60,9 @@ class IoProcess:
         if silent_seconds < SILENT_SECONDS:
             return ""
         return f"{self.start.name} (pid {self.child.pid}) was last heard of {silent_seconds:.0f} s ago"
+
+    def tell(self, note: SettingsNote) -> None:
+        self.child.send(settings_message(note))
 
     def drain(self, seconds: float) -> None:
         self.child.send((Word.DRAIN, seconds))

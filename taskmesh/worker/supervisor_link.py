@@ -1,6 +1,6 @@
 """What the supervisor and its I/O processes say to each other, and the I/O process's end of it.
 
-    supervisor  ──►  start IoStart · drain seconds · stop
+    supervisor  ──►  start IoStart · settings SettingsNote · drain seconds · stop
     I/O process ──►  report Report (about once a second) · fatal sentence
 
 The settings travel here because they hold credentials, which a command line or a file would show.
@@ -25,6 +25,7 @@ class Word(StrEnum):
     """The first item of every message."""
 
     START = "start"
+    SETTINGS = "settings"
     DRAIN = "drain"
     STOP = "stop"
     REPORT = "report"
@@ -48,12 +49,24 @@ class IoStart:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsNote:
+    """The settings of the worker as they are now; ``is_refused``: others were found, and could not be taken over."""
+
+    settings: Mapping[str, Any]
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """How an I/O process is. ``missing`` is what keeps it from being ready; ``metrics`` what changed since the last."""
 
     ready: bool
     missing: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_message(note: SettingsNote) -> tuple[str, list[Any]]:
+    return Word.SETTINGS, [note.settings, note.is_refused]
 
 
 def start_message(start: IoStart) -> tuple[str, dict[str, Any]]:
@@ -64,9 +77,17 @@ class SupervisorLink:
     """The I/O process's end. Create it on the running loop, before anything that takes long.
 
     ``on_drain`` gets the seconds that are left; ``on_stop`` is also called when the supervisor is gone.
+    ``on_settings`` hears when the settings have changed.
     """
 
-    def __init__(self, fd: int, on_drain: Callable[[float], None], on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        on_drain: Callable[[float], None],
+        on_stop: Callable[[], None],
+        on_settings: Callable[[SettingsNote], None],
+    ) -> None:
+        self._on_settings = on_settings
         self._on_drain = on_drain
         self._on_stop = on_stop
         loop = asyncio.get_running_loop()
@@ -89,6 +110,8 @@ class SupervisorLink:
         for word, payload in messages:
             if word == Word.START:
                 self._start.set_result(IoStart(**{**payload, "apps": tuple(payload["apps"])}))
+            elif word == Word.SETTINGS:
+                self._on_settings(SettingsNote(*payload))
             elif word == Word.DRAIN:
                 self._on_drain(payload)
             elif word == Word.STOP:

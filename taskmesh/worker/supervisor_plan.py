@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmesh.config.settings import Settings
 from taskmesh.errors import ConfigError
-from taskmesh.worker.supervisor_link import IoStart
+from taskmesh.worker.supervisor_link import IoStart, SettingsNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class WorkerPlan:
     io_module: str
     command: str = "worker"
     flow_module: str = ""
+
+    def with_settings(self, note: SettingsNote) -> WorkerPlan:
+        """The plan after a change of settings that needs no restart."""
+        return replace(self, settings=note.settings, drain_seconds=note.settings["worker"]["drain_seconds"])
 
     def starts(self) -> list[IoStart]:
         """One for each process; the executors are dealt out evenly to the I/O processes, at least one to each."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from typing import Any
 
 import pytest
 
@@ -159,12 +161,37 @@ def test_a_worker_registers_flow_files_as_they_change(shell: Shell, child_proces
     assert "Traceback" not in worker.output
 
 
+def test_a_worker_takes_settings_over_while_it_runs_or_refuses_all_of_them(
+    shell: Shell, child_processes: Processes
+) -> None:
+    file = shell.directory / "taskmesh.toml"
+    file.write_text('[log]\nlevel = "info"\n')
+    worker = child_processes.start([*TASKMESH, "worker", *APP, "--health-port", "0"], cwd=shell.directory)
+    worker.wait_for_line("health and metrics on")
+    file.write_text('[log]\nformat = "json"\n')
+    worker.wait_for_line('"message": "settings taken over: log.format"')
+    file.write_text('[log]\nlevel = "debug"\n[worker]\nlease_seconds = 20.0\n')
+    worker.wait_for_line("are not taken over: worker.lease_seconds has changed, which takes a restart of this worker")
+    deadline = time.monotonic() + 60
+    while "settings.taken_over" not in (findings := findings_of(shell)):
+        assert time.monotonic() < deadline, findings
+    assert findings["settings.taken_over"]["severity"] == "warning"
+    assert findings["settings.revision"]["what"].startswith("1 I/O processes run with the live settings ")
+    file.write_text('[log]\nformat = "json"\n')
+    worker.wait_for_line('"message": "settings taken over: they are as they were"')
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+
+
+def findings_of(shell: Shell) -> dict[str, Any]:
+    return {each["id"]: each for each in shell.json("doctor")["findings"]}
+
+
 def test_the_doctor_reads_the_flow_files(shell: Shell) -> None:
     (shell.directory / "first.yaml").write_text(FIRST)
     (shell.directory / "taskmesh.toml").write_text('[flows]\npaths = ["first.yaml"]\n')
-    findings = {each["id"]: each for each in shell.json("doctor")["findings"]}
-    assert findings["flows.files"]["severity"] == "ok"
+    assert findings_of(shell)["flows.files"]["severity"] == "ok"
     (shell.directory / "first.yaml").write_text(WRONG)
-    findings = {each["id"]: each for each in shell.json("doctor")["findings"]}
-    assert findings["flows.files"]["severity"] == "warning"
-    assert findings["flows.files"]["what"].startswith("first.yaml:5:")
+    finding = findings_of(shell)["flows.files"]
+    assert finding["severity"] == "warning"
+    assert finding["what"].startswith("first.yaml:5:")
