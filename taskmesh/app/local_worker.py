@@ -25,17 +25,30 @@ _log = logging.getLogger(__name__)
 
 
 class LocalWorker:
-    """Runs the nodes of ``registry``'s tasks until it is stopped. ``pools`` are consumed beside the tasks' own."""
+    """Runs the nodes of ``registry``'s tasks until it is stopped. ``pools`` are consumed beside the tasks' own.
 
-    def __init__(self, foundation: Foundation, registry: Registry, threads: int, pools: Sequence[str] = ()) -> None:
+    With ``watch_flows`` it also registers the flow files that the settings name.
+    """
+
+    def __init__(
+        self,
+        foundation: Foundation,
+        registry: Registry,
+        threads: int,
+        pools: Sequence[str] = (),
+        watch_flows: bool = False,
+    ) -> None:
         if foundation.settings.worker.executor_memory_mb:
             raise UsageError(
                 "worker.executor_memory_mb bounds executor processes, and a worker inside a process has none; set it "
                 "to 0, or use `taskmesh worker`"
             )
+        if watch_flows and not foundation.settings.flows.paths:
+            raise UsageError("there are no flow files to watch; name some in flows.paths, or leave watch_flows out")
         self._foundation = foundation
         self._registry = registry
         self._threads = threads
+        self._watches_flows = watch_flows
         self._pools = _pools(registry, (*foundation.settings.worker.pools, *pools))
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
@@ -90,8 +103,8 @@ class LocalWorker:
             await session.close()
 
     def _watch_flows(self, session: Session) -> asyncio.Task[None] | None:
-        """Register flow files, where the settings name any."""
-        if not self._foundation.settings.flows.paths:
+        """Register flow files from now on, where that is wanted."""
+        if not self._watches_flows:
             return None
         # Not needed, and not loaded, anywhere else.
         from taskmesh.app.flow_watch import FlowWatch

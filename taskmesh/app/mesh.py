@@ -202,17 +202,19 @@ class Mesh(Declarations):
         return self._working.flows
 
     @contextlib.contextmanager
-    def local_worker(self, threads: int = 4, pools: Sequence[str] = ()) -> Iterator[None]:
+    def local_worker(self, threads: int = 4, pools: Sequence[str] = (), watch_flows: bool = False) -> Iterator[None]:
         """A worker inside this process for the tasks that are registered here, for as long as the block runs.
 
-        It works for the pools of these tasks, those of the settings, and ``pools``: those that flow files name.
+        It works for the pools of these tasks, those of the settings, and ``pools``: those that flow files name. With
+        ``watch_flows`` it also registers the flow files of ``flows.paths``, again whenever they change.
 
         :raises UnavailableError: the servers do not answer, or refuse.
-        :raises UsageError: the settings ask for a limit of memory, which no worker inside a process can keep.
+        :raises UsageError: the settings ask for a limit of memory, which no worker inside a process can keep; or they
+            name no flow files that could be watched.
         """
         from taskmesh.app.local_worker import LocalWorker
 
-        worker = LocalWorker(self._working.foundation, self.registry, threads, pools)
+        worker = LocalWorker(self._working.foundation, self.registry, threads, pools, watch_flows)
         worker.start()
         try:
             yield

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -277,7 +278,7 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
 def test_pushes_at_once_get_a_number_each_and_the_same_content_gets_one(side: Side) -> None:
     bodies = [body(number) for number in range(6)] * 2
-    answers = at_once(*(lambda each=each: side.store.push("order", each, ME, False) for each in bodies))
+    answers = at_once(*(partial(side.store.push, "order", each, ME, False) for each in bodies))
     assert sorted(each.number for each in answers if each.word == "pushed") == [1, 2, 3, 4, 5, 6]
     assert [first.number for first in answers[:6]] == [second.number for second in answers[6:]]
     assert {side.store.number_of("order", each.hash) for each in bodies} == {1, 2, 3, 4, 5, 6}
@@ -289,8 +290,8 @@ def test_to_activate_and_to_archive_at_once_is_one_of_both(side: Side) -> None:
         words = {
             each.word
             for each in at_once(
-                lambda number=number: side.store.activate("order", number, None, ME),
-                lambda number=number: side.store.archive("order", number, ME),
+                partial(side.store.activate, "order", number, None, ME),
+                partial(side.store.archive, "order", number, ME),
             )
         }
         assert words in ({"activated", "active"}, {"archived"})

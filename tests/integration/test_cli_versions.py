@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-from taskmesh import load_flow
+from taskmesh import Mesh, load_flow
 from tests.harness.processes import Processes
 from tests.integration.shell import TASKMESH, Shell
 
@@ -159,6 +160,30 @@ def test_a_worker_registers_flow_files_as_they_change(shell: Shell, child_proces
     worker.signal(signal.SIGTERM)
     assert worker.wait(60) == 0
     assert "Traceback" not in worker.output
+
+
+def test_a_worker_inside_an_app_registers_flow_files(shell: Shell) -> None:
+    file = shell.directory / "order.yaml"
+    file.write_text("flow: order\nnodes:\n  one: {task: app:one}\n")
+    flows = {"paths": [str(file)], "activate": True}
+    mesh = Mesh(embedded={"directory": str(shell.directory / ".taskmesh")}, flows=flows)
+    mesh.task(name="app:one")(one)
+    with closing(mesh), mesh.local_worker(watch_flows=True):
+        assert active_within(60, mesh) == 1
+        file.write_text("flow: order\nnodes:\n  one: {task: app:one}\n  two: {task: app:one, needs: [one]}\n")
+        assert active_within(60, mesh, not_number=1) == 2
+        assert mesh.submit("order").result(timeout=60) == 1
+
+
+def one() -> int:
+    return 1
+
+
+def active_within(seconds: float, mesh: Mesh, not_number: int | None = None) -> int | None:
+    deadline = time.monotonic() + seconds
+    while (active := mesh.flows.active("order")) in (None, not_number) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return active
 
 
 def test_a_worker_takes_settings_over_while_it_runs_or_refuses_all_of_them(

@@ -49,7 +49,7 @@ class File:
     def looks(self) -> list[tuple[Settings, bool] | None]:
         notes = [self.watch.look() for _ in range(3)]
         restored = {str(each.to_mapping()): each for each in (PLAIN, LOUD, BUSY)}
-        return [note and (restored[str(note.settings)], note.is_refused) for note in notes]
+        return [(restored[str(note.settings)], note.is_refused) if note else None for note in notes]
 
 
 def test_what_changes_is_told_once_it_has_settled() -> None:
