@@ -73,8 +73,7 @@ class Session:
         self._missing_store = "not started yet"
         self.tally = Tally()
         settings = foundation.settings
-        self._cancel_grace_seconds = settings.worker.cancel_grace_seconds
-        self._revision = revision(settings)
+        self.apply(settings)
         self._receipt = Receipt(
             foundation.housekeeping, settings.namespace, identity.pools, settings.broker.shards, foundation.clock
         )
@@ -166,8 +165,8 @@ class Session:
         self.tally.set("link_up", float(self._publisher.state is LinkState.UP), ("publish",))
         return self.tally.take()
 
-    def apply(self, settings: Settings, is_refused: bool) -> None:
-        """Take over settings that have changed, and report so with the next renewal of the lease."""
+    def apply(self, settings: Settings, is_refused: bool = False) -> None:
+        """Take settings over, which may be others than before, and report so with the next renewal of the lease."""
         self._cancel_grace_seconds = settings.worker.cancel_grace_seconds
         self._revision = revision(settings) + (REFUSED if is_refused else "")
 
