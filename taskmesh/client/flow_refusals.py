@@ -26,11 +26,14 @@ def prepared(flow: Flow) -> FlowBody:
 
 
 def short_enough(text: str) -> str:
-    """:raises UsageError: a message that is too long to be kept."""
-    size = len(text.encode(errors="replace"))
-    if size > MAX_MESSAGE_BYTES:
-        raise UsageError(f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are kept, so say it shorter")
-    return text
+    """A message as it is kept, without what is no text.
+
+    :raises UsageError: it is too long.
+    """
+    kept = text.encode(errors="replace")
+    if len(kept) > MAX_MESSAGE_BYTES:
+        raise UsageError(f"the message has {len(kept)} bytes; at most {MAX_MESSAGE_BYTES} are kept, so say it shorter")
+    return kept.decode()
 
 
 def refuse(name: str, number: int, expected: int | None, answer: Answer) -> None:

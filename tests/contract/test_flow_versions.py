@@ -105,6 +105,7 @@ def test_what_is_pushed_is_checked_first_and_nothing_is_kept_of_what_is_wrong(si
 def test_the_message_may_be_as_long_as_it_is_said(side: Side) -> None:
     text = "é" * (MAX_MESSAGE_BYTES // 2)
     assert side.push("w:a", message=text)[0].message == text
+    assert side.push("w:b", message="half a \udcc3 letter")[0].message == "half a ? letter"
 
 
 def test_a_name_means_the_active_version_and_latest_the_newest_that_may_run(side: Side) -> None:
