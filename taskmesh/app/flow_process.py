@@ -33,7 +33,7 @@ class FlowSession:
     async def start(self) -> None:
         """:raises UsageError: an app cannot be imported."""
         tasks = await asyncio.to_thread(load_registry, self._apps)
-        self._watch = FlowWatch(self._foundation, tasks, self._tally)
+        self._watch = FlowWatch.of(self._foundation, tasks, self._tally)
         self._watch.activates = self._activates
         self._watching = asyncio.create_task(self._watch.run())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from watchfiles import awatch
@@ -26,13 +26,18 @@ _log = logging.getLogger(__name__)
 
 
 class FlowWatch:
-    """Registers flow files again and again. ``tasks`` are those that their nodes may name."""
+    """Does a reload whenever the files at ``paths`` may have changed."""
 
-    def __init__(self, foundation: Foundation, tasks: TaskCatalog, tally: Tally) -> None:
-        section = foundation.settings.flows
-        self._paths = section.paths
-        self._reload = FlowReload(FlowBox(flow_versions_of(foundation.store)), section.paths, section.activate, tasks)
+    def __init__(self, reload: FlowReload, paths: Sequence[str], tally: Tally) -> None:
+        self._reload = reload
+        self._paths = tuple(paths)
         self._tally = tally
+
+    @classmethod
+    def of(cls, foundation: Foundation, tasks: TaskCatalog, tally: Tally) -> FlowWatch:
+        """Of the files that the settings name; ``tasks`` are those that their nodes may name."""
+        section, box = foundation.settings.flows, FlowBox(flow_versions_of(foundation.store))
+        return cls(FlowReload(box, section.paths, section.activate, tasks), section.paths, tally)
 
     @property
     def activates(self) -> bool:

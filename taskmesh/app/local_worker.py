@@ -109,7 +109,7 @@ class LocalWorker:
         # Not needed, and not loaded, anywhere else.
         from taskmesh.app.flow_watch import FlowWatch
 
-        return self._loop.create_task(FlowWatch(self._foundation, self._registry, session.tally).run())
+        return self._loop.create_task(FlowWatch.of(self._foundation, self._registry, session.tally).run())
 
     async def _await_readiness(self, session: Session) -> None:
         while session.missing and not self._ending.is_set():

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taskmesh.app.flow_watch import FlowWatch
 from taskmesh.client.flow_reload import FlowReload, Reloaded
 from taskmesh.client.flow_versions import FlowBox
 from taskmesh.errors import FlowError, StoreUnavailableError
 from taskmesh.flows.folder import find_flow_files
 from taskmesh.model.flow_versions import FlowChange, FlowVersion, RegisteredFlow, VersionState
+from taskmesh.observability.tally import Tally
 from taskmesh.store.calls import Who
 from taskmesh.store.flow_versions import Answer, FlowBody
+
+PATIENCE_SECONDS = 60
 
 TEXT = "flow: {name}\nnodes:\n  a: {{task: w:{task}}}\n"
 
@@ -201,6 +206,67 @@ def test_a_path_that_is_not_there_is_told_until_it_is(tmp_path: Path) -> None:
     folder.path.mkdir()
     assert reloading.has_changed()
     assert reloading.reload() == Reloaded()
+
+
+def watched(folder: Folder, scenario: Callable[[], Awaitable[None]]) -> Tally:
+    """What was counted while the folder was watched."""
+    tally = Tally()
+    watch = FlowWatch(folder.reloading(), [str(folder.path)], tally)
+
+    async def both() -> None:
+        watching = asyncio.create_task(watch.run())
+        try:
+            await scenario()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    asyncio.run(both())
+    return tally
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_changes_are_noticed_and_what_is_wrong_is_told(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    folder.write("order", "one")
+
+    async def scenario() -> None:
+        await until(lambda: folder.store.active.get("order") == 1)
+        folder.write("order", "not allowed")
+        await until(lambda: "order.yaml:3:13" in caplog.text)
+        folder.write("order", "two")
+        await until(lambda: folder.store.active.get("order") == 2)
+
+    counted = watched(folder, scenario).take()
+    outcomes = {labels[0]: amount for name, labels, amount in counted["counters"] if name == "flow_reloads_total"}
+    assert outcomes["refused"] >= 1
+    assert outcomes["registered"] >= 1
+    assert "nothing of the flow files is registered" in caplog.text
+
+
+def test_watching_outlives_any_failure(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskmesh.app.flow_watch.LOOK_SECONDS", 0.05)
+    folder.write("order", "one")
+    failures = [StoreUnavailableError("Redis does not answer"), RuntimeError("nobody thought of that")]
+    push = folder.store.push
+
+    def failing_push(*arguments: Any) -> Answer:
+        if failures:
+            raise failures.pop()
+        answer: Answer = push(*arguments)
+        return answer
+
+    folder.store.push = failing_push
+
+    async def scenario() -> None:
+        await until(lambda: folder.store.active.get("order") == 1)
+
+    watched(folder, scenario)
+    assert failures == []
 
 
 def test_files_are_found_directly_in_directories_and_by_their_names(tmp_path: Path) -> None:
