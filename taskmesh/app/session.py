@@ -74,9 +74,7 @@ class Session:
         self.tally = Tally()
         settings = foundation.settings
         self.apply(settings)
-        self._receipt = Receipt(
-            foundation.housekeeping, settings.namespace, identity.pools, settings.broker.shards, foundation.clock
-        )
+        self._receipt = self._make_receipt()
         self._publisher = open_publisher(foundation.broker, on_fatal)
         self._prefetch = Prefetch(settings.broker.prefetch, settings.broker.shards)
         self._consumer = open_consumer(
@@ -244,6 +242,16 @@ class Session:
     @property
     def _lease_seconds(self) -> float:
         return self._foundation.settings.worker.lease_seconds
+
+    def _make_receipt(self) -> Receipt:
+        foundation, settings = self._foundation, self._foundation.settings
+        return Receipt(
+            foundation.housekeeping,
+            settings.namespace,
+            self._identity.pools,
+            settings.broker.shards,
+            foundation.clock,
+        )
 
     def _make_keeper(self, dispatcher: Dispatcher) -> KeeperRole:
         return KeeperRole(self._foundation, self._identity.holder, self._publisher, dispatcher, self.tally)
