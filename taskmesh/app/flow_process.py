@@ -37,7 +37,7 @@ class FlowSession:
         self._watch.activates = self._activates
         self._watching = asyncio.create_task(self._watch.run())
 
-    def check(self) -> str:
+    async def check(self) -> str:
         """Nothing keeps a worker from working here: what is registered already stays."""
         return ""
 
