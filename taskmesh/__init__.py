@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ConfigError,
         DeadLetterError,
         FlowError,
+        FlowVersionError,
         ResultTimeoutError,
         RunCancelledError,
         RunConflictError,
@@ -42,8 +43,10 @@ if TYPE_CHECKING:
     )
     from taskmesh.flows import load_flow, load_flow_file
     from taskmesh.model.breakers import BreakerState
+    from taskmesh.model.differences import Difference
     from taskmesh.model.explanation import NodeExplanation
     from taskmesh.model.flow import Flow
+    from taskmesh.model.flow_versions import FlowChange, FlowVersion, RegisteredFlow, VersionState
     from taskmesh.model.policies import Retry
     from taskmesh.model.states import NodeState, RunState
     from taskmesh.store.breakers import Breaker
@@ -68,7 +71,12 @@ _HOMES = {
     "RunExplanation": "client.explaining",
     "NodeExplanation": "model.explanation",
     "Settings": "config.settings",
+    "Difference": "model.differences",
     "Flow": "model.flow",
+    "FlowChange": "model.flow_versions",
+    "FlowVersion": "model.flow_versions",
+    "RegisteredFlow": "model.flow_versions",
+    "VersionState": "model.flow_versions",
     "Retry": "model.policies",
     "NodeState": "model.states",
     "RunState": "model.states",
@@ -85,6 +93,7 @@ _HOMES = {
             "ConfigError",
             "DeadLetterError",
             "FlowError",
+            "FlowVersionError",
             "ResultTimeoutError",
             "RunCancelledError",
             "RunConflictError",
@@ -118,13 +127,18 @@ __all__ = [
     "DeadLetter",
     "DeadLetterError",
     "DeadLetterFilter",
+    "Difference",
     "Flow",
+    "FlowChange",
     "FlowDefinition",
     "FlowError",
+    "FlowVersion",
+    "FlowVersionError",
     "Mesh",
     "NodeDetails",
     "NodeExplanation",
     "NodeState",
+    "RegisteredFlow",
     "ResultTimeoutError",
     "Retry",
     "Run",
@@ -151,6 +165,7 @@ __all__ = [
     "UnknownTaskError",
     "UnresolvedReferenceError",
     "UsageError",
+    "VersionState",
     "WireError",
     "current_task",
     "load_flow",

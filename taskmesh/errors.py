@@ -6,6 +6,7 @@ TaskmeshError
 │   ├── FlowError               a flow definition; carries every problem found
 │   ├── UnknownTaskError        a task name that is not registered
 │   ├── UnresolvedReferenceError  a reference to something that the params or an output do not hold
+│   ├── FlowVersionError        a registered flow, or a version of one, that is not there or cannot be used so
 │   ├── DeadLetterError         a dead letter that is not there, or that cannot be replayed so
 │   └── RunConflictError        a run id that is taken by a different body
 ├── UnavailableError            a server cannot be reached or refuses; nothing was lost
@@ -72,6 +73,14 @@ class BreakerNotFoundError(TaskmeshError):
     def __init__(self, name: str, hint: str = "") -> None:
         super().__init__(f"no worker has met a breaker {name!r}{hint or '; `taskmesh breakers ls` lists them'}")
         self.name = name
+
+
+class FlowVersionError(UsageError):
+    """A registered flow or version is not there, or what was asked for cannot be done with it. ``flow`` is its name."""
+
+    def __init__(self, flow: str, message: str) -> None:
+        super().__init__(message)
+        self.flow = flow
 
 
 class DeadLetterError(UsageError):

@@ -12,14 +12,17 @@ from taskmesh.app.assembly import Foundation, broker_settings, lay_foundation
 from taskmesh.broker.inspection import inspect_broker
 from taskmesh.broker.protocol import shard_queue_name
 from taskmesh.config.settings import Settings
-from taskmesh.errors import StoreUnavailableError
-from taskmesh.model.checkup.findings import Finding, Severity
+from taskmesh.errors import StoreUnavailableError, UsageError
+from taskmesh.flows.folder import find_flow_files, load_flow_files
+from taskmesh.model.checkup.findings import Finding, Severity, well
 from taskmesh.model.checkup.machine_rules import MachineFacts, judge_machine, judge_settings
 from taskmesh.model.checkup.rabbitmq_rules import judge_delivery
 from taskmesh.model.checkup.redis_rules import judge_clock, judge_redis, judge_round_trip
+from taskmesh.model.checkup.settings_rules import judge_revisions
 from taskmesh.store.inspection import inspect_servers
 
 ROUND_TRIPS = 5
+SHOWN_PROBLEMS = 20
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -27,7 +30,7 @@ def examine(settings: Settings) -> list[Finding]:
 
     :raises ConfigError: a URL cannot be right.
     """
-    found = [*judge_settings(settings), *judge_machine(_machine(settings), settings)]
+    found = [*judge_settings(settings), *judge_machine(_machine(settings), settings), *_examine_flow_files(settings)]
     try:
         with closing(lay_foundation(settings)) as foundation:
             return [*found, *_examine_servers(foundation)]
@@ -38,6 +41,20 @@ def examine(settings: Settings) -> list[Finding]:
     return [*found, *inspect_broker(broker_settings(settings), settings.worker.pools, settings.broker.management_url)]
 
 
+def _examine_flow_files(settings: Settings) -> Iterator[Finding]:
+    """Whether the flow files that workers register can be read; what their tasks take, only the workers know."""
+    if not settings.flows.paths:
+        return
+    try:
+        flows = load_flow_files(find_flow_files(settings.flows.paths))
+    except UsageError as error:
+        mend = "mend them; until then workers register nothing of flows.paths"
+        for problem in str(error).splitlines()[:SHOWN_PROBLEMS]:
+            yield Finding("flows.files", Severity.WARNING, problem, mend)
+    else:
+        yield well("flows.files", f"{len(flows)} flow files can be read")
+
+
 def _examine_servers(foundation: Foundation) -> Iterator[Finding]:
     settings = foundation.settings
     # Two questions may be answered alike by all servers of a cluster.
@@ -45,6 +62,7 @@ def _examine_servers(foundation: Foundation) -> Iterator[Finding]:
     pools = {*settings.worker.pools, *_pools(foundation)}
     yield from inspect_broker(foundation.broker, sorted(pools), settings.broker.management_url)
     yield from _examine_delivery(foundation)
+    yield from _examine_revisions(foundation)
 
 
 def _examine_store(foundation: Foundation) -> Iterator[Finding]:
@@ -80,6 +98,14 @@ def _examine_delivery(foundation: Foundation) -> Iterator[Finding]:
             sent = housekeeping.probes(pool)
             ages = {queue: now - sent.get(queue, 0.0) for queue in queues} if sent else {}
             yield judge_delivery(pool, ages)
+    except StoreUnavailableError:
+        return
+
+
+def _examine_revisions(foundation: Foundation) -> Iterator[Finding]:
+    housekeeping = foundation.housekeeping
+    try:
+        yield from judge_revisions(housekeeping.settings_reports(housekeeping.pools()))
     except StoreUnavailableError:
         return
 

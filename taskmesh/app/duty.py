@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeAlias
 
 from taskmesh.app.assembly import Foundation, lay_foundation
 from taskmesh.config.loader import restore_settings
+from taskmesh.config.settings import Settings
 from taskmesh.errors import TaskmeshError
 from taskmesh.observability.logs import configure
-from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart, Report, SupervisorLink
+from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart, Report, SettingsNote, SupervisorLink
 
 EXIT_CLEAN, EXIT_UNCLEAN, EXIT_FATAL = 0, 1, 2
 
@@ -28,6 +29,9 @@ class Duty(Protocol):
         """What keeps it from being ready as of now, or an empty string."""
 
     def figures(self) -> dict[str, list[Any]]: ...
+
+    def apply(self, settings: Settings, is_refused: bool) -> None:
+        """Take over settings that have changed; ``is_refused``: others were found, and could not be."""
 
     async def drain(self, seconds: float) -> bool: ...
 
@@ -46,7 +50,9 @@ class DutyProcess:
     def __init__(self, fd: int, open_duty: OpenDuty) -> None:
         self._open_duty = open_duty
         self._ending: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-        self._link = SupervisorLink(fd, self._end, lambda: self._end(None))
+        self._link = SupervisorLink(fd, self._end, lambda: self._end(None), self._take_over)
+        self._note: SettingsNote | None = None
+        self._duty: Duty | None = None
         self._exit_code = EXIT_CLEAN
 
     async def run(self) -> int:
@@ -63,8 +69,10 @@ class DutyProcess:
         settings = restore_settings(start.settings)
         configure(settings.log.level, settings.log.format, sys.stderr)
         with contextlib.closing(lay_foundation(settings)) as foundation:
-            duty = self._open_duty(start, foundation, self._give_up)
+            duty = self._duty = self._open_duty(start, foundation, self._give_up)
             try:
+                if self._note is not None:
+                    self._take_over(self._note)
                 await self._live(duty)
             finally:
                 await duty.close()
@@ -87,6 +95,13 @@ class DutyProcess:
             missing = await duty.check()
             self._link.report(Report(not missing, missing, duty.figures()))
             await asyncio.sleep(REPORT_SECONDS if not missing else REPORT_SECONDS / 10)
+
+    def _take_over(self, note: SettingsNote) -> None:
+        self._note = note
+        if self._duty is not None:
+            settings = restore_settings(note.settings)
+            configure(settings.log.level, settings.log.format, sys.stderr)
+            self._duty.apply(settings, note.is_refused)
 
     def _give_up(self, sentence: str) -> None:
         self._exit_code = EXIT_FATAL

@@ -12,6 +12,7 @@ from taskmesh.app.keeping import PASS_SECONDS, KeeperRole
 from taskmesh.app.steps import end_all, enter_store, refuse_unsafe_store, repeat
 from taskmesh.broker.factory import open_publisher
 from taskmesh.broker.protocol import LinkState
+from taskmesh.config.settings import Settings
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.observability.tally import Tally
 from taskmesh.worker.supervisor_link import IoStart
@@ -49,6 +50,9 @@ class KeeperSession:
         self._tally.set("unconfirmed", self._publisher.unconfirmed)
         self._tally.set("link_up", float(self._publisher.state is LinkState.UP), ("publish",))
         return self._tally.take()
+
+    def apply(self, settings: Settings, is_refused: bool) -> None:
+        """Nothing that a keeper does depends on settings which can change."""
 
     async def drain(self, seconds: float) -> bool:
         """Publish what is on its way; False when the time was over first, which the next keeper makes good."""

@@ -25,17 +25,30 @@ _log = logging.getLogger(__name__)
 
 
 class LocalWorker:
-    """Runs the nodes of ``registry``'s tasks until it is stopped. ``pools`` are consumed beside the tasks' own."""
+    """Runs the nodes of ``registry``'s tasks until it is stopped. ``pools`` are consumed beside the tasks' own.
 
-    def __init__(self, foundation: Foundation, registry: Registry, threads: int, pools: Sequence[str] = ()) -> None:
+    With ``watch_flows`` it also registers the flow files that the settings name.
+    """
+
+    def __init__(
+        self,
+        foundation: Foundation,
+        registry: Registry,
+        threads: int,
+        pools: Sequence[str] = (),
+        watch_flows: bool = False,
+    ) -> None:
         if foundation.settings.worker.executor_memory_mb:
             raise UsageError(
                 "worker.executor_memory_mb bounds executor processes, and a worker inside a process has none; set it "
                 "to 0, or use `taskmesh worker`"
             )
+        if watch_flows and not foundation.settings.flows.paths:
+            raise UsageError("there are no flow files to watch; name some in flows.paths, or leave watch_flows out")
         self._foundation = foundation
         self._registry = registry
         self._threads = threads
+        self._watches_flows = watch_flows
         self._pools = _pools(registry, (*foundation.settings.worker.pools, *pools))
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
@@ -74,8 +87,10 @@ class LocalWorker:
     async def _serve(self) -> None:
         identity = Identity(new_holder_id(), self._pools)
         session = Session(self._foundation, identity, self._pool, self._give_up)
+        watching: asyncio.Task[None] | None = None
         try:
             await session.start()
+            watching = self._watch_flows(session)
             await self._await_readiness(session)
             await self._ending.wait()
             await session.drain(DRAIN_SECONDS)
@@ -83,7 +98,18 @@ class LocalWorker:
             # Left alone it would end the thread, and who waits for the start would hear of it only by the time.
             self._give_up(error)
         finally:
+            if watching is not None:
+                watching.cancel()
             await session.close()
+
+    def _watch_flows(self, session: Session) -> asyncio.Task[None] | None:
+        """Register flow files from now on, where that is wanted."""
+        if not self._watches_flows:
+            return None
+        # Not needed, and not loaded, anywhere else.
+        from taskmesh.app.flow_watch import FlowWatch
+
+        return self._loop.create_task(FlowWatch.of(self._foundation, self._registry, session.tally).run())
 
     async def _await_readiness(self, session: Session) -> None:
         while session.missing and not self._ending.is_set():

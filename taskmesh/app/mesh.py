@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from taskmesh.client.breakers import BreakerBox
     from taskmesh.client.controlling import RunControl
     from taskmesh.client.dead_letters import DeadLetterBox
+    from taskmesh.client.flow_versions import FlowBox
     from taskmesh.config.settings import Settings
+    from taskmesh.dispatch.plan import Plan
     from taskmesh.model.flow import Flow
     from taskmesh.model.states import RunState
     from taskmesh.store.reader import RunSummary
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Submittable: TypeAlias = "FlowDefinition[Any] | Flow | Task[Any, Any]"
+Submittable: TypeAlias = "FlowDefinition[Any] | Flow | Task[Any, Any] | str"
+"""What can be submitted; a text names a registered flow: ``NAME``, ``NAME@NUMBER`` or ``NAME@latest``."""
 
 
 class Mesh(Declarations):
@@ -78,7 +81,9 @@ class Mesh(Declarations):
 
         The same ``id`` with the same flow and parameters is the same run, however often it is submitted. A run that is
         not finished ``deadline_seconds`` after that fails: what runs is killed, nothing more is begun or tried again.
+        The run of a registered flow, as ``mesh.submit("order@3", ...)``, keeps the version that the name meant now.
 
+        :raises FlowVersionError: no such version is registered, or it is archived.
         :raises FlowError: the flow or the parameters break rules. :raises RunConflictError: ``id`` has another body.
         :raises StoreUnavailableError: Redis does not answer; submit again with the same id.
         """
@@ -191,18 +196,25 @@ class Mesh(Declarations):
         """The circuit breakers that workers have met: to look at, to open, to close."""
         return self._working.breakers
 
+    @property
+    def flows(self) -> FlowBox:
+        """The registered flows and their versions: to push, compare, activate, roll back."""
+        return self._working.flows
+
     @contextlib.contextmanager
-    def local_worker(self, threads: int = 4, pools: Sequence[str] = ()) -> Iterator[None]:
+    def local_worker(self, threads: int = 4, pools: Sequence[str] = (), watch_flows: bool = False) -> Iterator[None]:
         """A worker inside this process for the tasks that are registered here, for as long as the block runs.
 
-        It works for the pools of these tasks, those of the settings, and ``pools``: those that flow files name.
+        It works for the pools of these tasks, those of the settings, and ``pools``: those that flow files name. With
+        ``watch_flows`` it also registers the flow files of ``flows.paths``, again whenever they change.
 
         :raises UnavailableError: the servers do not answer, or refuse.
-        :raises UsageError: the settings ask for a limit of memory, which no worker inside a process can keep.
+        :raises UsageError: the settings ask for a limit of memory, which no worker inside a process can keep; or they
+            name no flow files that could be watched.
         """
         from taskmesh.app.local_worker import LocalWorker
 
-        worker = LocalWorker(self._working.foundation, self.registry, threads, pools)
+        worker = LocalWorker(self._working.foundation, self.registry, threads, pools, watch_flows)
         worker.start()
         try:
             yield
@@ -229,7 +241,9 @@ class Mesh(Declarations):
                 atexit.register(self.close)
             return self._producer
 
-    def _flow_of(self, what: Submittable) -> Flow:
+    def _flow_of(self, what: Submittable) -> Flow | Plan:
+        if isinstance(what, str):
+            return self.flows.plan(what)
         if isinstance(what, FlowDefinition):
             return what.compile()
         if not isinstance(what, Task):

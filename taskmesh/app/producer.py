@@ -13,6 +13,7 @@ from taskmesh.client.breakers import BreakerBox
 from taskmesh.client.client import Client, ClientLimits
 from taskmesh.client.dead_letters import DeadLetterBox
 from taskmesh.client.entrance import Submission
+from taskmesh.client.flow_versions import FlowBox
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.taps import Taps
@@ -22,6 +23,7 @@ from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Flow
 from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.breakers import breakers_of
+from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.subscription import Subscription
 
 PLANS_KEPT = 256
@@ -63,18 +65,19 @@ class Producer:
         )
         self.client = Client(parts, ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes))
         self.breakers = BreakerBox(breakers_of(foundation.store))
+        self.flows = FlowBox(flow_versions_of(foundation.store))
         self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock)
 
     def submit(
         self,
-        flow: Flow,
+        what: Flow | Plan,
         params: Sequence[Mapping[str, Any]],
         ids: Sequence[str] | None,
         tags: Mapping[str, str] | None,
         deadline_seconds: float | None = None,
     ) -> list[Run]:
         """Submit runs of one flow."""
-        plan = self._plan(flow)
+        plan = what if isinstance(what, Plan) else self._plan(what)
         names: Sequence[str | None] = ids if ids is not None else [None] * len(params)
         pairs = zip(params, names, strict=True)
         submissions = [Submission(each, run_id, tags, deadline_seconds) for each, run_id in pairs]

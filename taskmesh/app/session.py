@@ -13,8 +13,11 @@ from taskmesh.app.keeping import PASS_SECONDS, KeeperRole, alarm_clock
 from taskmesh.app.steps import Step, end_all, enter_store, refuse_unsafe_store, repeat
 from taskmesh.broker.factory import ConsumerOpener, PublisherOpener, open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
+from taskmesh.config.live import revision
+from taskmesh.config.settings import Settings
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
+from taskmesh.model.checkup.settings_rules import REFUSED
 from taskmesh.observability.tally import Tally
 from taskmesh.store.aside import aside
 from taskmesh.worker.answering import Answering
@@ -70,9 +73,8 @@ class Session:
         self._missing_store = "not started yet"
         self.tally = Tally()
         settings = foundation.settings
-        self._receipt = Receipt(
-            foundation.housekeeping, settings.namespace, identity.pools, settings.broker.shards, foundation.clock
-        )
+        self.apply(settings)
+        self._receipt = self._make_receipt()
         self._publisher = open_publisher(foundation.broker, on_fatal)
         self._prefetch = Prefetch(settings.broker.prefetch, settings.broker.shards)
         self._consumer = open_consumer(
@@ -161,6 +163,11 @@ class Session:
         self.tally.set("link_up", float(self._publisher.state is LinkState.UP), ("publish",))
         return self.tally.take()
 
+    def apply(self, settings: Settings, is_refused: bool = False) -> None:
+        """Take settings over, which may be others than before, and report so with the next renewal of the lease."""
+        self._cancel_grace_seconds = settings.worker.cancel_grace_seconds
+        self._revision = revision(settings) + (REFUSED if is_refused else "")
+
     async def drain(self, seconds: float) -> bool:
         """Take nothing more, finish what runs, hand the rest back; False when the store did not take all of it."""
         self._consumer.pause()
@@ -236,11 +243,21 @@ class Session:
     def _lease_seconds(self) -> float:
         return self._foundation.settings.worker.lease_seconds
 
+    def _make_receipt(self) -> Receipt:
+        foundation, settings = self._foundation, self._foundation.settings
+        return Receipt(
+            foundation.housekeeping,
+            settings.namespace,
+            self._identity.pools,
+            settings.broker.shards,
+            foundation.clock,
+        )
+
     def _make_keeper(self, dispatcher: Dispatcher) -> KeeperRole:
         return KeeperRole(self._foundation, self._identity.holder, self._publisher, dispatcher, self.tally)
 
     async def _look_at_halts(self) -> None:
-        await self._engine.look_at_halts(self._foundation.settings.worker.cancel_grace_seconds)
+        await self._engine.look_at_halts(self._cancel_grace_seconds)
 
     def _every(self, seconds: float, step: Step) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(repeat(seconds, step)))
@@ -263,7 +280,9 @@ class Session:
         await self._answering.run_pass()
 
     def _serve_pools(self) -> None:
-        self._foundation.housekeeping.serve_pools(self._identity.holder, self._identity.pools, self._lease_seconds)
+        housekeeping, holder = self._foundation.housekeeping, self._identity.holder
+        housekeeping.serve_pools(holder, self._identity.pools, self._lease_seconds)
+        housekeeping.report_settings(holder, self._revision, self._lease_seconds)
 
     def _tune(self) -> None:
         wanted = self._prefetch.adapt(self._pool.window)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from taskmesh.app.assembly import Foundation, lay_foundation
+from taskmesh.app.settings_watch import SettingsWatch
 from taskmesh.config.settings import Settings
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.logs import configure
@@ -16,27 +17,31 @@ from taskmesh.worker.supervisor import EXIT_FATAL, run_worker
 from taskmesh.worker.supervisor_plan import WorkerPlan, plan_keeper, plan_worker
 
 IO_MODULE = "taskmesh.app.io_process"
+FLOW_MODULE = "taskmesh.app.flow_process"
 KEEPER_MODULE = "taskmesh.app.keeper_process"
 
 _log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, apps: Sequence[str]) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns the exit code of ``run_worker``."""
-    return _run("worker", settings, lambda: _plan(settings, apps))
+def run(settings: Settings, apps: Sequence[str], load: Callable[[], Settings]) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit code of ``run_worker``.
+
+    ``load`` reads the settings again, to notice what changes while it runs.
+    """
+    return _run("worker", settings, lambda: _plan(settings, apps), load)
 
 
-def run_keeper(settings: Settings) -> int:
+def run_keeper(settings: Settings, load: Callable[[], Settings]) -> int:
     """Keep house, and run no tasks, until SIGTERM or SIGINT; returns the exit code of ``run_worker``."""
-    return _run("keeper", settings, lambda: plan_keeper(settings, KEEPER_MODULE))
+    return _run("keeper", settings, lambda: plan_keeper(settings, KEEPER_MODULE), load)
 
 
 def _plan(settings: Settings, apps: Sequence[str]) -> WorkerPlan:
     refuse_where_unkept(settings.worker.executor_memory_mb)
-    return plan_worker(settings, apps, IO_MODULE)
+    return plan_worker(settings, apps, IO_MODULE, FLOW_MODULE)
 
 
-def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan]) -> int:
+def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan], load: Callable[[], Settings]) -> int:
     configure(settings.log.level, settings.log.format, sys.stderr)
     try:
         plan = make_plan()
@@ -46,7 +51,8 @@ def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan]) 
         sys.stderr.write(f"taskmesh {command}: {error}\n")
         return EXIT_FATAL
     try:
-        return run_worker(plan, Metrics(), lambda holder: _end_leases(foundation, holder))
+        watch = SettingsWatch(settings, load)
+        return run_worker(plan, Metrics(), lambda holder: _end_leases(foundation, holder), watch.look)
     finally:
         foundation.close()
 

@@ -18,6 +18,7 @@ from taskmesh.cli import (
     running,
     steering,
     telling,
+    versions,
     working,
 )
 
@@ -59,6 +60,7 @@ def build() -> typer.Typer:
     app.add_typer(_config(), name="config")
     app.add_typer(_dead(), name="dead")
     app.add_typer(_breakers(), name="breakers")
+    app.add_typer(_flow(), name="flow")
     return app
 
 
@@ -88,6 +90,23 @@ def _breakers() -> typer.Typer:
     for command in (breaking.ls, breaking.show, breaking.reset):
         app.command()(command)
     app.command("open")(breaking.open_)
+    return app
+
+
+def _flow() -> typer.Typer:
+    app = _group("Register flows and their versions; compare, activate, roll back and archive them.")
+    for command in (
+        versions.push,
+        versions.ls,
+        versions.show,
+        versions.diff,
+        versions.activate,
+        versions.rollback,
+        versions.archive,
+        versions.restore,
+        versions.log,
+    ):
+        app.command()(command)
     return app
 
 

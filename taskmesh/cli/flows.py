@@ -32,10 +32,10 @@ def graph(
     """Print the DAG of a flow: as text, Mermaid, Graphviz DOT or JSON."""
     from taskmesh.cli import diagram
     from taskmesh.cli.output import print_json
-    from taskmesh.cli.targets import flow_of, opened
+    from taskmesh.cli.targets import flow_of, kept_in, opened
 
     with opened(app) as mesh:
-        flow = flow_of(target, mesh.registry, must_be_known=False)
+        flow = flow_of(target, mesh.registry, False, kept_in(mesh))
     if output is Format.JSON or style is GraphFormat.JSON:
         print_json(diagram.document(flow))
         return
@@ -46,11 +46,11 @@ def graph(
 def validate(target: Target, app: Apps, output: Output = Format.TEXT) -> None:
     """Check a flow and print everything that is wrong with it. With -A, its tasks are checked, too."""
     from taskmesh.cli.output import print_json
-    from taskmesh.cli.targets import flow_of, opened
+    from taskmesh.cli.targets import flow_of, kept_in, opened
 
     try:
         with opened(app) as mesh:
-            flow = flow_of(target, mesh.registry, must_be_known=False)
+            flow = flow_of(target, mesh.registry, False, kept_in(mesh))
     except FlowError as error:
         if output is Format.JSON:
             print_json({"valid": False, "problems": list(error.problems)})

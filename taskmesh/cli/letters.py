@@ -241,17 +241,17 @@ def _message(found: OpenedLetter) -> Any:
 
 
 def _table(letters: Sequence[DeadLetter]) -> Table:
-    from taskmesh.cli.output import cell, clock_text, plain_table
+    from taskmesh.cli.output import cell, clock_text, plain_table, visible
 
     table = plain_table("id", "at", "pool", "reason", "run", "bytes", "detail")
     for each in letters:
         texts = (each.id, clock_text(each.at), each.pool, each.reason, each.run_id or "", str(each.size), each.detail)
-        table.add_row(*(cell(_visible(text)) for text in texts))
+        table.add_row(*(cell(visible(text)) for text in texts))
     return table
 
 
 def _print_letter(found: OpenedLetter) -> None:
-    from taskmesh.cli.output import clock_text, json_text
+    from taskmesh.cli.output import clock_text, json_text, visible
 
     letter = found.letter
     facts = {
@@ -267,14 +267,9 @@ def _print_letter(found: OpenedLetter) -> None:
     }
     for name, text in facts.items():
         if text:
-            print(f"{name:12} {_visible(text)}")
+            print(f"{name:12} {visible(text)}")
     message = _message(found)
     print(json_text(message) if message is not None else _hex_dump(found.body))
-
-
-def _visible(text: str) -> str:
-    """The text without what a terminal would obey: anybody may have written it."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _hex_dump(body: bytes) -> str:

@@ -33,7 +33,8 @@ Target = Annotated[
     str,
     typer.Argument(
         metavar="FLOW",
-        help="A file in YAML or JSON, or module:name of a task or a Python flow of an app.",
+        help="A file in YAML or JSON; module:name of a task or a Python flow of an app; or a registered flow: NAME, "
+        "NAME@NUMBER, NAME@latest.",
         show_default=False,
     ),
 ]

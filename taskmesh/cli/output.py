@@ -115,6 +115,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "run_id": details.run_id,
         "flow": details.flow,
         "version": details.version,
+        **({"registered": f"{details.flow}@{details.registered}"} if details.registered else {}),
         "status": str(details.status),
         **({"cause": details.cause} if details.compensates else {}),
         "submitted_at": details.submitted_at,
@@ -188,3 +189,8 @@ def shortened(text: str, length: int) -> str:
     """At most ``length`` characters of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """The text without what a terminal would obey: anybody may have written it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -55,13 +55,13 @@ def run(
     Where no servers are named in the settings, a worker inside this command does the work, with a store of its own
     in .taskmesh, so `taskmesh ls` and `taskmesh show` know the run afterwards. Else the workers of those servers do it.
     """
-    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of, seconds_of
+    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of, seconds_of, submittable_in
 
     deadline_seconds = seconds_of(deadline, "--deadline")
 
     with opened(app) as mesh:
         works_here = worker or mesh.settings.is_embedded
-        flow = flow_of(target, mesh.registry, must_be_known=works_here)
+        flow = flow_of(target, mesh.registry, works_here, submittable_in(mesh))
         params, tags = params_of(param, flow, mesh.registry), pairs_of(tag, "--tag")
         with working(mesh, threads if works_here else 0, flow):
             started = mesh.submit_params(flow, params, id=run_id, tags=tags, deadline_seconds=deadline_seconds)
@@ -84,12 +84,12 @@ def submit(
     With -A, tasks and their parameters are checked here. Without, the workers must know the tasks.
     """
     from taskmesh.cli.output import print_json
-    from taskmesh.cli.targets import flow_to_submit, opened, pairs_of, params_of, seconds_of
+    from taskmesh.cli.targets import flow_to_submit, opened, pairs_of, params_of, seconds_of, submittable_in
 
     deadline_seconds = seconds_of(deadline, "--deadline")
 
     with opened(app) as mesh:
-        flow = flow_to_submit(target, mesh.registry)
+        flow = flow_to_submit(target, mesh.registry, submittable_in(mesh))
         params = params_of(param, flow, mesh.registry)
         tags = pairs_of(tag, "--tag")
         submitted = mesh.submit_params(flow, params, id=run_id, tags=tags, deadline_seconds=deadline_seconds)

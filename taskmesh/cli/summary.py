@@ -50,12 +50,18 @@ def headline(details: RunDetails) -> Text:
     done = sum(node.status is NodeState.SUCCEEDED for node in details.nodes)
     cause = f" ({details.cause})" if details.compensates else ""
     line = Text(f"{details.status}{cause}", RUN_STYLES[details.status])
-    line.append(f"  {details.flow} {details.version}, run {details.run_id}: {done} of {len(details.nodes)} nodes", "")
+    line.append(f"  {title(details)}, run {details.run_id}: {done} of {len(details.nodes)} nodes", "")
     if details.finished_at is None:
         return line
     seconds = max(0.0, details.finished_at - details.submitted_at)
     line.append(f" in {duration_text(seconds)}", "")
     return line.append(f", {done / seconds:,.0f} nodes/s", "") if seconds > 0 else line
+
+
+def title(details: RunDetails) -> str:
+    """The flow of a run, with the version that is registered, if one is."""
+    registered = f" ({details.flow}@{details.registered})" if details.registered else ""
+    return f"{details.flow} {details.version}{registered}"
 
 
 def decided(details: RunDetails) -> Iterator[Text]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from taskmesh.errors import UsageError
+from taskmesh.errors import FlowError, FlowVersionError, UsageError
 
 if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from taskmesh.model.values import Value
     from taskmesh.tasks.flow import FlowDefinition
     from taskmesh.tasks.registry import Registry
+
+FILE_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".py"})
+
+Lookup: TypeAlias = "Callable[[str], Flow]"
+"""Finds a registered flow by NAME, NAME@NUMBER or NAME@latest."""
 
 
 @contextmanager
@@ -42,29 +47,72 @@ def opened(apps: Sequence[str] = (), settings: Settings | None = None) -> Iterat
         yield mesh
 
 
-def flow_of(target: str, registry: Registry, must_be_known: bool) -> Flow:
-    """The flow in a file, or the task or the Python flow ``module:name`` of an app that is loaded.
+def flow_of(target: str, registry: Registry, must_be_known: bool, lookup: Lookup | None = None) -> Flow:
+    """The flow in a file, a registered one, or the task or the Python flow ``module:name`` of an app that is loaded.
 
-    Where ``must_be_known``, or where any task is known, the registry has to hold every task of a file's flow.
+    Where ``must_be_known``, or where any task is known, the registry has to hold every task of the first two.
+    Without ``lookup`` there are no registered ones.
     """
     from taskmesh.flows import load_flow_file
 
     if _is_name(target):
         return _named(target, registry)
+    if lookup is not None and _is_reference(target):
+        return _registered(target, registry, must_be_known, lookup)
     _refuse_code(target, registry)
     if must_be_known and not len(registry):
         _ask_for_app(load_flow_file(target))
     return load_flow_file(target, registry if len(registry) else None)
 
 
-def flow_to_submit(target: str, registry: Registry) -> Flow:
+def flow_to_submit(target: str, registry: Registry, lookup: Lookup | None = None) -> Flow:
     """``flow_of`` for workers elsewhere: where no app is loaded, any name may be one of their tasks."""
     from taskmesh.model.flow import DEFAULT_POOL
     from taskmesh.tasks.flow import single_task_flow
 
     if _is_name(target) and not len(registry):
         return single_task_flow(target, DEFAULT_POOL)
-    return flow_of(target, registry, must_be_known=False)
+    return flow_of(target, registry, must_be_known=False, lookup=lookup)
+
+
+def kept_in(mesh: Mesh) -> Lookup:
+    """Finds any registered flow; the store is opened only when one is asked for."""
+
+    def find(reference: str) -> Flow:
+        return mesh.flows.definition(reference)
+
+    return find
+
+
+def submittable_in(mesh: Mesh) -> Lookup:
+    """``kept_in`` for what is to be submitted: an archived version is none."""
+
+    def find(reference: str) -> Flow:
+        return mesh.flows.plan(reference).flow
+
+    return find
+
+
+def _is_reference(target: str) -> bool:
+    """Whether this is no path: neither is there such a file, nor does it look like one."""
+    path = Path(target)
+    return not path.is_file() and path.name == target and path.suffix not in FILE_SUFFIXES
+
+
+def _registered(target: str, registry: Registry, must_be_known: bool, lookup: Lookup) -> Flow:
+    from taskmesh.model.validation import check
+
+    try:
+        flow = lookup(target)
+    except FlowVersionError as error:
+        _refuse_code(target, registry)
+        raise FlowVersionError(error.flow, f"there is no file {target}, and {error}") from None
+    if must_be_known and not len(registry):
+        _ask_for_app(flow)
+    problems = check(flow, registry) if len(registry) else ()
+    if problems:
+        raise FlowError([f"{target}: {problem}" for problem in problems])
+    return flow
 
 
 def _is_name(target: str) -> bool:

@@ -22,6 +22,16 @@ Pools = Annotated[
         help="Work for this pool. May be repeated.",
     ),
 ]
+Flows = Annotated[
+    list[str],
+    typer.Option(
+        "--flows",
+        metavar="PATH",
+        default_factory=list,
+        show_default="flows.paths of the settings",
+        help="Register this flow file, or those of this directory, and again when they change. May be repeated.",
+    ),
+]
 Processes = Annotated[int | None, typer.Option("--processes", help="Executor processes, which run the tasks.")]
 IoProcesses = Annotated[int | None, typer.Option("--io-processes", help="Processes that talk to RabbitMQ and Redis.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Tasks that each executor process runs at once.")]
@@ -31,6 +41,7 @@ HealthPort = Annotated[int | None, typer.Option("--health-port", help="Port of /
 def worker(
     app: Apps,
     pool: Pools,
+    flows: Flows,
     processes: Processes = None,
     io_processes: IoProcesses = None,
     threads: Threads = None,
@@ -51,10 +62,11 @@ def worker(
         "threads": threads,
         "health_port": health_port,
     }
-    settings = load_settings({"worker": given})
+    options = {"worker": given, "flows": {"paths": flows or None}}
+    settings = load_settings(options)
     if not settings.worker.modules:
         raise UsageError("no app is named; add -A MODULE, or set worker.modules in the settings")
-    raise typer.Exit(run(settings, settings.worker.modules))
+    raise typer.Exit(run(settings, settings.worker.modules, lambda: load_settings(options)))
 
 
 def keeper(health_port: HealthPort = None) -> None:
@@ -66,7 +78,8 @@ def keeper(health_port: HealthPort = None) -> None:
     from taskmesh.app.worker import run_keeper
     from taskmesh.config import load_settings
 
-    raise typer.Exit(run_keeper(load_settings({"worker": {"health_port": health_port}})))
+    options = {"worker": {"health_port": health_port}}
+    raise typer.Exit(run_keeper(load_settings(options), lambda: load_settings(options)))
 
 
 def bench(context: typer.Context) -> None:

@@ -38,6 +38,7 @@ from taskmesh.errors import (
 from taskmesh.model.flow import Flow
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Word
+from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.reader import RunRecord, RunSummary
 from taskmesh.wire import unpack
 
@@ -64,6 +65,7 @@ class Client:
         self.control = RunControl(parts, limits.max_value_bytes)
         self._explainer = Explainer(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
+        self._flow_versions = flow_versions_of(parts.store)
         self._compensator = Compensator(parts, self._advancer)
 
     def submit(self, plan: Plan, submissions: Sequence[Submission]) -> list[str]:
@@ -147,8 +149,10 @@ class Client:
 
     def details(self, run_id: str) -> RunDetails:
         """:raises RunNotFoundError: no such run."""
-        details = run_details(*self._record(run_id))
-        return replace(details, dead_letters=tuple(self._parts.letters.ids_of_run(run_id)))
+        record, plan = self._record(run_id)
+        letters = tuple(self._parts.letters.ids_of_run(run_id))
+        registered = self._flow_versions.number_of(plan.flow.name, plan.hash)
+        return replace(run_details(record, plan), dead_letters=letters, registered=registered)
 
     def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
         """What a run waits for; see ``Explainer``."""

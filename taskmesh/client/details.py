@@ -46,7 +46,8 @@ class NodeDetails:
 class RunDetails:
     """One run with all its nodes, in the order of the flow. ``dead_letters``: ids of messages of it that lie there.
 
-    ``halt`` says whether it was cancelled or has failed.
+    ``halt`` says whether it was cancelled or has failed. ``registered`` is the number of its flow's version, where that
+    is registered; ``version`` is what the flow itself says.
     """
 
     run_id: str
@@ -64,6 +65,7 @@ class RunDetails:
     error: str | None = None
     nodes: tuple[NodeDetails, ...] = ()
     dead_letters: tuple[str, ...] = ()
+    registered: int | None = None
 
     @property
     def left_to_undo(self) -> tuple[str, ...]:

@@ -127,6 +127,17 @@ class WorkerSection:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowsSection:
+    """Flow files that a worker registers, and registers again as they change.
+
+    ``paths`` are files, and directories that hold some. ``activate`` makes what is new in them active at once.
+    """
+
+    paths: tuple[str, ...] = ()
+    activate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSection:
     """What is refused: a value (bytes), a flow (nodes) over its limit; and how many dead letters Redis keeps.
 
@@ -163,6 +174,7 @@ class Settings:
     store: StoreSection = field(default_factory=StoreSection)
     embedded: EmbeddedSection = field(default_factory=EmbeddedSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
+    flows: FlowsSection = field(default_factory=FlowsSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)

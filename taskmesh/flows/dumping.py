@@ -23,13 +23,14 @@ def dump_flow(flow: Flow) -> str:
     :raises FlowError: for a value that YAML has no plain form for, such as a Decimal.
     """
     try:
-        text: str = yaml.dump(_flow_fields(flow), Dumper=_DUMPER, **_LAYOUT)
+        text: str = yaml.dump(flow_document(flow), Dumper=_DUMPER, **_LAYOUT)
     except yaml.representer.RepresenterError as error:
         raise FlowError([f"flow {flow.name!r} holds a value that YAML cannot hold: {error.args[-1]!r}"]) from None
     return text
 
 
-def _flow_fields(flow: Flow) -> dict[str, Any]:
+def flow_document(flow: Flow) -> dict[str, Any]:
+    """A flow as a flow file says it, in plain data. Different flows have different documents."""
     fields: dict[str, Any] = {"flow": flow.name, "version": flow.version}
     if flow.params:
         fields["params"] = {param.name: _param_fields(param) for param in flow.params}

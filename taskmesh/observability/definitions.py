@@ -63,6 +63,8 @@ _ALL = (
     _counter("breaker_probes_total", "Nodes that were let through to try an open breaker.", "breaker"),
     _counter("breaker_parked_total", "Nodes that had to wait since their breaker was not closed.", "breaker"),
     _counter("breaker_fallbacks_total", "Nodes in whose place the fallback ran.", "breaker"),
+    _counter("flow_reloads_total", "Times that changed flow files were read, by what came of it.", "outcome"),
+    _gauge("flow_problems", "What is wrong with the flow files, so that nothing of them is registered.", merge=max),
     _counter("released_total", "Running nodes that were handed back, by a worker that stops or lost an executor."),
     _counter("redriven_total", "Nodes published again because their message or their holder was lost."),
     _gauge("keeper_partitions", "Partitions that this worker keeps house in."),

@@ -149,6 +149,20 @@ class Housekeeping:
         )
         self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", repr(now)) for key in map(self._keys.serving, pools)])
 
+    def report_settings(self, holder: str, revision: str, lease_seconds: float) -> None:
+        """Say with which settings ``holder`` runs, as long as its lease."""
+        key = self._keys.settings_report(holder)
+        self._one(Command(key, "SET", key, revision, "PX", int(lease_seconds * 1000)))
+
+    def settings_reports(self, pools: Sequence[str]) -> dict[str, str]:
+        """With which revision of the settings each I/O process runs that consumes one of the pools."""
+        now = repr(self.time())
+        serving = [Command(key, "ZRANGEBYSCORE", key, now, "+inf") for key in map(self._keys.serving, pools)]
+        holders = sorted({holder.decode() for members in self._all(serving) for holder in members})
+        keys = [self._keys.settings_report(holder) for holder in holders]
+        found = zip(holders, self._all([Command(key, "GET", key) for key in keys]), strict=True)
+        return {holder: revision.decode() for holder, revision in found if revision}
+
     def leave_pools(self, holder: str, pools: Sequence[str]) -> None:
         keys = [self._keys.serving(pool) for pool in pools]
         self._all([Command(key, "ZREM", key, holder) for key in keys])

@@ -83,6 +83,10 @@ class Keys:
         """Set of what the keeper asks a holder: whether it still has nodes that it is said to run."""
         return f"{self.namespace}:asked:{holder}"
 
+    def settings_report(self, holder: str) -> str:
+        """The revision of the settings that a holder runs with, as long as its lease."""
+        return f"{self.namespace}:settings:{holder}"
+
     @property
     def pools(self) -> str:
         """Set of the pools that workers consume."""
@@ -109,6 +113,19 @@ class Keys:
     def breaker_report(self, name: str, holder: str) -> str:
         """The number of the last report of outcomes that a holder has made to a breaker."""
         return f"{self.breaker(name)}:report:{holder}"
+
+    @property
+    def flow_names(self) -> str:
+        """Set of the names of the registered flows."""
+        return f"{self.namespace}:flows"
+
+    def flow_versions(self, name: str) -> str:
+        """Hash of a registered flow: its versions, and which is active (``push_flow.lua``). Never expires."""
+        return f"{self.namespace}:{{flow:{name}}}"
+
+    def flow_body(self, name: str, flow_hash: str) -> str:
+        """Hash of the body of a registered version. Never expires."""
+        return f"{self.flow_versions(name)}:body:{flow_hash}"
 
     @property
     def letters(self) -> str:

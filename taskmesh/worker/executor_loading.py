@@ -16,7 +16,12 @@ from taskmesh.worker.invoke import Runnable
 
 
 def load_tasks(apps: Sequence[str]) -> dict[str, Runnable]:
-    """Import each app (``module`` or ``module:attribute``) and collect the tasks of its mesh by name.
+    """The tasks of apps by name; errors as of ``load_registry``."""
+    return {task.name: task for task in load_registry(apps)}
+
+
+def load_registry(apps: Sequence[str]) -> Registry:
+    """Import each app (``module`` or ``module:attribute``) and collect the tasks of its mesh.
 
     :raises UsageError: one sentence that says which app, what is wrong with it and what to do.
     """
@@ -25,19 +30,19 @@ def load_tasks(apps: Sequence[str]) -> dict[str, Runnable]:
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    tasks = _collect({id(registry): registry for app in apps for registry in _registries(app)}.values())
-    if not tasks:
+    tasks = _collected({id(registry): registry for app in apps for registry in _registries(app)}.values())
+    if not len(tasks):
         raise UsageError(f"no task is registered in {', '.join(apps)}; decorate a function there with @mesh.task")
     return tasks
 
 
-def _collect(registries: Iterable[Registry]) -> dict[str, Runnable]:
-    tasks: dict[str, Runnable] = {}
+def _collected(registries: Iterable[Registry]) -> Registry:
+    tasks = Registry()
     for registry in registries:
         for task in registry:
-            if task.name in tasks:
+            if tasks.find(task.name) is not None:
                 raise UsageError(f"two apps of this worker register a task {task.name!r}; give one another name")
-            tasks[task.name] = task
+            tasks.add(task)
     return tasks
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from taskmesh.clock import Clock, SystemClock
 from taskmesh.config.settings import LEAVE_SECONDS
@@ -20,7 +20,7 @@ from taskmesh.errors import ConfigError
 from taskmesh.worker.channel_child import RestartDelay
 from taskmesh.worker.health import HealthServer
 from taskmesh.worker.supervisor_child import SILENT_SECONDS, IoEvents, IoProcess
-from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart
+from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart, SettingsNote
 from taskmesh.worker.supervisor_plan import WorkerPlan
 
 STOP_SECONDS = 3.0
@@ -38,10 +38,15 @@ class MetricsSink(Protocol):
     def render(self) -> bytes: ...
 
 
+LookAtSettings: TypeAlias = Callable[[], SettingsNote | None]
+"""Tells when the settings have changed; called about once a second, on the loop."""
+
+
 def run_worker(
     plan: WorkerPlan,
     metrics: MetricsSink,
     on_io_death: Callable[[str], None],
+    look_at_settings: LookAtSettings,
     clock: Clock | None = None,
 ) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code.
@@ -50,14 +55,19 @@ def run_worker(
     it cannot run (one sentence is on stderr). A drain takes at most ``drain_seconds`` and ``MARGIN_SECONDS``.
     ``on_io_death`` gets the holder id of each I/O process that died; it is called in a thread and may block.
     """
-    return asyncio.run(Supervisor(plan, metrics, on_io_death, clock or SystemClock()).run())
+    return asyncio.run(Supervisor(plan, metrics, on_io_death, look_at_settings, clock or SystemClock()).run())
 
 
 class Supervisor:
     """The supervisor's loop. ``terminate`` is what a signal does."""
 
     def __init__(
-        self, plan: WorkerPlan, metrics: MetricsSink, on_io_death: Callable[[str], None], clock: Clock
+        self,
+        plan: WorkerPlan,
+        metrics: MetricsSink,
+        on_io_death: Callable[[str], None],
+        look_at_settings: LookAtSettings,
+        clock: Clock,
     ) -> None:
         self.plan = plan
         self._metrics = metrics
@@ -65,7 +75,10 @@ class Supervisor:
         self._on_io_death = on_io_death
         self._clock = clock
         self._children: dict[int, IoProcess] = {}
-        self._delays = [RestartDelay() for _ in range(plan.io_processes)]
+        self._look_at_settings = look_at_settings
+        self._note: SettingsNote | None = None
+        self._starts = plan.starts()
+        self._delays = [RestartDelay() for _ in self._starts]
         self._hooks: set[asyncio.Task[None]] = set()
         self._finished = asyncio.Event()
         self._terminations = 0
@@ -110,8 +123,8 @@ class Supervisor:
         sentences = [child.missing for child in children]
         if self._ending:
             sentences.append("the worker is shutting down")
-        elif len(children) < self.plan.io_processes:
-            sentences.append("an I/O process is to be started again")
+        elif len(children) < len(self._starts):
+            sentences.append("a process of this worker is to be started again")
         return [sentence for sentence in sentences if sentence]
 
     def metrics(self) -> bytes:
@@ -122,7 +135,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._tick()
-        for start in self.plan.starts():
+        for start in self._starts:
             self._spawn(start)
         try:
             await self._finished.wait()
@@ -148,19 +161,35 @@ class Supervisor:
     def _tick(self) -> None:
         self._ticked_at = self._clock.monotonic()
         self._loop.call_later(REPORT_SECONDS, self._tick)
+        note = self._look_at_settings()
+        if note is not None:
+            self._pass_on(note)
+
+    def _pass_on(self, note: SettingsNote) -> None:
+        """Have the processes take over settings, and those that are started later."""
+        self._note = note
+        self.plan = self.plan.with_settings(note)
+        self._starts = self.plan.starts()
+        for child in self._children.values():
+            child.tell(note)
 
     def _spawn(self, start: IoStart) -> None:
         if self._ending:
             return
         events = IoEvents(self._on_metrics, self._on_fatal, self._on_exit)
         try:
-            self._children[start.index] = IoProcess(self.plan.io_module, start, events, self._clock)
+            child = self._children[start.index] = IoProcess(start, events, self._clock)
+            if self._note is not None:
+                child.tell(self._note)
         except OSError as error:
-            _log.error("an I/O process cannot be started: %s", error)
+            _log.error("%s cannot be started: %s", start.name, error)
             self._spawn_later(start, lived_seconds=0.0)
 
     def _spawn_later(self, start: IoStart, lived_seconds: float) -> None:
-        self._loop.call_later(self._delays[start.index].after(lived_seconds), self._spawn, start)
+        self._loop.call_later(self._delays[start.index].after(lived_seconds), self._spawn_again, start.index)
+
+    def _spawn_again(self, index: int) -> None:
+        self._spawn(self._starts[index])
 
     def _on_metrics(self, delta: Mapping[str, Any], source: str) -> None:
         with self._metrics_lock:
@@ -181,7 +210,7 @@ class Supervisor:
         self._finish_when_empty()
 
     def _clear_up_after(self, process: IoProcess, reason: str) -> None:
-        _log.warning("I/O process %d (%s) is gone: %s", process.child.pid, process.holder_id, reason)
+        _log.warning("%s (pid %d, %s) is gone: %s", process.start.name, process.child.pid, process.holder_id, reason)
         if self._ending:
             self._exit_code = max(self._exit_code, EXIT_UNCLEAN)
         task = asyncio.create_task(self._run_hook(process.holder_id))

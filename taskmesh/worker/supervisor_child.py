@@ -10,7 +10,7 @@ from typing import Any
 
 from taskmesh.clock import Clock
 from taskmesh.worker.channel_child import Child
-from taskmesh.worker.supervisor_link import IoStart, Report, Word, start_message
+from taskmesh.worker.supervisor_link import IoStart, Report, SettingsNote, Word, settings_message, start_message
 
 SILENT_SECONDS = 10.0
 """An I/O process that reported nothing for so long is not alive, whatever its process does."""
@@ -33,13 +33,13 @@ def new_holder_id() -> str:
 class IoProcess:
     """A started I/O process and its last report."""
 
-    def __init__(self, module: str, start: IoStart, events: IoEvents, clock: Clock) -> None:
+    def __init__(self, start: IoStart, events: IoEvents, clock: Clock) -> None:
         self._events = events
         self._clock = clock
         self._report = Report(ready=False, missing="starting")
         self._heard_at = self.started_at = clock.monotonic()
         self.start = replace(start, holder_id=new_holder_id())
-        self.child = Child(module, (), self._on_messages, self._on_exit)
+        self.child = Child(start.module, (), self._on_messages, self._on_exit)
         self.child.send(start_message(self.start))
 
     @property
@@ -51,7 +51,7 @@ class IoProcess:
         """What keeps it from being ready; empty when it is."""
         if self._report.ready:
             return self.silence
-        return f"I/O process {self.start.index}: {self._report.missing or 'not ready'}"
+        return f"{self.start.name}: {self._report.missing or 'not ready'}"
 
     @property
     def silence(self) -> str:
@@ -59,7 +59,10 @@ class IoProcess:
         silent_seconds = self._clock.monotonic() - self._heard_at
         if silent_seconds < SILENT_SECONDS:
             return ""
-        return f"I/O process {self.start.index} (pid {self.child.pid}) was last heard of {silent_seconds:.0f} s ago"
+        return f"{self.start.name} (pid {self.child.pid}) was last heard of {silent_seconds:.0f} s ago"
+
+    def tell(self, note: SettingsNote) -> None:
+        self.child.send(settings_message(note))
 
     def drain(self, seconds: float) -> None:
         self.child.send((Word.DRAIN, seconds))

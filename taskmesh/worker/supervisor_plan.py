@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmesh.config.settings import Settings
 from taskmesh.errors import ConfigError
-from taskmesh.worker.supervisor_link import IoStart
+from taskmesh.worker.supervisor_link import IoStart, SettingsNote
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
     """What to supervise. ``executors`` are counted over all I/O processes; ``settings`` are handed on as they are.
 
-    ``io_module`` is what an I/O process runs; ``command`` is the one that people know.
+    ``io_module`` is what an I/O process runs; ``flow_module``, unless empty, is what one more process runs, to register
+    flow files. ``command`` is the one that people know.
     """
 
     apps: tuple[str, ...]
@@ -27,18 +28,31 @@ class WorkerPlan:
     settings: Mapping[str, Any]
     io_module: str
     command: str = "worker"
+    flow_module: str = ""
+
+    def with_settings(self, note: SettingsNote) -> WorkerPlan:
+        """The plan after a change of settings that needs no restart."""
+        return replace(self, settings=note.settings, drain_seconds=note.settings["worker"]["drain_seconds"])
 
     def starts(self) -> list[IoStart]:
-        """One for each I/O process; the executors are dealt out evenly, at least one to each."""
+        """One for each process; the executors are dealt out evenly to the I/O processes, at least one to each."""
         share, extra = divmod(self.executors, self.io_processes)
-        return [
-            IoStart("", index, max(1, share + (index < extra)), self.apps, self.settings)
+        starts = [
+            self._start(index, max(1, share + (index < extra)), self.io_module, f"I/O process {index}")
             for index in range(self.io_processes)
         ]
+        if self.flow_module:
+            starts.append(self._start(self.io_processes, 0, self.flow_module, "the process that registers flow files"))
+        return starts
+
+    def _start(self, index: int, executors: int, module: str, name: str) -> IoStart:
+        return IoStart("", index, executors, self.apps, self.settings, module, name)
 
 
-def plan_worker(settings: Settings, modules: Sequence[str], io_module: str) -> WorkerPlan:
+def plan_worker(settings: Settings, modules: Sequence[str], io_module: str, flow_module: str) -> WorkerPlan:
     """The plan that the settings make, for these modules or those of the settings.
+
+    ``flow_module`` runs only where the settings name flow files.
 
     :raises ConfigError: when nothing says which tasks to run.
     """
@@ -54,6 +68,7 @@ def plan_worker(settings: Settings, modules: Sequence[str], io_module: str) -> W
         health_port=settings.worker.health_port,
         settings=settings.to_mapping(),
         io_module=io_module,
+        flow_module=flow_module if settings.flows.paths else "",
     )
 
 

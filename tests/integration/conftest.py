@@ -12,6 +12,9 @@ from tests.harness.processes import Processes
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 from tests.integration.mesh_bench import MeshBench
+from tests.integration.shell import Shell
+
+ROOT = Path(__file__).parents[2]
 
 MakeBench: TypeAlias = Callable[[str, str], MeshBench]
 
@@ -46,3 +49,12 @@ def frail_bench(rabbitmq: RabbitServer, redis_server: RedisServer, make_bench: M
 def cluster_bench(rabbitmq_url: str, redis_cluster_url: str, make_bench: MakeBench) -> MeshBench:
     """A mesh on a Redis Cluster of three nodes."""
     return make_bench(rabbitmq_url, redis_cluster_url)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Runs commands in a directory of their own, where no servers are named."""
+    for name in ("TASKMESH_BROKER_URL", "TASKMESH_STORE_URL", "TASKMESH_CONFIG", "AMQP_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return Shell(tmp_path)

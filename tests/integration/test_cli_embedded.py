@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.harness.processes import Processes
+from tests.integration.shell import TASKMESH, Shell
 
 ROOT = Path(__file__).parents[2]
 ORDER = str(ROOT / "configs" / "flows" / "order.yaml")
-TASKMESH = (sys.executable, "-c", "from taskmesh.cli import main; main()")
 
 SLOW_APP = """
 import time
@@ -39,36 +37,6 @@ nodes:
   hold: {task: "slow_app:hold"}
   never: {task: "slow_app:never", needs: [hold]}
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TASKMESH_BROKER_URL", "TASKMESH_STORE_URL", "TASKMESH_CONFIG", "AMQP_URL", "REDIS_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-class Shell:
-    """Runs taskmesh in a directory of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [*TASKMESH, *arguments], cwd=self.directory, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == code, f"ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout if code != 2 else done.stderr
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self(*arguments, "-o", "json", code=code))
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
 
 
 def order(*options: str) -> Sequence[str]:

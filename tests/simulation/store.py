@@ -95,6 +95,8 @@ class SimServer:
             return self._script_on_virtual_time(command)
         if name == "PEXPIRE":
             return Command(command.key, "EXISTS", arguments[0])
+        if name == "SET" and "PX" in arguments:
+            return Command(command.key, "SET", *arguments[:2])
         return command
 
     def _script_on_virtual_time(self, command: Command) -> Command:
@@ -111,7 +113,7 @@ class SimServer:
         if name == "TIME":
             seconds, rest = divmod(self.now(), 1.0)
             return [int(seconds), round(rest * 1_000_000)]
-        if name == "PEXPIRE" and reply:
+        if reply and (name == "PEXPIRE" or "PX" in command.arguments[-2:]):
             self._expiries[command.key] = self.loop.time() + int(command.arguments[-1]) / 1000
         return reply
 

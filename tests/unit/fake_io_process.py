@@ -9,25 +9,27 @@ import pathlib
 import signal
 import sys
 
-from taskmesh.worker.supervisor_link import Report, SupervisorLink
+from taskmesh.worker.supervisor_link import Report, SettingsNote, SupervisorLink
 
 
 class FakeIoProcess:
     def __init__(self, fd: int) -> None:
-        self.link = SupervisorLink(fd, self.drain, self.stop)
+        self.link = SupervisorLink(fd, self.drain, self.stop, self.take_over)
         self.exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.mode = ""
+        self.mode = self.file = ""
+        self.told: list[SettingsNote] = []
 
     async def run(self) -> int:
         start = await self.link.started()
-        self.mode, _, file = start.apps[0].partition(":")
+        self.mode, _, self.file = start.apps[0].partition(":")
+        self.note_settings()
         if self.mode == "unfit":
             self.link.fatal("RabbitMQ refuses the user 'guest': check the credentials in broker.url")
             return 2
         if self.mode == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.mode == "log":
-            note(file, f"{os.getpid()} {start.holder_id} {start.index} {start.executors}\n")
+            note(self.file, f"{os.getpid()} {start.holder_id} {start.index} {start.executors}\n")
         url = start.settings["broker"]["url"]
         self.link.report(Report(ready=self.mode != "unready", missing=f"waits for {url}", metrics={"seen": 1}))
         return await self.exit_code
@@ -35,6 +37,15 @@ class FakeIoProcess:
     def drain(self, seconds: float) -> None:
         if self.mode != "stubborn":
             self.exit_code.set_result(0)
+
+    def take_over(self, settings: SettingsNote) -> None:
+        self.told.append(settings)
+        self.note_settings()
+
+    def note_settings(self) -> None:
+        while self.file and self.told:
+            told = self.told.pop(0)
+            note(f"{self.file}.settings", f"{os.getpid()} {told.settings['log']['level']} {told.is_refused}\n")
 
     def stop(self) -> None:
         if not self.exit_code.done():

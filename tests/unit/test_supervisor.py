@@ -15,14 +15,14 @@ from typing import Any
 import psutil
 import pytest
 
-from taskmesh.clock import ManualClock, SystemClock
-from taskmesh.config.settings import LEAVE_SECONDS, BrokerSection, Settings, WorkerSection
+from taskmesh.clock import Clock, ManualClock, SystemClock
+from taskmesh.config.settings import LEAVE_SECONDS, BrokerSection, FlowsSection, LogSection, Settings, WorkerSection
 from taskmesh.errors import ConfigError
 from taskmesh.worker.channel_child import Child
 from taskmesh.worker.supervisor import Supervisor, run_worker
 from taskmesh.worker.supervisor_child import SILENT_SECONDS
-from taskmesh.worker.supervisor_link import IoStart, start_message
-from taskmesh.worker.supervisor_plan import plan_worker
+from taskmesh.worker.supervisor_link import IoStart, SettingsNote, start_message
+from taskmesh.worker.supervisor_plan import WorkerPlan, plan_worker
 
 PATIENCE_SECONDS = 20
 FAKE = "tests.unit.fake_io_process"
@@ -48,8 +48,12 @@ class Fixture:
         self.sink = Sink()
         self.deaths: list[str] = []
         self.clock = SystemClock()
-        plan = plan_worker(settings, [app], FAKE)
-        self.supervisor = Supervisor(plan, self.sink, self.deaths.append, self.clock)
+        plan = plan_worker(settings, [app], FAKE, FAKE)
+        self.notes: list[SettingsNote] = []
+        self.supervisor = self.supervise(plan, self.deaths.append, self.clock)
+
+    def supervise(self, plan: WorkerPlan, on_io_death: Callable[[str], None], clock: Clock) -> Supervisor:
+        return Supervisor(plan, self.sink, on_io_death, lambda: self.notes.pop() if self.notes else None, clock)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         await asyncio.to_thread(_poll, condition)
@@ -116,6 +120,35 @@ def test_a_killed_io_process_is_told_and_replaced_under_a_new_name(tmp_path: Pat
     assert first != second
 
 
+def test_settings_that_change_are_passed_on_also_to_those_that_are_started_later(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fixture = Fixture(f"log:{log}", io_processes=2, drain_seconds=1.0)
+    told = Path(f"{log}.settings")
+    settings = Settings(worker=WorkerSection(drain_seconds=7.0), broker=BrokerSection(url="amqp://u:secret@h/"))
+    changed = replace(settings, log=LogSection(level="debug"))
+
+    def notes() -> list[str]:
+        return told.read_text().splitlines() if told.exists() else []
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        fixture.notes.append(SettingsNote(changed.to_mapping()))
+        await fixture.until(lambda: len(notes()) == 2)
+        killed, other = (pid for pid, *_ in lives(log))
+        os.kill(int(killed), signal.SIGKILL)
+        await fixture.until(lambda: len(notes()) == 3)
+        fixture.notes.append(SettingsNote(changed.to_mapping(), is_refused=True))
+        await fixture.until(lambda: len(notes()) == 5)
+        later = lives(log)[2][0]
+        assert set(notes()[:2]) == {f"{killed} debug False", f"{other} debug False"}
+        assert notes()[2] == f"{later} debug False"
+        assert set(notes()[3:]) == {f"{later} debug True", f"{other} debug True"}
+        assert fixture.supervisor.plan.drain_seconds == 7.0
+        fixture.supervisor.terminate()
+
+    assert supervised(fixture, scenario) == 0
+
+
 def test_one_that_dies_again_and_again_is_waited_for() -> None:
     fixture = Fixture("die")
 
@@ -179,7 +212,7 @@ def test_a_drain_that_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch)
 def test_an_io_process_that_falls_silent_is_not_alive() -> None:
     fixture = Fixture("quiet")
     clock = ManualClock()
-    fixture.supervisor = Supervisor(replace(fixture.supervisor.plan), fixture.sink, fixture.deaths.append, clock)
+    fixture.supervisor = fixture.supervise(fixture.supervisor.plan, fixture.deaths.append, clock)
 
     async def scenario() -> None:
         await fixture.until_ready()
@@ -199,7 +232,7 @@ def test_a_hook_that_fails_does_not_stop_the_supervisor(tmp_path: Path) -> None:
     def broken(holder_id: str) -> None:
         raise ConnectionError("no Redis")
 
-    fixture.supervisor = Supervisor(fixture.supervisor.plan, fixture.sink, broken, SystemClock())
+    fixture.supervisor = fixture.supervise(fixture.supervisor.plan, broken, SystemClock())
 
     async def scenario() -> None:
         await fixture.until_ready()
@@ -227,12 +260,12 @@ def test_nothing_is_left_when_the_supervisor_is_cancelled(tmp_path: Path) -> Non
 
 def test_a_worker_without_an_app_or_a_port_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no app is named"):
-        plan_worker(Settings(), [], FAKE)
+        plan_worker(Settings(), [], FAKE, FAKE)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = Settings(worker=WorkerSection(health_port=taken.getsockname()[1], modules=("app",)))
-        assert run_worker(plan_worker(settings, [], FAKE), Sink(), print) == 2
+        assert run_worker(plan_worker(settings, [], FAKE, FAKE), Sink(), print, lambda: None) == 2
     [error] = capsys.readouterr().err.splitlines()
     assert error.startswith("taskmesh worker: ")
     assert "worker.health_port" in error
@@ -255,6 +288,16 @@ def test_what_a_child_said_comes_before_its_end() -> None:
 
 def test_executors_are_dealt_out_evenly_and_everyone_has_one() -> None:
     settings = Settings(worker=WorkerSection(io_processes=3, processes=2, modules=("a", "b", "a")))
-    plan = plan_worker(settings, [], FAKE)
+    plan = plan_worker(settings, [], FAKE, FAKE)
     assert plan.apps == ("a", "b")
     assert [start.executors for start in plan.starts()] == [1, 1, 1]
+
+
+def test_one_more_process_registers_flow_files_where_there_are_any() -> None:
+    settings = Settings(worker=WorkerSection(io_processes=2, modules=("a",)), flows=FlowsSection(paths=("flows",)))
+    *io_processes, last = plan_worker(settings, [], FAKE, "other").starts()
+    assert [(start.index, start.module, start.name) for start in io_processes] == [
+        (0, FAKE, "I/O process 0"),
+        (1, FAKE, "I/O process 1"),
+    ]
+    assert (last.index, last.module, last.name) == (2, "other", "the process that registers flow files")
