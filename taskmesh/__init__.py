@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from taskmesh.app.run import Run
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
     from taskmesh.client.explaining import RunExplanation
+    from taskmesh.client.schedules import ScheduleDetails
     from taskmesh.config.settings import Settings
     from taskmesh.errors import (
         BreakerNotFoundError,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         RunLostError,
         RunNotFoundError,
         RunStateError,
+        ScheduleError,
+        ScheduleNotFoundError,
         StoreRefusedError,
         StoreUnavailableError,
         TaskCancelledError,
@@ -66,6 +69,7 @@ _HOMES = {
     "RunDetails": "client.details",
     "RunEvent": "client.details",
     "RunExplanation": "client.explaining",
+    "ScheduleDetails": "client.schedules",
     "NodeExplanation": "model.explanation",
     "Settings": "config.settings",
     "Flow": "model.flow",
@@ -93,6 +97,8 @@ _HOMES = {
             "RunLostError",
             "RunNotFoundError",
             "RunStateError",
+            "ScheduleError",
+            "ScheduleNotFoundError",
             "StoreRefusedError",
             "StoreUnavailableError",
             "TaskCancelledError",
@@ -139,6 +145,9 @@ __all__ = [
     "RunNotFoundError",
     "RunState",
     "RunStateError",
+    "ScheduleDetails",
+    "ScheduleError",
+    "ScheduleNotFoundError",
     "Settings",
     "StoreRefusedError",
     "StoreUnavailableError",

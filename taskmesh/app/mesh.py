@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, Unpack
 
 from taskmesh.app.declarations import Declarations
 from taskmesh.app.run import Run
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from taskmesh.client.breakers import BreakerBox
     from taskmesh.client.controlling import RunControl
     from taskmesh.client.dead_letters import DeadLetterBox
+    from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
     from taskmesh.config.settings import Settings
     from taskmesh.model.flow import Flow
+    from taskmesh.model.schedule_options import ScheduleOptions
     from taskmesh.model.states import RunState
     from taskmesh.store.reader import RunSummary
 
@@ -190,6 +192,29 @@ class Mesh(Declarations):
     def breakers(self) -> BreakerBox:
         """The circuit breakers that workers have met: to look at, to open, to close."""
         return self._working.breakers
+
+    def schedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
+        """Have a flow or a task run by itself, as ``mesh.schedule(order, id="nightly", cron="0 0 3 * * *")``.
+
+        It replaces the schedule with this ``id``; the same again changes nothing. The flow is stored with it, so a run
+        begins without the app's code. ``params`` may refer to ``${schedule.time}`` and ``${schedule.id}``.
+
+        :raises ScheduleError: it breaks rules, or is never due. :raises FlowError: the flow or the parameters do.
+        :raises StoreUnavailableError: Redis does not answer; call again.
+        """
+        from taskmesh.model.schedule_options import schedule_of
+
+        [params] = _arguments_of(what, [options.get("params") or {}])
+        return self._working.put_schedule(self._flow_of(what), schedule_of(id, {**options, "params": params}))
+
+    async def aschedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
+        """``schedule`` for asyncio."""
+        return await asyncio.to_thread(lambda: self.schedule(what, id=id, **options))
+
+    @property
+    def schedules(self) -> ScheduleBox:
+        """All schedules: to look at, to pause, to trigger, to backfill, to delete."""
+        return self._working.schedules
 
     @contextlib.contextmanager
     def local_worker(self, threads: int = 4, pools: Sequence[str] = ()) -> Iterator[None]:

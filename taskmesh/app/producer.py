@@ -10,16 +10,19 @@ from taskmesh.app.assembly import lay_foundation
 from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
 from taskmesh.client.breakers import BreakerBox
-from taskmesh.client.client import Client, ClientLimits
+from taskmesh.client.client import Client
 from taskmesh.client.dead_letters import DeadLetterBox
-from taskmesh.client.entrance import Submission
+from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.publisher_thread import PublisherThread
+from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings
+from taskmesh.dispatch.entrance import Submission
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Flow
+from taskmesh.model.schedules import Schedule
 from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.breakers import breakers_of
 from taskmesh.store.subscription import Subscription
@@ -61,7 +64,9 @@ class Producer:
                 error=StoreUnavailableError,
             ),
         )
-        self.client = Client(parts, ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes))
+        limits = ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes)
+        self.client = Client(parts, limits)
+        self.schedules = ScheduleBox(parts, foundation.housekeeping, limits)
         self.breakers = BreakerBox(breakers_of(foundation.store))
         self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock)
 
@@ -79,6 +84,11 @@ class Producer:
         pairs = zip(params, names, strict=True)
         submissions = [Submission(each, run_id, tags, deadline_seconds) for each, run_id in pairs]
         return [Run(self.client, run_id, plan) for run_id in self.client.submit(plan, submissions)]
+
+    def put_schedule(self, flow: Flow, schedule: Schedule) -> ScheduleDetails:
+        """Have runs of a flow begin by themselves."""
+        self.schedules.put(schedule, self._plan(flow))
+        return self.schedules.get(schedule.id)
 
     def close(self) -> None:
         self.client.close(self._deadline_seconds)
