@@ -1,8 +1,8 @@
 """The keeper's schedules: read ahead from the store, begun when they are due, each tick once.
 
 The authority is Redis: the scripts take a decision only from the leader of the partition, about the newest definition,
-and about a tick that nothing was decided about. What they record is begun by whoever reads it, again and again until it is
-settled, under a run id that the tick gives; so a keeper may die, pause or be slow anywhere.
+and about a tick that nothing was decided about. What they record is begun by whoever reads it, again and again until
+it is settled, under a run id that the tick gives; so a keeper may die, pause or be slow anywhere.
 """
 
 from __future__ import annotations

@@ -34,8 +34,13 @@ class ScheduleOptions(TypedDict, total=False):
 def schedule_of(schedule_id: str, options: ScheduleOptions) -> Schedule:
     """The schedule that options describe; ``Schedule.checked`` says what else is wrong with it.
 
-    :raises ScheduleError: for an unknown policy. :raises UsageError: ``at`` is no moment, or there is no such zone.
+    :raises ScheduleError: for an unknown option or policy.
+    :raises UsageError: ``at`` is no moment, or there is no such zone.
     """
+    known = [*ScheduleOptions.__annotations__]
+    unknown = [f"{each} is no option{Hints(known).did_you_mean(each)}" for each in options if each not in known]
+    if unknown:
+        raise ScheduleError(schedule_id, unknown)
     plain = Schedule(schedule_id, When())
     return Schedule(
         id=schedule_id,

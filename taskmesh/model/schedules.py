@@ -1,7 +1,7 @@
 """Schedules: when runs of a flow begin by themselves, and what becomes of a moment that cannot be kept.
 
-A *tick* is a moment at which a schedule is due, in whole milliseconds since 1970. Each tick is one run at most: the id of
-the run is made of the schedule's id and the tick.
+A *tick* is a moment at which a schedule is due, in whole milliseconds since 1970. Each tick is one run at most: the id
+of the run is made of the schedule's id and the tick.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class ScheduleReader:
         return [Recorded.parse(member) for reply in replies for member in reply]
 
     def busy(self, limit: int, partitions: Iterable[int]) -> list[str]:
-        """Schedules to look at before their next tick, those first that were not for long: at most ``limit`` of each."""
+        """Schedules to look at before their next tick, those first that were not for long: ``limit`` of each."""
         keys = [self._keys.partitions[number].busy_schedules for number in partitions]
         replies = self._exchange([Command(key, "ZRANGE", key, 0, limit - 1) for key in keys])
         return [member.decode() for reply in replies for member in reply]

@@ -1,9 +1,9 @@
 """Cron lines with five fields, or six: seconds first.
 
 A line that names its minutes and hours means times of the wall clock: where clocks jump over one it is due when the
-jump ends, and where they show one twice it is due the first time only. A line with a ``*`` in its minutes or hours means
-a pace: it is due whenever the clocks show a time that matches, so never within a jump, and both times where they show it
-twice. These are the rules of Debian's cron, kept for lines with seconds, too.
+jump ends, and where they show one twice it is due the first time only. A line whose minutes or hours begin with ``*``
+means a pace: it is due whenever the clocks show a time that matches, so never within a jump, and both times where they
+show it twice. These are the rules of Debian's cron, kept for lines with seconds, too.
 """
 
 from __future__ import annotations
