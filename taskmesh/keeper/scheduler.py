@@ -24,7 +24,7 @@ from taskmesh.observability.tally import Tally
 from taskmesh.store.calls import Word
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
-from taskmesh.store.schedule_calls import Fired, Firing, Recorded, Standing
+from taskmesh.store.schedule_calls import Fired, Firing, Recorded, SettledTick, Standing
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
@@ -83,6 +83,7 @@ class Scheduler:
         """A heap of schedules by when they begin next, by the monotonic clock."""
         self._offset = 0.0
         """How far the monotonic clock is ahead of the store's."""
+        self._settled: list[SettledTick] = []
 
     def start(self) -> None:
         """This process leads something; again and again is fine."""
@@ -120,14 +121,25 @@ class Scheduler:
         now = self._parts.housekeeping.time()
         # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing is early.
         self._offset = self._parts.clock.monotonic() - now
+        self._settle()
         self._begin(reader.recorded(RECORDED_PER_READ, numbers))
         due = reader.due(now + AHEAD_SECONDS, SCHEDULES_PER_READ, numbers)
+        self._prepare([schedule_id for schedule_id, _ in due])
         self._due = [(at + self._offset, schedule_id) for schedule_id, at in due]
         heapify(self._due)
         self._set_alarm()
         busy = reader.busy(BUSY_PER_READ, numbers)
         self._relieve(busy)
         return bool(busy)
+
+    def _prepare(self, schedule_ids: Sequence[str]) -> None:
+        """Read and reckon ahead what is needed when they are due."""
+        standings = [each for each in self._parts.reader.standings(schedule_ids) if each is not None]
+        known = self._parts.definitions.of([(each.schedule_id, each.revision) for each in standings])
+        for each in standings:
+            found = known.get((each.schedule_id, each.revision))
+            if found is not None and each.next_tick is not None:
+                found.timetable.after(each.next_tick)
 
     def _set_alarm(self) -> None:
         if self._ring_timer is not None:
@@ -153,6 +165,8 @@ class Scheduler:
             _log.exception("schedules that are due cannot be begun")
         finally:
             self._set_alarm()
+            if not self._due or self._due[0][0] > self._parts.clock.monotonic():
+                self._loop.call_soon(self._settle_later)
 
     def _fire(self, due: dict[str, float]) -> None:
         standings = [each for each in self._parts.reader.standings(list(due)) if each is not None]
@@ -188,7 +202,19 @@ class Scheduler:
 
     def _begin(self, recorded: Sequence[Recorded]) -> None:
         if recorded:
-            self._parts.schedules.settle_ticks(self._parts.runs.begin(recorded))
+            self._settled += self._parts.runs.begin(recorded)
+
+    def _settle(self) -> None:
+        """Be done with what has begun. Ticks that are due do not wait for it; what is lost of it begins again."""
+        settled, self._settled = self._settled, []
+        if settled:
+            self._parts.schedules.settle_ticks(settled)
+
+    def _settle_later(self) -> None:
+        try:
+            self._settle()
+        except StoreUnavailableError as error:
+            _log.debug("ticks that have begun are looked at again: %s", error)
 
     def _note(self, firings: Sequence[Firing], answers: Sequence[Fired], due: dict[str, float]) -> None:
         now = self._parts.clock.monotonic()

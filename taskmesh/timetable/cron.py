@@ -40,9 +40,16 @@ class Cron:
             raise UsageError(f"{line!r} is no cron line: {str(error).lower()}; {_FORM}") from None
         minute, hour = fields[-5:-3]
         self._is_pace = minute.startswith("*") or hour.startswith("*")
+        self._last: tuple[int, int | None] | None = None
 
     def after(self, moment: int) -> int | None:
         """The first moment after another at which something is due; None where nothing is, for 50 years."""
+        # Asked ahead of time, so that the answer is there when it is due.
+        if self._last is None or self._last[0] != moment:
+            self._last = moment, self._found_after(moment)
+        return self._last[1]
+
+    def _found_after(self, moment: int) -> int | None:
         second = moment // 1000
         if not -LAST_SECOND < second < LAST_SECOND:
             return None
