@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from taskmesh.config.settings import Settings
     from taskmesh.model.flow import Flow
     from taskmesh.model.schedule_options import ScheduleOptions
+    from taskmesh.model.schedules import Schedule
     from taskmesh.model.states import RunState
     from taskmesh.store.reader import RunSummary
 
@@ -205,7 +206,12 @@ class Mesh(Declarations):
         from taskmesh.model.schedule_options import schedule_of
 
         [params] = _arguments_of(what, [options.get("params") or {}])
-        return self._working.put_schedule(self._flow_of(what), schedule_of(id, {**options, "params": params}))
+        self.put_schedule(schedule_of(id, {**options, "params": params}), what)
+        return self.schedules.get(id)
+
+    def put_schedule(self, schedule: Schedule, what: Submittable, /) -> bool:
+        """``schedule`` for one that is made already; says whether that changed anything."""
+        return self._working.put_schedule(self._flow_of(what), schedule)
 
     async def aschedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
         """``schedule`` for asyncio."""

@@ -15,7 +15,7 @@ from taskmesh.client.dead_letters import DeadLetterBox
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.publisher_thread import PublisherThread
-from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
+from taskmesh.client.schedules import ScheduleBox
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.entrance import Submission
@@ -85,10 +85,9 @@ class Producer:
         submissions = [Submission(each, run_id, tags, deadline_seconds) for each, run_id in pairs]
         return [Run(self.client, run_id, plan) for run_id in self.client.submit(plan, submissions)]
 
-    def put_schedule(self, flow: Flow, schedule: Schedule) -> ScheduleDetails:
-        """Have runs of a flow begin by themselves."""
-        self.schedules.put(schedule, self._plan(flow))
-        return self.schedules.get(schedule.id)
+    def put_schedule(self, flow: Flow, schedule: Schedule) -> bool:
+        """Have runs of a flow begin by themselves; says whether that changed anything."""
+        return self.schedules.put(schedule, self._plan(flow))
 
     def close(self) -> None:
         self.client.close(self._deadline_seconds)

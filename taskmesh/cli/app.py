@@ -16,6 +16,8 @@ from taskmesh.cli import (
     letters,
     mending,
     running,
+    schedule_views,
+    scheduling,
     steering,
     telling,
     working,
@@ -59,6 +61,7 @@ def build() -> typer.Typer:
     app.add_typer(_config(), name="config")
     app.add_typer(_dead(), name="dead")
     app.add_typer(_breakers(), name="breakers")
+    app.add_typer(_schedule(), name="schedule")
     return app
 
 
@@ -88,6 +91,24 @@ def _breakers() -> typer.Typer:
     for command in (breaking.ls, breaking.show, breaking.reset):
         app.command()(command)
     app.command("open")(breaking.open_)
+    return app
+
+
+def _schedule() -> typer.Typer:
+    app = _group("Have runs begin by themselves: put schedules, look at them, pause, trigger, backfill or remove them.")
+    for command in (
+        scheduling.add,
+        scheduling.apply,
+        schedule_views.ls,
+        schedule_views.show,
+        scheduling.pause,
+        scheduling.resume,
+        scheduling.trigger,
+        scheduling.backfill,
+        scheduling.rm,
+    ):
+        app.command()(command)
+    app.command("next")(schedule_views.next_)
     return app
 
 
