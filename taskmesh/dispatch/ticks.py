@@ -14,7 +14,9 @@ from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.errors import UsageError, WireError
+from taskmesh.model.references import Template
 from taskmesh.model.schedules import Schedule
+from taskmesh.model.tick_references import compile_tick_value
 from taskmesh.store.calls import Word
 from taskmesh.store.schedule_calls import Recorded, SettledTick
 from taskmesh.store.schedule_reader import ScheduleReader
@@ -34,6 +36,7 @@ class Known(NamedTuple):
 
     schedule: Schedule
     timetable: Timetable
+    template: Template
     plan: Plan
 
 
@@ -61,7 +64,8 @@ class Definitions:
         try:
             definition = decode_definition(body)
             schedule = definition.schedule
-            return Known(schedule, schedule.when.timetable(), self._plans.of_body(definition.flow_body))
+            template = compile_tick_value(schedule.params)
+            return Known(schedule, schedule.when.timetable(), template, self._plans.of_body(definition.flow_body))
         except (WireError, UsageError) as error:
             _log.error("schedule %s cannot be read: %s", schedule_id, error)
             return None
@@ -104,7 +108,7 @@ class TickRuns:
         schedule = found.schedule
         try:
             tags = {**schedule.tags, SCHEDULE_TAG: schedule.id}
-            params = schedule.params_at(recorded.tick)
+            params = schedule.params_at(recorded.tick, found.template)
             submission = Submission(params, recorded.run_id, tags, schedule.deadline_seconds)
             return entrance_of(found.plan, submission, self._max_value_bytes)
         except (UsageError, WireError) as error:

@@ -43,7 +43,7 @@ RECORDED_PER_READ = 1000
 BUSY_PER_READ = 50
 """Of one partition. What is left over is read with the next look."""
 
-SCHEDULES_PER_TURN = 50
+SCHEDULES_PER_TURN = 100
 """How many schedules are decided about before the loop may do something else."""
 
 AGAIN_SECONDS = 0.2

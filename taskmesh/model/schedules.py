@@ -14,6 +14,7 @@ from zlib import crc32
 
 from taskmesh.errors import FlowError, ScheduleError, UsageError
 from taskmesh.model.durations import MAX_SECONDS, duration_problem
+from taskmesh.model.references import Template
 from taskmesh.model.tick_references import compile_tick_value
 from taskmesh.model.values import Value, Values
 from taskmesh.timetable import Cron, Every, Once, Timetable, iso_text, zone_of
@@ -100,13 +101,14 @@ class Schedule:
         except FlowError as error:
             yield from (("params:", problem) for problem in error.problems)
 
-    def params_at(self, tick: int) -> Mapping[str, Value]:
-        """The parameters of the run of a tick.
+    def params_at(self, tick: int, template: Template | None = None) -> Mapping[str, Value]:
+        """The parameters of the run of a tick; ``template``, where it is known, are those that were compiled.
 
         :raises FlowError: a reference is none.
         """
+        template = template or compile_tick_value(self.params)
         known = {"id": self.id, "time": iso_text(tick, zone_of(self.when.zone))}
-        resolved = compile_tick_value(self.params).resolve(known, {})
+        resolved = template.resolve(known, {})
         assert isinstance(resolved, Mapping)
         return resolved
 
