@@ -41,7 +41,7 @@ class Known(NamedTuple):
 
 
 class Definitions:
-    """The revisions of schedules that this process has seen last. A number stands for the same definition for ever."""
+    """The revisions of schedules that this process has seen last. A revision is the same definition for ever."""
 
     def __init__(self, reader: ScheduleReader, plans: Plans) -> None:
         self._reader = reader

@@ -49,12 +49,12 @@ def begin_of(schedule: Schedule, timetable: Timetable, tick: int | None) -> int 
 
 def decide(schedule: Schedule, timetable: Timetable, tick: int, now: int) -> Step:
     """Decide about ``tick``, the first that nothing was decided about, and those after it that are due ``now``."""
-    oldest = now - round(schedule.catch_up_window_seconds * 1000)
-    if tick < min(oldest, now - _ON_TIME):
-        return _leave_behind(schedule, timetable, tick, min(oldest, now - _ON_TIME))
-    due: list[tuple[int, int]] = []
+    oldest = min(now - round(schedule.catch_up_window_seconds * 1000), now - _ON_TIME)
     following: int | None = tick
     begins_at = begin_of(schedule, timetable, following)
+    if begins_at is not None and begins_at < oldest:
+        return _leave_behind(schedule, timetable, tick, oldest)
+    due: list[tuple[int, int]] = []
     while following is not None and begins_at is not None and begins_at <= now and len(due) < TICKS_PER_STEP:
         due.append((following, begins_at))
         following = timetable.after(following)
@@ -82,16 +82,20 @@ def _judged(
 
 def _leave_behind(schedule: Schedule, timetable: Timetable, tick: int, oldest: int) -> Step:
     """Pass over what is older than anything that could be caught up; not one by one where it is very much."""
-    last, count = tick, 1
+    last, number = tick, 1
     following = timetable.after(tick)
-    while following is not None and following < oldest and count < TICKS_PER_STEP:
-        last, count = following, count + 1
-        following = timetable.after(following)
-    if following is not None and following < oldest:
-        last, count = oldest, 0
-        following = timetable.after(oldest - 1)
     begins_at = begin_of(schedule, timetable, following)
-    return Step((), (Missed(tick, last, count, TOO_OLD),), following, begins_at)
+    while following is not None and begins_at is not None and begins_at < oldest and number < TICKS_PER_STEP:
+        last, number = following, number + 1
+        following = timetable.after(following)
+        begins_at = begin_of(schedule, timetable, following)
+    # All before this have begun before the oldest, whatever their jitter is.
+    long_ago = oldest - round(schedule.jitter_seconds * 1000)
+    if following is not None and following < long_ago:
+        last, number = long_ago, 0
+        following = timetable.after(long_ago - 1)
+        begins_at = begin_of(schedule, timetable, following)
+    return Step((), (Missed(tick, last, number, TOO_OLD),), following, begins_at)
 
 
 def ticks_between(timetable: Timetable, first: int, last: int, limit: int) -> list[int]:

@@ -87,7 +87,7 @@ class Put(NamedTuple):
     schedule_id: str
     seen_revision: str
     seen_next: int | None
-    digest: bytes
+    digest: str
     body: bytes
     overlap: str
     next_tick: int | None

@@ -41,9 +41,9 @@ def encode_definition(definition: Definition) -> bytes:
     )
 
 
-def digest_of(body: bytes) -> bytes:
+def digest_of(body: bytes) -> str:
     """What tells whether two definitions are the same."""
-    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
+    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def decode_definition(body: bytes) -> Definition:

@@ -102,6 +102,15 @@ def test_a_single_moment_has_nothing_after_it() -> None:
     assert _decide(once, MINUTE, MINUTE) == Step([MINUTE], [], None, None)
 
 
+def test_a_tick_whose_jitter_is_longer_than_the_window_begins() -> None:
+    schedule = Schedule("daily", When(every_seconds=86_400.0), catch_up_window_seconds=60.0, jitter_seconds=80_000.0)
+    tick = next(at for at in range(86_400_000, 86_400_000 * 50, 86_400_000) if schedule.delay_of(at, None) > 3_600_000)
+    begins_at = tick + schedule.delay_of(tick, tick + 86_400_000)
+    assert _decide(schedule, tick, begins_at - 1).begin == []
+    assert _decide(schedule, tick, begins_at).begin == [tick]
+    assert _decide(schedule, tick, begins_at + 61_000).missed[0].why == TOO_OLD
+
+
 def test_jitter_is_the_same_for_everybody_and_never_reaches_the_next_tick() -> None:
     schedule = replace(EACH_MINUTE, jitter_seconds=3600.0)
     timetable = schedule.when.timetable()

@@ -1,9 +1,9 @@
 -- Shared by the scripts about schedules, put between prelude.lua and their body.
 --
 -- A schedule is one hash:
---   revision          a number that every change of its definition draws from the partition's counter
+--   revision          drawn from the partition's counter by every change of its definition, with the start of the digest
 --   definition:R      what revision R says, with its flow; older ones stay while ticks of theirs are in `due`
---   older             msgpack array: the numbers of those; absent without any
+--   older             msgpack array of those; absent without any
 --   digest            of the newest definition
 --   overlap           its policy, as of model/schedules.py
 --   next              the first tick that nothing was decided about, in ms; '' when none comes any more

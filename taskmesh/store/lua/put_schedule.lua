@@ -14,7 +14,8 @@ if (found.revision or '') ~= ARGV[3] or (found.revision and found.next ~= ARGV[9
 redis.call('ZCARD', schedules)
 
 local before = redis.call('HGET', schedule, 'revision')
-local revision = string.format('%.0f', redis.call('INCR', counter))
+-- A counter that the server has lost counts again; a number with a digest still stands for one definition.
+local revision = string.format('%.0f-%s', redis.call('INCR', counter), digest:sub(1, 8))
 if before then
   older = unpacked(older) or {}
   older[#older + 1] = before
