@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from taskmesh.errors import FlowError
+from taskmesh.flows import load_flow_file
 from taskmesh.flows.fields import SCHEDULE_KEYS
 from taskmesh.flows.schedule_schema import schedule_schema, schedule_schema_text
 from taskmesh.flows.schedules import load_schedule_file, load_schedules
+from taskmesh.model.params import check_params
 from taskmesh.model.schedules import CatchUp, Overlap, Schedule, When
 
 ROOT = Path(__file__).parents[2]
@@ -115,3 +117,8 @@ def test_the_published_schema_is_the_one_that_the_reader_is_made_from() -> None:
         "run: python -m taskmesh.flows schedules > configs/schedules.schema.json"
     )
     assert tuple(schedule_schema()["$defs"]["schedule"]["properties"]) == SCHEDULE_KEYS
+
+
+def test_the_example_fits_its_flow() -> None:
+    [draft] = load_schedule_file(ROOT / "configs" / "schedules.yaml")
+    check_params(load_flow_file(draft.flow), draft.schedule.params_at(0))
