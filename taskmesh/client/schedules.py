@@ -33,6 +33,7 @@ PUT_TRIES = 20
 
 MOST_ACTIVE = 1000
 MOST_NEXT = 1000
+HISTORY_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,12 @@ class ScheduleBox:
         raise StoreUnavailableError(f"schedule {schedule.id!r} changes all the time; try again")
 
     def ls(self) -> list[ScheduleDetails]:
-        """All of them, in alphabetical order; one that cannot be read is left out."""
-        records = [each for each in self._reader.records(self._reader.ids()) if each is not None]
+        """All of them, in alphabetical order, with the newest HISTORY_LISTED of what became of their ticks.
+
+        One that cannot be read is left out, and logged.
+        """
+        found = self._reader.records(self._reader.ids(), HISTORY_LISTED)
+        records = [each for each in found if each is not None]
         known = self._definitions.of([_revision(each.standing) for each in records])
         pairs = [(each, known.get(_revision(each.standing))) for each in records]
         return [_details(each, found) for each, found in pairs if found is not None]

@@ -46,6 +46,8 @@ BUSY_PER_READ = 50
 SCHEDULES_PER_TURN = 100
 """How many schedules are decided about before the loop may do something else."""
 
+RUNS_PER_BATCH = 200
+
 AGAIN_SECONDS = 0.2
 """After a store that did not answer."""
 
@@ -201,8 +203,8 @@ class Scheduler:
         return firings
 
     def _begin(self, recorded: Sequence[Recorded]) -> None:
-        if recorded:
-            self._settled += self._parts.runs.begin(recorded)
+        for start in range(0, len(recorded), RUNS_PER_BATCH):
+            self._settled += self._parts.runs.begin(recorded[start : start + RUNS_PER_BATCH])
 
     def _settle(self) -> None:
         """Be done with what has begun. Ticks that are due do not wait for it; what is lost of it begins again."""

@@ -24,6 +24,9 @@ _COUNTS = ("begun", "skipped", "missed", "refused")
 _RECORD = ("paused", "buffer", "created_at", "updated_at", *_COUNTS)
 _ID_PAGE = 500
 
+EVERYTHING = 0
+"""As a number of things that became of ticks: all that are kept."""
+
 
 class ScheduleReader:
     """Reads the schedules of a store."""
@@ -76,37 +79,37 @@ class ScheduleReader:
 
     def record(self, schedule_id: str) -> ScheduleRecord | None:
         """All that is stored of a schedule; None where there is none."""
-        [record] = self.records([schedule_id])
+        [record] = self.records([schedule_id], EVERYTHING)
         return record
 
-    def records(self, schedule_ids: Sequence[str]) -> list[ScheduleRecord | None]:
-        """As of ``record``, for many."""
+    def records(self, schedule_ids: Sequence[str], history: int) -> list[ScheduleRecord | None]:
+        """As of ``record``, for many, each with the newest ``history`` of what became of its ticks."""
         found: list[ScheduleRecord | None] = []
         for start in range(0, len(schedule_ids), _ID_PAGE):
-            found += self._page(schedule_ids[start : start + _ID_PAGE])
+            found += self._page(schedule_ids[start : start + _ID_PAGE], history)
         return found
 
-    def _page(self, schedule_ids: Sequence[str]) -> list[ScheduleRecord | None]:
+    def _page(self, schedule_ids: Sequence[str], history: int) -> list[ScheduleRecord | None]:
         standings = self.standings(schedule_ids)
         there = [each for each in standings if each is not None]
         definitions = self.definitions([(each.schedule_id, each.revision) for each in there])
         rows = self._fields([each.schedule_id for each in there], _RECORD)
-        lists = self._lists([each.schedule_id for each in there])
+        lists = self._lists([each.schedule_id for each in there], history)
         rest = zip(there, definitions, rows, lists, strict=True)
         records = {each.schedule_id: _record(each, body, row, kept) for each, body, row, kept in rest}
         return [None if each is None else records[each.schedule_id] for each in standings]
 
-    def _lists(self, schedule_ids: Sequence[str]) -> list[tuple[Reply, Reply, int]]:
-        commands = [command for each in schedule_ids for command in self._list_commands(each)]
+    def _lists(self, schedule_ids: Sequence[str], history: int) -> list[tuple[Reply, Reply, int]]:
+        commands = [command for each in schedule_ids for command in self._list_commands(each, history)]
         replies = self._exchange(commands)
         return [(replies[at], replies[at + 1], replies[at + 2]) for at in range(0, len(replies), 3)]
 
-    def _list_commands(self, schedule_id: str) -> list[Command]:
+    def _list_commands(self, schedule_id: str, history: int) -> list[Command]:
         keys = self._keys.partition_of(schedule_id)
         started, passed, backfill = (
             keys.schedule_part(schedule_id, each) for each in ("started", "passed", "backfill")
         )
-        ranges = [Command(key, "LRANGE", key, 0, -1) for key in (started, passed)]
+        ranges = [Command(key, "LRANGE", key, 0, history - 1) for key in (started, passed)]
         return [*ranges, Command(backfill, "ZCARD", backfill)]
 
     def _fields(self, schedule_ids: Sequence[str], names: Sequence[Argument]) -> list[list[bytes | None]]:

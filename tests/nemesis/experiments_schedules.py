@@ -47,7 +47,7 @@ def _finish(trial: Trial, bounds: Bounds) -> Figures:
     for each in trial.mesh.schedules.ls():
         trial.mesh.schedules.pause(each.schedule.id)
     trial.wait(lambda: not trial.ledger.recorded_ticks(), "end of what was recorded")
-    found = trial.mesh.schedules.ls()
+    found = [trial.mesh.schedules.get(each.schedule.id) for each in trial.mesh.schedules.ls()]
     run_ids = [run.run_id for each in found for run in each.record.started]
     trial.history.note(Kind.INVOKE, run_ids, app.one.name)
     trial.history.note(Kind.OK, run_ids, app.one.name)
