@@ -17,7 +17,7 @@ from taskmesh.model.durations import MAX_SECONDS, duration_problem
 from taskmesh.model.references import Template
 from taskmesh.model.tick_references import compile_tick_value
 from taskmesh.model.values import Value, Values
-from taskmesh.timetable import Cron, Every, Once, Timetable, iso_text, zone_of
+from taskmesh.timetable import LAST_MOMENT, Cron, Every, Once, Timetable, iso_text, zone_of
 
 SCHEDULE_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,89}"
 """Leaves room for the tick in the id of a run."""
@@ -132,6 +132,9 @@ def _when_findings(when: When) -> Iterator[tuple[str, str]]:
     given = [bool(when.cron), when.every_seconds is not None, when.at is not None]
     if sum(given) != 1:
         yield "", "give one of cron, every and at"
+        return
+    if when.at is not None and not 0 <= when.at * 1000 < LAST_MOMENT:
+        yield "at", "must be a moment from 1970 to the year 9000"
         return
     every = when.every_seconds
     if every is not None and (problem := duration_problem(every)):

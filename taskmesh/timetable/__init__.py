@@ -6,6 +6,6 @@ here, the same for lines with and without seconds. Moments are whole millisecond
 
 from taskmesh.timetable.cron import Cron
 from taskmesh.timetable.moments import Every, Once, Timetable, iso_text, moment_of, read_moment
-from taskmesh.timetable.zones import zone_of
+from taskmesh.timetable.zones import LAST_MOMENT, zone_of
 
-__all__ = ["Cron", "Every", "Once", "Timetable", "iso_text", "moment_of", "read_moment", "zone_of"]
+__all__ = ["LAST_MOMENT", "Cron", "Every", "Once", "Timetable", "iso_text", "moment_of", "read_moment", "zone_of"]

@@ -14,12 +14,9 @@ from datetime import datetime
 from cronsim import CronSim, CronSimError
 
 from taskmesh.errors import UsageError
-from taskmesh.timetable.zones import first_showing, next_change, offset_at, second_of, wall_at, zone_of
+from taskmesh.timetable.zones import LAST_MOMENT, first_showing, next_change, offset_at, second_of, wall_at, zone_of
 
 MAX_LENGTH = 200
-
-LAST_SECOND = round(datetime(9000, 1, 1).timestamp())
-"""Nothing is due later; calendars end soon after."""
 
 _FORM = "a cron line has 5 fields (minute hour day month weekday) or 6 (second first), such as '0 3 * * *'"
 
@@ -50,11 +47,11 @@ class Cron:
         return self._last[1]
 
     def _found_after(self, moment: int) -> int | None:
-        second = moment // 1000
-        if not -LAST_SECOND < second < LAST_SECOND:
+        second = max(-1, moment // 1000)
+        if second * 1000 >= LAST_MOMENT:
             return None
         found = self._next_of_pace(second) if self._is_pace else self._next_of_wall_clock(second)
-        return None if found is None or found >= LAST_SECOND else found * 1000
+        return None if found is None or found * 1000 >= LAST_MOMENT else found * 1000
 
     def _next_of_pace(self, second: int) -> int | None:
         """Goes through the stretches of time in which no clock is changed."""

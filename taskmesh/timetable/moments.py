@@ -7,6 +7,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from taskmesh.errors import UsageError
+from taskmesh.timetable.zones import LAST_MOMENT
 
 _FORM = "write a moment as 2026-03-29T02:30:00, with +01:00 or Z behind it where it is not meant in the zone"
 
@@ -52,12 +53,15 @@ def iso_text(moment: int, zone: ZoneInfo) -> str:
 def read_moment(text: str, zone: ZoneInfo) -> int:
     """A moment as people write it; without an offset it is one of the zone, the first where clocks show it twice.
 
-    :raises UsageError: it is none.
+    :raises UsageError: it is none, or lies before 1970 or after the year 8999.
     """
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is None:
             at = at.replace(tzinfo=zone)
-        return round(at.astimezone(UTC).timestamp() * 1000)
+        moment = round(at.astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise UsageError(f"{text[:80]!r} is no moment; {_FORM}") from None
+    if not 0 <= moment < LAST_MOMENT:
+        raise UsageError(f"{text[:80]!r} is out of range; use a moment from 1970 to the year 9000")
+    return moment

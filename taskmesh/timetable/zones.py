@@ -10,6 +10,9 @@ from taskmesh.errors import UsageError
 
 DAY_SECONDS = 86_400
 
+LAST_MOMENT = 221_845_392_000_000
+"""Nothing is due in the year 9000 or later, or before 1970: calendars of programs end soon after."""
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")
 _EPOCH = datetime(1970, 1, 1)
 

@@ -154,6 +154,8 @@ def test_the_run_id_tells_schedule_and_tick() -> None:
         ({"when": When(every_seconds=0.5)}, "every must be at least 1 seconds, not 0.5"),
         ({"when": When(every_seconds=float("nan"))}, "every must be more than 0"),
         ({"when": When(every_seconds=60.0, zone="Mars/X")}, "there is no time zone 'Mars/X'"),
+        ({"when": When(at=1e300)}, "at must be a moment from 1970"),
+        ({"when": When(at=float("nan"))}, "at must be a moment from 1970"),
         ({"jitter_seconds": -1.0}, "jitter must be 0 to"),
         ({"jitter_seconds": float("nan")}, "jitter must be 0 to"),
         ({"catch_up_window_seconds": 0.0}, "catch_up_window must be more than 0"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskmesh.errors import UsageError
-from taskmesh.timetable import Cron, Every, Once, Timetable, iso_text, read_moment, zone_of
+from taskmesh.timetable import LAST_MOMENT, Cron, Every, Once, Timetable, iso_text, read_moment, zone_of
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
@@ -250,6 +250,8 @@ def test_what_is_no_zone(name: str) -> None:
 def test_a_line_that_never_matches_is_never_due() -> None:
     assert Cron("* * */20 * 1L", "UTC").after(0) is None
     assert Cron("0 0 * * *", "UTC").after(10**16) is None
+    assert Cron("0 0 * * *", "Pacific/Apia").after(LAST_MOMENT - 1) is None
+    assert Cron("0 0 * * *", "UTC").after(-(10**16)) == 0
 
 
 def test_an_interval_is_due_at_its_multiples_whoever_reckons() -> None:
@@ -269,4 +271,7 @@ def test_a_moment_is_read_in_the_zone_unless_it_says_where() -> None:
     assert iso_text(1_500, zone_of("UTC")) == "1970-01-01T00:00:01.500+00:00"
     for text in ("", "soon", "2026-13-01", "9999-12-31T23:59:59-14:00"):
         with pytest.raises(UsageError, match="is no moment"):
+            read_moment(text, paris)
+    for text in ("9000-01-01T00:00Z", "1969-12-31T23:59:59Z", "0001-01-02"):
+        with pytest.raises(UsageError, match="is out of range"):
             read_moment(text, paris)
