@@ -20,6 +20,8 @@ from tests.integration.mesh_bench import MeshBench
 PATIENCE_SECONDS = 90.0
 NOT_KEEPING = {"TASKMESH_WORKER__KEEPER": "false"}
 MANY = 120
+AHEAD_SECONDS = 15
+"""Long enough for all of them to be put, also on a busy machine."""
 
 
 def _await(condition: Callable[[], bool], what: str) -> None:
@@ -36,7 +38,7 @@ def _started(found: ScheduleDetails) -> list[str]:
 def test_each_of_many_that_are_due_at_once_begins_once_while_keepers_are_killed_in_turn(bench: MeshBench) -> None:
     bench.worker(env=NOT_KEEPING)
     keepers = [bench.keeper(), bench.keeper()]
-    at = datetime.now(UTC) + timedelta(seconds=5)
+    at = datetime.now(UTC) + timedelta(seconds=AHEAD_SECONDS)
     for number in range(MANY):
         bench.mesh.schedule(app.echo, id=f"once-{number}", at=at, params={"value": number})
     box = bench.mesh.schedules
@@ -87,7 +89,7 @@ def test_a_flow_is_told_its_tick_and_a_trigger_and_a_backfill_run(bench: MeshBen
     assert run.result(timeout=PATIENCE_SECONDS).startswith("hourly 20")
     ticks = box.backfill("hourly", "2026-03-29T00:30", "2026-03-29T04:30", max_active=2)
     assert [tick.hour for tick in ticks] == [1, 3, 4], "that night has no hour two"
-    _await(lambda: len(_started(box.get("hourly"))) == 4, "end of the backfill")
+    _await(lambda: sum(run.kind == "backfill" for run in box.get("hourly").record.started) == 3, "end of the backfill")
     [last] = [run_id for run_id in _started(box.get("hourly")) if run_id.startswith("hourly@20260329T020000Z")]
     assert bench.mesh.run(last).result(timeout=PATIENCE_SECONDS) == "hourly 2026-03-29T04:00:00+02:00"
     assert box.backfill("hourly", "2026-03-29T00:30", "2026-03-29T04:30", reverse=True, dry_run=True) == ticks[::-1]
