@@ -12,7 +12,8 @@ from taskmesh.store.calls import Word
 
 
 class Recorded(NamedTuple):
-    """A tick that is to begin a run: that is decided, and stays so until it is settled. ``kind`` is of KINDS."""
+    """A tick that is to begin a run: that is decided, and stays so until it is settled. ``kind`` is
+    tick, trigger or backfill."""
 
     run_id: str
     tick: int
@@ -32,9 +33,6 @@ class Recorded(NamedTuple):
     @property
     def schedule_id(self) -> str:
         return schedule_id_of(self.run_id)
-
-
-KINDS = ("tick", "trigger", "backfill")
 
 
 class ActiveRun(NamedTuple):
