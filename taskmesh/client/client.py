@@ -35,6 +35,7 @@ from taskmesh.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from taskmesh.model.flow import Flow
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Word
 from taskmesh.store.reader import RunRecord, RunSummary
