@@ -36,8 +36,8 @@ def _started(found: ScheduleDetails) -> list[str]:
 
 
 def test_each_of_many_that_are_due_at_once_begins_once_while_keepers_are_killed_in_turn(bench: MeshBench) -> None:
-    bench.worker(env=NOT_KEEPING)
     keepers = [bench.keeper(), bench.keeper()]
+    bench.worker(env=NOT_KEEPING)
     at = datetime.now(UTC) + timedelta(seconds=AHEAD_SECONDS)
     for number in range(MANY):
         bench.mesh.schedule(app.echo, id=f"once-{number}", at=at, params={"value": number})
