@@ -66,7 +66,7 @@ async def _measure(link: Link, namespace: str, count: int) -> Punctuality:
     bell, keys = Bell(), Keys(namespace, PARTITIONS)
     store = Store(link, keys, LEASE_SECONDS)
     housekeeping = Housekeeping(link, keys, LEASE_SECONDS)
-    scheduler = _scheduler(store, housekeeping, bell)
+    scheduler = await _scheduler(store, housekeeping, bell)
     tick = (int(housekeeping.time() + BEFORE_SECONDS + count / 1000) + 1) * 1000
     _put(Schedules(store), count, tick)
     scheduler.start()
@@ -86,11 +86,11 @@ def _put(schedules: Schedules, count: int, tick: int) -> None:
         schedules.put_schedule(Put(schedule.id, "", None, digest_of(body), body, schedule.overlap, tick, tick))
 
 
-def _scheduler(store: Store, housekeeping: Housekeeping, bell: Bell) -> Scheduler:
+async def _scheduler(store: Store, housekeeping: Housekeeping, bell: Bell) -> Scheduler:
     link, keys = store.link, store.keys
     reader, schedule_reader = Reader(link, keys), ScheduleReader(link, keys)
     leadership = Leadership(Elections(link, keys), "bench", LEASE_SECONDS)
-    leadership.renew(housekeeping.time())
+    await leadership.renew(housekeeping.time())
     definitions = Definitions(schedule_reader, Plans(reader.flow_body))
     return Scheduler(
         SchedulerParts(

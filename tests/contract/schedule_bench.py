@@ -124,7 +124,7 @@ class ScheduleBench:
             chunk.packed,
             chunk.last,
         )
-        self.store.settle_nodes([ended])
+        self.store.settle_nodes([ended], "worker")
 
     def pause(self) -> Word:
         return self.schedules.pause_schedule(ID, Who("ann", "too much"))

@@ -127,7 +127,7 @@ def many_in_one_second(trial: Trial) -> Figures:
     _await_begun(trial, len(ids))
     trial.kill(doomed)
     _await_begun(trial, _begun(trial) + 2 * len(ids))
-    return _finish(trial, Bounds(duplicates_at_most=PER_CRASH, recovery_seconds=90))
+    return _finish(trial, Bounds(duplicates_at_most=PER_CRASH))
 
 
 @schedules.add("H9", "more-keepers-than-needed", tier=2)

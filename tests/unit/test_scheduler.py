@@ -67,8 +67,8 @@ class SchedulerBench(ScheduleBench):
         """The next whole second after so many."""
         return (int(self.housekeeping.time() + seconds) + 1) * SECOND
 
-    def make(self) -> Scheduler:
-        self.leadership.renew(self.housekeeping.time())
+    async def make(self) -> Scheduler:
+        await self.leadership.renew(self.housekeeping.time())
         return Scheduler(
             SchedulerParts(
                 housekeeping=self.housekeeping,
@@ -88,7 +88,7 @@ class SchedulerBench(ScheduleBench):
         asyncio.run(self._until(condition, meanwhile))
 
     async def _until(self, condition: Callable[[], bool], meanwhile: Callable[[], None]) -> None:
-        scheduler = self.make()
+        scheduler = await self.make()
         scheduler.start()
         scheduler.start()
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -1,4 +1,4 @@
--- Shared by the scripts about schedules, put between prelude.lua and their body.
+-- Shared by the scripts about schedules, put before their body as far as they use it.
 --
 -- A schedule is one hash:
 --   revision          drawn from the partition's counter by every change of its definition, with the start of the digest
