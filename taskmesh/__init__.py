@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from taskmesh.app.run import Run
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
     from taskmesh.client.explaining import RunExplanation
+    from taskmesh.client.schedules import ScheduleDetails
     from taskmesh.config.settings import Settings
     from taskmesh.errors import (
         BreakerNotFoundError,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
         RunLostError,
         RunNotFoundError,
         RunStateError,
+        ScheduleError,
+        ScheduleNotFoundError,
         StoreRefusedError,
         StoreUnavailableError,
         TaskCancelledError,
@@ -69,6 +72,7 @@ _HOMES = {
     "RunDetails": "client.details",
     "RunEvent": "client.details",
     "RunExplanation": "client.explaining",
+    "ScheduleDetails": "client.schedules",
     "NodeExplanation": "model.explanation",
     "Settings": "config.settings",
     "Difference": "model.differences",
@@ -102,6 +106,8 @@ _HOMES = {
             "RunLostError",
             "RunNotFoundError",
             "RunStateError",
+            "ScheduleError",
+            "ScheduleNotFoundError",
             "StoreRefusedError",
             "StoreUnavailableError",
             "TaskCancelledError",
@@ -153,6 +159,9 @@ __all__ = [
     "RunNotFoundError",
     "RunState",
     "RunStateError",
+    "ScheduleDetails",
+    "ScheduleError",
+    "ScheduleNotFoundError",
     "Settings",
     "StoreRefusedError",
     "StoreUnavailableError",

@@ -7,12 +7,15 @@ TaskmeshError
 │   ├── UnknownTaskError        a task name that is not registered
 │   ├── UnresolvedReferenceError  a reference to something that the params or an output do not hold
 │   ├── FlowVersionError        a registered flow, or a version of one, that is not there or cannot be used so
+│   ├── ScheduleError           a schedule; carries every problem found
 │   ├── DeadLetterError         a dead letter that is not there, or that cannot be replayed so
 │   └── RunConflictError        a run id that is taken by a different body
 ├── UnavailableError            a server cannot be reached or refuses; nothing was lost
 │   ├── BrokerUnavailableError
 │   └── StoreUnavailableError
 │       └── StoreRefusedError   it answers, but waiting does not help
+├── BreakerNotFoundError        no worker has met a circuit breaker of this name
+├── ScheduleNotFoundError       no schedule has this id
 ├── WireError                   bytes that are not what they should be
 │   └── TooLargeError           a value or a message over its limit
 ├── TaskCancelledError          raised in a task that should end
@@ -81,6 +84,23 @@ class FlowVersionError(UsageError):
     def __init__(self, flow: str, message: str) -> None:
         super().__init__(message)
         self.flow = flow
+
+
+class ScheduleError(UsageError):
+    """A schedule breaks rules. ``problems`` holds one sentence for each; ``schedule_id`` says which schedule."""
+
+    def __init__(self, schedule_id: str, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(f"schedule {schedule_id[:100]!r}: {problem}" for problem in problems))
+        self.schedule_id = schedule_id
+        self.problems = tuple(problems)
+
+
+class ScheduleNotFoundError(TaskmeshError):
+    """No schedule has this id."""
+
+    def __init__(self, schedule_id: str, hint: str = "") -> None:
+        super().__init__(f"no schedule has the id {schedule_id!r}{hint or '; `taskmesh schedule ls` lists them'}")
+        self.schedule_id = schedule_id
 
 
 class DeadLetterError(UsageError):

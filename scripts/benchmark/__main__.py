@@ -20,6 +20,8 @@ from scripts.benchmark.peers import PEERS
 from scripts.benchmark.profiles import write_text
 from scripts.benchmark.report import Report
 from scripts.benchmark.runner import NAMES, Plan, Runner
+from scripts.benchmark.schedules import measure_schedules
+from scripts.benchmark.schedules import show as show_schedules
 from scripts.benchmark.servers import servers
 from scripts.benchmark.tables import tables_of
 from scripts.benchmark.timers import measure_timers
@@ -29,6 +31,7 @@ from tests.harness.redis import RedisServer
 MONTAGE = PROJECT.parent / "shared" / "data" / "montage-2mass-01d.json"
 REPEAT = 3
 FEATURE_ROUNDS = 5
+SCHEDULES_DUE = 1_000
 TIMERS_WAITING, TIMERS_DUE, TIMERS_SECONDS = 100_000, 5_000, 10.0
 
 
@@ -58,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--montage", type=Path, metavar="FILE", help="a recorded Montage workflow (WfCommons format)")
     options.add_argument("--scale", action="store_true", help="time for each node from 100 to 100,000")
     options.add_argument("--timers", action="store_true", help="only this: how late timers ring while 100,000 wait")
+    options.add_argument("--schedules", action="store_true", help="only this: 1,000 schedules due in the same second")
     options.add_argument(
         "--features", action="store_true", help="only this: flows with and without retries, limits and a keeper"
     )
@@ -118,6 +122,18 @@ def ring_timers(quick: bool, output: str) -> int:
     return 0 if found.rung == found.due else 2
 
 
+def begin_schedules(quick: bool, output: str) -> int:
+    """Measure schedules alone; they need no broker."""
+    count = SCHEDULES_DUE // 10 if quick else SCHEDULES_DUE
+    with RedisServer() as redis:
+        found = measure_schedules(redis.url, "bench", count)
+    if output == "json":
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        show_schedules(found)
+    return 0 if found.began == found.due else 2
+
+
 def compare_features(quick: bool, rounds: int, output: str) -> int:
     """What the promises cost: flows with everything on against flows with as little as possible."""
     with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
@@ -142,6 +158,8 @@ def main() -> int:
     options = parser().parse_args()
     if options.timers:
         return ring_timers(options.quick, options.output)
+    if options.schedules:
+        return begin_schedules(options.quick, options.output)
     if options.features:
         return compare_features(options.quick, options.repeat or FEATURE_ROUNDS, options.output)
     plan = plan_of(options)

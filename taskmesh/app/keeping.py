@@ -1,4 +1,4 @@
-"""The keeper's role in a process: leading partitions, looking after what was lost, ringing timers."""
+"""The keeper's role in a process: leading partitions, looking after what was lost, ringing timers, schedules."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import math
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
+from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
+from taskmesh.keeper.scheduler import Scheduler, SchedulerParts
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
+from taskmesh.store.schedule_reader import ScheduleReader
+from taskmesh.store.schedules import Schedules
 
 PASS_SECONDS = 1.0
 LEAD_SECONDS = 5.0
@@ -62,6 +68,7 @@ class KeeperRole:
             Halts(parts, holder, grace_seconds),
             foundation.clock,
         )
+        self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
 
     async def keep(self) -> None:
         """Do a pass; to be called every PASS_SECONDS.
@@ -79,12 +86,15 @@ class KeeperRole:
             if led:
                 self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
                 self._timers.begin()
+                self._scheduler.start()
             else:
                 self._timers.end()
+                self._scheduler.stop()
 
     def leave(self) -> None:
         """Keep no more; others take over at once."""
         self._timers.end()
+        self._scheduler.stop()
         try:
             self._leadership.resign()
         except StoreUnavailableError as error:
@@ -98,4 +108,24 @@ def alarm_clock(foundation: Foundation, dispatcher: Dispatcher, tally: Tally) ->
         dispatcher,
         foundation.clock,
         lambda seconds: tally.observe("timer_lateness_seconds", seconds),
+    )
+
+
+def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:
+    reader = ScheduleReader(foundation.link, foundation.keys)
+    definitions = Definitions(reader, foundation.plans)
+    limit = foundation.settings.limits.max_value_bytes
+    return Scheduler(
+        SchedulerParts(
+            housekeeping=foundation.housekeeping,
+            keys=foundation.keys,
+            reader=reader,
+            schedules=Schedules(foundation.store),
+            definitions=definitions,
+            runs=TickRuns(definitions, Advancer(foundation.store), dispatcher.publish, limit),
+            active=ActiveRuns(foundation.reader, reader, Controls(foundation.store), foundation.keys),
+            leadership=leadership,
+            tally=tally,
+            clock=foundation.clock,
+        )
     )

@@ -9,13 +9,12 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from taskmesh.app.declarations import Declarations
 from taskmesh.app.run import Run
 from taskmesh.app.selection import Selection
-from taskmesh.tasks.flow import FlowDefinition, single_task_flow
-from taskmesh.tasks.task import Task
+from taskmesh.app.submittable import FlowFinder, Submittable, arguments_of
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
@@ -23,17 +22,16 @@ if TYPE_CHECKING:
     from taskmesh.client.controlling import RunControl
     from taskmesh.client.dead_letters import DeadLetterBox
     from taskmesh.client.flow_versions import FlowBox
+    from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
     from taskmesh.config.settings import Settings
-    from taskmesh.dispatch.plan import Plan
-    from taskmesh.model.flow import Flow
+    from taskmesh.model.schedule_options import ScheduleOptions
+    from taskmesh.model.schedules import Schedule
     from taskmesh.model.states import RunState
     from taskmesh.store.reader import RunSummary
+    from taskmesh.tasks.task import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Submittable: TypeAlias = "FlowDefinition[Any] | Flow | Task[Any, Any] | str"
-"""What can be submitted; a text names a registered flow: ``NAME``, ``NAME@NUMBER`` or ``NAME@latest``."""
 
 
 class Mesh(Declarations):
@@ -51,7 +49,7 @@ class Mesh(Declarations):
         self._settings: Settings | None = settings
         self._producer: Producer | None = None
         self._owner = 0
-        self._task_flows: dict[str, Flow] = {}
+        self._finder = FlowFinder(self._registered)
         _free_lock_after_fork(self)
 
     @property
@@ -99,8 +97,9 @@ class Mesh(Declarations):
         deadline_seconds: float | None = None,
     ) -> Run:
         """``submit`` with the parameters as one mapping."""
-        checked = _arguments_of(what, [params])
-        [run] = self._working.submit(self._flow_of(what), checked, None if id is None else [id], tags, deadline_seconds)
+        checked = arguments_of(what, [params])
+        ids = None if id is None else [id]
+        [run] = self._working.submit(self._finder.flow_of(what), checked, ids, tags, deadline_seconds)
         return run
 
     def submit_many(
@@ -113,8 +112,8 @@ class Mesh(Declarations):
         deadline_seconds: float | None = None,
     ) -> list[Run]:
         """Submit many runs of one flow, pipelined: much faster than one by one."""
-        checked = _arguments_of(what, params)
-        return self._working.submit(self._flow_of(what), checked, ids, tags, deadline_seconds)
+        checked = arguments_of(what, params)
+        return self._working.submit(self._finder.flow_of(what), checked, ids, tags, deadline_seconds)
 
     async def asubmit(
         self,
@@ -201,6 +200,34 @@ class Mesh(Declarations):
         """The registered flows and their versions: to push, compare, activate, roll back."""
         return self._working.flows
 
+    def schedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
+        """Have a flow or a task run by itself, as ``mesh.schedule(order, id="nightly", cron="0 0 3 * * *")``.
+
+        It replaces the schedule with this ``id``; the same again changes nothing. The flow is stored with it, so a run
+        begins without the app's code. ``params`` may refer to ``${schedule.time}`` and ``${schedule.id}``.
+
+        :raises ScheduleError: it breaks rules, or is never due. :raises FlowError: the flow or the parameters do.
+        :raises StoreUnavailableError: Redis does not answer; call again.
+        """
+        from taskmesh.model.schedule_options import schedule_of
+
+        [params] = arguments_of(what, [options.get("params") or {}])
+        self.put_schedule(schedule_of(id, {**options, "params": params}), what)
+        return self.schedules.get(id)
+
+    def put_schedule(self, schedule: Schedule, what: Submittable, /) -> bool:
+        """``schedule`` for one that is made already; says whether that changed anything."""
+        return self._working.put_schedule(self._finder.flow_of(what), schedule)
+
+    async def aschedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
+        """``schedule`` for asyncio."""
+        return await asyncio.to_thread(lambda: self.schedule(what, id=id, **options))
+
+    @property
+    def schedules(self) -> ScheduleBox:
+        """All schedules: to look at, to pause, to trigger, to backfill, to delete."""
+        return self._working.schedules
+
     @contextlib.contextmanager
     def local_worker(self, threads: int = 4, pools: Sequence[str] = (), watch_flows: bool = False) -> Iterator[None]:
         """A worker inside this process for the tasks that are registered here, for as long as the block runs.
@@ -241,19 +268,8 @@ class Mesh(Declarations):
                 atexit.register(self.close)
             return self._producer
 
-    def _flow_of(self, what: Submittable) -> Flow | Plan:
-        if isinstance(what, str):
-            return self.flows.plan(what)
-        if isinstance(what, FlowDefinition):
-            return what.compile()
-        if not isinstance(what, Task):
-            return what
-        flow = self._task_flows.get(what.name)
-        if flow is None:
-            flow = self._task_flows[what.name] = single_task_flow(
-                what.name, what.pool, what.retry, what.limits, what.guard
-            )
-        return flow
+    def _registered(self, name: str) -> Plan:
+        return self.flows.plan(name)
 
 
 def _free_lock_after_fork(mesh: Mesh) -> None:
@@ -266,8 +282,3 @@ def _free_lock_after_fork(mesh: Mesh) -> None:
             forked._lock = threading.RLock()
 
     os.register_at_fork(after_in_child=free)
-
-
-def _arguments_of(what: Submittable, params: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The params, held to the function's signature where a task is run on its own: it declares none."""
-    return [what.bind(**each) for each in params] if isinstance(what, Task) else params

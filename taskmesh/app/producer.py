@@ -10,17 +10,20 @@ from taskmesh.app.assembly import lay_foundation
 from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
 from taskmesh.client.breakers import BreakerBox
-from taskmesh.client.client import Client, ClientLimits
+from taskmesh.client.client import Client
 from taskmesh.client.dead_letters import DeadLetterBox
-from taskmesh.client.entrance import Submission
 from taskmesh.client.flow_versions import FlowBox
+from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.publisher_thread import PublisherThread
+from taskmesh.client.schedules import ScheduleBox
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings
+from taskmesh.dispatch.entrance import Submission
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Flow
+from taskmesh.model.schedules import Schedule
 from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.breakers import breakers_of
 from taskmesh.store.flow_versions import flow_versions_of
@@ -63,7 +66,9 @@ class Producer:
                 error=StoreUnavailableError,
             ),
         )
-        self.client = Client(parts, ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes))
+        limits = ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes)
+        self.client = Client(parts, limits)
+        self.schedules = ScheduleBox(parts, foundation.housekeeping, limits)
         self.breakers = BreakerBox(breakers_of(foundation.store))
         self.flows = FlowBox(flow_versions_of(foundation.store))
         self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock)
@@ -77,23 +82,29 @@ class Producer:
         deadline_seconds: float | None = None,
     ) -> list[Run]:
         """Submit runs of one flow."""
-        plan = what if isinstance(what, Plan) else self._plan(what)
+        plan = self._plan(what)
         names: Sequence[str | None] = ids if ids is not None else [None] * len(params)
         pairs = zip(params, names, strict=True)
         submissions = [Submission(each, run_id, tags, deadline_seconds) for each, run_id in pairs]
         return [Run(self.client, run_id, plan) for run_id in self.client.submit(plan, submissions)]
 
+    def put_schedule(self, what: Flow | Plan, schedule: Schedule) -> bool:
+        """Have runs of a flow begin by themselves; says whether that changed anything."""
+        return self.schedules.put(schedule, self._plan(what))
+
     def close(self) -> None:
         self.client.close(self._deadline_seconds)
         self.foundation.close()
 
-    def _plan(self, flow: Flow) -> Plan:
+    def _plan(self, what: Flow | Plan) -> Plan:
         """The plan of a flow, kept with the flow itself so that its place in memory is not used again."""
-        known = self._plans.get(id(flow))
+        if isinstance(what, Plan):
+            return what
+        known = self._plans.get(id(what))
         if known is None:
-            known = (flow, Plan.of(flow))
+            known = (what, Plan.of(what))
             with self._lock:
                 while len(self._plans) >= PLANS_KEPT:
                     del self._plans[next(iter(self._plans))]
-                self._plans[id(flow)] = known
+                self._plans[id(what)] = known
         return known[1]

@@ -16,6 +16,8 @@ from taskmesh.cli import (
     letters,
     mending,
     running,
+    schedule_views,
+    scheduling,
     steering,
     telling,
     versions,
@@ -61,6 +63,7 @@ def build() -> typer.Typer:
     app.add_typer(_dead(), name="dead")
     app.add_typer(_breakers(), name="breakers")
     app.add_typer(_flow(), name="flow")
+    app.add_typer(_schedule(), name="schedule")
     return app
 
 
@@ -107,6 +110,24 @@ def _flow() -> typer.Typer:
         versions.log,
     ):
         app.command()(command)
+    return app
+
+
+def _schedule() -> typer.Typer:
+    app = _group("Have runs begin by themselves: put schedules, look at them, pause, trigger, backfill or remove them.")
+    for command in (
+        scheduling.add,
+        scheduling.apply,
+        schedule_views.ls,
+        schedule_views.show,
+        scheduling.pause,
+        scheduling.resume,
+        scheduling.trigger,
+        scheduling.backfill,
+        scheduling.rm,
+    ):
+        app.command()(command)
+    app.command("next")(schedule_views.next_)
     return app
 
 

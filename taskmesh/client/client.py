@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from taskmesh.client.choosing import RunFilter, chosen_runs
-from taskmesh.client.compensation import Compensator, refuse_empty, unhappy_end
+from taskmesh.client.compensation import Compensator, unhappy_end
 from taskmesh.client.controlling import RunControl
 from taskmesh.client.details import (
     RunDetails,
@@ -18,13 +18,14 @@ from taskmesh.client.details import (
     read_event,
     run_details,
 )
-from taskmesh.client.entrance import Submission, entrance_of
 from taskmesh.client.explaining import Explainer, RunExplanation
 from taskmesh.client.history import run_history
+from taskmesh.client.limits import ClientLimits
 from taskmesh.client.marking import Marking
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.dispatcher import outgoing
+from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import (
     ResultTimeoutError,
@@ -33,7 +34,6 @@ from taskmesh.errors import (
     RunNotFoundError,
     StoreRefusedError,
     StoreUnavailableError,
-    TooLargeError,
 )
 from taskmesh.model.flow import Flow
 from taskmesh.model.states import RunState
@@ -45,14 +45,6 @@ from taskmesh.wire import unpack
 RUNS_PER_BATCH = 200
 LOOK_AGAIN_SECONDS = 1.0
 """An announcement can be lost with its connection; so a waiting caller also looks this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientLimits:
-    """What a client refuses before anything is stored."""
-
-    max_value_bytes: int
-    max_nodes: int
 
 
 class Client:
@@ -76,8 +68,7 @@ class Client:
         :raises RunConflictError: an id is taken by a run with another body; of the others, some were submitted.
         :raises StoreUnavailableError: the store does not answer; submit again with the same ids.
         """
-        self._refuse_oversized_flow(plan.flow)
-        refuse_empty(plan)
+        self._limits.check(plan)
         entrances = [entrance_of(plan, each, self._limits.max_value_bytes) for each in submissions]
         self._parts.plans.add(plan)
         for start in range(0, len(entrances), RUNS_PER_BATCH):
@@ -231,12 +222,6 @@ class Client:
         for entrance, advance in zip(batch, advances, strict=True):
             if advance.word is Word.CONFLICT:
                 raise RunConflictError(entrance.run_id)
-
-    def _refuse_oversized_flow(self, flow: Flow) -> None:
-        if len(flow.nodes) > self._limits.max_nodes:
-            raise TooLargeError(
-                f"flow {flow.name!r} has {len(flow.nodes)} nodes; limits.max_nodes allows {self._limits.max_nodes}"
-            )
 
     def _result(self, run_id: str, plan: Plan) -> Any:
         sources = plan.graph.result_inputs

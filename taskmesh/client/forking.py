@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from taskmesh.client.entrance import Submission, canonical, digest_of, entrance_of
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import place_of
 from taskmesh.client.resetting import Resetting
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, verdict_of
 from taskmesh.dispatch.advance import Entrance, admission_of
+from taskmesh.dispatch.entrance import Submission, canonical, digest_of, entrance_of
 from taskmesh.dispatch.forking import Inherited, inherited, readers_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunConflictError, RunNotFoundError, RunStateError, UsageError

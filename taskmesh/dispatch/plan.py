@@ -209,6 +209,17 @@ class Plans:
             while len(self._plans) > self._capacity:
                 del self._plans[next(iter(self._plans))]
 
+    def of_body(self, body: bytes) -> Plan:
+        """The plan of a flow's bytes.
+
+        :raises WireError: as of ``Plan.from_body``.
+        """
+        plan = self._plans.get(flow_hash(body))
+        if plan is None:
+            plan = Plan.from_body(body)
+            self.add(plan)
+        return plan
+
     def get(self, hash_: str, run_id: str) -> Plan | None:
         """The plan with this hash, from the cache or from the partition of ``run_id``; None where neither has it."""
         plan = self._plans.get(hash_)

@@ -25,6 +25,22 @@ RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on
 
 BREAKER_KEYS = ("failures", "failure_rate", "window", "min_calls", "reset", "ramp", "exclude")
 
+SCHEDULE_FILE_KEYS = ("$schema", "schedules")
+SCHEDULE_KEYS = (
+    "flow",
+    "cron",
+    "every",
+    "at",
+    "zone",
+    "params",
+    "overlap",
+    "catch_up",
+    "catch_up_window",
+    "jitter",
+    "tags",
+    "deadline",
+)
+
 UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule"})
 UNSUPPORTED_NODE_KEYS = frozenset({"flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"})
 DEFAULT_VERSION = "1"

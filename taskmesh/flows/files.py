@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from taskmesh.errors import FlowError, UsageError
@@ -25,17 +26,24 @@ def load_flow_file(path: str | Path, tasks: TaskCatalog | None = None) -> Flow:
     :raises FlowError: with every problem of the file as ``file:line:column: sentence``.
     :raises UsageError: when the file cannot be read.
     """
+    return load_flow(read_text(path, "flow"), str(path), tasks)
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The text of a file of at most 16 MiB; ``what`` it should describe is for messages.
+
+    :raises FlowError: it is too large, or no UTF-8. :raises UsageError: it cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             body = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; give the path of a flow file") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}; give the path of a {what} file") from None
     _limit_size(len(body), str(path))
     try:
-        text = body.decode("utf-8-sig")
+        return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FlowError([f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"]) from None
-    return load_flow(text, str(path), tasks)
 
 
 def load_flow(text: str, source: str, tasks: TaskCatalog | None = None) -> Flow:
@@ -45,22 +53,35 @@ def load_flow(text: str, source: str, tasks: TaskCatalog | None = None) -> Flow:
 
     :raises FlowError: with every problem of the text as ``source:line:column: sentence``.
     """
-    _limit_size(len(text), source)
-    try:
-        root, findings = read_json(text) if source.endswith(".json") else read_yaml(text)
-    except UnreadableError as error:
-        raise FlowError([_sentence(source, error.finding)]) from None
+    root, findings = read_document(text, source)
     draft, problems = read_draft(root)
     more, flow = examine(draft, tasks)
-    findings += [_found(root, problem) for problem in _without_repeats(problems, more)]
-    if findings:
-        raise FlowError([_sentence(source, each) for each in sorted(findings, key=lambda each: each.mark)])
+    refuse(source, root, findings, _without_repeats(problems, more))
     return flow
+
+
+def read_document(text: str, source: str) -> tuple[Item, list[Finding]]:
+    """The document that a text holds, JSON or YAML by the name of its source, and what is wrong with its keys.
+
+    :raises FlowError: it can be read no further.
+    """
+    _limit_size(len(text), source)
+    try:
+        return read_json(text) if source.endswith(".json") else read_yaml(text)
+    except UnreadableError as error:
+        raise FlowError([_sentence(source, error.finding)]) from None
+
+
+def refuse(source: str, root: Item, findings: list[Finding], problems: Sequence[Problem]) -> None:
+    """:raises FlowError: anything was found; with each at its place, in the order of the text."""
+    everything = findings + [_found(root, problem) for problem in problems]
+    if everything:
+        raise FlowError([_sentence(source, each) for each in sorted(everything, key=lambda each: each.mark)])
 
 
 def _limit_size(size: int, source: str) -> None:
     if size > MAX_FILE_BYTES:
-        raise FlowError([f"{source}: a flow file may have {MAX_FILE_BYTES} bytes; split the flow into several"])
+        raise FlowError([f"{source}: a file may have {MAX_FILE_BYTES} bytes; split it into several"])
 
 
 def _without_repeats(shape: list[Problem], rules: list[Problem]) -> list[Problem]:

@@ -57,12 +57,14 @@ class Template:
         return self.constant if self.resolver is None else self.resolver(params, outputs)
 
 
-def compile_value(value: Value) -> Template:
+def compile_value(value: Value, compiler: Compiler | None = None) -> Template:
     """Read the references of a value once, so that resolving them is fast.
+
+    ``compiler``, where given, knows what may be referred to; it is used up.
 
     :raises FlowError: for text that is no reference, keys that are not text, and nesting deeper than MAX_DEPTH.
     """
-    reading = read_template(value, ())
+    reading = read_template(value, (), compiler)
     if reading.problems:
         raise FlowError([str(problem) for problem in reading.problems])
     return reading.template
@@ -78,9 +80,9 @@ class TemplateReading:
     params: Mapping[str, Path]
 
 
-def read_template(value: Value, path: Path) -> TemplateReading:
+def read_template(value: Value, path: Path, compiler: Compiler | None = None) -> TemplateReading:
     """``compile_value`` for those that gather problems; ``path`` is where the value stands."""
-    compiler = _Compiler()
+    compiler = compiler or Compiler()
     try:
         constant, resolver = compiler.compile(value, path, MAX_DEPTH)
     except _TooDeepError:
@@ -113,8 +115,10 @@ def escape_text(text: str) -> str:
     return _OPENING.sub(r"\1\1{", text) if "${" in text else text
 
 
-class _Compiler:
-    """Compiles one value; gathers the names it refers to and the problems."""
+class Compiler:
+    """Compiles one value; gathers the names it refers to and the problems. ``forms`` says what a reference may be."""
+
+    forms = _FORMS
 
     def __init__(self) -> None:
         self.nodes: dict[str, Path] = {}
@@ -172,9 +176,17 @@ class _Compiler:
 
     def _reference(self, body: str | None, path: Path) -> str | Resolver:
         if body is None:
-            self.problems.append(Problem(path, f"a reference that begins with ${{ has no closing }}; {_FORMS}"))
+            self.problems.append(Problem(path, f"a reference that begins with ${{ has no closing }}; {self.forms}"))
             return ""
-        match body.split("."):
+        resolver = self.resolver_of(body.split("."), path)
+        if resolver is None:
+            self.problems.append(Problem(path, f"'${{{body}}}' is not a reference; {self.forms}"))
+            return ""
+        return resolver
+
+    def resolver_of(self, parts: list[str], path: Path) -> Resolver | None:
+        """What a reference with these parts stands for; None where it is none."""
+        match parts:
             case ["params"]:
                 return _all_params
             case ["params", name, *keys] if _NAME.fullmatch(name) and all(keys):
@@ -183,8 +195,7 @@ class _Compiler:
             case ["nodes", name, "output", *keys] if _NAME.fullmatch(name) and all(keys):
                 self.nodes.setdefault(name, path)
                 return _output(name, keys)
-        self.problems.append(Problem(path, f"'${{{body}}}' is not a reference; {_FORMS}"))
-        return ""
+        return None
 
 
 def _all_params(params: Values, outputs: Values) -> Value:

@@ -75,6 +75,7 @@ _ALL = (
     _gauge("in_flight", "Nodes claimed and not settled yet."),
     _gauge("unconfirmed", "Messages published and not confirmed yet."),
     _histogram("timer_lateness_seconds", "How late nodes were woken for their next attempt.", TURN_BUCKETS),
+    _histogram("schedule_lateness_seconds", "How late the runs of schedules were begun.", TURN_BUCKETS),
     _histogram("redis_batch_seconds", "How long the store took to answer one batch.", TURN_BUCKETS),
     _histogram("loop_turn_seconds", "How long one turn of the I/O loop took.", TURN_BUCKETS),
     _gauge(

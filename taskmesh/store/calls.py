@@ -46,6 +46,15 @@ class Word(StrEnum):
     NOTHING = "nothing"
     WOKEN = "woken"
     BEATEN = "beaten"
+    FIRED = "fired"
+    MOVED = "moved"
+    RELIEVED = "relieved"
+    PUT = "put"
+    CHANGED = "changed"
+    TRIGGERED = "triggered"
+    ADDED = "added"
+    FULL = "full"
+    REMOVED = "removed"
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
     SOURCE_GONE = "source_gone"  # nor this: what a fork is still to inherit is not there any more
 

@@ -26,6 +26,14 @@ class Partition:
         """Sorted set of RUN/NODE that wait for their next attempt, by the time it is due (``calls.RUN_DEADLINE``)."""
         self.halted = f"{self._tag}halted"
         """Sorted set of halted runs that have not ended, by when the keeper is to look for what nobody ends."""
+        self.schedules = f"{self._tag}schedules"
+        """Sorted set of schedules, by when their next run begins; infinite where none comes."""
+        self.due_ticks = f"{self._tag}due"
+        """Sorted set of ticks whose runs are to be admitted, by when that was decided (``prelude_schedules.lua``)."""
+        self.busy_schedules = f"{self._tag}busy"
+        """Sorted set of schedules to look at before their next tick, by when they were looked at last."""
+        self.revisions = f"{self._tag}revisions"
+        """Counter from which each change of a schedule draws its number."""
         self._outboxes: dict[str, str] = {}
 
     def run(self, run_id: str) -> str:
@@ -45,6 +53,14 @@ class Partition:
             key = self._outboxes[pool] = f"{self._tag}outbox:{pool}"
         return key
 
+    def schedule(self, schedule_id: str) -> str:
+        """Hash of one schedule (``prelude_schedules.lua``)."""
+        return f"{self._tag}schedule:{schedule_id}"
+
+    def schedule_part(self, schedule_id: str, part: str) -> str:
+        """Another key of a schedule: ``started``, ``passed`` or ``backfill``."""
+        return f"{self._tag}{part}:{schedule_id}"
+
     def scratch(self, kind: str) -> str:
         """A key that lives for a moment, to try what the user may do."""
         return f"{self._tag}doctor:{kind}"
@@ -62,6 +78,7 @@ class Keys:
         self.partitions = tuple(Partition(namespace, number) for number in range(partitions))
 
     def partition_of(self, run_id: str) -> Partition:
+        """The partition of a run or a schedule."""
         return self.partitions[zlib.crc32(run_id.encode()) % len(self.partitions)]
 
     def run(self, run_id: str) -> str:
@@ -100,6 +117,11 @@ class Keys:
     def keepers(self) -> str:
         """Sorted set of the processes that can keep house, by the end of their candidacy."""
         return f"{self.namespace}:keepers"
+
+    @property
+    def scheduling(self) -> str:
+        """Set of the numbers of the partitions that have had a schedule."""
+        return f"{self.namespace}:scheduling"
 
     @property
     def breakers(self) -> str:

@@ -47,8 +47,15 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
         "SRANDMEMBER": ("set", (1,)),
         "SREM": ("set", ("n",)),
         "SPOP": ("set", (1,)),
+        "LPUSH": ("list", ("m",)),
+        "LLEN": ("list", ()),
+        "LINDEX": ("list", (0,)),
+        "LSET": ("list", (0, "m")),
+        "LRANGE": ("list", (0, 1)),
+        "LTRIM": ("list", (0, 1)),
         "SET": ("string", (1,)),
         "GET": ("string", ()),
+        "INCR": ("string", ()),
         "XADD": ("stream", ("*", "f", 1)),
         "XREVRANGE": ("stream", ("+", "-", "COUNT", 1)),
         "EXISTS": ("hash", ()),
@@ -60,7 +67,7 @@ _ON_A_KEY: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType(
 
 _OF_A_CLUSTER: Mapping[str, Sequence[Argument]] = MappingProxyType({"ASKING": ()})
 
-_KINDS = ("hash", "zset", "set", "string", "stream")
+_KINDS = ("hash", "zset", "set", "list", "string", "stream")
 _SCRIPT = Script("doctor", "#!lua\nreturn 1")
 
 

@@ -64,10 +64,10 @@ class MeshBench:
             worker.wait_ready()
         return worker
 
-    def keeper(self) -> Worker:
+    def keeper(self, env: Mapping[str, str] | None = None) -> Worker:
         port = free_port()
         command = ("keeper", "--health-port", str(port))
-        keeper = Worker(self._children.python("taskmesh", *command, env=self.environ), port)
+        keeper = Worker(self._children.python("taskmesh", *command, env={**self.environ, **(env or {})}), port)
         keeper.wait_ready()
         return keeper
 

@@ -11,9 +11,10 @@ from tests.nemesis.experiments_network import network
 from tests.nemesis.experiments_pauses import pauses
 from tests.nemesis.experiments_races import races
 from tests.nemesis.experiments_scale import scale
+from tests.nemesis.experiments_schedules import schedules
 from tests.nemesis.experiments_store import store
 
-CATALOGUES = (death, pauses, broker, store, network, answers, messages, scale, races)
+CATALOGUES = (death, pauses, broker, store, network, answers, messages, scale, races, schedules)
 
 
 def experiments(tier: int) -> list[Experiment]:
@@ -23,7 +24,6 @@ def experiments(tier: int) -> list[Experiment]:
 
 
 NOT_YET: dict[str, str] = {
-    "A11": "cron is not part of this version",
     "A13": "compensation is not part of this version",
 }
 """Experiments of the matrix whose subject does not exist."""

@@ -53,6 +53,10 @@ class Ledger:
         """Nodes that wait for a time."""
         return self._members([partition.timers for partition in self.keys.partitions])
 
+    def recorded_ticks(self) -> list[str]:
+        """Ticks of schedules that are decided about and whose runs are not known to be admitted."""
+        return self._members([partition.due_ticks for partition in self.keys.partitions])
+
     def open_runs(self) -> list[str]:
         return self._members([partition.open_runs for partition in self.keys.partitions])
 

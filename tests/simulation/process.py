@@ -13,11 +13,12 @@ from taskmesh.app.session import Identity, Session
 from taskmesh.broker.factory import OnFatal
 from taskmesh.broker.protocol import Outgoing
 from taskmesh.broker.settings import BrokerSettings
-from taskmesh.client.client import Client, ClientLimits
+from taskmesh.client.client import Client
 from taskmesh.client.controlling import RunControl
-from taskmesh.client.entrance import Submission
+from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
 from taskmesh.config.settings import BrokerSection, Settings, StoreSection, WorkerSection
+from taskmesh.dispatch.entrance import Submission
 from taskmesh.dispatch.plan import Plans
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.store.calls import Who

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmesh.client.entrance import Submission, entrance_of
 from taskmesh.client.forking import BYTES_PER_SCRIPT, NODES_PER_SCRIPT, ForkWish, _changed, _digest, _slices
+from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.forking import Inherited, inherited, readers_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, Param

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from taskmesh import UsageError
-from taskmesh.client.entrance import Submission, entrance_of
+from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Node
 from taskmesh.model.policies import RetryPolicy, Wait

@@ -67,6 +67,20 @@ SEAMS = {
         before=True,
         counts=lambda _self, answered, *_: bool(answered),
     ),
+    "recorded": Seam(
+        IO_PROCESS,
+        "taskmesh.dispatch.ticks",
+        "TickRuns.begin",
+        before=True,
+        counts=lambda _self, recorded, *_: bool(recorded),
+    ),
+    "begun": Seam(
+        IO_PROCESS,
+        "taskmesh.dispatch.ticks",
+        "TickRuns.begin",
+        before=False,
+        counts=lambda _self, recorded, *_: bool(recorded),
+    ),
     "effect": Seam(EXECUTOR, "taskmesh.worker.invoke", "Invoker.run", before=False),
     "admitted": Seam(SUBMITTER, "taskmesh.client.client", "Client._send_off", before=True),
 }

@@ -1,0 +1,119 @@
+"""From a recorded tick to its run: admitted under the id that the tick gives it, published, and settled.
+
+A tick stays recorded until its run is admitted, so whoever dies on the way, the next one begins the same run again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from taskmesh.dispatch.advance import Advancer, Entrance
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.errors import UsageError, WireError
+from taskmesh.model.references import Template
+from taskmesh.model.schedules import Schedule
+from taskmesh.model.tick_references import compile_tick_value
+from taskmesh.store.calls import Word
+from taskmesh.store.schedule_calls import Recorded, SettledTick
+from taskmesh.store.schedule_reader import ScheduleReader
+from taskmesh.timetable import Timetable
+from taskmesh.wire.schedules import decode_definition
+
+SCHEDULE_TAG = "schedule"
+"""The tag by which the runs of a schedule are found."""
+
+DEFINITIONS_KEPT = 4096
+
+_log = logging.getLogger(__name__)
+
+
+class Known(NamedTuple):
+    """What a revision of a schedule says."""
+
+    schedule: Schedule
+    timetable: Timetable
+    template: Template
+    plan: Plan
+
+
+class Definitions:
+    """The revisions of schedules that this process has seen last. A revision is the same definition for ever."""
+
+    def __init__(self, reader: ScheduleReader, plans: Plans) -> None:
+        self._reader = reader
+        self._plans = plans
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def of(self, revisions: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Known]:
+        """Those of them, by schedule and revision, that are kept and can be read."""
+        missing = [each for each in dict.fromkeys(revisions) if each not in self._known]
+        fetched = self._reader.definitions(missing) if missing else []
+        read = {key: self._read(key[0], body) for key, body in zip(missing, fetched, strict=True) if body is not None}
+        fresh = {key: known for key, known in read.items() if known is not None}
+        found = {key: self._known[key] for key in revisions if key in self._known} | fresh
+        self._known.update(fresh)
+        while len(self._known) > DEFINITIONS_KEPT:
+            del self._known[next(iter(self._known))]
+        return found
+
+    def _read(self, schedule_id: str, body: bytes) -> Known | None:
+        try:
+            definition = decode_definition(body)
+            schedule = definition.schedule
+            template = compile_tick_value(schedule.params)
+            return Known(schedule, schedule.when.timetable(), template, self._plans.of_body(definition.flow_body))
+        except (WireError, UsageError) as error:
+            _log.error("schedule %s cannot be read: %s", schedule_id, error)
+            return None
+
+
+class TickRuns:
+    """Begins the runs of recorded ticks."""
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        advancer: Advancer,
+        publish: Callable[[Sequence[Ready]], None],
+        max_value_bytes: int,
+    ) -> None:
+        self._definitions = definitions
+        self._advancer = advancer
+        self._publish = publish
+        self._max_value_bytes = max_value_bytes
+
+    def begin(self, recorded: Sequence[Recorded]) -> list[SettledTick]:
+        """Admit the runs and send their first nodes off; what is returned is to be settled.
+
+        :raises StoreUnavailableError: some may have begun; begin all of them again.
+        """
+        known = self._definitions.of([(each.schedule_id, each.revision) for each in recorded])
+        prepared = [(each, self._entrance(each, known)) for each in recorded]
+        refused = [SettledTick(each, why) for each, why in prepared if isinstance(why, str)]
+        entrances = [(each, entrance) for each, entrance in prepared if isinstance(entrance, Entrance)]
+        advances = self._advancer.admit([entrance for _, entrance in entrances]) if entrances else []
+        self._publish([ready for advance in advances for ready in advance.ready])
+        words = zip(entrances, advances, strict=True)
+        return refused + [SettledTick(each, _refusal(advance.word)) for (each, _), advance in words]
+
+    def _entrance(self, recorded: Recorded, known: Mapping[tuple[str, str], Known]) -> Entrance | str:
+        """The run of a tick, or why there can be none."""
+        found = known.get((recorded.schedule_id, recorded.revision))
+        if found is None:
+            return "the definition of the schedule cannot be read"
+        schedule = found.schedule
+        try:
+            tags = {**schedule.tags, SCHEDULE_TAG: schedule.id}
+            params = schedule.params_at(recorded.tick, found.template)
+            submission = Submission(params, recorded.run_id, tags, schedule.deadline_seconds)
+            return entrance_of(found.plan, submission, self._max_value_bytes)
+        except (UsageError, WireError) as error:
+            return str(error)
+
+
+def _refusal(word: Word) -> str:
+    return "a run with this id exists, with another flow or other parameters" if word is Word.CONFLICT else ""

@@ -1,0 +1,130 @@
+"""Schedules in a store at a time that the test sets, led by whom it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from taskmesh.dispatch.advance import Advancer
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.ticks import Definitions, TickRuns
+from taskmesh.keeper.active_runs import ActiveRuns
+from taskmesh.model.flow import Flow, Node
+from taskmesh.model.schedules import Schedule, When, run_id_of
+from taskmesh.model.ticks import Missed
+from taskmesh.store.calls import Claim, NodeKey, Settlement, Who, Word
+from taskmesh.store.controls import Controls
+from taskmesh.store.elections import Elections
+from taskmesh.store.housekeeping import Housekeeping
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Link
+from taskmesh.store.reader import Reader
+from taskmesh.store.schedule_calls import Fired, Firing, Put, Recorded, ScheduleRecord, SettledTick, Standing
+from taskmesh.store.schedule_reader import ScheduleReader
+from taskmesh.store.schedules import Schedules
+from taskmesh.store.store import Store
+from taskmesh.wire.schedules import Definition, digest_of, encode_definition
+
+ID, NOW = "nightly", 1_000_000.0
+SECOND = 1000
+FIRST = round(NOW) * SECOND
+PLAN = Plan.of(Flow("scheduled", "1", (Node("only", "t"),)))
+LEASE_SECONDS = 5.0
+
+
+class ScheduleBench:
+    """One schedule, due every second from FIRST on, and the keeper ``me``."""
+
+    def __init__(self, link: Link, namespace: str) -> None:
+        self.link, self.keys = link, Keys(namespace, 4)
+        self.now = NOW
+        self.reader = ScheduleReader(link, self.keys)
+        self.runs = Reader(link, self.keys)
+        self.published: list[Ready] = []
+        self.epochs = self.lead("me")
+
+    @property
+    def store(self) -> Store:
+        return Store(self.link, self.keys, 60.0, repr(self.now))
+
+    @property
+    def schedules(self) -> Schedules:
+        return Schedules(self.store)
+
+    @property
+    def active(self) -> ActiveRuns:
+        return ActiveRuns(self.runs, self.reader, Controls(self.store), self.keys)
+
+    def lead(self, holder: str) -> dict[int, int]:
+        """Make somebody the leader of all partitions, once the lease of the one before is over."""
+        elections = Elections(self.link, self.keys, repr(self.now))
+        return elections.lead(holder, LEASE_SECONDS, ["take"] * 4)
+
+    def put(self, schedule_id: str = ID, seen: Standing | None = None, tick: int = FIRST, **options: Any) -> Word:
+        schedule = Schedule(schedule_id, When(every_seconds=1.0), **options)
+        body = encode_definition(Definition(schedule, PLAN.body))
+        revision, seen_next = (seen.revision, seen.next_tick) if seen else ("", None)
+        put = Put(schedule_id, revision, seen_next, digest_of(body), body, schedule.overlap, tick, tick)
+        return self.schedules.put_schedule(put)
+
+    def standing(self, schedule_id: str = ID) -> Standing:
+        [standing] = self.reader.standings([schedule_id])
+        assert standing is not None
+        return standing
+
+    def record(self) -> ScheduleRecord:
+        record = self.reader.record(ID)
+        assert record is not None
+        return record
+
+    def firing(
+        self, *ticks: int, standing: Standing | None = None, missed: Sequence[Missed] = (), ended: Sequence[str] = ()
+    ) -> Firing:
+        following = max(ticks, default=FIRST) + SECOND
+        begin = [(tick, run_id_of(ID, tick)) for tick in ticks]
+        return Firing(standing or self.standing(), following, following, begin, missed, ended)
+
+    def fire(self, *ticks: int, epochs: dict[int, int] | None = None, **more: Any) -> Fired:
+        [answer] = self.schedules.fire_schedules([self.firing(*ticks, **more)], epochs or self.epochs)
+        return answer
+
+    def relieve(self, *ended: str, epochs: dict[int, int] | None = None) -> Fired:
+        [answer] = self.schedules.relieve_schedules([(self.standing(), ended)], epochs or self.epochs)
+        return answer
+
+    def recorded(self) -> list[Recorded]:
+        return self.reader.recorded(1000, range(4))
+
+    def begin(self, recorded: Sequence[Recorded]) -> list[SettledTick]:
+        """What a keeper does with recorded ticks, but for settling them."""
+        definitions = Definitions(self.reader, Plans(self.runs.flow_body))
+        return TickRuns(definitions, Advancer(self.store), self.published.extend, 1_000_000).begin(recorded)
+
+    def begin_all(self) -> None:
+        self.schedules.settle_ticks(self.begin(self.recorded()))
+
+    def end(self, run_id: str) -> None:
+        """Let the only node of a run succeed."""
+        Housekeeping(self.link, self.keys, 60.0, repr(self.now)).renew_holder("worker", 1e6)
+        key = NodeKey(run_id, 0)
+        [claimed] = self.store.claim_nodes([Claim(key, 1, ())], "worker")
+        assert claimed.word is Word.CLAIMED
+        chunk = PLAN.chunks(0)[0]
+        ended = Settlement(
+            key,
+            claimed.token,
+            "succeeded",
+            b"\xc0",
+            b"",
+            "",
+            PLAN.hash,
+            "default",
+            PLAN.pools,
+            chunk.packed,
+            chunk.last,
+        )
+        self.store.settle_nodes([ended], "worker")
+
+    def pause(self) -> Word:
+        return self.schedules.pause_schedule(ID, Who("ann", "too much"))
