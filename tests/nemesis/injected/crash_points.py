@@ -67,6 +67,7 @@ SEAMS = {
         before=True,
         counts=lambda _self, answered, *_: bool(answered),
     ),
+    "begun": Seam(EXECUTOR, "taskmesh.worker.invoke", "Invoker.run", before=True),
     "effect": Seam(EXECUTOR, "taskmesh.worker.invoke", "Invoker.run", before=False),
     "admitted": Seam(SUBMITTER, "taskmesh.client.client", "Client._send_off", before=True),
 }
