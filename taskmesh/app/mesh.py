@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from taskmesh.client.flow_versions import FlowBox
     from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
     from taskmesh.config.settings import Settings
+    from taskmesh.dispatch.plan import Plan
     from taskmesh.model.schedule_options import ScheduleOptions
     from taskmesh.model.schedules import Schedule
     from taskmesh.model.states import RunState

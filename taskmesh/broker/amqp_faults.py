@@ -17,6 +17,9 @@ _ACCESS_REFUSED = 403
 _PRECONDITION_FAILED = 406
 _COMMAND_INVALID = 503
 
+_NOT_TLS = "WRONG_VERSION_NUMBER"
+"""What OpenSSL says of an answer that is no TLS at all."""
+
 
 def login_fault(error: BaseException, url: AmqpUrl) -> Finding | None:
     """Why a connection could not be opened, when trying again cannot help."""
@@ -34,6 +37,11 @@ def login_fault(error: BaseException, url: AmqpUrl) -> Finding | None:
             "rabbitmq.login",
             f"the certificate of RabbitMQ at {url} cannot be trusted ({cause.verify_message}); "
             "name its authority in broker.url: ?cacertfile=FILE",
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason == _NOT_TLS:
+        return refused(
+            "rabbitmq.login",
+            f"RabbitMQ does not speak TLS at {url}; correct the port in broker.url, or write amqp:// for a plain one",
         )
     return None
 

@@ -23,7 +23,7 @@ class AmqpUrl:
     vhost: str
     user: str
     password: str = field(repr=False)
-    tls: dict[str, str] | None = None
+    tls: dict[str, str] | None = field(default=None, hash=False)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

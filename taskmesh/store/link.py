@@ -17,6 +17,7 @@ from redis.connection import ConnectionPool
 
 from taskmesh.errors import StoreRefusedError, StoreUnavailableError
 from taskmesh.store.scripts import Script
+from taskmesh.store.tls import handshake_is_late, tls_fault
 
 Argument: TypeAlias = str | bytes | int | float
 Reply: TypeAlias = Any
@@ -212,10 +213,14 @@ def translated() -> Iterator[None]:
             f"Redis refused the login ({_said(error)}); check the user and password of store.url"
         ) from None
     except (exceptions.RedisError, OSError) as error:
+        if fault := tls_fault(error):
+            raise StoreRefusedError(fault) from None
         raise StoreUnavailableError(
             f"Redis does not answer ({_said(error)}); check that it runs, and store.url"
         ) from None
 
 
 def _said(error: Exception) -> str:
+    if handshake_is_late(error):
+        return "it does not begin TLS in time, as on a port that is not for TLS"
     return str(error).rstrip(". ")

@@ -15,6 +15,7 @@ from taskmesh.store.addresses import addresses
 from taskmesh.store.cluster_link import ClusterLink
 from taskmesh.store.link import DirectLink, Link
 from taskmesh.store.sentinel import open_sentinel
+from taskmesh.store.tls import tls_options
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 DEFAULT_PORT = 6379
@@ -38,6 +39,8 @@ def open_link(url: str, connect_timeout_seconds: float, socket_timeout_seconds: 
         return _open_cluster(url, options)
     if scheme.endswith("+sentinel"):
         return DirectLink(open_sentinel(url, options))
+    # redis-py reads them from the URL by itself.
+    tls_options(urlsplit(url), others=("db",))
     try:
         # A batch must not be sent twice behind our back: whoever calls decides, and knows that it may have happened.
         client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
@@ -55,6 +58,7 @@ def _open_cluster(url: str, options: dict[str, Any]) -> Link:
             username=parts.username,
             password=parts.password,
             ssl=parts.scheme.startswith("rediss"),
+            **tls_options(parts),
             **options,
         )
     except ValueError as error:

@@ -12,6 +12,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from taskmesh.errors import ConfigError
 from taskmesh.store.addresses import addresses
+from taskmesh.store.tls import tls_options
 
 SENTINEL_PORT = 26379
 
@@ -28,8 +29,13 @@ def open_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     """
     parts = urlsplit(url)
     service, database = _service(parts)
+    options = {
+        **options,
+        **tls_options(parts, LOGIN_KEYS),
+        "retry": Retry(NoBackoff(), 0),
+        "ssl": parts.scheme.startswith("rediss"),
+    }
     login = _sentinel_login(parts)
-    options = {**options, "retry": Retry(NoBackoff(), 0), "ssl": parts.scheme.startswith("rediss")}
     sentinels = Sentinel(addresses(parts, SENTINEL_PORT), sentinel_kwargs={**options, **login})
     pool = SentinelConnectionPool(
         service,
@@ -56,10 +62,7 @@ def _service(parts: SplitResult) -> tuple[str, int]:
 
 def _sentinel_login(parts: SplitResult) -> dict[str, str]:
     given = dict(parse_qsl(parts.query))
-    unknown = sorted(set(given) - set(LOGIN_KEYS))
-    if unknown:
-        raise ConfigError(f"store.url has the unknown key {unknown[0]!r}; known are {', '.join(LOGIN_KEYS)}")
-    return {key.removeprefix("sentinel_"): value for key, value in given.items()}
+    return {key.removeprefix("sentinel_"): given[key] for key in LOGIN_KEYS if key in given}
 
 
 def _unquoted(text: str | None) -> str | None:

@@ -30,19 +30,30 @@ def bundled_valkey() -> str:
 class RedisServer(Server):
     """One Redis or Valkey with the settings that taskmesh asks for.
 
-    ``fsync`` is appendfsync's value: everysec, always or no. ``overrides`` are lines of redis.conf.
+    ``fsync`` is appendfsync's value: everysec, always or no. ``overrides`` are lines of redis.conf, ``environ`` are
+    further variables of its environment.
     """
 
     def __init__(
-        self, binary: str | None = None, *, fsync: str = "everysec", overrides: Mapping[str, str] | None = None
+        self,
+        binary: str | None = None,
+        *,
+        fsync: str = "everysec",
+        overrides: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
+        self._environ = dict(environ or {})
         self._binary = binary or find_binary()
         if self._binary is None:
             raise RuntimeError("no redis-server or valkey-server is installed; ./scripts/test says how to get one")
         self._fsync = fsync
         self._overrides = dict(overrides or {})
         self.socket_path = self.directory / "redis.sock"
+
+    @property
+    def _env(self) -> Mapping[str, str]:
+        return self._environ
 
     @property
     def url(self) -> str:

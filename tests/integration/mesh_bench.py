@@ -89,16 +89,17 @@ class MeshBench:
 class Worker:
     """A worker process tree."""
 
-    def __init__(self, process: Process, port: int) -> None:
+    def __init__(self, process: Process, port: int, host: str = "127.0.0.1") -> None:
         self.process = process
         self.port = port
+        self._host = host
 
     def wait_ready(self, timeout_seconds: float = 90.0) -> None:
         self.process.wait_for(lambda: self.get("/readyz")[0] == 200, "readiness", timeout_seconds)
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://{self._host}:{self.port}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -6,16 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 
 import pytest
-import redis
 
 from taskmesh import Run, RunLostError, RunState
+from tests.harness.lagging_pair import LaggingPair, lagging_pair
 from tests.harness.rabbitmq import RabbitServer
-from tests.harness.redis import RedisServer
-from tests.harness.relay import Relay
 from tests.integration import engine_app as app
 from tests.integration.conftest import MakeBench
 from tests.integration.failover import PATIENCE_SECONDS, outcome_of
@@ -31,44 +27,9 @@ SLOW_SECONDS = 8.0
 """How long a task takes that still runs when an older execution of it has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaggingPair:
-    """A primary, a replica, the way between them, and the address that clients use."""
-
-    primary: RedisServer
-    replica: RedisServer
-    replication: Relay
-    address: Relay
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.address.port}/0"
-
-    def fail_over(self) -> None:
-        """Kill the primary and promote the replica with what it has; what was on the way to it is lost."""
-        self.primary.kill9()
-        with redis.Redis(port=self.replica.port) as client:
-            client.replicaof("NO", "ONE")
-        self.replication.cut()
-        self.address.target = self.replica.port
-        self.address.cut()
-
-    def await_replica(self) -> None:
-        with redis.Redis(port=self.primary.port) as client:
-            # WAIT is for the writes of its own connection: this one comes after all that is to be awaited.
-            client.set("awaited", 1)
-            self.primary.process.wait_for(lambda: client.wait(1, 100) == 1, "replica that has all")
-
-
 @pytest.fixture
 def pair() -> Iterator[LaggingPair]:
-    with ExitStack() as stack:
-        primary = stack.enter_context(RedisServer())
-        replication = stack.enter_context(Relay(primary.port))
-        follows = {"replicaof": f"127.0.0.1 {replication.port}", "repl-diskless-sync-delay": "0"}
-        replica = stack.enter_context(RedisServer(overrides=follows))
-        pair = LaggingPair(primary, replica, replication, stack.enter_context(Relay(primary.port)))
-        pair.await_replica()
+    with lagging_pair() as pair:
         yield pair
 
 

@@ -17,9 +17,9 @@ from typing import Any
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 from tests.nemesis.catalogue import Experiment
-from tests.nemesis.experiments import NOT_YET, experiments
+from tests.nemesis.experiments import experiments
+from tests.nemesis.grounds import Grounds, Terms
 from tests.nemesis.page import write_page
-from tests.nemesis.trial import Grounds, Terms
 from tests.nemesis.verdict import Verdict, conduct
 
 HIGHEST_TIER = 2
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         _list(chosen)
         return EXIT_OK
-    verdicts = _conduct_all(chosen, options.seed, quiet=options.output == "json")
+    terms = Terms(options.seed, soak_minutes=options.soak_minutes)
+    verdicts = _conduct_all(chosen, terms, quiet=options.output == "json")
     if options.output == "json":
         print(json.dumps([_plain(verdict) for verdict in verdicts], indent=2))
     if options.page:
@@ -51,6 +52,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tier", type=int, default=HIGHEST_TIER, help="this tier and those below it")
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="only this one; may be repeated")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="what all dice are thrown with")
+    parser.add_argument("--soak-minutes", type=float, default=3.0, help="how long G6 goes on")
     parser.add_argument("--list", action="store_true", help="show the experiments and end")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.add_argument("--page", metavar="FILE", help="write the figures into the table of this Markdown page")
@@ -60,17 +62,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _list(chosen: Sequence[Experiment]) -> None:
     for experiment in chosen:
         print(f"{experiment.id:4} tier {experiment.tier}  {experiment.name:28} {experiment.text}")
-    for id_, reason in NOT_YET.items():
-        print(f"{id_:4} not applicable  {reason}")
 
 
-def _conduct_all(chosen: Sequence[Experiment], seed: int, quiet: bool) -> list[Verdict]:
+def _conduct_all(chosen: Sequence[Experiment], terms: Terms, quiet: bool) -> list[Verdict]:
     verdicts = []
     with ExitStack() as servers:
         grounds = Grounds(servers.enter_context(RabbitServer()), servers.enter_context(RedisServer()))
         for experiment in chosen:
             directory = Path(tempfile.mkdtemp(prefix=f"taskmesh-{experiment.id}-"))
-            verdict = conduct(experiment, grounds, directory, Terms(seed))
+            verdict = conduct(experiment, grounds, directory, terms)
             verdicts.append(verdict)
             print(verdict.line(), file=sys.stderr if quiet else sys.stdout, flush=True)
             if verdict.passed:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import random
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from taskmesh import Mesh, Retry, current_task
-from taskmesh.model.flow import Flow, Node
-from taskmesh.model.validation import complete
-from tests.nemesis.effects import leave_begin, leave_end
+from tests.nemesis.effects import EFFECTS, leave_begin, leave_end
 
-FAILS = "fail"
+FAILS, TRIPS = "fail", "trip"
+UNDOES = "give_back"
 RANDOM_SHAPES = 5
 
 mesh = Mesh()
@@ -146,6 +147,114 @@ def exhausts() -> Any:
     return exhaust()
 
 
+@mesh.task(name="take")
+def take(seconds: float = 0.0, undo_seconds: float = 0.0, parents: Sequence[str] = ()) -> str:
+    """Do what can be undone."""
+    leave_begin()
+    time.sleep(seconds)
+    return leave_end(parents)
+
+
+@mesh.task(name=TRIPS)
+def trip(seconds: float = 0.0, undo_seconds: float = 0.0, parents: Sequence[str] = ()) -> None:
+    """Fail, though it could be undone had it succeeded."""
+    leave_begin()
+    time.sleep(seconds)
+    leave_end(parents)
+    raise ValueError("on purpose")
+
+
+@take.compensate(name=UNDOES, retry=Retry(max_attempts=3, wait="fixed", base_seconds=0.1))
+def give_back(result: str, undo_seconds: float) -> str:
+    """Undo ``take``; ``refusals`` says which undos fail, and for how many attempts."""
+    leave_begin()
+    context = current_task()
+    # One of two branches takes longer, so that what waits for both is seen to.
+    time.sleep(undo_seconds * (3 if context.node == "undo:right" else 1))
+    if context.attempt <= refusals().get(context.node, 0):
+        raise ConnectionError("not now")
+    return leave_end([result])
+
+
+@trip.compensate(name="never")
+def never(result: str, undo_seconds: float) -> str:
+    """Undo what has never been done."""
+    leave_begin()
+    return leave_end([result])
+
+
+def refusals() -> dict[str, int]:
+    """By the name of an undo, the number of attempts that fail."""
+    try:
+        found: dict[str, int] = json.loads(refusals_file(Path(os.environ[EFFECTS])).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def refusals_file(effects: Path) -> Path:
+    """What an experiment writes for ``refusals`` to read."""
+    return effects.with_suffix(".refusals")
+
+
+def _saga(trips_at: str) -> Any:
+    def shape(seconds: float = 0.0, undo_seconds: float = 0.0) -> Any:
+        """Two branches of what can be undone, with a node between that cannot."""
+
+        def add(name: str, *parents: Any) -> Any:
+            return (trip if name == trips_at else take)(seconds, undo_seconds, list(parents)).named(name)
+
+        first = add("first")
+        left, right = add("left", first), add("right", step(seconds, [first]).named("between"))
+        return add("last", add("join", left, right))
+
+    return mesh.flow(name=f"saga-{trips_at or 'well'}", on_failure="compensate")(shape)
+
+
+SAGA_NODES = ("first", "left", "right", "join", "last")
+saga_that_ends_well = _saga("")
+sagas = {name: _saga(name) for name in SAGA_NODES}
+"""Sagas, by the node that fails."""
+
+
+BRINK, BRINK_SECONDS = "brink", 0.4
+
+
+@mesh.task(name=BRINK, timeout=BRINK_SECONDS)
+def brink() -> str:
+    """End at the very moment at which the time is over."""
+    leave_begin()
+    time.sleep(BRINK_SECONDS + random.uniform(-0.1, 0.1))
+    return leave_end(())
+
+
+@mesh.flow
+def brinks() -> Any:
+    return step(0.0, [brink()])
+
+
+DEPENDENCY, FAILURES, RESET_SECONDS, RAMP_SECONDS = "dependency", 5, 2.0, 2.0
+mesh.breaker(DEPENDENCY, failures=FAILURES, reset_seconds=RESET_SECONDS, ramp_seconds=RAMP_SECONDS)
+
+
+@mesh.task(name="use", breaker=DEPENDENCY, retry=Retry(max_attempts=100, wait="fixed", base_seconds=0.05))
+def use() -> str:
+    """Use a dependency that is away while there is a file."""
+    leave_begin()
+    if outage_file(Path(os.environ[EFFECTS])).exists():
+        raise ConnectionRefusedError("the dependency is away")
+    return leave_end(())
+
+
+def outage_file(effects: Path) -> Path:
+    return effects.with_suffix(".outage")
+
+
+@mesh.flow
+def uses() -> Any:
+    return use()
+
+
 @mesh.task(name="weigh")
 def weigh(size: int, parents: Sequence[dict[str, str]] = ()) -> dict[str, str]:
     """Give back a word and a ballast of ``size`` bytes."""
@@ -158,33 +267,6 @@ def weigh(size: int, parents: Sequence[dict[str, str]] = ()) -> dict[str, str]:
 def heavy(size: int) -> Any:
     first = weigh(size)
     return weigh(size, [weigh(size, [first])])
-
-
-def checked(name: str, nodes: Sequence[Node]) -> Flow:
-    """A flow of given nodes."""
-    return complete(Flow(name=name, version="1", nodes=tuple(nodes)))
-
-
-def foreign_flow(task: str) -> Flow:
-    """A flow with a task that this app does not have, between two that it has."""
-    names = ("first", "foreign", "last")
-    tasks = ("step", task, "step")
-    needs: tuple[tuple[str, ...], ...] = ((), names[:1], names[1:2])
-    return checked("foreign", [Node(n, t, needs=of) for n, t, of in zip(names, tasks, needs, strict=True)])
-
-
-def layered_flow(name: str, layers: int, width: int, parents: int, seed: int) -> Flow:
-    """Layers of nodes, each of which needs some of the layer before."""
-    dice = random.Random(seed)
-    nodes: list[Node] = []
-    above: list[str] = []
-    for layer in range(layers):
-        names = [f"n{layer}_{place}" for place in range(width)]
-        for each in names:
-            needs = tuple(sorted(dice.sample(above, min(parents, len(above)))))
-            nodes.append(Node(each, "step", {"parents": [f"${{nodes.{need}.output}}" for need in needs]}, needs))
-        above = names
-    return checked(name, nodes)
 
 
 def _random_shape(seed: int) -> Any:

@@ -12,10 +12,6 @@ from tests.nemesis.trial import Trial
 Run: TypeAlias = Callable[[Trial], Figures]
 
 
-class NotHereError(Exception):
-    """This machine lacks what an experiment needs; the message says what."""
-
-
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """One experiment. Tier 0 and 1 run with the tests; ``text`` says what strikes and what must hold."""

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plan import UNDO_PREFIX, Plan
+from taskmesh.model.flow import OnFailure
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import RunRecord
 from taskmesh.wire import unpack
-from tests.nemesis.app import FAILS
+from tests.nemesis.app import FAILS, TRIPS
 from tests.nemesis.effects import BEGIN, END, Effect
 from tests.nemesis.history import History
 from tests.nemesis.ledger import Ledger
 from tests.nemesis.recovery import LEASE_SECONDS
+from tests.nemesis.undos import UndoAudit
 
 SHOWN = 5
 
@@ -28,7 +30,7 @@ class Bounds:
     ``lease_seconds`` is that of its workers.
     ``losable`` runs may be gone, where the store itself forgets (``forgetful``: it has forgotten ends of nodes too, so
     that nodes ran again after their dependents); ``cancelled``: runs may have been; ``failing`` are
-    tasks whose nodes must fail.
+    tasks whose nodes must fail, ``undecided`` those whose nodes may, ``failing_undos`` those whose undos may.
     """
 
     duplicates_at_most: int = 0
@@ -38,7 +40,9 @@ class Bounds:
     losable: frozenset[str] = frozenset()
     forgetful: bool = False
     cancelled: bool = False
-    failing: frozenset[str] = frozenset({FAILS})
+    failing: frozenset[str] = frozenset({FAILS, TRIPS})
+    undecided: frozenset[str] = frozenset()
+    failing_undos: frozenset[str] = frozenset()
 
 
 class Effects:
@@ -47,9 +51,12 @@ class Effects:
     def __init__(self, effects: Sequence[Effect]) -> None:
         self.begun = Counter(each.key for each in effects if each.event == BEGIN)
         self.ended: dict[tuple[str, str], list[Effect]] = defaultdict(list)
+        self.of_undos: dict[str, list[Effect]] = defaultdict(list)
         for effect in effects:
             if effect.event == END:
                 self.ended[effect.key].append(effect)
+            if effect.node.startswith(UNDO_PREFIX):
+                self.of_undos[effect.run_id].append(effect)
 
     @property
     def duplicates(self) -> int:
@@ -65,6 +72,8 @@ class Checker:
         self._history = history
         self._effects = Effects(effects)
         self._bounds = bounds
+        self.committed = self.undone = 0
+        """Nodes of runs that were undone: those that had to be, and those that were."""
 
     def violations(self) -> list[str]:
         found = [*self._runs(), *self._conserved(), *self._accounted(), *self._bounded()]
@@ -92,29 +101,54 @@ class Checker:
         if not (self._bounds.cancelled and record.summary.status is RunState.CANCELLED):
             yield from self._states(record, plan)
         yield from self._commits(record, plan)
+        yield from self._undos(record, plan)
+
+    def _undos(self, record: RunRecord, plan: Plan) -> Iterator[str]:
+        """I7: see ``UndoAudit``."""
+        undos = self._effects.of_undos[record.summary.run_id]
+        audit = UndoAudit(record, plan, undos, self._bounds.failing_undos)
+        if record.summary.status.compensates:
+            self.committed += len(audit.committed)
+            self.undone += len(audit.undone)
+        yield from audit.violations()
 
     def _states(self, record: RunRecord, plan: Plan) -> Iterator[str]:
         """I12: every node has ended as its flow says, and the run as its nodes."""
         run_id = record.summary.run_id
-        expected = expected_states(plan, self._bounds.failing)
-        found = {at: record.nodes[at].state for at in expected if at in record.nodes}
-        if found != expected:
-            yield f"I12 states: run {run_id} ended with {found}, and not with {expected}"
-        if record.summary.status is not _expected_status(expected):
+        found = {at: record.nodes[at].state for at in range(len(plan.flow.nodes)) if at in record.nodes}
+        for at, expected in self._expected_states(plan, found).items():
+            if found.get(at) not in expected:
+                yield f"I12 states: {run_id}/{plan.graph.names[at]} is {found.get(at)}, and not {sorted(expected)}"
+        expected_status = _expected_status(plan, found, self._bounds.failing_undos)
+        if record.summary.status not in expected_status:
             yield f"I12 status: run {run_id} is {record.summary.status} with nodes {found}"
 
+    def _expected_states(self, plan: Plan, found: Mapping[int, NodeState]) -> dict[int, set[NodeState]]:
+        """How each node may have ended: by its task, by what it needs, and by what its run was halted for."""
+        is_halted = plan.flow.on_failure is not OnFailure.CONTINUE and NodeState.FAILED in found.values()
+        states: dict[int, set[NodeState]] = {}
+        for at, node in enumerate(plan.flow.nodes):
+            if any(found.get(parent) is not NodeState.SUCCEEDED for parent in plan.graph.parents[at]):
+                states[at] = {NodeState.SKIPPED}
+                continue
+            states[at] = {NodeState.FAILED if node.task in self._bounds.failing else NodeState.SUCCEEDED}
+            states[at] |= {NodeState.FAILED} if node.task in self._bounds.undecided else set()
+            states[at] |= {NodeState.CANCELLED} if is_halted else set()
+        return states
+
     def _commits(self, record: RunRecord, plan: Plan) -> Iterator[str]:
-        """What was recorded is what one execution returned, and what every dependent was given."""
-        run_id, names = record.summary.run_id, plan.graph.names
+        """What was recorded is what one execution returned, and what every dependent, and every undo, was given."""
+        run_id = record.summary.run_id
         words = {at: _word(unpack(output)) for at, output in record.outputs.items()}
         for at, word in words.items():
-            ended = self._effects.ended[run_id, names[at]]
+            name = plan.name_of(at)
+            ended = self._effects.ended[run_id, name]
             if word not in [effect.word for effect in ended]:
-                yield f"I6 unexpected: {run_id}/{names[at]} has an output that no execution returned"
-            given = {words.get(parent) for parent in plan.graph.parents[at]}
+                yield f"I6 unexpected: {run_id}/{name} has an output that no execution returned"
+            given = {words.get(before) for before in _givers(plan, at)}
             judged = [effect for effect in ended if effect.word == word or not self._bounds.forgetful]
             if any(set(effect.parents) != given for effect in judged):
-                yield f"I4 order: an execution of {run_id}/{names[at]} was given what was not recorded"
+                yield f"I4 order: an execution of {run_id}/{name} was given what was not recorded"
 
     def _conserved(self) -> Iterator[str]:
         """I8: nothing is left over when everything has ended."""
@@ -153,20 +187,18 @@ def _word(output: Any) -> Any:
     return output["word"] if isinstance(output, dict) else output
 
 
-def expected_states(plan: Plan, failing: frozenset[str]) -> dict[int, NodeState]:
-    """How each node ends: by its task, and by what it needs."""
-    states: dict[int, NodeState] = {}
-    for at, node in enumerate(plan.flow.nodes):
-        parents = [states[parent] for parent in plan.graph.parents[at]]
-        if any(state is not NodeState.SUCCEEDED for state in parents):
-            states[at] = NodeState.SKIPPED
-        else:
-            states[at] = NodeState.FAILED if node.task in failing else NodeState.SUCCEEDED
-    return states
+def _givers(plan: Plan, at: int) -> Sequence[int]:
+    """Whose outputs a node is called with; an undo, with that of its node."""
+    return [at - len(plan.flow.nodes)] if plan.is_undo(at) else plan.graph.parents[at]
 
 
-def _expected_status(states: Mapping[int, NodeState]) -> RunState:
-    return RunState.FAILED if NodeState.FAILED in states.values() else RunState.SUCCEEDED
+def _expected_status(plan: Plan, found: Mapping[int, NodeState], failing_undos: frozenset[str]) -> set[RunState]:
+    if NodeState.FAILED not in found.values():
+        return {RunState.SUCCEEDED}
+    succeeded = {at for at, state in found.items() if state is NodeState.SUCCEEDED}
+    if plan.compensates and any(plan.flow.nodes[at].compensation for at in succeeded):
+        return {RunState.COMPENSATED} | ({RunState.COMPENSATION_FAILED} if failing_undos else set())
+    return {RunState.FAILED}
 
 
 def _states(record: RunRecord) -> dict[str, int]:

@@ -13,6 +13,7 @@ from tests.harness.processes import Processes
 from tests.integration.mesh_bench import Worker
 from tests.nemesis.injected import crash_points
 from tests.nemesis.injected.crash_points import Trap
+from tests.nemesis.lossy_link import LossyLink
 
 APP = "tests.nemesis.app"
 COUNTED = ("stale_settlements_total", "redriven_total")
@@ -30,14 +31,25 @@ class Crew:
         self._workers: list[Worker] = []
         self._gone: Counter[str] = Counter()
 
-    def start(self, environ: Mapping[str, str], arguments: Sequence[str] = (), traps: Sequence[Trap] = ()) -> Worker:
-        """Start one without waiting for it; ``traps`` kill its processes."""
+    def start(
+        self,
+        environ: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        traps: Sequence[Trap] = (),
+        link: LossyLink | None = None,
+    ) -> Worker:
+        """Start one without waiting for it; ``traps`` kill its processes, ``link`` is its only way to others."""
         port = free_port()
         words = ("worker", "-A", APP, "--processes", "2", "--health-port", str(port), *arguments)
         command = [sys.executable, "-X", "dev", "-m", "taskmesh", *words]
         trapped = {**environ, **crash_points.environ_of(self._directory, tuple(traps))}
-        self._workers.append(Worker(self._children.start(command, trapped, cwd=self._root), port))
-        return self._workers[-1]
+        if link is None:
+            worker = Worker(self._children.start(command, trapped, cwd=self._root), port)
+        else:
+            behind = {**trapped, "TASKMESH_WORKER__HEALTH_HOST": link.far}
+            worker = Worker(self._children.start([*link.enter, *command], behind, cwd=self._root), port, link.far)
+        self._workers.append(worker)
+        return worker
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL the supervisor, with which everything below it ends; what it had counted stays counted."""

@@ -76,13 +76,13 @@ def kill_after_effect(trial: Trial) -> Figures:
 @death.add("A5", "kill-settle-before-publish", tier=1)
 def kill_settle_before_publish(trial: Trial) -> Figures:
     """I/O processes die when ends are stored and the dependents that became ready are not published."""
-    return _crash_at(trial, Trap("settled", every=6, times=3), app.fan, app.diamond, runs=20)
+    return _crash_at(trial, Trap("settled", every=6, times=3), app.fan, app.diamond, runs=10)
 
 
 @death.add("A6", "kill-publish-before-confirm", tier=1)
 def kill_publish_before_confirm(trial: Trial) -> Figures:
     """I/O processes die with messages that are sent and not confirmed."""
-    return _crash_at(trial, Trap("published", every=6, times=3), app.fan, app.diamond, runs=20)
+    return _crash_at(trial, Trap("published", every=6, times=3), app.fan, app.diamond, runs=10)
 
 
 @death.add("A7", "kill-worker-after-confirm", tier=2)

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from taskmesh import RunState
 from taskmesh.wire import pack
 from taskmesh.wire.messages import MESSAGE_SCHEMA, NodeMessage, encode_message
-from tests.nemesis import app
+from tests.nemesis import app, shapes
 from tests.nemesis.catalogue import Catalogue
 from tests.nemesis.checker import Bounds
 from tests.nemesis.figures import Figures
@@ -161,7 +161,7 @@ def unknown_task(trial: Trial) -> Figures:
     """A flow names a task that no worker has: its node fails with that reason, and its run ends."""
     trial.worker(env={"TASKMESH_WORKER__UNKNOWN_TASK_SECONDS": "1"})
     trial.watch()
-    flow = app.foreign_flow("nobody.knows:this")
+    flow = shapes.foreign_flow("nobody.knows:this")
     trial.load(flow, runs=2, batch=1)
     trial.load(app.diamond, runs=10)
     trial.settle()

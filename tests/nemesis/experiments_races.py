@@ -13,6 +13,8 @@ from tests.nemesis.figures import Figures
 from tests.nemesis.history import Kind
 from tests.nemesis.trial import Trial
 
+RUNS = 30
+
 races = Catalogue()
 
 
@@ -53,3 +55,17 @@ def one_id_many_submits(trial: Trial) -> Figures:
         else:
             raise AssertionError("another body was accepted under the same id")
     return trial.finish()
+
+
+@races.add("H4", "time-limit-against-end", tier=2)
+def time_limit_against_end(trial: Trial) -> Figures:
+    """Tasks end within a tenth of a second of their time limit: each has succeeded or was too late, and stays so."""
+    trial.workers(2)
+    trial.watch()
+    trial.load(app.brinks, runs=RUNS)
+    trial.struck()
+    # The executor of a task that is over its time is ended, and with it what else ran there.
+    figures = trial.finish(Bounds(undecided=frozenset({app.BRINK}), duplicates_at_most=RUNS * 4))
+    states = set(trial.ledger.states(trial.history.accepted))
+    assert states == {RunState.SUCCEEDED, RunState.FAILED}, "the race always ended the same way"
+    return figures

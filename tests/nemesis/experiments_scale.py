@@ -7,7 +7,7 @@ import redis
 from taskmesh.errors import TaskmeshError
 from taskmesh.flows import load_flow
 from taskmesh.model.flow import Flow, Node
-from tests.nemesis import app
+from tests.nemesis import app, shapes
 from tests.nemesis.catalogue import Catalogue
 from tests.nemesis.checker import Bounds
 from tests.nemesis.figures import Figures
@@ -38,7 +38,7 @@ def _one_run(trial: Trial, flow: Flow) -> Figures:
 @scale.add("G2", "large-graph", tier=2)
 def large_graph(trial: Trial) -> Figures:
     """One run of five thousand nodes in layers; no script holds Redis for long."""
-    return _one_run(trial, app.layered_flow("large", layers=50, width=100, parents=3, seed=trial.seed))
+    return _one_run(trial, shapes.layered_flow("large", layers=50, width=100, parents=3, seed=trial.seed))
 
 
 @scale.add("G3", "wide-join", tier=2)
@@ -50,13 +50,13 @@ def wide_join(trial: Trial) -> Figures:
         *(Node(name, "step", {"parents": ["${nodes.first.output}"]}, ("first",)) for name in middle),
         Node("last", "step", {"parents": [f"${{nodes.{name}.output}}" for name in middle]}, tuple(middle)),
     )
-    return _one_run(trial, app.checked("wide", nodes))
+    return _one_run(trial, shapes.checked("wide", nodes))
 
 
 @scale.add("G4", "long-chain", tier=2)
 def long_chain(trial: Trial) -> Figures:
     """A chain of a thousand nodes."""
-    return _one_run(trial, app.layered_flow("long", layers=1000, width=1, parents=1, seed=trial.seed))
+    return _one_run(trial, shapes.layered_flow("long", layers=1000, width=1, parents=1, seed=trial.seed))
 
 
 BAD_FLOWS = {

@@ -78,7 +78,7 @@ def _violations(found: ScheduleDetails) -> Iterator[str]:
 def keeper_death_at_tick(trial: Trial) -> Figures:
     """I/O processes die between the record of a tick and the run, and between the run and that it is noted: another
     keeper goes on, and each tick is one run."""
-    trial.workers(3, traps=[Trap("recorded", every=3, times=2), Trap("begun", every=4, times=2)])
+    trial.workers(3, traps=[Trap("recorded", every=3, times=2), Trap("ticks begun", every=4, times=2)])
     trial.watch()
     _tick(trial)
     trial.await_crashes(4)

@@ -87,7 +87,7 @@ def _sizes(server: RedisServer) -> Iterator[list[tuple[float, int]]]:
 
     def sample() -> None:
         while not stopping.wait(0.05):
-            sizes.append((time.monotonic(), _log_of(server).stat().st_size))
+            sizes.append((time.monotonic(), log_of(server).stat().st_size))
 
     sampler = threading.Thread(target=sample)
     sampler.start()
@@ -98,7 +98,7 @@ def _sizes(server: RedisServer) -> Iterator[list[tuple[float, int]]]:
         sampler.join()
 
 
-def _log_of(server: RedisServer) -> Path:
+def log_of(server: RedisServer) -> Path:
     [log] = (server.directory / "appendonlydir").glob("*.incr.aof")
     return log
 
@@ -106,7 +106,7 @@ def _log_of(server: RedisServer) -> Path:
 def _cut_log(server: RedisServer, sizes: list[tuple[float, int]], seconds: float) -> float:
     """Cut off what was written in the last seconds; gives the time from which it is gone."""
     at, size = next(pair for pair in reversed(sizes) if pair[0] <= sizes[-1][0] - seconds)
-    with _log_of(server).open("rb+") as log:
+    with log_of(server).open("rb+") as log:
         log.truncate(size)
     return at
 

@@ -13,6 +13,8 @@ from taskmesh.store.letters import DeadLetterFilter, Letters
 from taskmesh.store.link import Command, Reply, value_of
 from taskmesh.store.opening import open_link
 from taskmesh.store.reader import Reader, RunRecord
+from tests.nemesis.patient_link import PatientLink
+from tests.nemesis.snapshot import Snapshot, answered, asking
 
 PARTITIONS = 16
 POOL = "default"
@@ -22,7 +24,7 @@ class Ledger:
     """Reads one namespace."""
 
     def __init__(self, store_url: str, namespace: str) -> None:
-        self._link = open_link(store_url, 2.0, 5.0)
+        self._link = PatientLink(open_link(store_url, 2.0, 5.0))
         self._namespace = namespace
         self.keys = Keys(namespace, PARTITIONS)
         self.reader = Reader(self._link, self.keys)
@@ -44,6 +46,19 @@ class Ledger:
         plan = self._plans.get(record.flow_hash, record.summary.run_id)
         assert plan is not None, f"the flow of run {record.summary.run_id} is gone"
         return plan
+
+    def snapshots(self, run_ids: Sequence[str]) -> list[Snapshot]:
+        """Each of these runs that is there, whole and at one moment."""
+        found = [(run_id, plan) for run_id in run_ids if (plan := self._plan_of_run(run_id)) is not None]
+        commands = [command for run_id, plan in found for command in asking(self.keys, run_id, plan)]
+        replies = [value_of(reply) for reply in self._link.exchange(commands)] if commands else []
+        # Of each transaction only the last answer says something.
+        last = [at for at, command in enumerate(commands) if command.arguments[0] == "EXEC"]
+        return [answered(run_id, plan, replies[at]) for (run_id, plan), at in zip(found, last, strict=True)]
+
+    def _plan_of_run(self, run_id: str) -> Plan | None:
+        hash_: bytes | None = self.ask("HGET", self.keys.run(run_id), "flow")
+        return self._plans.get(hash_.decode(), run_id) if hash_ else None
 
     def due(self) -> list[str]:
         """Members of all outboxes: nodes that somebody must still do something for."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 from tests.nemesis.experiments import experiments
-from tests.nemesis.trial import Grounds, Terms
+from tests.nemesis.grounds import Grounds, Terms
 from tests.nemesis.verdict import Verdict, conduct
 
 SEED = 1
@@ -90,11 +90,11 @@ MUTANTS = (
     ),
     Mutant(
         "m7",
-        "the dependents of what has begun and not succeeded are told that it has",
+        "what has begun is undone, and not only what was committed",
         f"{LUA}/prelude_endings.lua",
-        "local passes, cause = lets_pass(record),",
-        "local passes, cause = true,",
-        "F7",
+        "undone and undone[STATE] == 'succeeded' and",
+        "undone and undone[ATTEMPT] > 0 and",
+        "A13",
     ),
     Mutant(
         "m8",
@@ -103,6 +103,48 @@ MUTANTS = (
         "if record[SPREAD] ~= from then",
         "if false then",
         "D18",
+    ),
+    Mutant(
+        "m9",
+        "the dependents of what has begun and not succeeded are told that it has",
+        f"{LUA}/prelude_endings.lua",
+        "local passes, cause = lets_pass(record),",
+        "local passes, cause = true,",
+        "F7",
+    ),
+    Mutant(
+        "m10",
+        "an undo begins after the first of those before it, and not after the last",
+        f"{LUA}/prelude_endings.lua",
+        "1) == needed * found.compensation then",
+        "1) == needed * (found.compensation - 1) + 1 then",
+        "A13",
+    ),
+    Mutant(
+        "m11",
+        "what has ended well is undone, too",
+        f"{LUA}/prelude_endings.lua",
+        "if found.compensation and found.undos == 'some' and status ~= 'succeeded' and",
+        "if found.undos == 'some' and",
+        "A13",
+    ),
+    Mutant(
+        "m12",
+        "what has been undone is undone again when undoing is begun again",
+        f"{LUA}/prelude_endings.lua",
+        "  if known and lets_pass(known) then return known end\n",
+        "",
+        "H5",
+    ),
+    Mutant(
+        "m13",
+        "a node leaves the outbox when it is claimed",
+        f"{LUA}/claim_node.lua",
+        "record[HOLDER] = holder\n",
+        "record[HOLDER] = holder\n"
+        "local tag, run_id = run:match('^(.*:)run:(.*)$')\n"
+        "redis.call('ZREM', tag .. 'outbox:default', run_id .. '/' .. node)\n",
+        "B9",
     ),
 )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 
+from taskmesh.dispatch.plan import BEFORE_UNDOS
 from taskmesh.errors import TaskmeshError
+from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import NodeRecord, RunRecord
 from tests.nemesis.history import History
 from tests.nemesis.ledger import Ledger
@@ -56,7 +58,7 @@ class Observer:
         self._compare_status(record)
         known = self._ends.setdefault(run_id, {})
         for at, node in record.nodes.items():
-            if node.state.ended:
+            if _is_final(record, at):
                 end = _end(node)
                 if known.setdefault(at, end) != end:
                     self._changed.append(f"I1 changed: node {at} of run {run_id} ended as {known[at]}, later as {end}")
@@ -66,8 +68,17 @@ class Observer:
         before = self._statuses.get(run_id)
         if before is not None and before != status:
             self._changed.append(f"I1 changed: run {run_id} was {before} and is {status}")
-        if status.ended:
+        # Undoing may be begun again where it has failed.
+        if status.ended and status is not RunState.COMPENSATION_FAILED:
             self._statuses[run_id] = status
+
+
+def _is_final(record: RunRecord, at: int) -> bool:
+    """Whether a node, or an undo, has come to an end that must stay. An undo that has failed may be tried again."""
+    state = record.nodes[at].state
+    if at >= record.summary.nodes:
+        return state is NodeState.SUCCEEDED
+    return state.ended and at != BEFORE_UNDOS
 
 
 def _end(node: NodeRecord) -> tuple[object, ...]:

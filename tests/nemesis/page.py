@@ -24,7 +24,8 @@ def write_page(page: Path, verdicts: Sequence[Verdict]) -> None:
 
 
 def _row(verdict: Verdict) -> str:
-    cells = [f"{verdict.experiment.id} {verdict.experiment.name}", verdict.experiment.text, *_figures(verdict)]
+    text = verdict.experiment.text + (verdict.figures.measured_text(" Measured: ") if verdict.figures else "")
+    cells = [f"{verdict.experiment.id} {verdict.experiment.name}", text, *_figures(verdict)]
     return f"| {' | '.join(cells)} |"
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from tests.harness.ports import free_port
 from tests.nemesis.frames import AmqpCutter, Cutter, RespCutter, Unit
 
+LOOPBACK = "127.0.0.1"
 CHUNK = 65_536
 LINGER_NOT_AT_ALL = struct.pack("ii", 1, 0)
 LOOK_SECONDS = 0.02
@@ -58,7 +59,7 @@ class Weather:
 class FaultProxy:
     """Listens on a port of its own and passes everything on to ``target``; controlled from any thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: str, target: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: str, target: int, host: str) -> None:
         self._loop = loop
         self._protocol = protocol
         self._target = target
@@ -68,6 +69,7 @@ class FaultProxy:
         self._serving: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self.connections = 0
+        self.host = host
         self.port = free_port()
         asyncio.run_coroutine_threadsafe(self._open(), loop).result()
 
@@ -90,7 +92,7 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._reset_all)
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port)
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -117,7 +119,7 @@ class FaultProxy:
             _reset(writer)
             return
         try:
-            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+            upstream_reader, upstream = await asyncio.open_connection(LOOPBACK, self._target)
         except OSError:
             _reset(writer)
             return
@@ -206,15 +208,15 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextmanager
-def proxies() -> Iterator[Callable[[str, int], FaultProxy]]:
-    """Makes proxies, which share one thread: ``make(AMQP, port of the server)``."""
+def proxies(host: str = LOOPBACK) -> Iterator[Callable[[str, int], FaultProxy]]:
+    """Makes proxies that listen at ``host`` and share one thread: ``make(AMQP, port of the server)``."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="proxies", daemon=True)
     thread.start()
     made: list[FaultProxy] = []
 
     def make(protocol: str, target: int) -> FaultProxy:
-        made.append(FaultProxy(loop, protocol, target))
+        made.append(FaultProxy(loop, protocol, target, host))
         return made[-1]
 
     try:

@@ -11,7 +11,7 @@ from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 from tests.nemesis.catalogue import Experiment
 from tests.nemesis.experiments import experiments
-from tests.nemesis.trial import Grounds, Terms
+from tests.nemesis.grounds import Grounds, Terms
 from tests.nemesis.verdict import conduct
 
 TIER = 1

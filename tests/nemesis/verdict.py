@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.nemesis.catalogue import Experiment, NotHereError
+from tests.nemesis.catalogue import Experiment
 from tests.nemesis.figures import Figures
-from tests.nemesis.trial import Grounds, Terms, Trial
+from tests.nemesis.grounds import Grounds, Terms
+from tests.nemesis.not_here import NotHereError
+from tests.nemesis.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,19 @@ import asyncio
 import os
 import pathlib
 import signal
+import socket
 import sys
+import time
 
 from taskmesh.worker.supervisor_link import Report, SettingsNote, SupervisorLink
+
+LINGER_SECONDS = 1.5
+"""What Python may need to exit on a machine that has much else to do."""
 
 
 class FakeIoProcess:
     def __init__(self, fd: int) -> None:
+        self.fd = fd
         self.link = SupervisorLink(fd, self.drain, self.stop, self.take_over)
         self.exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.mode = self.file = ""
@@ -35,6 +41,10 @@ class FakeIoProcess:
         return await self.exit_code
 
     def drain(self, seconds: float) -> None:
+        if self.mode == "linger":
+            with socket.socket(fileno=os.dup(self.fd)) as channel:
+                channel.shutdown(socket.SHUT_RDWR)
+            time.sleep(LINGER_SECONDS)
         if self.mode != "stubborn":
             self.exit_code.set_result(0)
 

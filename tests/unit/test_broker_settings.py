@@ -85,6 +85,7 @@ def test_an_amqp_url_has_the_defaults_of_rabbitmq() -> None:
     assert (url.host, url.port, url.vhost, url.user, url.password) == ("localhost", 5672, "/", "guest", "guest")
     [secure] = parse_amqp_nodes("amqps://rabbit?cacertfile=/ca.pem")
     assert (secure.port, secure.tls) == (5671, {"cacertfile": "/ca.pem"})
+    assert {secure: "the doctor counts by address"}
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.nemesis.experiments import experiments
+from tests.nemesis.grounds import Terms
 from tests.nemesis.mutants import MUTANTS, Mutant
-from tests.nemesis.trial import Terms
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
 def test_a_mistake_has_its_place(mutant: Mutant) -> None:
     assert (Terms(1).root / mutant.file).read_text().count(mutant.old) == 1
-    assert mutant.killer in {experiment.id for experiment in experiments(1)}
+    assert mutant.killer in {experiment.id for experiment in experiments(2)}
 
 
 def test_no_two_experiments_share_an_id() -> None:

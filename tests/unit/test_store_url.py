@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import ssl
 
-from taskmesh.errors import ConfigError
+import pytest
+import redis
+
+from taskmesh.errors import ConfigError, StoreRefusedError, StoreUnavailableError
 from taskmesh.redaction import redact_url
+from taskmesh.store.link import translated
 from taskmesh.store.opening import open_link
 from taskmesh.store.sentinel import open_sentinel
 
@@ -33,6 +37,11 @@ def test_a_sentinel_url_is_taken_apart() -> None:
         ("redis+sentinel://one:port/orders", "for the host 'one', a port that is not a number"),
         ("redis+sentinel://one:1/orders?password=x", "the unknown key 'password'; known are sentinel_username"),
         ("redis+cluster://one:port", "for the host 'one', a port that is not a number"),
+        ("rediss://one:1?ssl_ca_cert=x", "the unknown key 'ssl_ca_cert'; known are db, ssl_ca_certs"),
+        ("redis://one:1?ssl_ca_certs=x", "sets 'ssl_ca_certs', which needs TLS; write rediss instead of redis"),
+        ("rediss://one:1?ssl_ca_certs=/none.pem", "a certificate that cannot be used"),
+        ("rediss+cluster://one:1?ssl_ca_certs=/none.pem", "a certificate that cannot be used"),
+        ("rediss+sentinel://one:1/orders?ssl_certfile=/none.pem", "a certificate that cannot be used"),
         ("sentinel://one:1/orders", "the scheme 'sentinel'; known are redis, rediss, unix, redis+sentinel"),
     ],
 )
@@ -40,3 +49,39 @@ def test_a_url_that_cannot_be_is_refused(url: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as refused:
         open_link(url, 1.0, 1.0)
     assert sentence in str(refused.value)
+
+
+def _untrusted() -> ssl.SSLError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "certificate has expired"
+    return error
+
+
+def _not_tls() -> ssl.SSLError:
+    error = ssl.SSLError(1, "wrong version number")
+    error.reason = "WRONG_VERSION_NUMBER"
+    return error
+
+
+def _fail_as_redis_py(cause: Exception) -> None:
+    try:
+        raise cause
+    except OSError:
+        # Its own sentence says little.
+        raise redis.ConnectionError("Error connecting") from None
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "sentence"),
+    [
+        (_untrusted(), StoreRefusedError, "cannot be trusted (certificate has expired); name its authority"),
+        (_not_tls(), StoreRefusedError, "does not speak TLS on the port of store.url"),
+        (TimeoutError("_ssl.c:989: The handshake operation timed out"), StoreUnavailableError, "begin TLS in time"),
+        (ConnectionRefusedError("refused"), StoreUnavailableError, "check that it runs, and store.url"),
+    ],
+)
+def test_why_tls_cannot_begin_is_said(cause: Exception, kind: type[Exception], sentence: str) -> None:
+    with pytest.raises(StoreUnavailableError) as told, translated():
+        _fail_as_redis_py(cause)
+    assert type(told.value) is kind
+    assert sentence in str(told.value)

@@ -103,6 +103,17 @@ def test_every_io_process_is_started_and_a_drain_ends_them_cleanly(tmp_path: Pat
     assert fixture.deaths == []
 
 
+def test_an_io_process_that_takes_its_time_to_exit_has_ended_cleanly() -> None:
+    fixture = Fixture("linger", drain_seconds=60)
+
+    async def scenario() -> None:
+        await fixture.until_ready()
+        fixture.supervisor.terminate()
+
+    assert supervised(fixture, scenario) == 0
+    assert fixture.deaths == []
+
+
 def test_a_killed_io_process_is_told_and_replaced_under_a_new_name(tmp_path: Path) -> None:
     log = tmp_path / "log"
     fixture = Fixture(f"log:{log}")

@@ -74,13 +74,14 @@ SEAMS = {
         before=True,
         counts=lambda _self, recorded, *_: bool(recorded),
     ),
-    "begun": Seam(
+    "ticks begun": Seam(
         IO_PROCESS,
         "taskmesh.dispatch.ticks",
         "TickRuns.begin",
         before=False,
         counts=lambda _self, recorded, *_: bool(recorded),
     ),
+    "begun": Seam(EXECUTOR, "taskmesh.worker.invoke", "Invoker.run", before=True),
     "effect": Seam(EXECUTOR, "taskmesh.worker.invoke", "Invoker.run", before=False),
     "admitted": Seam(SUBMITTER, "taskmesh.client.client", "Client._send_off", before=True),
 }

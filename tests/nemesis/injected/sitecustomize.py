@@ -4,4 +4,5 @@ from __future__ import annotations
 
 import importlib
 
-importlib.import_module("crash_points").arm()
+for module in ("crash_points", "names", "schemas"):
+    importlib.import_module(module).arm()
