@@ -159,7 +159,7 @@ def expected_states(plan: Plan, failing: frozenset[str]) -> dict[int, NodeState]
     for at, node in enumerate(plan.flow.nodes):
         parents = [states[parent] for parent in plan.graph.parents[at]]
         if any(state is not NodeState.SUCCEEDED for state in parents):
-            states[at] = NodeState.SKIPPED
+            states[at] = NodeState.UPSTREAM_FAILED
         else:
             states[at] = NodeState.FAILED if node.task in failing else NodeState.SUCCEEDED
     return states
