@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BreakerOptions, breaker_rules
 from taskmesh.tasks.flow import FlowDefinition, make_flow
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import Owner, Task, TaskOptions, make_task, policy_of
+from taskmesh.tasks.trace import Handle, current_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +65,20 @@ class Declarations(Owner):
         :raises UsageError: for a value out of its range, or a name that is declared with other rules.
         """
         self.registry.declare(breaker_rules(name, options))
+
+    def switch(self, cases: Mapping[str, Any], otherwise: Any = None) -> Handle:
+        """In a flow, choose between nodes: those of the first case run whose condition holds, the others are skipped.
+
+        ``cases`` maps conditions in CEL to what calling a task returned, or to a list of that. ``otherwise`` is what
+        runs where none holds, ``[]`` for nothing; without it the switch fails then. Its output is the name of the
+        first node that it leads to.
+
+        :raises UsageError: outside of a flow, or for anything that is no node of the flow.
+        """
+        trace = current_trace()
+        if trace is None:
+            raise UsageError("mesh.switch() is for functions with @mesh.flow; elsewhere, Python's own if will do")
+        return trace.switch(cases, otherwise)
 
     @overload
     def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskmesh.cli.progress import levels_of
-from taskmesh.model.flow import Flow
+from taskmesh.model.flow import Case, Flow, Node
 from taskmesh.model.graph import Graph
 from taskmesh.model.problems import listed
 
@@ -20,12 +20,21 @@ def text(flow: Flow) -> Iterator[str]:
     edges = sum(map(len, graph.parents))
     yield f"{flow.name} {flow.version}: {len(flow.nodes)} nodes, {edges} edges, {max(levels)} levels"
     width = max(len(node.name) for node in flow.nodes)
-    task_width = max(len(node.task) for node in flow.nodes)
+    task_width = max(len(node.label) for node in flow.nodes)
     for level, node in sorted(zip(levels, flow.nodes, strict=True), key=lambda pair: pair[0]):
         after = f"after {listed(node.needs, MAX_NEEDS_LISTED)}" if node.needs else ""
         undone = f"undone by {node.compensation.task}" if node.compensation else ""
-        notes = "; ".join(filter(None, (after, undone)))
-        yield f"{level:>3}  {node.name:<{width}}  {node.task:<{task_width}}  {notes}".rstrip()
+        by = "" if node.trigger.is_plain else f"by {node.trigger}"
+        when = f"when {node.when}" if node.when else ""
+        notes = "; ".join(filter(None, (after, by, when, *_ways(node), undone)))
+        yield f"{level:>3}  {node.name:<{width}}  {node.label:<{task_width}}  {notes}".rstrip()
+
+
+def _ways(node: Node) -> Iterator[str]:
+    """The cases of a switch in words."""
+    for case in _cases(node):
+        leads = listed(case.then, MAX_NEEDS_LISTED) or "nothing"
+        yield f"to {leads} " + (f"when {case.when}" if case.when else "else")
 
 
 def mermaid(flow: Flow) -> Iterator[str]:
@@ -33,9 +42,10 @@ def mermaid(flow: Flow) -> Iterator[str]:
     graph = Graph.of(flow)
     yield "flowchart LR"
     for position, node in enumerate(flow.nodes):
-        yield f'    n{position}["{node.name}"]'
+        yield f'    n{position}{{"{node.name}"}}' if node.switch else f'    n{position}["{node.name}"]'
     for parent, child in _edges(graph):
-        yield f"    n{parent} --> n{child}"
+        names = _cases_to(flow.nodes[parent], graph.names[child])
+        yield f'    n{parent} -- "{names}" --> n{child}' if names else f"    n{parent} --> n{child}"
     for position, node in enumerate(flow.nodes):
         if node.compensation:
             yield f'    n{position} -. undo .-> u{position}["{node.compensation.task}"]'
@@ -47,9 +57,12 @@ def dot(flow: Flow) -> Iterator[str]:
     yield f'digraph "{_quoted(flow.name)}" {{'
     yield "    rankdir=LR; node [shape=box];"
     for node in flow.nodes:
-        yield f'    "{node.name}" [tooltip="{_quoted(node.task)}"];'
+        shape = " shape=diamond" if node.switch else ""
+        yield f'    "{node.name}" [tooltip="{_quoted(node.label)}"{shape}];'
     for parent, child in _edges(graph):
-        yield f'    "{graph.names[parent]}" -> "{graph.names[child]}";'
+        names = _cases_to(flow.nodes[parent], graph.names[child])
+        label = f' [label="{_quoted(names)}"]' if names else ""
+        yield f'    "{graph.names[parent]}" -> "{graph.names[child]}"{label};'
     for node in flow.nodes:
         if node.compensation:
             undo = f"undo:{node.name}"
@@ -66,15 +79,35 @@ def document(flow: Flow) -> dict[str, Any]:
         "version": flow.version,
         "nodes": {
             node.name: {
-                "task": node.task,
+                "task": node.label,
                 "pool": node.pool,
                 "needs": list(node.needs),
                 "level": level,
+                **_choices(node),
                 **({"compensate": node.compensation.task} if node.compensation else {}),
             }
             for node, level in zip(flow.nodes, levels, strict=True)
         },
     }
+
+
+def _choices(node: Node) -> dict[str, Any]:
+    """What makes the node run or not, where it is not that all it needs has succeeded."""
+    cases = [{"when": case.when or None, "then": list(case.then), "name": case.name} for case in _cases(node)]
+    return {
+        **({} if node.trigger.is_plain else {"rule": str(node.trigger)}),
+        **({"when": node.when} if node.when else {}),
+        **({"switch": cases} if cases else {}),
+    }
+
+
+def _cases(node: Node) -> tuple[Case, ...]:
+    return node.switch.cases if node.switch else ()
+
+
+def _cases_to(node: Node, target: str) -> str:
+    """The names of the cases of a switch that lead to a node."""
+    return ", ".join(dict.fromkeys(case.name for case in _cases(node) if target in case.then))
 
 
 def _edges(graph: Graph) -> Iterator[tuple[int, int]]:

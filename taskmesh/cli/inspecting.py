@@ -71,6 +71,11 @@ def _show_node(run: Run, name: str, output: Format) -> None:
     out = console()
     for key in ("task", "status", "attempts", "worker", "output"):
         out.print(f"{key:9} {json_text(document[key], indent=None)}", soft_wrap=True)
+    for key in ("rule", "cause"):
+        if key in document:
+            out.print(f"{key:9} {document[key]}", soft_wrap=True)
+    for condition in document.get("conditions", ()):
+        out.print(f"condition {condition['condition']!r}: {condition['holds']} ({condition['values']})", soft_wrap=True)
     if error := document["error"] or document.get("last_error"):
         out.print(error["traceback"] or f"{error['type']}: {error['message']}", soft_wrap=True)
     print_history(history, out)
@@ -158,7 +163,7 @@ def _print_details(details: RunDetails, out: Console) -> None:
         seconds_of,
         shortened,
     )
-    from taskmesh.cli.summary import decided, failures, headline
+    from taskmesh.cli.summary import LEFT_OUT, decided, failures, headline
 
     out.print(headline(details), soft_wrap=True)
     out.print(f"submitted {clock_text(details.submitted_at)}", soft_wrap=True)
@@ -168,6 +173,8 @@ def _print_details(details: RunDetails, out: Console) -> None:
     for node in details.nodes:
         glyph, style = NODE_LOOKS[node.status]
         value = "" if node.output is None else shortened(json_text(node.output, indent=None), OUTPUT_LENGTH)
+        if node.error and node.status in LEFT_OUT:
+            value = shortened(node.error["message"], OUTPUT_LENGTH)
         texts = (node.task, str(node.attempts), duration_text(seconds_of(node)), value)
         table.add_row(cell(f"{glyph} {node.name}", style), *map(cell, texts))
         if node.undo:

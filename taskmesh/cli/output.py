@@ -28,6 +28,7 @@ NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
     NodeState.RETRYING: ("↻", "yellow"),
     NodeState.SUCCEEDED: ("✔", "green"),
     NodeState.FAILED: ("✘", "bold red"),
+    NodeState.UPSTREAM_FAILED: ("⊗", "red"),
     NodeState.SKIPPED: ("↷", "magenta"),
     NodeState.CANCELLED: ("⊘", "magenta"),
 }
@@ -151,6 +152,8 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         **({"decided": node.decided} if node.decided else {}),
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
         **({"cause": node.cause} if node.cause else {}),
+        **({"rule": node.rule} if node.rule else {}),
+        **({"conditions": [each._asdict() for each in node.conditions]} if node.conditions else {}),
         **({"undo": node_document(node.undo)} if node.undo else {}),
     }
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from taskmesh.client.details import NodeDetails, RunDetails
 
+LEFT_OUT = (NodeState.UPSTREAM_FAILED, NodeState.SKIPPED)
+DID_NOT_RUN = (*LEFT_OUT, NodeState.CANCELLED)
+
 MAX_SLOWEST = 5
 MAX_FAILURES = 10
 MAX_PATH = 12
@@ -101,7 +104,7 @@ def failures(details: RunDetails) -> Iterator[Text]:
     if len(failed) > MAX_FAILURES:
         yield Text(f"{glyph} and {len(failed) - MAX_FAILURES} more", style)
     yield from _earlier_failures(details)
-    left_out = sum(node.status in (NodeState.SKIPPED, NodeState.CANCELLED) for node in details.nodes)
+    left_out = sum(node.status in DID_NOT_RUN for node in details.nodes)
     if left_out:
         yield Text(f"{left_out} nodes did not run", NODE_LOOKS[NodeState.SKIPPED][1])
     if details.left_to_undo:

@@ -226,7 +226,9 @@ class Client:
     def _result(self, run_id: str, plan: Plan) -> Any:
         sources = plan.graph.result_inputs
         params, *outputs = self._parts.reader.run_fields(run_id, ["params", *(f"output:{each}" for each in sources)])
-        values = {source: unpack(output) for source, output in zip(sources, outputs, strict=True) if output is not None}
+        found = zip(sources, outputs, strict=True)
+        # A node that did not run gives null, as in arguments.
+        values = {source: unpack(output) if output is not None else None for source, output in found}
         return plan.graph.resolve_result(unpack(params or b"\x80"), values)
 
     def _record(self, run_id: str) -> tuple[RunRecord, Plan]:

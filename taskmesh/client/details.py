@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskmesh.client.left_out import NEEDS, why_left_out
 from taskmesh.dispatch.forking import INHERITED
+from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
+from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import Decision, NodeRecord, Origin, Pause, RunRecord, RunSummary
@@ -21,7 +24,10 @@ class NodeDetails:
     """One node of a run. Times in epoch seconds, None = not yet.
 
     ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``fallback`` where that gave the output, and
-    ``inherited`` where that is the output of the run from which its own was forked.
+    ``inherited`` where that is the output of the run from which its own was forked; ``when`` where its condition was
+    false, and ``branch`` where its switch went another way. ``conditions`` are those of a node that was taken up, or of
+    the cases of a switch up to the one that held; ``rule`` is what it asks of those that it needs, empty where all must
+    succeed.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
     """
@@ -40,6 +46,8 @@ class NodeDetails:
     decided: str | None = None
     cause: str = ""
     undo: NodeDetails | None = None
+    conditions: tuple[Evaluated, ...] = ()
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +165,18 @@ def first_failure(record: RunRecord, plan: Plan) -> tuple[str, str]:
     """The node that failed first, and what it said."""
     if record.failed_node is None and record.summary.halted_by is not None:
         return "", record.summary.halted_by.why
-    position = record.failed_node or 0
+    position = _root_of(record, record.failed_node or 0)
     error = unpack(record.errors[position]) if position in record.errors else {"type": "", "message": "unknown"}
     return plan.graph.names[position], f"{error['type']}: {error['message']}"
+
+
+def _root_of(record: RunRecord, position: int) -> int:
+    """The failure for which a node could not run; itself where it has failed."""
+    stored = record.nodes.get(position)
+    if stored is None or stored.state is not NodeState.UPSTREAM_FAILED or not stored.cause.startswith(NEEDS):
+        return position
+    # What it was told by has ended before, so this comes to an end.
+    return _root_of(record, int(stored.cause.removeprefix(NEEDS)))
 
 
 def _run_error(record: RunRecord, plan: Plan) -> str | None:
@@ -176,7 +193,7 @@ def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:
             yield _node(record, position, plan, stored, _undo(record, position, plan, stored))
         else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
-            yield NodeDetails(node.name, node.task, state, node.needs)
+            yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node))
 
 
 def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails | None:
@@ -201,7 +218,7 @@ def _node(
     node = plan.node(position)
     return NodeDetails(
         name=node.name,
-        task=node.task,
+        task=node.label,
         status=_state(record, stored),
         needs=node.needs,
         attempts=stored.attempt,
@@ -212,9 +229,15 @@ def _node(
         error=_node_error(record, position, plan, stored),
         last_error=_attempt_error(record, position),
         decided=stored.cause if stored.is_by_hand else None,
-        cause=stored.cause if stored.cause.startswith((BEHIND_BREAKER, FALLBACK, INHERITED)) else "",
+        cause=stored.cause if stored.cause.startswith(_TOLD_CAUSES) else "",
         undo=undo,
+        conditions=_conditions(record, position, plan, stored),
+        rule=_rule(node),
     )
+
+
+def _rule(node: Node) -> str:
+    return "" if node.trigger.is_plain else str(node.trigger)
 
 
 def _state(record: RunRecord, stored: NodeRecord) -> NodeState:
@@ -226,12 +249,24 @@ def _state(record: RunRecord, stored: NodeRecord) -> NodeState:
 def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> dict[str, str] | None:
     if stored.state in (NodeState.FAILED, NodeState.CANCELLED):
         return _attempt_error(record, position)
-    if stored.state is not NodeState.SKIPPED:
+    if stored.state not in _LEFT_OUT:
         return None
-    if stored.is_by_hand:
-        return {"type": "Skipped", "message": stored.cause, "traceback": ""}
-    cause = plan.name_of(int(stored.cause.removeprefix("needs:")))
-    return {"type": "Skipped", "message": f"node {cause!r}, which it needs, did not succeed", "traceback": ""}
+    why = stored.cause if stored.is_by_hand else why_left_out(plan, position, stored.cause, _facts(record))
+    return {"type": _LEFT_OUT[stored.state], "message": why, "traceback": ""}
+
+
+_LEFT_OUT = {NodeState.SKIPPED: "Skipped", NodeState.UPSTREAM_FAILED: "UpstreamFailed"}
+_TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH)
+
+
+def _facts(record: RunRecord) -> Facts:
+    return Facts(record.params, record.outputs, {at: each.state for at, each in record.nodes.items()})
+
+
+def _conditions(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> tuple[Evaluated, ...]:
+    """Those of a node that has been taken up; of others nothing is certain yet."""
+    has_decided = stored.attempt > 0 or stored.cause == CONDITION
+    return evaluated(plan.graph, position, _facts(record)) if has_decided and not plan.is_undo(position) else ()
 
 
 def _attempt_error(record: RunRecord, position: int) -> dict[str, str] | None:

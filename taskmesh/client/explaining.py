@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskmesh.client.details import place_of
+from taskmesh.client.left_out import why_left_out
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
 from taskmesh.dispatch.forking import INHERITED
+from taskmesh.dispatch.gates import Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError
 from taskmesh.model.breakers import BEHIND_BREAKER
@@ -139,9 +141,20 @@ class Explainer:
         errors = self._errors(seen.summary.run_id, places)
         for place, error in zip(places, errors, strict=True):
             if seen.summary.status.ended or seen.state(place).ended:
-                yield _ended(seen, place, error)
+                yield _ended(seen, place, error, self._facts(seen, place))
             else:
                 yield around.explain(seen, place, error)
+
+    def _facts(self, seen: _Seen, place: int) -> Facts:
+        """What the conditions of a node have read, and the switch before it has said."""
+        gate = seen.plan.inputs(place).gate if place >= 0 else None
+        fields = [name for name in gate.fields if not name.startswith("node:")] if gate else []
+        values = (
+            dict(zip(fields, self._parts.reader.run_fields(seen.summary.run_id, fields), strict=True)) if fields else {}
+        )
+        states = {at: record.state for at, record in seen.records.items()}
+        outputs = {int(name.removeprefix("output:")): value for name, value in values.items() if name != "params"}
+        return Facts(values.get("params"), outputs, states)
 
     def _errors(self, run_id: str, places: Sequence[int]) -> list[LastError]:
         """What the last attempt of each node that failed has said."""
@@ -252,7 +265,10 @@ def _attempts(record: NodeRecord | None, error: LastError) -> Attempts:
     )
 
 
-def _ended(seen: _Seen, place: int, error: LastError) -> NodeExplanation:
+_LEFT_OUT = {NodeState.SKIPPED: "was skipped", NodeState.UPSTREAM_FAILED: "could not run"}
+
+
+def _ended(seen: _Seen, place: int, error: LastError, facts: Facts) -> NodeExplanation:
     """A node that waits for nothing any more."""
     record, name, state = seen.records.get(place), seen.name(place), seen.state(place)
     if record is None or not record.state.ended:
@@ -261,15 +277,16 @@ def _ended(seen: _Seen, place: int, error: LastError) -> NodeExplanation:
         reason = "had nothing to undo"
     elif record.is_by_hand:
         reason = f"{state} {duration_text(seen.now - record.finished_at)} ago, {record.cause}"
-    elif state is NodeState.SKIPPED and record.cause:
-        cause = seen.name(int(record.cause.removeprefix("needs:")))
-        reason = f"was skipped, as node {cause!r}, which it needs, did not succeed"
+    elif state in _LEFT_OUT:
+        reason = f"{_LEFT_OUT[state]}: {why_left_out(seen.plan, place, record.cause, facts)}"
     elif record.cause == INHERITED and seen.summary.forked_from is not None:
         reason = f"{state}: it is taken over from run {seen.summary.forked_from.run_id}"
     else:
         ago = duration_text(seen.now - record.finished_at)
         reason = f"{state} {ago} ago, with attempt {record.attempt}" + (f": {error.text}" if error.text else "")
-    return NodeExplanation(name, state, record.attempt if record else 0, reasons=(reason,))
+    has_run = record is not None and record.attempt > 0 and not seen.plan.is_undo(place)
+    conditions = evaluated(seen.plan.graph, place, facts) if has_run else ()
+    return NodeExplanation(name, state, record.attempt if record else 0, reasons=(reason, *map(str, conditions)))
 
 
 def _last_error(packed: bytes | None) -> LastError:

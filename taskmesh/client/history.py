@@ -84,7 +84,7 @@ def _of_node(record: RunRecord, plan: Plan, at: int, lost: Sequence[LostAttempt]
 
 def _of_lost(name: str, entry: LostAttempt, before: str) -> Iterator[RunEvent]:
     was = NodeState(entry.was)
-    if was not in (NodeState.RETRYING, NodeState.WAITING, NodeState.SKIPPED):
+    if was not in (NodeState.RETRYING, NodeState.WAITING, NodeState.SKIPPED, NodeState.UPSTREAM_FAILED):
         yield from _begun(name, was, entry, before)
     why = entry.why
     if was.ended:

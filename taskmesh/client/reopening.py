@@ -33,7 +33,7 @@ class Reopening:
         self._restarting = Restarting(parts)
 
     def retry(self, run_ids: Sequence[str], who: Who) -> list[Verdict]:
-        """Run again what has not succeeded of ended runs."""
+        """Run again what has failed, was cancelled or has not ended in ended runs, and what depends on it."""
         return [self._begin(run_id, RETRY, who) for run_id in run_ids]
 
     def rerun(self, run_id: str, node: str, who: Who) -> Verdict:

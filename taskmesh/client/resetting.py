@@ -36,7 +36,8 @@ class Resetting:
             self._advancer.resume(plan, NodeKey(run_id, node), shard_key)
         if telling:
             return True
-        wishes = resets(plan, records, self._parts.reader.arrivals(run_id), origin)
+        reader = self._parts.reader
+        wishes = resets(plan, records, reader.counts(run_id, "arrived"), origin, reader.counts(run_id, "skipped"))
         for start in range(0, len(wishes), RESETS_PER_SCRIPT):
             some = wishes[start : start + RESETS_PER_SCRIPT]
             if self._controls.reset_nodes(run_id, kind, plan.pools, some).word is not Word.RESET:

@@ -38,10 +38,10 @@ class Entrance:
 
 
 class Ending(NamedTuple):
-    """An attempt that is over. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
+    """An attempt that is over: succeeded, failed, cancelled, skipped, or retrying: after ``delay_seconds`` then.
 
     ``halt`` stops the run unless empty. One that is retrying and does not count uses up no attempt.
-    ``cause`` says why a node waits, or how it succeeded, where that is not by its own task.
+    ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its own task.
     """
 
     plan: Plan
@@ -221,7 +221,7 @@ def admission_of(entrance: Entrance) -> Admission:
 
 def _settlement(ending: Ending) -> Settlement:
     plan = ending.plan
-    first = plan.chunks(ending.key.node)[0]
+    first, node = plan.chunks(ending.key.node)[0], plan.node(ending.key.node)
     return Settlement(
         key=ending.key,
         token=ending.token,
@@ -237,8 +237,11 @@ def _settlement(ending: Ending) -> Settlement:
         delay_seconds=ending.delay_seconds,
         counts=ending.counts,
         cause=ending.cause,
-        can_be_undone=plan.node(ending.key.node).compensation is not None,
+        can_be_undone=node.compensation is not None,
         compensates=plan.compensates,
+        special=first.special,
+        handled=ending.state == "failed" and plan.rules.handles(ending.key.node),
+        outlasts_halt=node.trigger.runs_always,
     )
 
 
@@ -247,7 +250,8 @@ def _marking(mark: Mark) -> Marking:
     first = plan.chunks(node)[0]
     written = mark.state, mark.output, mark.cause
     pool, can_be_undone = plan.pool_of(node), plan.node(node).compensation is not None
-    return Marking(mark.key, *written, plan.hash, pool, plan.pools, first.packed, first.last, can_be_undone)
+    edges = first.packed, first.last
+    return Marking(mark.key, *written, plan.hash, pool, plan.pools, *edges, can_be_undone, first.special)
 
 
 def _spreading(step: _Step) -> Spreading:
@@ -259,4 +263,5 @@ def _spreading(step: _Step) -> Spreading:
         pools=step.plan.pools,
         edges=step.chunk.packed,
         last=step.chunk.last,
+        special=step.chunk.special,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from taskmesh.dispatch.gates import condition_of, conditions_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.reopening import Records, descendants
 from taskmesh.model.flow import ALL_PARAMS
@@ -60,9 +61,14 @@ def inherited(plan: Plan, records: Records, origins: Iterable[int]) -> Inherited
 
 
 def readers_of(plan: Plan, changed: Collection[str]) -> list[int]:
-    """The nodes whose arguments are made of one of these parameters."""
+    """The nodes whose arguments are made of one of these parameters, or whose conditions read one."""
     return [at for at in range(len(plan.flow.nodes)) if changed and _reads(plan, at, changed)]
 
 
 def _reads(plan: Plan, at: int, changed: Collection[str]) -> bool:
-    return plan.flow.nodes[at].args == ALL_PARAMS or not set(changed).isdisjoint(plan.graph.arguments[at].params)
+    node = plan.flow.nodes[at]
+    read = {
+        *plan.graph.arguments[at].params,
+        *(name for text in conditions_of(node) for name in condition_of(text).params),
+    }
+    return node.args == ALL_PARAMS or not read.isdisjoint(changed)

@@ -1,23 +1,30 @@
-"""What a node's task is called with: which fields of the run it needs, and the arguments made of them."""
+"""What a node's task is called with: which fields of the run it needs, and the arguments made of them.
+
+A node that is behind a gate needs the fields of that, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
+from taskmesh.dispatch.gates import Gate
 from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT
 from taskmesh.model.graph import Graph
 from taskmesh.wire import pack, unpack
 
 
 class Inputs(Protocol):
-    """The inputs of a node: ``fields`` are fields of the run's hash."""
+    """The inputs of a node: ``fields`` are fields of the run's hash, first those of its gate where it has one."""
 
     @property
     def fields(self) -> tuple[str, ...]: ...
 
+    @property
+    def gate(self) -> Gate | None: ...
+
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
-        """The packed arguments, from the values of ``fields`` in their order.
+        """The packed arguments, from the values of ``fields`` in their order, without those of the gate.
 
         :raises UnresolvedReferenceError: an output does not have what a reference names.
         """
@@ -32,8 +39,10 @@ class NodeInputs:
         self._sources = graph.inputs[node]
         self._passes_params = graph.flow.nodes[node].args == ALL_PARAMS
         self._needs_params = self._passes_params or bool(graph.arguments[node].params)
-        self.fields = (("params",) if self._needs_params else ()) + tuple(f"output:{each}" for each in self._sources)
-        self._constant = None if self.fields else pack(graph.resolve_arguments(node, {}, {}))
+        of_arguments = (("params",) if self._needs_params else ()) + tuple(f"output:{each}" for each in self._sources)
+        self._constant = None if of_arguments else pack(graph.resolve_arguments(node, {}, {}))
+        self.gate = Gate.of(graph, node)
+        self.fields = (*self.gate.fields, *of_arguments) if self.gate else of_arguments
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         if self._constant is not None:
@@ -52,9 +61,11 @@ class NodeInputs:
 class UndoInputs:
     """The inputs of the undo of a node: what the node was called with, and its output."""
 
+    gate = None
+
     def __init__(self, inputs: Inputs, node: int) -> None:
         self._inputs = inputs
-        self.fields = (*inputs.fields, f"output:{node}")
+        self.fields = (*inputs.fields[len(inputs.gate.fields) if inputs.gate else 0 :], f"output:{node}")
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         output = values[-1]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
+from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.flow import Flow, Node, OnFailure
 from taskmesh.model.graph import Graph
@@ -36,11 +37,15 @@ UNDO_PREFIX = "undo:"
 
 @dataclass(frozen=True, slots=True)
 class EdgeChunk:
-    """A slice of the edges that leave one node. ``start`` counts the edges before it."""
+    """A slice of the edges that leave one node. ``start`` counts the edges before it.
+
+    ``special`` are those of the dependents that have rules, packed for the scripts; empty where none has.
+    """
 
     start: int
     packed: bytes
     last: bool
+    special: bytes = b""
 
 
 class Plan:
@@ -60,6 +65,7 @@ class Plan:
         self._undos: dict[int, Node] = {}
         self._chunks: dict[int, tuple[EdgeChunk, ...]] = {}
         self._inputs: dict[int, Inputs] = {}
+        self.rules = Rules(self.graph)
 
     @classmethod
     def of(cls, flow: Flow) -> Plan:
@@ -146,14 +152,12 @@ class Plan:
     def _cut(self, node: int) -> tuple[EdgeChunk, ...]:
         dependents = self.dependents(node)
         starts = range(0, len(dependents), EDGES_PER_SCRIPT) or range(1)
-        return tuple(
-            EdgeChunk(
-                start,
-                pack([part for each in dependents[start : start + EDGES_PER_SCRIPT] for part in self._edge(each)]),
-                start + EDGES_PER_SCRIPT >= len(dependents),
-            )
-            for start in starts
-        )
+        return tuple(self._chunk(dependents, start) for start in starts)
+
+    def _chunk(self, dependents: Sequence[int], start: int) -> EdgeChunk:
+        told = dependents[start : start + EDGES_PER_SCRIPT]
+        packed = pack([part for each in told for part in self._edge(each)])
+        return EdgeChunk(start, packed, start + EDGES_PER_SCRIPT >= len(dependents), self.rules.packed(told))
 
     def pool_number(self, node: int) -> int:
         """The number of a node's pool, as the scripts know it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.model.fates import decide
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import Reset
 from taskmesh.store.reader import NodeRecord
@@ -33,37 +34,80 @@ def half_told(plan: Plan, records: Records) -> list[int]:
     return [at for at, each in records.items() if at in places and each.state.ended and each.spread != TOLD_ALL]
 
 
-def resets(plan: Plan, records: Records, arrived: Mapping[int, int], origin: int | None) -> list[Reset]:
-    """What must still be reset so that ``origin``, all that depends on it and all that has not succeeded run again.
+def resets(
+    plan: Plan, records: Records, arrived: Mapping[int, int], origin: int | None, skipped: Mapping[int, int]
+) -> list[Reset]:
+    """What must be reset so that ``origin``, what has not come to a good end, and all that depends on it run again.
 
-    Done with what this answers, again and again, it ends with nothing.
+    ``arrived`` and ``skipped`` are what is counted now. Done with what this answers, again and again, it ends with
+    nothing.
     """
-    again = descendants(plan, () if origin is None else (origin,))
-    again.update(at for at in range(len(plan.flow.nodes)) if not _has_succeeded(records, at))
-    wanted = (_reset(plan, records, again, at) for at in sorted(again))
-    return [each for each in wanted if _is_needed(each, arrived)]
+    kept = _kept(plan, records, origin)
+    wanted = [_reset(plan, records, kept, at) for at in range(len(plan.flow.nodes))]
+    return [each for each in wanted if each is not None and _is_needed(each, arrived, skipped)]
 
 
-def _reset(plan: Plan, records: Records, again: set[int], node: int) -> Reset:
-    parents = plan.graph.parents[node]
-    kept = sum(parent not in again for parent in parents)
-    record = records.get(node)
+def _kept(plan: Plan, records: Records, origin: int | None) -> dict[int, NodeState]:
+    """The nodes that stay as they are, with their ends: what runs again cannot change those."""
+    kept: dict[int, NodeState] = {}
+    for at in range(len(plan.flow.nodes)):
+        state = _end_of(plan, records, kept, at)
+        if state is not None and at != origin:
+            kept[at] = state
+    return kept
+
+
+def _end_of(plan: Plan, records: Records, kept: Mapping[int, NodeState], at: int) -> NodeState | None:
+    """The end that a node keeps; None for one that runs again, or waits again for others that do."""
+    record = records.get(at)
+    state, is_by_hand = (record.state, record.is_by_hand) if record else (None, False)
+    if all(parent in kept for parent in plan.graph.parents[at]) and (
+        state is NodeState.SUCCEEDED or (state is NodeState.SKIPPED and not is_by_hand)
+    ):
+        return state
+    # Whatever those become that run again, it is certain already that this one does not run.
+    if state in _LEFT_OUT and _fate(plan, kept, at) is NodeState.SKIPPED:
+        return NodeState.SUCCEEDED if state is NodeState.SUCCEEDED else NodeState.SKIPPED
+    return None
+
+
+_LEFT_OUT = (None, NodeState.SUCCEEDED, NodeState.SKIPPED, NodeState.UPSTREAM_FAILED)
+"""What a node may be that its rule does not let run: in a fork nothing yet, by hand it may have succeeded."""
+
+
+def _fate(plan: Plan, kept: Mapping[int, NodeState], at: int) -> NodeState | None:
+    names = plan.graph.names
+    return decide(plan.flow.nodes[at], {names[each]: kept[each] for each in plan.graph.parents[at] if each in kept})
+
+
+def _reset(plan: Plan, records: Records, kept: Mapping[int, NodeState], node: int) -> Reset | None:
+    record, parents = records.get(node), plan.graph.parents[node]
+    if node in kept:
+        if record is not None and record.state is not NodeState.UPSTREAM_FAILED:
+            return None
+        wanted = NodeState.SKIPPED
+    elif all(parent in kept for parent in parents) or _fate(plan, kept, node) is NodeState.READY:
+        wanted = NodeState.READY
+    else:
+        wanted = NodeState.WAITING
+    ends = [kept[parent] for parent in parents if parent in kept]
+    trigger = plan.flow.nodes[node].trigger
+    counts_all = not trigger.is_plain and not trigger.depends
+    counts = counts_all or (trigger.is_plain and len(parents) > 1)
     return Reset(
         node=node,
         state=str(record.state) if record else "",
         token=record.token if record else 0,
-        wanted="ready" if kept == len(parents) else "waiting",
-        arrived=kept if len(parents) > 1 else NOT_COUNTED,
+        wanted=str(wanted),
+        arrived=ends.count(NodeState.SUCCEEDED) if counts else NOT_COUNTED,
+        skipped=len(ends) - ends.count(NodeState.SUCCEEDED) if counts_all else NOT_COUNTED,
         pool=plan.pool_number(node),
     )
 
 
-def _is_needed(reset: Reset, arrived: Mapping[int, int]) -> bool:
+def _is_needed(reset: Reset, arrived: Mapping[int, int], skipped: Mapping[int, int]) -> bool:
     if reset.arrived not in (NOT_COUNTED, arrived.get(reset.node, 0)):
         return True
+    if reset.skipped not in (NOT_COUNTED, skipped.get(reset.node, 0)):
+        return True
     return reset.state != reset.wanted and (reset.state, reset.wanted) != ("", "waiting")
-
-
-def _has_succeeded(records: Records, node: int) -> bool:
-    record = records.get(node)
-    return record is not None and record.state is NodeState.SUCCEEDED

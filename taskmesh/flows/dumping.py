@@ -9,9 +9,10 @@ import yaml
 
 from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
-from taskmesh.model.breakers import BreakerRules, default_ramp
-from taskmesh.model.flow import DEFAULT_POOL, Compensation, Flow, Node, OnFailure, Param
+from taskmesh.model.breakers import BreakerRules, Guard, default_ramp
+from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Flow, Node, OnFailure, Param, Switch, case_of
 from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy, TimeLimits
+from taskmesh.model.triggers import Trigger
 
 _LAYOUT: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "allow_unicode": True, "width": 120}
 _MERGE = re.compile("<<")
@@ -57,23 +58,43 @@ def _param_fields(param: Param) -> dict[str, Any]:
 
 
 def _node_fields(node: Node) -> dict[str, Any]:
-    fields: dict[str, Any] = {"task": node.task}
+    fields: dict[str, Any] = _switch_fields(node.switch) if node.switch else {"task": node.task}
     if node.needs:
         fields["needs"] = list(node.needs)
+    fields |= _trigger_fields(node.trigger)
+    if node.when:
+        fields["when"] = node.when
     if node.args:
         fields["args"] = node.args
-    if node.pool != DEFAULT_POOL:
+    if node.pool != DEFAULT_POOL or node.switch:
         fields["pool"] = node.pool
     if node.retry is not None:
         fields["retry"] = _retry_fields(node.retry)
-    if node.guard is not None:
-        fields["breaker"] = node.guard.rules.name
-        if node.guard.fallback:
-            fields["fallback"] = node.guard.fallback
-    fields |= _limit_fields(node.limits)
+    fields |= _guard_fields(node.guard) | _limit_fields(node.limits)
     if node.compensation is not None:
         fields["compensate"] = _compensation_fields(node.compensation)
     return fields
+
+
+def _trigger_fields(trigger: Trigger) -> dict[str, Any]:
+    if trigger.is_plain:
+        return {}
+    return {"depends": trigger.depends} if trigger.depends else {"rule": str(trigger)}
+
+
+def _guard_fields(guard: Guard | None) -> dict[str, Any]:
+    if guard is None:
+        return {}
+    return {"breaker": guard.rules.name} | ({"fallback": guard.fallback} if guard.fallback else {})
+
+
+def _switch_fields(switch: Switch) -> dict[str, Any]:
+    return {"switch": [_case_fields(case) for case in switch.cases]}
+
+
+def _case_fields(case: Case) -> dict[str, Any]:
+    leads: dict[str, Any] = {"when": case.when, "then": list(case.then)} if case.when else {"else": list(case.then)}
+    return leads if case == case_of(case.when, case.then) else {**leads, "name": case.name}
 
 
 def _compensation_fields(by: Compensation) -> str | dict[str, Any]:

@@ -9,6 +9,9 @@ PARAM_KEYS = ("type", "default", "required")
 NODE_KEYS = (
     "task",
     "needs",
+    "rule",
+    "depends",
+    "when",
     "args",
     "pool",
     "retry",
@@ -20,6 +23,8 @@ NODE_KEYS = (
     "fallback",
     "compensate",
 )
+SWITCH_KEYS = ("switch", "needs", "rule", "depends", "when", "pool")
+CASE_KEYS = ("when", "then", "else", "name")
 COMPENSATE_KEYS = ("task", "pool", "retry", *LIMIT_KEYS)
 RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on")
 
@@ -42,5 +47,5 @@ SCHEDULE_KEYS = (
 )
 
 UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule"})
-UNSUPPORTED_NODE_KEYS = frozenset({"flow", "gate", "heartbeat", "isolation", "map", "on_failure", "when"})
+UNSUPPORTED_NODE_KEYS = frozenset({"flow", "gate", "heartbeat", "isolation", "map", "on_failure"})
 DEFAULT_VERSION = "1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from taskmesh.flows.choices import ChoiceReading
 from taskmesh.flows.document import Item
 from taskmesh.flows.fields import (
     BREAKER_KEYS,
@@ -14,6 +15,7 @@ from taskmesh.flows.fields import (
     NODE_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
+    SWITCH_KEYS,
     UNSUPPORTED_FLOW_KEYS,
     UNSUPPORTED_NODE_KEYS,
 )
@@ -39,30 +41,30 @@ class _Reading:
         self._breakers: dict[str, BreakerRules] | None = None
 
     def flow(self, root: Item) -> Flow:
-        fields = self._fields(root, (), "the file", FLOW_KEYS, UNSUPPORTED_FLOW_KEYS)
+        fields = self.fields(root, (), "the file", FLOW_KEYS, UNSUPPORTED_FLOW_KEYS)
         if "breakers" in fields:
             self._breakers = dict(self._declared(fields["breakers"]))
         for key in ("flow", "nodes"):
             if isinstance(root.value, dict) and key not in fields:
-                self._found((key,), f"the key {key!r} is missing")
+                self.found((key,), f"the key {key!r} is missing")
         return Flow(
             name=self._title(fields, "flow") or "unnamed",
             version=self._title(fields, "version") or DEFAULT_VERSION,
             params=tuple(self._params(fields.get("params"))),
             on_failure=self._on_failure(fields.get("on_failure")),
-            shard_by=self._text(fields.get("shard_by"), ("shard_by",)) or "run",
-            timeout_seconds=PolicyReading((), self._found).duration(fields.get("timeout"), ("timeout",)),
+            shard_by=self.text(fields.get("shard_by"), ("shard_by",)) or "run",
+            timeout_seconds=PolicyReading((), self.found).duration(fields.get("timeout"), ("timeout",)),
             result=fields["result"].plain() if "result" in fields else None,
             nodes=tuple(self._nodes(fields.get("nodes"))),
         )
 
-    def _found(self, path: Path, message: str, on_key: bool = False) -> None:
+    def found(self, path: Path, message: str, on_key: bool = False) -> None:
         self.problems.append(Problem(path, message, on_key))
 
     def _wrong_type(self, path: Path, what: str, wanted: str, item: Item) -> None:
-        self._found(path, f"{what} must be {wanted}, not {item.shown}")
+        self.found(path, f"{what} must be {wanted}, not {item.shown}")
 
-    def _fields(
+    def fields(
         self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Collection[str]
     ) -> dict[str, Item]:
         if not isinstance(item.value, dict):
@@ -70,18 +72,18 @@ class _Reading:
             return {}
         for key in item.value:
             if key in unsupported:
-                self._found((*path, key), f"{key!r} is not supported by this version; remove it", on_key=True)
+                self.found((*path, key), f"{key!r} is not supported by this version; remove it", on_key=True)
             elif key not in known:
                 hint = Hints(known).did_you_mean(key) or f"; known are {', '.join(known)}"
-                self._found((*path, key), f"there is no key {key!r} here{hint}", on_key=True)
+                self.found((*path, key), f"there is no key {key!r} here{hint}", on_key=True)
         return {key: child for key, child in item.value.items() if key in known}
 
-    def _text(self, item: Item | None, path: Path) -> str:
+    def text(self, item: Item | None, path: Path) -> str:
         if item is None:
             return ""
         if isinstance(item.value, str):
             if not item.value:
-                self._found(path, f"{path[-1]} is empty")
+                self.found(path, f"{path[-1]} is empty")
             return item.value
         self._wrong_type(path, str(path[-1]), "a text", item)
         return ""
@@ -91,7 +93,7 @@ class _Reading:
         item = fields.get(key)
         if item is not None and isinstance(item.value, int | float) and not isinstance(item.value, bool):
             return item.text
-        return self._text(item, (key,))
+        return self.text(item, (key,))
 
     def _entries(self, item: Item | None, path: Path, wanted: str) -> Iterator[tuple[str, Item, Path]]:
         if item is None:
@@ -109,7 +111,7 @@ class _Reading:
     def _param(self, name: str, item: Item, path: Path) -> Param:
         if isinstance(item.value, str):
             return Param(name, self._param_type(name, item, path))
-        fields = self._fields(item, path, f"parameter {name!r}", PARAM_KEYS, ())
+        fields = self.fields(item, path, f"parameter {name!r}", PARAM_KEYS, ())
         default = fields.get("default")
         return Param(
             name,
@@ -125,7 +127,7 @@ class _Reading:
             return ParamType(str(item.value))
         known = [str(each) for each in ParamType]
         hint = Hints(known).did_you_mean(item.text)
-        self._found(path, f"the type of parameter {name!r} must be one of {', '.join(known)}{hint}")
+        self.found(path, f"the type of parameter {name!r} must be one of {', '.join(known)}{hint}")
         return ParamType.ANY
 
     def _boolean(self, item: Item | None, path: Path, default: bool) -> bool:
@@ -141,7 +143,7 @@ class _Reading:
             return OnFailure(str(item.value))
         known = [str(each) for each in OnFailure]
         hint = Hints(known).did_you_mean(item.text)
-        self._found(("on_failure",), f"on_failure must be one of {', '.join(known)}{hint}")
+        self.found(("on_failure",), f"on_failure must be one of {', '.join(known)}{hint}")
         return OnFailure.FAIL_FAST
 
     def _nodes(self, item: Item | None) -> Iterator[Node]:
@@ -149,56 +151,72 @@ class _Reading:
             yield self._node(name, child, path)
 
     def _node(self, name: str, item: Item, path: Path) -> Node:
-        fields = self._fields(item, path, "a node", NODE_KEYS, UNSUPPORTED_NODE_KEYS)
+        if isinstance(item.value, dict) and "switch" in item.value:
+            return self._switch(name, item, path)
+        fields = self.fields(item, path, "a node", NODE_KEYS, UNSUPPORTED_NODE_KEYS)
         if isinstance(item.value, dict) and "task" not in fields:
-            self._found((*path, "task"), "the key 'task' is missing")
+            self.found((*path, "task"), "the key 'task' is missing")
         return Node(
             name,
-            self._text(fields.get("task"), (*path, "task")) or "unnamed",
+            self.text(fields.get("task"), (*path, "task")) or "unnamed",
             self._args(fields.get("args"), (*path, "args")),
             tuple(self._needs(fields.get("needs"), (*path, "needs"))),
-            self._text(fields.get("pool"), (*path, "pool")),
+            self.text(fields.get("pool"), (*path, "pool")),
             self._retry(fields.get("retry"), (*path, "retry")),
-            PolicyReading(path, self._found).limits(fields),
+            PolicyReading(path, self.found).limits(fields),
             guard=self._guard(fields, path),
             compensation=self._compensation(fields.get("compensate"), (*path, "compensate")),
+            trigger=ChoiceReading(path, self).trigger(fields),
+            when=self.text(fields.get("when"), (*path, "when")),
+        )
+
+    def _switch(self, name: str, item: Item, path: Path) -> Node:
+        fields, choices = self.fields(item, path, "a switch", SWITCH_KEYS, ()), ChoiceReading(path, self)
+        return Node(
+            name,
+            task="",
+            needs=tuple(self._needs(fields.get("needs"), (*path, "needs"))),
+            pool=self.text(fields.get("pool"), (*path, "pool")),
+            trigger=choices.trigger(fields),
+            when=self.text(fields.get("when"), (*path, "when")),
+            switch=choices.switch(fields["switch"]),
         )
 
     def _compensation(self, item: Item | None, path: Path) -> Compensation | None:
         if item is None or isinstance(item.value, str):
-            return Compensation(self._text(item, path), pool="") if item else None
-        fields = self._fields(item, path, "compensate, where it is no name of a task,", COMPENSATE_KEYS, ())
+            return Compensation(self.text(item, path), pool="") if item else None
+        fields = self.fields(item, path, "compensate, where it is no name of a task,", COMPENSATE_KEYS, ())
         if isinstance(item.value, dict) and "task" not in fields:
-            self._found((*path, "task"), "the key 'task' is missing")
+            self.found((*path, "task"), "the key 'task' is missing")
         return Compensation(
-            self._text(fields.get("task"), (*path, "task")) or "unnamed",
-            self._text(fields.get("pool"), (*path, "pool")),
+            self.text(fields.get("task"), (*path, "task")) or "unnamed",
+            self.text(fields.get("pool"), (*path, "pool")),
             self._retry(fields.get("retry"), (*path, "retry")),
-            PolicyReading(path, self._found).limits(fields),
+            PolicyReading(path, self.found).limits(fields),
         )
 
     def _declared(self, item: Item) -> Iterator[tuple[str, BreakerRules]]:
         for name, child, path in self._entries(item, ("breakers",), "a mapping of names to rules"):
-            fields = {} if child.value is None else self._fields(child, path, "a breaker", BREAKER_KEYS, ())
-            rules = PolicyReading(path, self._found).breaker(name, fields)
+            fields = {} if child.value is None else self.fields(child, path, "a breaker", BREAKER_KEYS, ())
+            rules = PolicyReading(path, self.found).breaker(name, fields)
             yield name, rules
 
     def _guard(self, fields: dict[str, Item], path: Path) -> Guard | None:
-        name = self._text(fields.get("breaker"), (*path, "breaker"))
-        fallback = self._text(fields.get("fallback"), (*path, "fallback"))
+        name = self.text(fields.get("breaker"), (*path, "breaker"))
+        fallback = self.text(fields.get("fallback"), (*path, "fallback"))
         if not name:
             if fallback and "breaker" not in fields:
-                self._found((*path, "fallback"), "'fallback' needs a 'breaker' beside it", on_key=True)
+                self.found((*path, "fallback"), "'fallback' needs a 'breaker' beside it", on_key=True)
             return None
         if self._breakers is not None and name not in self._breakers:
             hint = Hints(self._breakers).did_you_mean(name)
-            self._found((*path, "breaker"), f"breaker {name!r} is not declared below 'breakers'{hint}")
+            self.found((*path, "breaker"), f"breaker {name!r} is not declared below 'breakers'{hint}")
         return Guard((self._breakers or {}).get(name, BreakerRules(name)), fallback)
 
     def _retry(self, item: Item | None, path: Path) -> RetryPolicy | None:
         if item is None:
             return None
-        return PolicyReading(path, self._found).retry(self._fields(item, path, "retry", RETRY_KEYS, ()))
+        return PolicyReading(path, self.found).retry(self.fields(item, path, "retry", RETRY_KEYS, ()))
 
     def _args(self, item: Item | None, path: Path) -> dict[str, Value] | str:
         if item is None:
@@ -223,7 +241,7 @@ class _Reading:
             if not isinstance(name, str):
                 self._wrong_type((*path, position), "each of needs", "a node name", child)
             elif name in names:
-                self._found((*path, position), f"needs names {name!r} twice")
+                self.found((*path, position), f"needs names {name!r} twice")
             else:
                 names.add(name)
                 yield name

@@ -5,12 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taskmesh.flows.fields import BREAKER_KEYS, COMPENSATE_KEYS, FLOW_KEYS, NODE_KEYS, PARAM_KEYS, RETRY_KEYS
+from taskmesh.flows.fields import (
+    BREAKER_KEYS,
+    CASE_KEYS,
+    COMPENSATE_KEYS,
+    FLOW_KEYS,
+    NODE_KEYS,
+    PARAM_KEYS,
+    RETRY_KEYS,
+    SWITCH_KEYS,
+)
 from taskmesh.model.breakers import DEFAULT_FAILURES
+from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
+from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
 from taskmesh.model.policies import DEFAULT_RETRY, EXCEPTION_PATTERN, MAX_ATTEMPTS, MAX_DELAYS, MAX_NAMES, Wait
 from taskmesh.model.references import NAME_PATTERN
+from taskmesh.model.triggers import RULE_PATTERN, Rule
 from taskmesh.model.validation import MAX_NODES, POOL_PATTERN, TITLE_PATTERN, VERSION_PATTERN
 
 
@@ -23,7 +35,19 @@ def flow_schema() -> dict[str, Any]:
         **_object(FLOW_KEYS, _FLOW_PROPERTIES, required=["flow", "nodes"]),
         "$defs": {
             "param": {"anyOf": [{"$ref": "#/$defs/type"}, _object(PARAM_KEYS, _PARAM_PROPERTIES)]},
-            "node": _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
+            "node": {
+                "anyOf": [
+                    _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
+                    _object(SWITCH_KEYS, _NODE_PROPERTIES, required=["switch"]),
+                ]
+            },
+            "case": {
+                **_object(CASE_KEYS, _CASE_PROPERTIES),
+                "oneOf": [{"required": ["when", "then"]}, {"required": ["else"]}],
+            },
+            "names": {
+                "anyOf": [{"$ref": "#/$defs/name"}, {"type": "array", "items": {"$ref": "#/$defs/name"}}],
+            },
             "retry": _object(RETRY_KEYS, _RETRY_PROPERTIES),
             "breaker": {**_object(BREAKER_KEYS, _BREAKER_PROPERTIES), "type": ["object", "null"]},
             "compensate": {
@@ -43,6 +67,7 @@ def flow_schema() -> dict[str, Any]:
                 "items": {"type": "string", "pattern": f"^{EXCEPTION_PATTERN}$"},
                 "maxItems": MAX_NAMES,
             },
+            "condition": {"type": "string", "minLength": 1, "maxLength": MAX_CONDITION},
             "type": {"enum": [str(each) for each in ParamType], "description": "The type of a parameter."},
             "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
         },
@@ -116,7 +141,23 @@ _NODE_PROPERTIES: dict[str, Any] = {
         "type": "array",
         "items": {"$ref": "#/$defs/name"},
         "uniqueItems": True,
-        "description": "Nodes that must have succeeded first; those that args refers to need not be named.",
+        "description": "Nodes that must have succeeded first, or ended as rule says; those that are referred to need "
+        "not be named.",
+    },
+    "rule": _text(
+        RULE_PATTERN, "What it asks of the nodes that it needs, so that it begins.", default=str(Rule.ALL_SUCCESS)
+    ),
+    "depends": {
+        "type": "string",
+        "maxLength": MAX_DEPENDS,
+        "description": "Instead of needs and rule: an expression as a.succeeded && (b.failed || c.skipped).",
+    },
+    "when": {"$ref": "#/$defs/condition", "description": "A condition in CEL; where it is false the node is skipped."},
+    "switch": {
+        "type": "array",
+        "items": {"$ref": "#/$defs/case"},
+        "minItems": 1,
+        "description": "Chooses the nodes that run: those of the first case that holds; the others are skipped.",
     },
     "args": {
         "anyOf": [{"type": "object"}, {"const": ALL_PARAMS}],
@@ -131,6 +172,13 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "breaker": _text(NAME_PATTERN, "Its circuit breaker, by name; default: that of the task."),
     "fallback": _text(TITLE_PATTERN, "The task that runs in its place while the breaker refuses."),
     "compensate": {"$ref": "#/$defs/compensate", "description": "What undoes it; default: what the task says."},
+}
+
+_CASE_PROPERTIES: dict[str, Any] = {
+    "when": {"$ref": "#/$defs/condition", "description": "The condition in CEL of this case."},
+    "then": {"$ref": "#/$defs/names", "description": "The nodes that this case leads to."},
+    "else": {"$ref": "#/$defs/names", "description": "Where no case holds: the nodes that this leads to, or none."},
+    "name": {"type": "string", "description": "The output of the switch then; default: the first of the nodes."},
 }
 
 _BREAKER_PROPERTIES: dict[str, Any] = {

@@ -154,7 +154,7 @@ class Halts:
     async def _wake(self, run: _Halted) -> bool:
         """End nodes that wait for their next attempt; says whether there were any."""
         nodes = await aside(self._parts.housekeeping.retrying_nodes, run.run_id, NODES_PER_PAGE)
-        keys = [NodeKey(run.run_id, node) for node in nodes if run.plan.knows(node)]
+        keys = [NodeKey(run.run_id, node) for node in nodes if run.plan.knows(node) and not _runs_always(run, node)]
         pools = [(key, run.plan.pool_of(key.node)) for key in keys]
         answers = await aside(self._parts.store.wake_nodes, pools)
         woken = [(key, answer.token) for key, answer in zip(keys, answers, strict=True) if answer.token]
@@ -162,14 +162,20 @@ class Halts:
 
     async def _end_all(self, run: _Halted, records: Mapping[int, NodeRecord], patient: bool) -> bool:
         """End what can start, take what nobody runs any more, and tell on; says whether any node has ended."""
-        known = {at: record for at, record in records.items() if BEFORE_FIRST <= at < len(run.plan.flow.nodes)}
+        places = range(BEFORE_FIRST, len(run.plan.flow.nodes))
+        known = {at: record for at, record in records.items() if at in places}
         for at, record in known.items():
             if record.state.ended and record.spread != TOLD_ALL:
                 told = await aside(self._advancer.resume, run.plan, NodeKey(run.run_id, at), run.shard_key)
                 self._parts.dispatcher.publish(told.ready)
         states = (NodeState.READY,) if patient else (NodeState.READY, NodeState.RUNNING)
         return await self._end(
-            run, [(NodeKey(run.run_id, at), each.token) for at, each in known.items() if each.state in states]
+            run,
+            [
+                (NodeKey(run.run_id, at), each.token)
+                for at, each in known.items()
+                if each.state in states and not _runs_always(run, at)
+            ],
         )
 
     async def _end(self, run: _Halted, nodes: Sequence[tuple[NodeKey, int]]) -> bool:
@@ -199,3 +205,8 @@ class Halts:
                 if answer.word is Word.RELEASED
             ]
         )
+
+
+def _runs_always(run: _Halted, node: int) -> bool:
+    """Whether a halt does not concern a node: a worker runs it."""
+    return node >= 0 and run.plan.node(node).trigger.runs_always

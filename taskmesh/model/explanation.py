@@ -105,7 +105,7 @@ def _reasons(
     if event is None:
         yield "nothing stored would bring it on; this is a fault of taskmesh, and should be reported"
     elif event.kind is EventKind.NODES:
-        yield _of_needs(facts, around)
+        yield _of_needs(facts, around) + ("" if node.trigger.is_plain else f", by {node.trigger}")
     elif event.kind is EventKind.RESUME:
         yield f"is held while its run is paused; `{around.resume}` lets it go on"
     elif event.kind is EventKind.CLAIM:

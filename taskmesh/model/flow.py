@@ -9,6 +9,7 @@ from enum import StrEnum
 from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
+from taskmesh.model.triggers import PLAIN, Trigger
 from taskmesh.model.values import Value
 
 ALL_PARAMS = "${params}"
@@ -24,7 +25,7 @@ class OnFailure(StrEnum):
     """What the failure of one node means for the rest of the run."""
 
     FAIL_FAST = "fail_fast"  # nothing new starts; what runs may end
-    CONTINUE = "continue"  # only what depends on the failed node is skipped
+    CONTINUE = "continue"  # only what depends on the failed node does not run
     COMPENSATE = "compensate"  # as fail_fast; then what had succeeded is undone
 
 
@@ -66,13 +67,55 @@ class Compensation:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """One way out of a switch: the nodes in ``then``, where ``when`` holds; without ``when`` it is the last resort.
+
+    ``name`` is what the switch gives as its output when it goes this way.
+    """
+
+    when: str
+    then: tuple[str, ...]
+    name: str
+
+
+def case_of(when: str, then: tuple[str, ...], name: str = "") -> Case:
+    """A case that is named after its first node where nothing else is said."""
+    return Case(when, then, name or (then[0] if then else NO_BRANCH))
+
+
+NO_BRANCH = "else"
+"""The name of a last resort that leads to no node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The ways out of a node that chooses between others: the first case that holds. One without ``when`` is last."""
+
+    cases: tuple[Case, ...]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The nodes that it leads to, without repeats."""
+        return tuple(dict.fromkeys(name for case in self.cases for name in case.then))
+
+    def taken(self, name: str) -> frozenset[str]:
+        """The nodes that the case of this name leads to."""
+        return frozenset(target for case in self.cases if case.name == name for target in case.then)
+
+
+SWITCH = "switch"
+"""What stands for the task of a node that is a switch, which runs none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One step of a flow.
 
     ``args`` maps the task's parameter names to values; strings in them may hold references
-    (see ``model.references``). ``needs`` names every node that must have succeeded first,
-    those that ``args`` refers to included, without repeats. Without ``retry`` it has one attempt;
-    without ``guard`` it is behind no circuit breaker.
+    (see ``model.references``). ``needs`` names every node that must have ended before, as ``trigger``
+    asks, those that anything here refers to included, without repeats. Without ``retry`` it has one attempt;
+    without ``guard`` it is behind no circuit breaker. Where its condition ``when`` does not hold it is skipped.
+    A ``switch`` runs no task; its ``task`` is empty.
     """
 
     name: str
@@ -84,6 +127,14 @@ class Node:
     limits: TimeLimits = NO_LIMITS
     guard: Guard | None = None
     compensation: Compensation | None = None
+    trigger: Trigger = PLAIN
+    when: str = ""
+    switch: Switch | None = None
+
+    @property
+    def label(self) -> str:
+        """What it runs, for people."""
+        return SWITCH if self.switch else self.task
 
 
 @dataclass(frozen=True, slots=True)

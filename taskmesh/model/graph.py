@@ -128,6 +128,15 @@ class Graph:
         """The nodes that nothing needs."""
         return tuple(position for position, successors in enumerate(self.successors) if not successors)
 
+    def switch_to(self, position: int) -> int | None:
+        """The switch that leads to a node; None where none does."""
+        return self._switches.get(position)
+
+    @cached_property
+    def _switches(self) -> Mapping[int, int]:
+        switches = [(at, node.switch) for at, node in enumerate(self.flow.nodes) if node.switch]
+        return {self.index[name]: at for at, switch in switches for name in switch.targets}
+
     @cached_property
     def arguments(self) -> Lazy[Template]:
         """The compiled ``args`` of each node."""

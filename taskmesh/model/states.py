@@ -2,14 +2,15 @@
 
     waiting ──► ready ──► running ──► succeeded
        │          ▲ ▲        │ │├───► failed
-       │          │ └────────┘ │└───► cancelled
-       │          │  released, │
+       │          │ └────────┘ │├───► cancelled
+       │          │  released, │└───► skipped (its condition is false, or its switch went another way)
        │          │  or taken from a dead holder
-       └─► skipped└─ retrying ◄┘
+       │          └─ retrying ◄┘
+       └─► skipped, upstream_failed
 
 Whatever it was doing, an unfinished node can be ended by hand (mark), as succeeded or skipped; and when an ended run is
-reopened, any node can be made ready or waiting again (reset). While a fork is being prepared, a waiting node can have
-succeeded in the run which it comes from (inherit).
+reopened, any node can be made ready or waiting again (reset), or skipped where that is certain already. While a fork is
+being prepared, a waiting node can have succeeded in the run which it comes from (inherit).
 
 A run, and what a user's `compensate` and `retry` or `rerun` do; a run that goes on may also be terminated at any time:
 
@@ -36,7 +37,10 @@ class NodeState(StrEnum):
     RETRYING = "retrying"  # an attempt failed; waits for the next one
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    SKIPPED = "skipped"  # a node that it needs did not succeed
+    UPSTREAM_FAILED = "upstream_failed"  # a node that it needs has failed, so it could not run
+    SKIPPED = (
+        "skipped"  # it was not to run: its condition, its switch, or nodes that it needs were skipped or cancelled
+    )
     CANCELLED = "cancelled"  # the run was halted before it started
 
     @property
@@ -70,13 +74,16 @@ class RunState(StrEnum):
 OPEN_RUN_STATES = frozenset({RunState.RUNNING, RunState.PAUSED, RunState.COMPENSATING})
 RETRIABLE_RUN_STATES = frozenset({RunState.FAILED, RunState.CANCELLED, RunState.TERMINATED})
 
-ENDED_NODE_STATES = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})
+ENDED_NODE_STATES = frozenset(
+    {NodeState.SUCCEEDED, NodeState.FAILED, NodeState.UPSTREAM_FAILED, NodeState.SKIPPED, NodeState.CANCELLED}
+)
 
 _UNFINISHED = [state for state in NodeState if state not in ENDED_NODE_STATES]
 
 TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "tell_success": {NodeState.WAITING: NodeState.READY},  # the last node that it needs has succeeded
-    "tell_failure": {NodeState.WAITING: NodeState.SKIPPED},
+    "tell_failure": {NodeState.WAITING: NodeState.UPSTREAM_FAILED},
+    "tell_skip": {NodeState.WAITING: NodeState.SKIPPED},  # a node that it needs was skipped or cancelled
     "claim": {NodeState.READY: NodeState.RUNNING},
     "claim_from_dead": {NodeState.READY: NodeState.RUNNING, NodeState.RUNNING: NodeState.RUNNING},
     "release": {NodeState.RUNNING: NodeState.READY},
@@ -87,16 +94,22 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "wake": {NodeState.RETRYING: NodeState.READY},  # its delay is over, or its run is halted
     **{f"mark_{end}": dict.fromkeys(_UNFINISHED, end) for end in (NodeState.SUCCEEDED, NodeState.SKIPPED)},  # by hand
     # Only in a run that has ended and is reopened:
-    **{f"reset_{start}": dict.fromkeys(NodeState, start) for start in (NodeState.READY, NodeState.WAITING)},
+    **{
+        f"reset_{start}": dict.fromkeys(NodeState, start)
+        for start in (NodeState.READY, NodeState.WAITING, NodeState.SKIPPED)
+    },
     "inherit": {NodeState.WAITING: NodeState.SUCCEEDED},  # only in a fork, before it goes on
     "settle_succeeded": {NodeState.RUNNING: NodeState.SUCCEEDED},
     "settle_failed": {NodeState.RUNNING: NodeState.FAILED},
     "settle_cancelled": {NodeState.RUNNING: NodeState.CANCELLED},
+    "settle_skipped": {NodeState.RUNNING: NodeState.SKIPPED},  # its condition is false
 }
 """For each event, the states it may meet and what each becomes; any other state stays as it is."""
 
+_OF_NODES_ALONE = ("mark_", "reset_", "inherit", "tell_", "settle_skipped")
+
 UNDO_TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
-    **{event: steps for event, steps in TRANSITIONS.items() if not event.startswith(("mark_", "reset_", "inherit"))},
+    **{event: steps for event, steps in TRANSITIONS.items() if not event.startswith(_OF_NODES_ALONE)},
     "tell_success": {NodeState.WAITING: NodeState.READY},  # all undos before it have succeeded, or had nothing to do
     "tell_nothing": {
         NodeState.WAITING: NodeState.SKIPPED
@@ -104,7 +117,7 @@ UNDO_TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "tell_failure": {NodeState.WAITING: NodeState.SKIPPED},  # one of them failed
     "compensate": {NodeState.FAILED: NodeState.READY, NodeState.SKIPPED: NodeState.READY},  # undoing is begun again
 }
-"""The same for undos, which nobody ends by hand, resets or inherits."""
+"""The same for undos, which nobody ends by hand, resets or inherits, and which have no conditions."""
 
 RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     RunState.RUNNING: frozenset(

@@ -14,6 +14,7 @@ from dataclasses import replace
 from taskmesh.errors import FlowError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
+from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
@@ -58,7 +59,7 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
     if len(draft.nodes) > MAX_NODES:
         examination.found(("nodes",), f"{len(draft.nodes)} nodes; a flow may have {MAX_NODES}: split it into several")
         return examination.problems, draft
-    nodes = [examination.look_at_node(node) for node in draft.nodes]
+    nodes = with_pools([examination.look_at_node(node) for node in draft.nodes])
     examination.look_at_result()
     examination.look_at_on_failure(nodes)
     order = examination.order(nodes)
@@ -77,6 +78,7 @@ class _Examination:
         self._node_hints = Hints(self._names)
         self._param_hints = Hints(self._params)
         self._task_hints = Hints(tasks.names() if tasks else ())
+        self._choices = Choices(draft, self)
 
     def found(self, path: Path, message: str, on_key: bool = False) -> None:
         self.problems.append(Problem(path, message, on_key))
@@ -115,7 +117,7 @@ class _Examination:
         shard_by = self._draft.shard_by
         root, _, name = shard_by.partition(".")
         if root == "params" and name:
-            self._know_param(name, ("shard_by",))
+            self.know_param(name, ("shard_by",))
         elif shard_by not in ("run", "node"):
             self.found(("shard_by",), f"shard_by {shard_by!r} must be run, node or params.NAME")
 
@@ -131,7 +133,15 @@ class _Examination:
             self.found((*path, "args"), f"args must map names to values, or be {ALL_PARAMS}")
         references = self._look_at_references(node.args, (*path, "args"))
         for position, name in enumerate(node.needs):
-            self._know_node(name, (*path, "needs", position), "needs")
+            self.know_node(name, (*path, "needs", position), "needs")
+        needs = tuple(dict.fromkeys((*node.needs, *references, *self._choices.needed(node))))
+        self._choices.look_at_trigger(node, needs)
+        if node.switch is not None:
+            return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
+        return replace(self._look_at_task(node, path), needs=needs)
+
+    def _look_at_task(self, node: Node, path: Path) -> Node:
+        """The node with what its task says of it filled in."""
         info = self._known_task(node.task, (*path, "task"))
         if info is not None:
             self._look_at_arguments(node, info)
@@ -139,11 +149,10 @@ class _Examination:
         self._look_at_policies(node, path)
         for key, problem in node.guard.rules.findings() if node.guard else ():
             self.found((*path, "breaker"), f"the {key} of its breaker {problem}")
-        needs = tuple(dict.fromkeys((*node.needs, *references)))
         retry = node.retry or (info.retry if info else None)
         limits = node.limits.over(info.limits) if info else node.limits
         guard, compensation = self._guard(node, info), self._look_at_undo(node, info)
-        return Node(node.name, node.task, node.args, needs, pool, retry, limits, guard, compensation)
+        return replace(node, pool=pool, retry=retry, limits=limits, guard=guard, compensation=compensation)
 
     def _guard(self, node: Node, info: TaskInfo | None) -> Guard | None:
         """The breaker of a node; by name alone, one that its task has, too, has the rules that stand there."""
@@ -216,17 +225,17 @@ class _Examination:
         reading = read_template(value, path)
         self.problems += reading.problems
         for name, place in reading.nodes.items():
-            self._know_node(name, place, "refers to")
+            self.know_node(name, place, "refers to")
         for name, place in reading.params.items():
-            self._know_param(name, place)
+            self.know_param(name, place)
         return reading.nodes
 
-    def _know_node(self, name: str, path: Path, verb: str) -> None:
+    def know_node(self, name: str, path: Path, verb: str) -> None:
         if name not in self._names:
             hint = self._node_hints.did_you_mean(name)
             self.found(path, f"{_subject(path)} {verb} {name!r}, which is no node of this flow{hint}")
 
-    def _know_param(self, name: str, path: Path) -> None:
+    def know_param(self, name: str, path: Path) -> None:
         if name not in self._params:
             hint = self._param_hints.did_you_mean(name)
             self.found(path, f"{_subject(path)} refers to params.{name}, which the flow does not declare{hint}")

@@ -151,11 +151,13 @@ class ClaimAnswer(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """The end of an attempt. ``state`` is succeeded, failed, cancelled, or retrying: after ``delay_seconds`` then.
+    """The end of an attempt: succeeded, failed, cancelled, skipped, or retrying: after ``delay_seconds`` then.
 
-    ``halt`` stops the run unless empty; where the end ``compensates``, what was committed is undone then. One that is
-    retrying and does not count uses up no attempt.
-    ``cause`` says why a node waits, or how it succeeded, where that is not by its own task.
+    ``halt`` stops the run unless empty; where a failure ``compensates``, what was committed is undone when the run has
+    failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
+    in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
+    own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
+    is ``handled``.
     """
 
     key: NodeKey
@@ -174,6 +176,9 @@ class Settlement(NamedTuple):
     cause: str = ""
     can_be_undone: bool = False
     compensates: bool = False
+    special: bytes = b""
+    handled: bool = False
+    outlasts_halt: bool = False
 
 
 class Spreading(NamedTuple):
@@ -186,6 +191,7 @@ class Spreading(NamedTuple):
     pools: tuple[str, ...]
     edges: bytes
     last: bool
+    special: bytes = b""
 
 
 class Marking(NamedTuple):
@@ -201,12 +207,14 @@ class Marking(NamedTuple):
     edges: bytes
     last: bool
     can_be_undone: bool = False
+    special: bytes = b""
 
 
 class Reset(NamedTuple):
-    """A node of a reopened run as it was seen, and as it shall be: ready, or waiting with so many ``arrived``.
+    """A node of a reopened run as it was seen, and as it shall be: ready, skipped, or waiting with so many ``arrived``.
 
-    ``state`` is empty where there is no record; ``arrived`` is -1 where it is not counted. ``pool`` is a number.
+    ``state`` is empty where there is no record; ``arrived`` and ``skipped``, of the nodes that it needs, are -1 where
+    that is not counted. ``pool`` is a number.
     """
 
     node: int
@@ -214,6 +222,7 @@ class Reset(NamedTuple):
     token: int
     wanted: str
     arrived: int
+    skipped: int
     pool: int
 
 

@@ -129,6 +129,7 @@ class Controls:
                 int(each.last),
                 self._store.retention_ms,
                 int(each.can_be_undone),
+                each.special,
             ],
         )
 

@@ -170,10 +170,10 @@ class Reader:
         """The records of a run's nodes alone, without what they gave back."""
         return records_of(dict(self._scan(self._keys.run(run_id), "node:*")))
 
-    def arrivals(self, run_id: str) -> dict[int, int]:
-        """How many of those that each node needs have succeeded, where that is counted."""
-        fields = dict(self._scan(self._keys.run(run_id), "arrived:*"))
-        return {at: int(value) for at, value in _numbered(fields, b"arrived:")}
+    def counts(self, run_id: str, kind: str) -> dict[int, int]:
+        """How many of those that each node needs have ``arrived``, or were ``skipped``, where that is counted."""
+        fields = dict(self._scan(self._keys.run(run_id), f"{kind}:*"))
+        return {at: int(value) for at, value in _numbered(fields, f"{kind}:".encode())}
 
     def list_runs(self, closed: bool, limit: int, offset: int = 0) -> list[RunSummary]:
         """The newest runs first: those that have ended, or those that have not."""

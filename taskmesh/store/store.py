@@ -185,6 +185,8 @@ class Store:
                 int(each.can_be_undone),
                 int(each.compensates),
                 holder,
+                each.special,
+                int(each.handled),
             ],
         )
 
@@ -197,7 +199,7 @@ class Store:
         return self.script(
             "spread_node",
             self.keys_of_telling(each),
-            [self.now, run_id, node, each.told_before, each.edges, int(each.last), self.retention_ms],
+            [self.now, run_id, node, each.told_before, each.edges, int(each.last), self.retention_ms, each.special],
         )
 
     def keys_of_telling(self, each: Settlement | Spreading | Marking) -> list[str]:
@@ -227,6 +229,7 @@ class Store:
                 int(each.counts),
                 each.cause,
                 holder,
+                int(each.outlasts_halt),
             ],
         )
 

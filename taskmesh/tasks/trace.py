@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.model.catalog import TaskInfo
-from taskmesh.model.flow import Compensation, Node
+from taskmesh.model.flow import SWITCH, Compensation, Node, Switch, case_of
 from taskmesh.model.references import MAX_DEPTH, escape_text
+from taskmesh.model.triggers import PLAIN, Trigger, read_rule, rule_problem
 
 _current: ContextVar[Trace | None] = ContextVar("taskmesh_trace", default=None)
 
@@ -98,9 +99,23 @@ class _TracedNode:
     """A node while its name and its needs can still change."""
 
     name: str
-    task: TaskInfo
+    task: TaskInfo | None
     args: dict[str, Any]
     after: list[_TracedNode] = field(default_factory=list)
+    trigger: Trigger = PLAIN
+    when: str = ""
+    cases: list[tuple[str, list[_TracedNode]]] = field(default_factory=list)
+
+    def draft(self, args: Mapping[str, Any]) -> Node:
+        """The node as it is now, called with ``args``."""
+        needs, task = tuple(dict.fromkeys(each.name for each in self.after)), self.task
+        if task is None:
+            cases = [case_of(when, tuple(each.name for each in then)) for when, then in self.cases]
+            return Node(
+                self.name, "", needs=needs, pool="", switch=Switch(tuple(cases)), trigger=self.trigger, when=self.when
+            )
+        policies = task.retry, task.limits, task.guard, Compensation.by(task.compensator)
+        return Node(self.name, task.name, args, needs, task.pool, *policies, trigger=self.trigger, when=self.when)
 
 
 class Handle(Placeholder):
@@ -117,11 +132,40 @@ class Handle(Placeholder):
 
         :raises UsageError: for anything that is not a node of this flow.
         """
-        for handle in handles:
-            if not isinstance(handle, Handle):
-                raise UsageError(f"{self!r}.after() takes what calling a task returned, not {handle!r}")
-            self._trace.check_own(handle)
-            self._node.after.append(handle._node)
+        self._node.after += [self._trace.node_of(handle, f"{self!r}.after()") for handle in handles]
+        return self
+
+    def rule(self, rule: str) -> Handle:
+        """Say how those that the node needs must have ended: ``any_failed``, ``n_of(2)``; by default all succeed.
+
+        :raises UsageError: for a word that is no rule, or a node that has an expression instead.
+        """
+        trigger = read_rule(rule)
+        if trigger is None:
+            raise UsageError(f"{self!r}.rule(): rule {rule_problem(rule)}")
+        return self._begin_by(trigger)
+
+    def depends(self, expression: str) -> Handle:
+        """Let the node wait for the nodes that an expression names, as ``a.succeeded && (b.failed || c.skipped)``.
+
+        :raises UsageError: when the node has a rule.
+        """
+        return self._begin_by(Trigger(depends=expression))
+
+    def when(self, condition: str) -> Handle:
+        """Skip the node where a condition in CEL is false, as ``params.amount > 1000``.
+
+        :raises UsageError: when the node has a condition.
+        """
+        if self._node.when:
+            raise UsageError(f"{self!r} has a condition already; join the two with &&")
+        self._node.when = condition
+        return self
+
+    def _begin_by(self, trigger: Trigger) -> Handle:
+        if not self._node.trigger.is_plain:
+            raise UsageError(f"{self!r} has a rule or an expression already: {self._node.trigger}")
+        self._node.trigger = trigger
         return self
 
     def named(self, name: str) -> Handle:
@@ -161,7 +205,30 @@ class Trace:
         """Add a node that runs ``task``."""
         # The caller may change its lists and dicts afterwards.
         args = {name: self._snapshot(value, MAX_DEPTH) for name, value in arguments.items()}
-        node = _TracedNode(self._free_name(task.name), task, args)
+        return self._add(_TracedNode(self._free_name(task.name), task, args))
+
+    def switch(self, cases: Mapping[str, Any], otherwise: Any) -> Handle:
+        """Add a node that chooses between others: conditions with the nodes that each leads to, and what is left.
+
+        :raises UsageError: for anything that is not a node of this flow.
+        """
+        ways = [(when, self._nodes_of(then)) for when, then in cases.items()]
+        if otherwise is not None:
+            ways.append(("", self._nodes_of(otherwise)))
+        return self._add(_TracedNode(self._free_name(SWITCH), None, {}, cases=ways))
+
+    def node_of(self, handle: Any, what: str) -> _TracedNode:
+        """:raises UsageError: for anything that is not a node of this flow; ``what`` asks for one."""
+        if not isinstance(handle, Handle):
+            raise UsageError(f"{what} takes what calling a task returned, not {handle!r}")
+        self.check_own(handle)
+        return handle._node
+
+    def _nodes_of(self, then: Any) -> list[_TracedNode]:
+        handles = then if isinstance(then, list | tuple) else [then]
+        return [self.node_of(each, "switch()") for each in handles]
+
+    def _add(self, node: _TracedNode) -> Handle:
         self._nodes.append(node)
         self._names[node.name] = node
         return Handle(self, node)
@@ -179,20 +246,7 @@ class Trace:
 
     def nodes(self) -> tuple[Node, ...]:
         """The draft of every node, in the order of the calls."""
-        return tuple(
-            Node(
-                name=node.name,
-                task=node.task.name,
-                args=self._rendered(node.args),
-                needs=tuple(dict.fromkeys(each.name for each in node.after)),
-                pool=node.task.pool,
-                retry=node.task.retry,
-                limits=node.task.limits,
-                guard=node.task.guard,
-                compensation=Compensation.by(node.task.compensator),
-            )
-            for node in self._nodes
-        )
+        return tuple(node.draft(self._rendered(node.args)) for node in self._nodes)
 
     def check_own(self, placeholder: Placeholder) -> None:
         """:raises UsageError: for a placeholder of another flow."""

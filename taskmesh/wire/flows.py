@@ -1,9 +1,10 @@
 """A flow as bytes: canonical, so that equal flows have equal hashes.
 
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
-breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take. A flow
-is written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
-worker that knows only an earlier one refuses it instead of ignoring something.
+breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
+schema 6 has three more of a node: its trigger, its condition and its switch. A flow is written in the first schema that
+can say what it asks for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one
+refuses it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any
 
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
-from taskmesh.model.flow import Compensation, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
+from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
 
-PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA = 1, 2, 3, 4, 5
-SCHEMAS = (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA)
+PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA = 1, 2, 3, 4, 5, 6
+SCHEMAS = (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA)
 _HASH_BYTES = 16
 
 
@@ -39,6 +41,8 @@ def encode_flow(flow: Flow) -> bytes:
 
 
 def _schema_of(flow: Flow) -> int:
+    if any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes):
+        return CHOICE_SCHEMA
     if flow.timeout_seconds is not None:
         return TIMEOUT_SCHEMA
     if flow.can_compensate:
@@ -57,7 +61,17 @@ def _node_fields(node: Node, schema: int) -> list[Any]:
         fields += [_guard_fields(node.guard)]
     if schema >= UNDO_SCHEMA:
         fields.append(_compensation_fields(node.compensation))
+    if schema >= CHOICE_SCHEMA:
+        fields += [_trigger_fields(node.trigger), node.when, _switch_fields(node.switch)]
     return fields
+
+
+def _trigger_fields(trigger: Trigger) -> list[Any] | None:
+    return None if trigger.is_plain else [trigger.rule, trigger.count, trigger.depends]
+
+
+def _switch_fields(switch: Switch | None) -> list[Any] | None:
+    return [[case.when, case.then, case.name] for case in switch.cases] if switch else None
 
 
 def _guard_fields(guard: Guard | None) -> list[Any] | None:
@@ -141,10 +155,23 @@ def _node_of(
     limits: list[float | None] | None = None,
     guard: list[Any] | None = None,
     compensation: list[Any] | None = None,
+    trigger: list[Any] | None = None,
+    when: str = "",
+    switch: list[Any] | None = None,
 ) -> Node:
     policies = _retry_of(*retry) if retry else None, _limits_of(limits)
     undone_by = _compensation_of(*compensation) if compensation else None
-    return Node(name, task, args, tuple(needs), pool, *policies, _guard_of(*guard) if guard else None, undone_by)
+    guarded = _guard_of(*guard) if guard else None
+    begins, way = _trigger_of(*trigger) if trigger else PLAIN, _switch_of(switch) if switch else None
+    return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way)
+
+
+def _trigger_of(rule: str, count: int, depends: str) -> Trigger:
+    return Trigger(Rule(rule), count, depends)
+
+
+def _switch_of(cases: list[Any]) -> Switch:
+    return Switch(tuple(Case(when, tuple(then), name) for when, then, name in cases))
 
 
 def _guard_of(

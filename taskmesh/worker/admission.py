@@ -32,6 +32,8 @@ class Admission:
 
     def ending(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Ending | None:
         """How an attempt ends that does not begin; None for one that does. ``known`` are the tasks that run here."""
+        if (answer.halt or answer.left_seconds is not None) and attempt.runs_always:
+            answer = answer._replace(halt="", left_seconds=None)
         if answer.halt:
             return attempt.cancelled(answer.halt)
         if attempt.is_unknown:

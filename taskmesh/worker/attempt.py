@@ -60,7 +60,7 @@ class Attempt:
 
     @property
     def task(self) -> str:
-        return self.node.task
+        return self.node.label
 
     @property
     def is_timed(self) -> bool:
@@ -79,6 +79,11 @@ class Attempt:
         return self.number - 1 - self.retries - self.crashes - self.past
 
     @property
+    def runs_always(self) -> bool:
+        """Whether neither a halt of its run nor the run's deadline keeps it from running."""
+        return self.node.trigger.runs_always
+
+    @property
     def node_name(self) -> str:
         return self.node.name
 
@@ -86,7 +91,7 @@ class Attempt:
     def runs(self) -> str:
         """The task that runs: its own, or the one that stands in for it."""
         guard = self.node.guard
-        return guard.fallback if guard and self.uses_fallback else self.task
+        return guard.fallback if guard and self.uses_fallback else self.node.task
 
     def succeeded(self, outcome: Outcome) -> Ending:
         ending = Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=outcome.output)
@@ -101,8 +106,16 @@ class Attempt:
 
     def failed(self, failure: Failure) -> Ending:
         goes_on = self.is_undo or self.plan.flow.on_failure is OnFailure.CONTINUE
-        halt = "" if goes_on else "failed"
+        halt = "" if goes_on or self.plan.rules.handles(self.key.node) else "failed"
         return Ending(self.plan, self.key, self.token, self.shard_key, "failed", error=_error(failure), halt=halt)
+
+    def skipped(self, cause: str) -> Ending:
+        """It was not to run: it was no attempt."""
+        return Ending(self.plan, self.key, self.token, self.shard_key, "skipped", cause=cause)
+
+    def decided(self, case: str) -> Ending:
+        """It is a switch, and goes the way of this case."""
+        return Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=pack(case))
 
     def postponed(self, failure: Failure, delay_seconds: float) -> Ending:
         """It failed, and there will be another attempt."""

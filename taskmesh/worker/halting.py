@@ -63,7 +63,7 @@ class Halting:
                 self._kill(attempt, _by(RunState.TERMINATED, who), pool)
             elif status is not None and _is_overtaken(attempt, record):
                 self._kill(attempt, OVERTAKEN, pool)
-            elif halt == RunState.CANCELLED.encode() and status != UNDOING:
+            elif halt == RunState.CANCELLED.encode() and status != UNDOING and not attempt.runs_always:
                 self._end(attempt, _by(RunState.CANCELLED, who), pool, grace_seconds)
 
     def _next(self, long: set[int]) -> Sequence[int]:

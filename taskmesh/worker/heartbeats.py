@@ -58,8 +58,8 @@ class Heartbeats:
         self._beaten.clear()
         self._is_due = False
         for each, answer in zip(beaten, answers, strict=True):
-            each.attempt.halt = answer.halt
-            if answer.halt or answer.word is not Word.BEATEN:
+            each.attempt.halt = "" if each.attempt.runs_always else answer.halt
+            if each.attempt.halt or answer.word is not Word.BEATEN:
                 cancel(each.attempt.id)
 
     def _become_due(self) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 
 from taskmesh.broker.protocol import AckToken, Delivery
+from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
@@ -13,6 +14,7 @@ from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
 from taskmesh.worker.admission import Admission
 from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.inner import inner_ending, is_inner
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
 from taskmesh.worker.settling import Settler
@@ -89,7 +91,7 @@ class Intake:
         if not attempts:
             return None
         for attempt in attempts:
-            attempt.is_unknown = attempt.task not in tasks
+            attempt.is_unknown = attempt.task not in tasks and not is_inner(attempt)
         return attempts, self._parts.store.claiming([_claim_of(each) for each in attempts], self._holder)
 
     def take(self, attempts: Sequence[Attempt], answers: Sequence[ClaimAnswer], pool: WorkPool) -> None:
@@ -188,6 +190,9 @@ class Intake:
     def _work(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Work | None:
         try:
             arguments = self._arguments(attempt, answer)
+            if isinstance(arguments, Ending):
+                self._settler.end(attempt, arguments)
+                return None
         except StoreUnavailableError:
             raise
         except Exception as error:
@@ -201,12 +206,16 @@ class Intake:
         about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo
         return Work(attempt.id, attempt.runs, arguments, context, *about)
 
-    def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes:
+    def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes | Ending:
+        """What the task is called with; or how the node ends that does not come so far."""
         inputs = attempt.plan.inputs(attempt.key.node)
         values: Sequence[bytes | None] = answer.fields
         if len(inputs.fields) > FIELDS_PER_CLAIM:
             values = self._parts.reader.run_fields(attempt.key.run_id, inputs.fields)
-        return inputs.arguments(values)
+        if inputs.gate is None:
+            return inputs.arguments(values)
+        count = len(inputs.gate.fields)
+        return inner_ending(attempt, inputs.gate, values[:count]) or inputs.arguments(values[count:])
 
     def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A message that nobody needs is acked; but the dependents of an ended node may not all have been told."""

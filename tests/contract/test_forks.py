@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
+from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Link
 from taskmesh.store.opening import open_link
 from tests.model.lab import Lab
@@ -52,7 +53,7 @@ def _prepare(lab: Lab, plan: Plan, inherits: tuple[int, ...]) -> None:
 def _run(lab: Lab, plan: Plan, node: int, state: str) -> str:
     token = lab.claim(RUN, node, 1, HOLDER).numbers[1]
     halt = "failed" if state == "failed" else ""
-    return lab.settle(plan, RUN, node, token, state, halt, compensates=bool(halt)).text
+    return lab.settle(plan, NodeKey(RUN, node), token, state, halt, HOLDER, compensates=bool(halt)).text
 
 
 def test_a_fork_runs_what_it_does_not_inherit(lab: Lab, plan: Plan) -> None:

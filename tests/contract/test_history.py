@@ -85,7 +85,7 @@ def test_every_attempt_of_a_node_is_told(bench: Bench) -> None:
         ("running", ME, 5, "", ""),
         ("failed", ME, 5, "", "OSError: gone"),
     ]
-    assert _of(bench, "c") == [("skipped", "", 0, "", "node 'a', which it needs, did not succeed")]
+    assert _of(bench, "c") == [("upstream_failed", "", 0, "", "node 'a', which it needs, has failed")]
 
 
 def test_what_people_did_is_told_with_their_names(bench: Bench) -> None:
@@ -119,8 +119,8 @@ def test_a_run_that_was_reopened_tells_of_its_life_before(bench: Bench) -> None:
     bench.controls.reopen_run("r1", PLAN.hash, "retry", Who("ann", "again"))
     records = bench.record().nodes
     resets = [
-        Reset(0, records[0].state, records[0].token, "ready", -1, 0),
-        Reset(2, records[2].state, records[2].token, "waiting", -1, 0),
+        Reset(0, records[0].state, records[0].token, "ready", -1, -1, 0),
+        Reset(2, records[2].state, records[2].token, "waiting", -1, -1, 0),
     ]
     for _ in range(2):
         bench.controls.reset_nodes("r1", "retry", PLAN.pools, resets)
@@ -135,7 +135,11 @@ def test_a_run_that_was_reopened_tells_of_its_life_before(bench: Bench) -> None:
         ("running", ME, 2, "", ""),
         ("succeeded", ME, 2, "", ""),
     ]
-    assert _of(bench, "c") == [("skipped", "", 0, "", ""), ("waiting", "", 0, "reset", ""), ("ready", "", 0, "", "")]
+    assert _of(bench, "c") == [
+        ("upstream_failed", "", 0, "", ""),
+        ("waiting", "", 0, "reset", ""),
+        ("ready", "", 0, "", ""),
+    ]
     steered = [(e.kind, e.state, e.by) for e in _history(bench) if e.node is None]
     assert steered == [
         ("run", "running", ""),

@@ -145,8 +145,8 @@ def test_failure_skips_what_depends_on_it(bench: Bench) -> None:
     failed = bench.run_through(plan, 0, "failed", error=pack({"type": "E", "message": "no", "traceback": ""}))
     assert failed.run_status == "running"
     states = {index: node.state for index, node in bench.record().nodes.items()}
-    skipped = NodeState.SKIPPED
-    assert states == {0: NodeState.FAILED, 1: NodeState.READY, 2: skipped, 3: skipped, 4: skipped}
+    lost = NodeState.UPSTREAM_FAILED
+    assert states == {0: NodeState.FAILED, 1: NodeState.READY, 2: lost, 3: lost, 4: lost}
     assert _ready(bench.run_through(plan, 1)) == [5]
     assert bench.run_through(plan, 5).run_status == "failed"
     assert bench.record().failed_node == 0

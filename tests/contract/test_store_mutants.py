@@ -27,18 +27,36 @@ MISTAKES = {
     "a stale token settles": Mistake("settle_node", "not is_of(record, token, ARGV[15])", "record[HOLDER] ~= ARGV[15]"),
     "another holder settles": Mistake("settle_node", "not is_of(record, token, ARGV[15])", "record[TOKEN] ~= token"),
     "a repeated settle counts twice": Mistake("settle_node", "if has_ended(record) then", "if false then"),
-    "the first failure is forgotten": Mistake("settle_node", "and not found.failed_node", ""),
+    "the first failure is forgotten": Mistake(
+        "settle_node", "not is_handled and not found.failed_node", "not is_handled"
+    ),
     "a node that tells leaves the outbox too early": Mistake(
         "settle_node", "if record[SPREAD] == SPREAD_DONE then redis", "if true then redis"
     ),
     "the end of a run forgets its halt": Mistake("settle_node", "found.halt or (", "("),
     "a flow counts its ended runs": Mistake("settle_node", "'open_runs', -1)", "'open_runs', 0)"),
-    "a skipped leaf waits to tell": Mistake("settle_node", "leaf and SPREAD_DONE or 0", "0"),
-    "a join starts with its first input": Mistake("settle_node", "1) == needed\n", "1) >= 1\n"),
+    "a skipped leaf waits to tell": Mistake("settle_node", "is_leaf and SPREAD_DONE or 0", "0"),
+    "a join starts with its first input": Mistake("settle_node", "1) == needed then", "1) >= 1 then"),
+    "a rule counts failures as skips": Mistake("settle_node", "upstream_failed = FAILED", "upstream_failed = SKIPPED"),
+    "a rule that cannot be met any more waits": Mistake("settle_node", "or failed + left < least_failed", ""),
+    "a rule begins before all have ended": Mistake("settle_node", "(not waits or left == 0)", "true"),
+    "a rule forgets why it cannot be met": Mistake(
+        "settle_node", "return asks and failed > 0 and 'upstream_failed' or 'skipped'", "return 'skipped'"
+    ),
+    "a node that began early begins again": Mistake("settle_node", "(altered or may_have_begun)", "altered"),
+    "a handled failure fails its run": Mistake("settle_node", "and not is_handled", ""),
+    "what follows from a handled failure does not fail its run": Mistake(
+        "settle_node", "set(found, 'failed_node', node)\n      end", "end"
+    ),
+    "an expression does not hear of the end that is told": Mistake("settle_node", "  groups[teller] = group\n", ""),
+    "an expression reads and as or": Mistake("settle_node", "node == AND and", "node == OR and"),
+    "a node that was not to run has used up an attempt": Mistake(
+        "settle_node", "record[ATTEMPT] - 1, 0", "record[ATTEMPT], 0"
+    ),
     "a slice is told twice": Mistake("spread_node", "if record[SPREAD] ~= from then", "if false then"),
     "a gap between slices is not noticed": Mistake("spread_node", "return {'behind'}", "from = record[SPREAD]"),
     "a skipped node is skipped again": Mistake(
-        "spread_node", "if not past or past[STATE] == 'waiting' then", "if true then"
+        "spread_node", "if past and past[STATE] ~= 'waiting' then return nil end", ""
     ),
     "a claim takes the node out of the outbox": Mistake(
         "claim_node",
@@ -91,7 +109,9 @@ MISTAKES = {
     "another holder retries": Mistake("retry_node", " or record[HOLDER] ~= ARGV[9]", ""),
     "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
-    "a retry of a halted run waits": Mistake("retry_node", "is_halted(found) and now or now + delay", "now + delay"),
+    "a retry of a halted run waits": Mistake(
+        "retry_node", "is_halted(found) and ARGV[10] ~= '1' and now or now + delay", "now + delay"
+    ),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
     "a node is woken too early": Mistake("wake_node", "record[READY_AT] > now", "false"),
     "a halted run sleeps on": Mistake("wake_node", "and not is_halted(found)", ""),
@@ -143,7 +163,7 @@ MISTAKES = {
     "a reset is not counted": Mistake("reset_nodes", "tonumber(values[3]) + reopened", "tonumber(values[3])"),
     "a reset keeps the token": Mistake("reset_nodes", "past[TOKEN] + 1", "past[TOKEN]"),
     "a reset forgets the attempts": Mistake("reset_nodes", "past[ATTEMPT], past[TOKEN]", "0, past[TOKEN]"),
-    "a reset node counts what does not count": Mistake("reset_nodes", "if arrived == 0 then", "if false then"),
+    "a reset node counts what does not count": Mistake("reset_nodes", "if count == 0 then", "if false then"),
     "a slice of somebody who is late resets": Mistake("reset_nodes", "or not paused or paused[1] ~= ARGV[3]", ""),
     "another fork is taken for the same": Mistake("fork_run", "if known[1] ~= ARGV[3] then", "if false then"),
     "a fork is not among the open runs": Mistake("fork_run", "redis.call('ZADD', open, now, run_id)\n", ""),

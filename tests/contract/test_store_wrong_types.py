@@ -11,6 +11,7 @@ import redis
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.store.calls import NodeKey, Reset, Word
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
@@ -25,6 +26,8 @@ JOIN = Shape(((), (0,), (0,), (0,), (1, 2)), ("one", "two", "two", "one", "one")
 """Node 0 tells three dependents in two slices, into both outboxes; node 4 counts."""
 SINGLE = Shape(((),), ("one",), 2)
 SKIPPED = Shape(((), (0,), (1,)), ("one", "two", "one"), 2)
+RULES = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(Rule.ALL_DONE)})
+DEPENDS = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(depends="n0.failed || n1")})
 MANY_ROOTS = Shape(((), (), ()), ("one", "two", "one"), 2)
 
 Act = Callable[[Lab, Plan], Answer | bool]
@@ -118,6 +121,9 @@ CASES = {
     "fail the last": Case(SINGLE, _fail, RUNNING),
     "spread": Case(JOIN, _spread, (*RUNNING, _settle)),
     "spread a failure": Case(JOIN, _spread, (*RUNNING, _fail)),
+    "settle and count for a rule": Case(RULES, _fail, RUNNING),
+    "settle and make ready by a rule": Case(DEPENDS, _fail, RUNNING),
+    "settle what was not to run": Case(SKIPPED, partial(_settle, state="skipped"), RUNNING),
     "release": Case(JOIN, _release, RUNNING),
     "beat": Case(JOIN, lambda lab, plan: lab.beat(RUN, 0, 2, b"half", HOLDER), RUNNING),
     "redrive": Case(JOIN, _redrive, (_admit, _renew)),
@@ -142,14 +148,14 @@ CASES = {
     "mark what is retrying": Case(JOIN, lambda lab, plan: lab.mark(plan, RUN, 0, "succeeded"), (*RUNNING, _retry)),
     "reopen": Case(SINGLE, lambda lab, plan: lab.reopen(plan, RUN, "retry"), (*RUNNING, _fail)),
     "reset": Case(
-        JOIN, lambda lab, plan: lab.reset(plan, RUN, "retry", [Reset(0, "running", 2, "waiting", 0, 0)]), REOPENED
+        JOIN, lambda lab, plan: lab.reset(plan, RUN, "retry", [Reset(0, "running", 2, "waiting", 0, -1, 0)]), REOPENED
     ),
     "fork": Case(JOIN, _fork),
     "fork with a deadline": Case(JOIN, lambda lab, plan: lab.fork(plan, RUN, b"digest", True, 5.0)),
     "fork again": Case(JOIN, _fork, (_fork,)),
     "inherit": Case(JOIN, lambda lab, plan: lab.inherit(RUN, [0, 1]), (_fork,)),
     "reset in a fork": Case(
-        JOIN, lambda lab, plan: lab.reset(plan, RUN, FORK, [Reset(1, "", 0, "ready", -1, 1)]), (_fork,)
+        JOIN, lambda lab, plan: lab.reset(plan, RUN, FORK, [Reset(1, "", 0, "ready", -1, -1, 1)]), (_fork,)
     ),
     "resume what has ended": Case(
         SINGLE, lambda lab, plan: lab.resume(plan, RUN, "retry"), (*RUNNING, _settle, _reopen)

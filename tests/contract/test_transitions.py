@@ -46,8 +46,9 @@ def _bring_to(bench: Bench, plan: Plan, state: NodeState) -> None:
     bench.admit(plan)
     if state is NodeState.WAITING:
         return
-    bench.run_through(plan, PARENT, "failed" if state is NodeState.SKIPPED else "succeeded")
-    if state not in (NodeState.READY, NodeState.SKIPPED):
+    ends = {NodeState.UPSTREAM_FAILED: "failed", NodeState.SKIPPED: "skipped"}
+    bench.run_through(plan, PARENT, ends.get(state, "succeeded"))
+    if state not in (NodeState.READY, *ends):
         token = bench.claim(plan, NODE, OTHER).token
         if state is NodeState.RETRYING:
             bench.retry(plan, NODE, token, holder=OTHER)
@@ -109,7 +110,7 @@ def _reset(wanted: str) -> Callable[[Bench, Plan], object]:
         assert bench.controls.reopen_run("r1", plan.hash, "retry").word is Word.REOPENED
         record = bench.record().nodes.get(NODE)
         seen = (str(record.state), record.token) if record else ("", 0)
-        wish = Reset(NODE, *seen, wanted, -1, 0)
+        wish = Reset(NODE, *seen, wanted, -1, -1, 0)
         assert bench.controls.reset_nodes("r1", "retry", plan.pools, [wish]).word is Word.RESET
         bench.controls.resume_runs([("r1", plan.hash)], "retry")
 
@@ -127,6 +128,7 @@ def _inherit(bench: Bench, plan: Plan) -> None:
 EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "tell_success": _tell("succeeded"),
     "tell_failure": _tell("failed"),
+    "tell_skip": _tell("skipped"),
     "claim": _claim,
     "claim_from_dead": _from_dead(_claim),
     "release": lambda bench, plan: bench.release(NODE, _token(bench), holder=OTHER),
@@ -139,10 +141,12 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "mark_skipped": _mark("skipped"),
     "reset_ready": _reset("ready"),
     "reset_waiting": _reset("waiting"),
+    "reset_skipped": _reset("skipped"),
     "inherit": _inherit,
     "settle_succeeded": _settle("succeeded"),
     "settle_failed": _settle("failed"),
     "settle_cancelled": _settle("cancelled"),
+    "settle_skipped": _settle("skipped"),
 }
 
 

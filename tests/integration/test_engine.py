@@ -132,7 +132,7 @@ def test_failure_is_told_with_its_reason(bench: MeshBench) -> None:
     with pytest.raises(RunFailedError, match="'fail': ValueError: on purpose"):
         run.result(timeout=PATIENCE_SECONDS)
     states = {node.name: node.status for node in run.details().nodes}
-    assert states == {"fail": NodeState.FAILED, "never": NodeState.SKIPPED, "other": NodeState.SUCCEEDED}
+    assert states == {"fail": NodeState.FAILED, "never": NodeState.UPSTREAM_FAILED, "other": NodeState.SUCCEEDED}
     [failed] = [node for node in run.details().nodes if node.name == "fail"]
     assert failed.error is not None
     assert "engine_app.py" in failed.error["traceback"]

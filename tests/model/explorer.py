@@ -85,7 +85,9 @@ def _check_order(setting: Setting, nodes: dict[int, NodeModel], at: int, node: N
         check_undo(setting.shape, nodes, at, node)
         return
     states = [nodes[parent].state if parent in nodes else "waiting" for parent in setting.shape.parents[max(at, 0)]]
-    if node.state == "skipped":
-        assert set(states) & (ENDED - {"succeeded"}), f"node {at} was skipped though nothing failed"
+    if node.state in ("skipped", "upstream_failed"):
+        assert set(states) & (ENDED - {"succeeded"}), f"node {at} was left out though nothing failed"
+        is_blamed = node.state == "skipped" or bool(set(states) & {"failed", "upstream_failed"})
+        assert is_blamed, f"node {at} is upstream_failed though nothing failed"
     else:
         assert set(states) <= {"succeeded"}, f"node {at} began before what it needs had succeeded"

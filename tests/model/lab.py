@@ -134,7 +134,13 @@ class Lab:
     def resets(self, plan: Plan, run_id: str, origin: int | None) -> list[Reset]:
         """What the product says must still be reset."""
         reader = Reader(self.link, self.keys)
-        return resets(plan, reader.records_of_run(run_id), reader.arrivals(run_id), origin)
+        return resets(
+            plan,
+            reader.records_of_run(run_id),
+            reader.counts(run_id, "arrived"),
+            origin,
+            reader.counts(run_id, "skipped"),
+        )
 
     def terminate(self, plan: Plan, run_id: str) -> Answer:
         return _controlled(self._controls.terminate_runs([(run_id, plan.hash)], Who("somebody", "why")))
@@ -215,18 +221,21 @@ def settlement(plan: Plan, key: NodeKey, token: int, state: str, halt: str) -> S
         first.packed,
         first.last,
         can_be_undone=plan.node(key.node).compensation is not None,
+        special=first.special,
+        handled=plan.rules.handles(key.node),
     )
 
 
 def marking(plan: Plan, key: NodeKey, state: str) -> Marking:
     first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
     told = plan.pools, first.packed, first.last, plan.node(key.node).compensation is not None
-    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told)
+    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told, first.special)
 
 
 def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:
     chunk = plan.chunks(key.node)[place]
-    return Spreading(key, chunk.start, plan.hash, plan.pool_of(key.node), plan.pools, chunk.packed, chunk.last)
+    pool = plan.pool_of(key.node)
+    return Spreading(key, chunk.start, plan.hash, pool, plan.pools, chunk.packed, chunk.last, chunk.special)
 
 
 def output_of(token: int) -> bytes:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import OnFailure
+from taskmesh.model.triggers import Rule, Trigger
 from tests.model.lab import BY_HAND_OUTPUT, INHERITED_OUTPUT, output_of
 from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
@@ -25,11 +26,22 @@ OUTPUTS = {BY_HAND: BY_HAND_OUTPUT, INHERITED: INHERITED_OUTPUT}
 """What a node has given back that did not run."""
 
 
-def _shape(nodes: list[tuple[set[int], str]], undoable: set[int]) -> Shape:
+def _shape(nodes: list[tuple[set[int], str]], undoable: set[int], rules: list[Trigger | None]) -> Shape:
     parents = tuple(
         tuple(sorted({min(parent, at - 1) for parent in needs if at})) for at, (needs, _) in enumerate(nodes)
     )
-    return Shape(parents, tuple(pool for _, pool in nodes), SLICE, frozenset(undoable & set(range(len(nodes)))))
+    places = range(len(nodes))
+    triggers = {
+        at: _fitting(wish, parents[at]) for at, wish in zip(places, rules, strict=False) if wish and parents[at]
+    }
+    return Shape(parents, tuple(pool for _, pool in nodes), SLICE, frozenset(undoable & set(places)), triggers)
+
+
+def _fitting(wish: Trigger, parents: tuple[int, ...]) -> Trigger:
+    """The rule for so many parents; an expression, written over places of parents, names those that are there."""
+    if wish.depends:
+        return Trigger(depends=wish.depends.format(*(f"n{parents[at % len(parents)]}" for at in range(3))))
+    return Trigger(wish.rule, 1 + wish.count % len(parents)) if wish.rule is Rule.N_OF else wish
 
 
 def _nodes(needs: st.SearchStrategy[set[int]], fewest: int) -> st.SearchStrategy[list[tuple[set[int], str]]]:
@@ -39,8 +51,19 @@ def _nodes(needs: st.SearchStrategy[set[int]], fewest: int) -> st.SearchStrategy
 mixed = _nodes(st.sets(st.integers(0, 6), max_size=3), 1)
 wide = _nodes(st.sampled_from(({0}, {0}, {0}, {0, 1}, {6})), 6)
 undoables = st.one_of(st.just(set[int]()), st.sets(st.integers(0, 7), min_size=1), st.just(set(range(8))))
-shapes = st.builds(_shape, st.one_of(mixed, wide), undoables)
-outcomes = st.sampled_from(("succeeded", "succeeded", "failed", "cancelled"))
+rules = st.sampled_from(
+    [
+        *(Trigger(rule) for rule in Rule if rule is not Rule.ALL_SUCCESS),
+        Trigger(Rule.N_OF, 1),
+        Trigger(depends="{0}.done && {1}.done && {2}.done && !({0}.skipped || {1}.failed)"),
+        Trigger(depends="{0}.failed || {1}.succeeded && !{2}.skipped"),
+    ]
+)
+plain_or_ruled: st.SearchStrategy[list[Trigger | None]] = st.one_of(
+    st.just([]), st.just([]), st.lists(st.one_of(st.none(), rules), min_size=8, max_size=8)
+)
+shapes = st.builds(_shape, st.one_of(mixed, wide), undoables, plain_or_ruled)
+outcomes = st.sampled_from(("succeeded", "succeeded", "succeeded", "failed", "failed", "cancelled", "skipped"))
 picks = st.integers(0, 99)
 deadlines = st.sampled_from((None, None, 5.0, LONGEST_DELAY_SECONDS))
 delays = st.sampled_from((0.0, 1.0, LONGEST_DELAY_SECONDS))
@@ -70,8 +93,9 @@ class Run:
 
 def projection(model: RunModel) -> dict[str, Any]:
     """What must be stored of a run that is as the model says."""
-    nodes = model.nodes
-    joins = {at: model.arrived(at) for at in model.shape.places if len(model.shape.before(at)) > 1}
+    nodes, shape = model.nodes, model.shape
+    joins = {at: model.arrived(at) for at in shape.places if model.is_counted(at)}
+    missed = {(group, at): model.missing(group, at) for at in model.places for group in ("failed", "skipped")}
     return {
         "undos": model.undos,
         "compensation": model.compensation,
@@ -94,6 +118,7 @@ def projection(model: RunModel) -> dict[str, Any]:
             for at, node in nodes.items()
         },
         "arrived": {at: count for at, count in joins.items() if count},
+        "missed": {key: count for key, count in missed.items() if count and shape.counts(key[1])},
         "outputs": {
             at: OUTPUTS[node.cause] if node.cause in OUTPUTS else output_of(node.token)
             for at, node in nodes.items()

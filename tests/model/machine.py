@@ -170,7 +170,7 @@ class StoreMachine(SurroundingRules):
     def spread(self, pick: int, at: int, place: int, repeats: int) -> None:
         """Any teller, old or new, tells any slice."""
         run_id, run = self._pick_run(pick)
-        node = pick_node(run.model, at, "succeeded", "failed", "cancelled", "skipped")
+        node = pick_node(run.model, at, "succeeded", "failed", "cancelled", "skipped", "upstream_failed")
         slices = run.model.shape.slices(node)
         place %= len(slices)
         for _ in range(repeats):

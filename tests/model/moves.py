@@ -72,13 +72,13 @@ def _prepare(setting: Setting, run: RunModel) -> None:
 
 
 def _wishes(run: RunModel) -> Iterator[Reset]:
-    again = run.wanted(None)
+    again = _again(run)
     for at, wanted in again.items():
         node, parents = run.nodes.get(at), run.shape.parents[at]
         arrived = sum(parent not in again for parent in parents) if len(parents) > 1 else -1
         is_so = (node.state if node else "waiting") == wanted and arrived in (-1, run.arrived(at))
         if not is_so:
-            yield Reset(at, node.state if node else "", node.token if node else 0, wanted, arrived, 0)
+            yield Reset(at, node.state if node else "", node.token if node else 0, wanted, arrived, -1, 0)
 
 
 def _moves_of_undoing(setting: Setting, world: World) -> Iterator[Move]:
@@ -215,3 +215,9 @@ def _moves_of_leases(world: World) -> Iterator[Move]:
         yield Move("renew", world._replace(living=world.living | {holder}))
     for holder in sorted(here & world.living):
         yield Move("lapse", world._replace(living=world.living - {holder}))
+
+
+def _again(run: RunModel) -> dict[int, str]:
+    """What each node must be that runs again, where no node has a rule: whatever has not succeeded."""
+    again = {at for at in run.places if at not in run.nodes or run.nodes[at].state != "succeeded"}
+    return {at: "waiting" if again & set(run.shape.parents[at]) else "ready" for at in again}

@@ -118,8 +118,10 @@ class Pair(RuleBasedStateMachine):
 
     def _end(self, run_id: str, node: int, token: int, state: str, dies: bool, halt: str = "") -> None:
         run, key = self._runs[run_id], NodeKey(run_id, node)
-        holder = holder_of(run.model, node)
-        fails_fast = state == "failed" and run.fail_fast and not run.model.shape.is_undo(node)
+        holder, shape = holder_of(run.model, node), run.model.shape
+        if shape.is_undo(node) and state == "skipped":
+            state = "failed"
+        fails_fast = state == "failed" and run.fail_fast and not shape.is_undo(node) and not shape.is_handled(node)
         halt = halt or ("failed" if fails_fast else "")
         if dies:
             answer = self._lab.settle(run.plan, key, token, state, halt, holder, run.compensates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
+ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped", "upstream_failed"})
 
 
 class NodeModel(NamedTuple):

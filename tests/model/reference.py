@@ -19,6 +19,7 @@ from tests.model.telling import Telling
 FIRST_CLAIM = 2
 """The token that a node gets with its first claim."""
 
+
 __all__ = ["ENDED", "NodeModel", "RunModel"]
 
 
@@ -39,6 +40,7 @@ class RunModel(Telling, Steering):
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
         self.counts: dict[int, int] = {}
+        self.missed: dict[tuple[str, int], int] = {}
         self.remembered: list[tuple[Any, ...]] = []
         self.undos = ""
         self.compensation: int | None = None
@@ -147,12 +149,13 @@ class RunModel(Telling, Steering):
         if record.ended:
             return self.told_before("again", node, 0)
         error = record.error if state == "succeeded" else state.encode()
-        self.nodes[node] = record._replace(state=state, told=0, error=error)
+        attempt = record.attempt - (state == "skipped")
+        self.nodes[node] = record._replace(state=state, told=0, error=error, attempt=attempt)
         self.note_outcome(node, state)
+        self.intend(compensates and state == "failed" and not self.halt)
         is_halting = bool(halt) and not self.halt
         if is_halting:
             self.halt = halt
-            self.intend(compensates)
         answer = self.tell_first("settled", node)
         if is_halting and self.status == "running":
             self.timers[RUN_HALTED] = self.now
@@ -162,7 +165,7 @@ class RunModel(Telling, Steering):
         if self.shape.is_undo(node):
             if self.undos != "failed":
                 self.undos = "done" if state == "succeeded" else "failed"
-        elif state == "failed" and self.failed_node is None:
+        elif state == "failed" and self.failed_node is None and not self.shape.is_handled(node):
             self.failed_node = node
         elif state == "succeeded" and node in self.shape.undoable:
             self.undos = self.undos or "some"

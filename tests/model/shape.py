@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from taskmesh.dispatch.plan import Plan
+from taskmesh.model.fates import takes_failure
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
+from taskmesh.model.triggers import PLAIN, Trigger
 
 ROOT = -1
 """Stands before the first nodes where they are too many for one script."""
@@ -20,13 +23,14 @@ class Shape:
     """A graph: for each node those that it needs, its pool, and how many dependents one script may tell.
 
     Those in ``undoable`` can be undone; the undo of node I is at the place ``undo_base`` + I, in the pool of the node
-    that is as far from the end as I from the beginning.
+    that is as far from the end as I from the beginning. Nodes that are not in ``triggers`` have the plain rule.
     """
 
     parents: tuple[tuple[int, ...], ...]
     pools: tuple[str, ...]
     slice_size: int
     undoable: frozenset[int] = frozenset()
+    triggers: Mapping[int, Trigger] = field(default_factory=dict)
     children: dict[int, tuple[int, ...]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,10 +77,21 @@ class Shape:
 
     def plan(self, on_failure: str = OnFailure.CONTINUE) -> Plan:
         """The same graph as the product knows it."""
-        nodes = tuple(self._node(at) for at in range(len(self.parents)))
+        nodes = tuple(self.node(at) for at in range(len(self.parents)))
         return Plan.of(Flow("flow", "1", nodes, on_failure=OnFailure(on_failure)))
 
-    def _node(self, at: int) -> Node:
+    def trigger(self, at: int) -> Trigger:
+        return self.triggers.get(at, PLAIN)
+
+    def counts(self, at: int) -> bool:
+        """Whether a node counts more than those that arrived."""
+        return not self.trigger(at).is_plain and not self.trigger(at).depends
+
+    def is_handled(self, at: int) -> bool:
+        """Whether somebody can go on after a node has failed."""
+        return any(takes_failure(self.node(child), f"n{at}") for child in self.children[at] if not self.is_undo(at))
+
+    def node(self, at: int) -> Node:
         needs = tuple(f"n{parent}" for parent in self.parents[at])
         undo = Compensation("u", self.pool_of(self.undo_base + at)) if at in self.undoable else None
-        return Node(f"n{at}", "t", needs=needs, pool=self.pools[at], compensation=undo)
+        return Node(f"n{at}", "t", needs=needs, pool=self.pools[at], compensation=undo, trigger=self.trigger(at))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from taskmesh.model.fates import decide
+from taskmesh.model.states import NodeState
 from taskmesh.store.calls import Reset
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.records import NodeModel
@@ -136,10 +138,16 @@ class Steering:
             self.checkpoints.pop(wish.node, None)
         if record is not None:
             self.remember_attempt(wish.node, wish.wanted, "reset")
-        if record is not None or wish.wanted == "ready":
+        if record is not None or wish.wanted != "waiting":
             self.nodes[wish.node] = self.fresh(wish.node, wish.wanted)
+        if wish.wanted == "skipped":
+            told, cause = len(self.shape.children[wish.node]), record.cause if record else ""
+            self.nodes[wish.node] = self.nodes[wish.node]._replace(told=told, cause=cause)
         if wish.arrived >= 0:
             self.counts[wish.node] = wish.arrived
+        if wish.skipped >= 0:
+            self.missed["skipped", wish.node] = wish.skipped
+            self.missed.pop(("failed", wish.node), None)
 
     def fork_again(self: RunModel) -> Answer:
         """The same fork is wished for once more."""
@@ -157,13 +165,17 @@ class Steering:
 
     def wanted(self: RunModel, origin: int | None) -> dict[int, str]:
         """What each node must be that runs again: told from the graph alone, as a check of what the product reckons."""
-        again = {at for at in self.places if at not in self.nodes or self.nodes[at].state != "succeeded"}
-        below = set() if origin is None else {origin}
+        found = {}
         for at in self.places:
-            if below & set(self.shape.parents[at]):
-                below.add(at)
-        again |= below
-        return {at: "waiting" if again & set(self.shape.parents[at]) else "ready" for at in again}
+            state = self.nodes[at].state if at in self.nodes else "waiting"
+            ended = {each for each in self.shape.parents[at] if each in self.nodes and self.nodes[each].ended}
+            fate = decide(self.shape.node(at), {f"n{each}": NodeState(self.nodes[each].state) for each in ended})
+            has_all = len(ended) == len(self.shape.parents[at])
+            # One that is certain not to run stays out, though others before it run again.
+            stays_out = fate is NodeState.SKIPPED and state in ("skipped", "succeeded")
+            if state not in ("succeeded", "skipped") or at == origin or not (has_all or stays_out):
+                found[at] = "ready" if has_all or fate is NodeState.READY else "waiting"
+        return found
 
     @property
     def places(self: RunModel) -> range:
@@ -173,6 +185,12 @@ class Steering:
         """From now on what a node has counted does not follow from the records any more."""
         if not self.altered:
             self.counts = {at: self.arrived(at) for at in self.places}
+            self.missed = {
+                (group, at): self.missing(group, at)
+                for at in self.places
+                for group in ("failed", "skipped")
+                if self.shape.counts(at)
+            }
             self.altered = True
 
     def halt_with(self: RunModel, status: str, compensates: bool = False) -> Answer:
@@ -182,7 +200,10 @@ class Steering:
             return Answer("preparing", text=self.paused)
         if compensates and not self.shape.undoable:
             return Answer("nothing")
-        self.intend(compensates)
+        if compensates:
+            self.intend(compensates)
+        elif not self.halt:
+            self.compensation = None
         was, self.paused = self.paused, ""
         if not self.halt:
             self.remembered.append(("halt", self.now, status))

@@ -94,6 +94,9 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "failed_node": int(fields["failed_node"]) if "failed_node" in fields else None,
         "nodes": {at: _record(value) for at, value in _numbered(fields, "node:")},
         "arrived": {at: int(value) for at, value in _numbered(fields, "arrived:")},
+        "missed": {
+            (kind, at): int(value) for kind in ("failed", "skipped") for at, value in _numbered(fields, f"{kind}:")
+        },
         "outputs": dict(_numbered(fields, "output:")),
         "errors": dict(_numbered(fields, "error:")),
         "paused": unpack(fields["paused"])[0] if "paused" in fields else "",

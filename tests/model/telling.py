@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from taskmesh.model.fates import decide, thresholds_of
+from taskmesh.model.states import NodeState
+from taskmesh.model.triggers import Heard
 from tests.model import undoing
 from tests.model.answers import Answer
 from tests.model.records import NodeModel
-from tests.model.shape import BEFORE_UNDOS
+from tests.model.shape import BEFORE_UNDOS, ROOT
 from tests.model.steering import INHERITED
 
 if TYPE_CHECKING:
     from tests.model.reference import RunModel
+
+GROUPS = {
+    **{"succeeded": "succeeded", "failed": "failed", "upstream_failed": "failed"},
+    **{"skipped": "skipped", "cancelled": "skipped"},
+}
+"""How rules tell the ends of nodes apart."""
 
 
 class Telling:
@@ -26,15 +35,15 @@ class Telling:
         """How many of the nodes that it needs have told it of their success; from its own records, unless reset."""
         if self.shape.is_undo(node):
             return undoing.arrived(self, node)
-        if self.altered:
+        if self.altered and self.is_counted(node):
             return self.counts.get(node, 0)
-        return sum(1 for parent in self.shape.parents[node] if self._has_told(parent, node))
+        return sum(self._has_told(parent, node, "succeeded") for parent in self.shape.parents[node])
 
-    def _has_told(self: RunModel, parent: int, child: int) -> bool:
+    def _has_told(self: RunModel, parent: int, child: int, group: str) -> bool:
         record = self.nodes.get(parent)
         return (
             record is not None
-            and record.state == "succeeded"
+            and GROUPS.get(record.state) == group
             and self.shape.children[parent].index(child) < record.told
         )
 
@@ -101,23 +110,55 @@ class Telling:
     def _tell_nodes(self: RunModel, node: int, start: int) -> tuple[list[int], list[int]]:
         told = self.shape.children[node][start : start + self.shape.slice_size]
         self.nodes[node] = self.nodes[node]._replace(told=start + len(told))
-        if self.nodes[node].state == "succeeded":
-            ready = [child for child in told if self._count(child) and self.waits(child)]
-            self.nodes.update({child: self.fresh(child, "ready") for child in ready})
-            return ready, []
-        new = [child for child in told if self.waits(child)]
-        self.nodes.update({child: self.fresh(child, "skipped")._replace(cause=f"needs:{node}") for child in new})
-        return [], [child for child in new if self.shape.children[child]]
+        ends = {at: str(record.state) for at, record in self.nodes.items()}
+        decided = [(child, self._fate(child, node, ends)) for child in told]
+        ready = [child for child, fate in decided if fate == "ready" and self.waits(child)]
+        self.nodes.update({child: self.fresh(child, "ready") for child in ready})
+        new = [(child, fate) for child, fate in decided if fate not in (None, "ready") and self.waits(child)]
+        for child, fate in new:
+            self.nodes[child] = self.fresh(child, str(fate))._replace(cause=f"needs:{node}")
+            if fate == "upstream_failed" and self.failed_node is None and not self.shape.is_handled(child):
+                self.failed_node = child
+        return ready, [child for child, _ in new if self.shape.children[child]]
+
+    def _fate(self: RunModel, child: int, teller: int, ends: Mapping[int, str]) -> str | None:
+        """What becomes of a node that ``teller`` has just told; ``ends`` are the states before anything did."""
+        group = GROUPS[self.nodes[teller].state]
+        if self.altered:
+            self._recount(child, group)
+        if self.shape.trigger(child).depends:
+            known = {f"n{at}": NodeState(ends[at]) for at in self.shape.parents[child] if at in ends}
+            return decide(self.shape.node(child), known)
+        if self.shape.counts(child):
+            return thresholds_of(self.shape.node(child)).decide(self.heard(child))
+        if group == "succeeded":
+            return "ready" if self.arrived(child) >= len(self.shape.parents[child]) or teller == ROOT else None
+        return "upstream_failed" if group == "failed" else "skipped"
+
+    def _recount(self: RunModel, child: int, group: str) -> None:
+        if group == "succeeded" and self.is_counted(child):
+            self.counts[child] = self.counts.get(child, 0) + 1
+        if group != "succeeded" and self.shape.counts(child):
+            self.missed[group, child] = self.missed.get((group, child), 0) + 1
+
+    def is_counted(self: RunModel, node: int) -> bool:
+        """Whether those that have arrived are counted."""
+        if self.shape.trigger(node).depends:
+            return False
+        return len(self.shape.before(node)) > 1 or (not self.shape.is_undo(node) and self.shape.counts(node))
+
+    def heard(self: RunModel, node: int) -> Heard:
+        """How many of those that it needs have told a node of their ends, and of which."""
+        return Heard(self.arrived(node), self.missing("failed", node), self.missing("skipped", node))
+
+    def missing(self: RunModel, group: str, node: int) -> int:
+        """How many of those that a node needs have told it of an end that is no success."""
+        if self.altered:
+            return self.missed.get((group, node), 0)
+        return sum(self._has_told(parent, node, group) for parent in self.shape.parents[node])
 
     def waits(self: RunModel, node: int) -> bool:
         return node not in self.nodes or self.nodes[node].state == "waiting"
-
-    def _count(self: RunModel, child: int) -> bool:
-        """Whether all that a node needs has told it, which it was just now."""
-        parents = len(self.shape.parents[child])
-        if parents > 1 and self.altered:
-            self.counts[child] = self.counts.get(child, 0) + 1
-        return parents <= 1 or self.arrived(child) == parents
 
     def fresh(self: RunModel, node: int, state: str) -> NodeModel:
         past = self.nodes.get(node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,8 +128,9 @@ class Checker:
         is_halted = plan.flow.on_failure is not OnFailure.CONTINUE and NodeState.FAILED in found.values()
         states: dict[int, set[NodeState]] = {}
         for at, node in enumerate(plan.flow.nodes):
-            if any(found.get(parent) is not NodeState.SUCCEEDED for parent in plan.graph.parents[at]):
-                states[at] = {NodeState.SKIPPED}
+            before = {found.get(parent) for parent in plan.graph.parents[at]}
+            if before - {NodeState.SUCCEEDED}:
+                states[at] = _without_all_it_needs(before)
                 continue
             states[at] = {NodeState.FAILED if node.task in self._bounds.failing else NodeState.SUCCEEDED}
             states[at] |= {NodeState.FAILED} if node.task in self._bounds.undecided else set()
@@ -185,6 +186,13 @@ class Checker:
 
 def _word(output: Any) -> Any:
     return output["word"] if isinstance(output, dict) else output
+
+
+def _without_all_it_needs(before: Set[NodeState | None]) -> set[NodeState]:
+    """How a node may end when not all before it have succeeded: who tells it first decides."""
+    failures = {NodeState.FAILED, NodeState.UPSTREAM_FAILED}
+    states = {NodeState.UPSTREAM_FAILED} if before & failures else set()
+    return states | ({NodeState.SKIPPED} if before - failures - {NodeState.SUCCEEDED} else set())
 
 
 def _givers(plan: Plan, at: int) -> Sequence[int]:

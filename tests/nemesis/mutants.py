@@ -108,8 +108,8 @@ MUTANTS = (
         "m9",
         "the dependents of what has begun and not succeeded are told that it has",
         f"{LUA}/prelude_endings.lua",
-        "local passes, cause = lets_pass(record),",
-        "local passes, cause = true,",
+        "tonumber(node), record[STATE], edges",
+        "tonumber(node), 'succeeded', edges",
         "F7",
     ),
     Mutant(

@@ -15,7 +15,7 @@ from tests.simulation.undone import check_undone
 from tests.simulation.works import ALWAYS, LIMIT_SECONDS, POOLS, PlannedRun
 from tests.simulation.world import World
 
-ENDED = {"succeeded", "failed", "cancelled", "skipped"}
+ENDED = {"succeeded", "failed", "cancelled", "skipped", "upstream_failed"}
 TOLD_ALL = -1
 
 
@@ -117,7 +117,10 @@ class Checks:
     def _check_ended_node(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         name, state = f"{run.run_id}/{at}", record.nodes[at].state
         parents = {record.nodes[parent].state for parent in run.plan.graph.parents[at]}
-        require((state == "skipped") == bool(parents - {"succeeded"}), f"{name} is {state} after {parents}")
+        left_out = state in ("skipped", "upstream_failed")
+        require(left_out == bool(parents - {"succeeded"}), f"{name} is {state} after {parents}")
+        is_blamed = state != "upstream_failed" or bool(parents & {"failed", "upstream_failed"})
+        require(is_blamed, f"{name} is {state} after {parents}")
         self._check_reason(run, record, at)
         if state == "succeeded":
             self._check_success(run, record, at)

@@ -220,7 +220,8 @@ class History:
 
     def _skip(self, key: NodeKey) -> None:
         node = self.nodes[key]
-        require(node.state in ("waiting", "skipped"), f"{key.member} was skipped though it was {node.state}")
+        require(node.state in ("waiting", "skipped"), f"{key.member} was left out though it was {node.state}")
+        # Or upstream_failed; the answer does not say which.
         node.state = node.ended_as = "skipped"
 
     def _require_order(self, key: NodeKey) -> None:

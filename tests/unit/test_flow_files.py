@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.flows import dump_flow, flow_schema, load_flow, load_flow_file, yaml_reader
 from taskmesh.flows import files as flow_files
-from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS
+from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS, SWITCH_KEYS
 from taskmesh.flows.json_reader import read_json
 from taskmesh.flows.schema import schema_text
 from taskmesh.flows.yaml_reader import read_yaml
@@ -160,7 +160,7 @@ nodes:
         "f.yaml:6:41: node 'reserve': it refers to params.orderid, which the flow does not declare",
         "f.yaml:6:75: node 'reserve': the task name 'w release' must be 1-255 characters without spaces, $, { or }",
         "f.yaml:7:37: node 'charge': it needs 'reserv', which is no node of this flow",
-        "f.yaml:7:46: node 'charge': 'when' is not supported by this version",
+        "f.yaml:7:52: node 'charge': its condition is no CEL: 1:3: Syntax error: extraneous input 's' expecting <EOF>",
         "f.yaml:8:3: node 'bad name': the name is not allowed: a name begins with a letter or _, goes on with letters, "
         "digits, _ or -, and has at most 128 characters",
         "f.yaml:8:22: node 'bad name': task must be a text, not '3' (integer)",
@@ -225,8 +225,9 @@ def test_tasks_are_held_to_those_that_are_known() -> None:
         ("flow: f\nnodes: [a]\n", "2:8: nodes must be a mapping of names to nodes, not a list"),
         (
             with_node("w:x"),
-            "3:6: node 'a': a node must be a mapping with the keys task, needs, args, pool, retry, timeout, "
-            "schedule_to_start, schedule_to_close, heartbeat_timeout, breaker, fallback, compensate, not 'w:x'",
+            "3:6: node 'a': a node must be a mapping with the keys task, needs, rule, depends, when, args, pool, "
+            "retry, timeout, schedule_to_start, schedule_to_close, heartbeat_timeout, breaker, fallback, compensate, "
+            "not 'w:x'",
         ),
         (
             with_node("{task: w:x, args: [1]}"),
@@ -430,12 +431,13 @@ def test_the_published_schema_is_current() -> None:
 
 def test_the_schema_names_every_key_and_describes_it() -> None:
     schema = flow_schema()
-    node, param = schema["$defs"]["node"], schema["$defs"]["param"]["anyOf"][1]
+    (node, switch), param = schema["$defs"]["node"]["anyOf"], schema["$defs"]["param"]["anyOf"][1]
 
     assert tuple(schema["properties"]) == FLOW_KEYS
     assert tuple(node["properties"]) == NODE_KEYS
+    assert tuple(switch["properties"]) == SWITCH_KEYS
     assert tuple(param["properties"]) == PARAM_KEYS
-    for described in (schema, node):
+    for described in (schema, node, switch):
         assert all("description" in each for each in described["properties"].values())
         assert described["additionalProperties"] is False
 

@@ -10,7 +10,7 @@ from taskmesh.client.forking import BYTES_PER_SCRIPT, NODES_PER_SCRIPT, ForkWish
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.forking import Inherited, inherited, readers_of
 from taskmesh.dispatch.plan import Plan
-from taskmesh.model.flow import ALL_PARAMS, Flow, Node, Param
+from taskmesh.model.flow import ALL_PARAMS, Flow, Node, Param, Switch, case_of
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import Inheritance
 from taskmesh.store.reader import NodeRecord
@@ -104,3 +104,10 @@ def test_a_large_output_goes_alone() -> None:
     large = Inheritance(0, bytes(BYTES_PER_SCRIPT + 1))
     many = [Inheritance(at, b"") for at in range(NODES_PER_SCRIPT + 1)]
     assert [len(some) for some in _slices([large, large, *many])] == [1, 1, NODES_PER_SCRIPT, 1]
+
+
+def test_what_reads_a_changed_parameter_in_a_condition_runs_again() -> None:
+    switch = Switch((case_of("params.q > 1", ("a",)),))
+    nodes = (Node("a", "t", when="params.p > 1"), Node("route", "", switch=switch), Node("c", "t"))
+    plan = Plan.of(Flow("f", "1", nodes, params=(Param("p"), Param("q"))))
+    assert (readers_of(plan, {"p"}), readers_of(plan, {"q"})) == ([0], [1])

@@ -14,6 +14,7 @@ from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.observability.tally import Tally
 from taskmesh.store.calls import NodeKey, Word
 from taskmesh.store.elections import Elections
@@ -234,3 +235,19 @@ def test_a_run_whose_record_is_damaged_makes_room_for_others(bench: HaltsBench) 
     bench.looks()
     assert bench.status("r2") is RunState.CANCELLED
     assert bench.side.housekeeping.halted_runs(bench.begun + UNREADABLE_SECONDS, 10) == []
+
+
+def test_what_runs_in_a_halted_run_too_is_left_to_workers(bench: HaltsBench) -> None:
+    tidy = Trigger(Rule.ALWAYS)
+    plan = plan_of(
+        Node("a", "t"), Node("tidy", "t", needs=("a",), trigger=tidy), Node("again", "t", needs=("a",), trigger=tidy)
+    )
+    bench.side.admit(plan)
+    bench.side.halt("r1", "cancelled")
+    bench.look(GRACE_SECONDS + 1.0)
+    assert bench.states() == {0: "cancelled", 1: "ready", 2: "ready"}
+    bench.side.retry(plan, 2, bench.side.claim(plan, 2).token, delay_seconds=FAR_SECONDS)
+    for _ in range(3):
+        bench.look(GRACE_SECONDS + 10.0)
+    assert bench.states() == {0: "cancelled", 1: "ready", 2: "retrying"}
+    assert set(bench.published) == {NodeKey("r1", 1), NodeKey("r1", 2)}

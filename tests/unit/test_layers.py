@@ -55,7 +55,7 @@ def test_every_requirement_is_imported_somewhere() -> None:
     required = {
         re.split(r"[<>=;]", line)[0].strip() for line in setup_cfg()["options"]["install_requires"].splitlines()
     }
-    names = {"prometheus-client": "prometheus_client", "PyYAML": "yaml"}
+    names = {"prometheus-client": "prometheus_client", "PyYAML": "yaml", "common-expression-language": "cel"}
     # hiredis is found by redis itself; packaging is what kombu's Redis transport needs and does not ask for;
     # zoneinfo finds tzdata.
     wanted = {names.get(each, each) for each in required - {"", "hiredis", "packaging", "tzdata"}}

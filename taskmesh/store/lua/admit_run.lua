@@ -33,7 +33,7 @@ if ARGV[11] == '0' then
   save(-1, {'succeeded', 0, 1, now, now, now, '', #edges / EDGE_WIDTH, ''})
   put_due(first_outbox, run_id .. '/-1', now)
 end
-local ready = tell(run, run_id, true, edges, 4, '', now, false)
+local ready = tell(run, run_id, -1, 'succeeded', edges, false, 4, now, {})
 write(run)
 redis.call('ZADD', open, now, run_id)
 return {'admitted', unpack(ready)}

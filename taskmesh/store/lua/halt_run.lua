@@ -18,6 +18,8 @@ if paused and paused[1] ~= 'user' then return {'preparing', paused[1]} end
 if ARGV[6] == '1' and not values[5] then return {'nothing'} end
 check_sorted_sets(2)
 if ARGV[6] == '1' then redis.call('HSETNX', run, 'compensation', 0) end
+-- What a failure asked for that was handled.
+if ARGV[6] ~= '1' and not values[3] then redis.call('HDEL', run, 'compensation') end
 if not values[3] then
   change('halt', final)
   put_due(halted, run_id, now)

@@ -5,6 +5,7 @@
 -- ARGV  1 now  2 run id  3 node  4 succeeded | skipped  5 output  6 cause: by whom and why
 --       7 edges to the dependents  8 '1' = those are all  9 retention in ms
 --       10 '1' = a success of the node can be undone
+--       11 which dependents are special ('' = none; see prelude_rules.lua)
 -- Returns {word, run status, number ready, ready..., skipped...}: marked | again (the same call before) |
 --         ended (the run has, or the node otherwise), or {'unknown'} | {'preparing', kind, 0}.
 local run, outbox, timers, retrying = KEYS[1], KEYS[5], KEYS[#KEYS - 1], KEYS[#KEYS]
@@ -42,6 +43,6 @@ if state == 'succeeded' then change('output:' .. node, ARGV[5]) end
 change('altered', 1)
 note(found.watched, 'node', tonumber(node), state, now, marked[ATTEMPT], '')
 note_outcome(found, node, state, ARGV[10] == '1')
-local ready, skipped, ended = tell_of(run, run_id, node, marked, edges, 6, now, found)
+local ready, skipped, ended = tell_of(run, run_id, node, marked, edges, ARGV[11], 6, now, found)
 local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[9], now, skipped)
 return report('marked', status, ready, skipped)

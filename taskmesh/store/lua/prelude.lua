@@ -7,7 +7,7 @@
 --   halted_by                         who ended it early, a msgpack array: by, why, at
 --   paused                            why no ready node starts now, a msgpack array: kind, by, why, at; absent else.
 --                                     kind: "user", or what is being prepared, after which the run goes on
---   failed_node                       the first node that failed
+--   failed_node                       the first node that failed, or could not run for a failure, that nobody handles
 --   deadline                          when it ends at the latest; absent where it may take any time
 --   altered                           there when nodes have been reset, or ended by hand: a node may have a record before
 --                                     all that it needs has ended
@@ -18,6 +18,7 @@
 --   compensation                      how often undoing was begun; absent while nothing says that it is to be, at the end
 --   node:I                            the record of node I (below); absent while the node waits, unless it has run before
 --   arrived:I                         how many of the nodes that I needs have succeeded
+--   failed:I, skipped:I               the same of those that have failed, and were skipped; where I has a rule for them
 --   output:I, error:I                 what node I gave back, or why its last attempt failed
 --   checkpoint:I                      what an attempt of node I said last of its progress
 --   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why
@@ -30,7 +31,7 @@ local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, 
 local SCHEDULED_AT, RETRIES, CRASHES = 10, 11, 12
 -- and how many attempts it had when it was reset: those do not count any more.
 local PAST = 13
--- READY_AT of a node that is retrying is the time at which it is to be tried again. CAUSE says why a node was skipped,
+-- READY_AT of a node that is retrying is the time at which it is to be tried again. CAUSE says why a node did not run,
 -- what one that is retrying waits for ("breaker:NAME", or just the time), "fallback" where that gave the output, and
 -- "inherited" where that is the output of another run.
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
@@ -201,40 +202,14 @@ local function fresh_record(state, past, now)
   return {state, past[ATTEMPT], past[TOKEN] + 1, now, 0, 0, '', 0, '', now, 0, 0, past[ATTEMPT]}
 end
 
--- Makes a node ready that has all that it needs; not one that somebody has ended by hand meanwhile.
-local function make_ready(run, run_id, node, outbox, now)
-  local past = altered and unpacked(redis.call('HGET', run, 'node:' .. node))
+-- Makes a node ready that has all that it needs; not one that somebody has ended by hand meanwhile, or, where a rule may
+-- be met early, that has begun.
+local function make_ready(run, run_id, node, outbox, now, may_have_begun)
+  local past = (altered or may_have_begun) and unpacked(redis.call('HGET', run, 'node:' .. node))
   if past and past[STATE] ~= 'waiting' then return false end
   save(node, fresh_record('ready', past, now))
   put_due(outbox, run_id .. '/' .. node, now)
   return true
-end
-
--- Tells the dependents on `edges` that a node they need has ended. The outbox of pool 0 is KEYS[first_outbox].
--- Returns those that became ready, those that were skipped and have dependents themselves, and how many ended.
-local function tell(run, run_id, succeeded, edges, first_outbox, cause, now, watched)
-  local ready, skipped, ended = {}, {}, 0
-  for at = 1, #edges, EDGE_WIDTH do
-    local node, needed, outbox = edges[at], edges[at + 1], KEYS[first_outbox + edges[at + 2]]
-    if succeeded then
-      local has_all = needed == 1 or redis.call('HINCRBY', run, 'arrived:' .. node, 1) == needed
-      if has_all and make_ready(run, run_id, node, outbox, now) then ready[#ready + 1] = node end
-    else
-      local past, leaf = unpacked(redis.call('HGET', run, 'node:' .. node)), edges[at + 3] == 0
-      if not past or past[STATE] == 'waiting' then
-        local record = fresh_record('skipped', past, now)
-        record[FINISHED_AT], record[SPREAD], record[CAUSE] = now, leaf and SPREAD_DONE or 0, cause
-        save(node, record)
-        note(watched, 'node', node, 'skipped', now, 0, '')
-        ended = ended + 1
-        if not leaf then
-          put_due(outbox, run_id .. '/' .. node, now)
-          skipped[#skipped + 1] = node
-        end
-      end
-    end
-  end
-  return ready, skipped, ended
 end
 
 -- What `tell` answered, for a call that is repeated: read from the records, so nothing is counted twice.

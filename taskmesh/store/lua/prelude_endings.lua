@@ -1,4 +1,4 @@
--- Shared by the scripts, like prelude.lua and after it: how undos are told, and how a run ends.
+-- Shared by the scripts, like prelude_rules.lua and after it: how undos are told, and how a run ends.
 
 local function lets_pass(record)
   return record[STATE] == 'succeeded' or record[CAUSE] == NOTHING_TO_UNDO
@@ -57,13 +57,13 @@ local function tell_undos(run, run_id, cause, edges, first_outbox, now, found)
   return ready, skipped, ended
 end
 
--- Tells the dependents of an ended node, in its own direction.
-local function tell_of(run, run_id, node, record, edges, first_outbox, now, found)
-  local passes, cause = lets_pass(record), 'needs:' .. node
+-- Tells the dependents of an ended node, in its own direction. `special` is packed, '' where none of them is.
+local function tell_of(run, run_id, node, record, edges, special, first_outbox, now, found)
   if is_undo(found, node) then
-    return tell_undos(run, run_id, passes and '' or cause, edges, first_outbox, now, found)
+    return tell_undos(run, run_id, lets_pass(record) and '' or 'needs:' .. node, edges, first_outbox, now, found)
   end
-  return tell(run, run_id, passes, edges, first_outbox, cause, now, found.watched)
+  local map = special ~= '' and cmsgpack.unpack(special)
+  return tell(run, run_id, tonumber(node), record[STATE], edges, map, first_outbox, now, found)
 end
 
 -- Ends a run and writes all that has gathered. KEYS 2, 3, 4 are the flow, the open runs and the closed runs.
@@ -80,10 +80,10 @@ local function end_run_and_write(run, run_id, status, retention_ms, now, watched
 end
 
 -- What the end of a node means for that of its run.
-local function note_outcome(found, node, state, can_be_undone)
+local function note_outcome(found, node, state, can_be_undone, is_handled)
   if is_undo(found, node) then
     if found.undos ~= 'failed' then set(found, 'undos', state == 'succeeded' and 'done' or 'failed') end
-  elseif state == 'failed' and not found.failed_node then
+  elseif state == 'failed' and not is_handled and not found.failed_node then
     set(found, 'failed_node', node)
   elseif state == 'succeeded' and can_be_undone and not found.undos then
     set(found, 'undos', 'some')

@@ -2,11 +2,12 @@
 -- Makes nodes of a reopened run ready, or lets them wait again. One that is not as the caller has seen it stays as it is.
 -- KEYS  1 run  2.. outboxes of the flow's pools, and last timers, retrying nodes of the run
 -- ARGV  1 now  2 run id  3 kind of the pause  4 for each node: node, its state ('' = no record), its token,
---         ready | waiting, how many of the nodes that it needs have succeeded (-1 = not counted), number of its pool
+--         ready | waiting | skipped (as nodes that it needs are, which stay so), how many of the nodes that it needs
+--         have succeeded (-1 = not counted) and were skipped (the same), number of its pool
 -- Returns {'reset'} | {'unknown'} | {'running'} (the run is not paused for that any more).
 local run, timers, retrying = KEYS[1], KEYS[#KEYS - 1], KEYS[#KEYS]
 local now, run_id = read_clock(ARGV[1]), ARGV[2]
-local wishes, WIDTH = cmsgpack.unpack(ARGV[4]), 6
+local wishes, WIDTH = cmsgpack.unpack(ARGV[4]), 7
 
 local values = redis.call('HMGET', run, 'status', 'paused', 'remaining', 'watched')
 local paused = unpacked(values[2])
@@ -17,13 +18,22 @@ redis.call('SCARD', retrying)
 
 local gone, reopened, forgotten = {}, 0, {}
 
-local function reset(node, record, wanted, arrived, outbox)
+local function recount(field, count)
+  if count > 0 then change(field, count) end
+  if count == 0 then gone[#gone + 1] = field end
+end
+
+local function reset(node, record, wanted, arrived, skipped, outbox)
   if record and has_ended(record) then reopened = reopened + 1 end
+  if wanted == 'skipped' then reopened = reopened - 1 end
   if record then
     local error = redis.call('HGET', run, 'error:' .. node)
     remember_attempt(run, node, record, now, wanted, 'reset', error and said(error) or '')
   end
   local fresh = fresh_record(wanted, record, now)
+  if wanted == 'skipped' then
+    fresh[FINISHED_AT], fresh[SPREAD], fresh[CAUSE] = now, SPREAD_DONE, record and record[CAUSE] or ''
+  end
   if wanted == 'ready' then
     put_due(outbox, run_id .. '/' .. node, now)
   elseif record then
@@ -33,12 +43,13 @@ local function reset(node, record, wanted, arrived, outbox)
     forgotten[#forgotten + 1] = {'ZREM', timers, run_id .. '/' .. node}
     forgotten[#forgotten + 1] = {'SREM', retrying, node}
   end
-  if record or wanted == 'ready' then
+  if record or wanted ~= 'waiting' then
     save(node, fresh)
     note(values[4], 'node', node, wanted, now, fresh[ATTEMPT], '')
   end
-  if arrived > 0 then change('arrived:' .. node, arrived) end
-  if arrived == 0 then gone[#gone + 1] = 'arrived:' .. node end
+  recount('arrived:' .. node, arrived)
+  recount('skipped:' .. node, skipped)
+  if skipped >= 0 then gone[#gone + 1] = 'failed:' .. node end
   gone[#gone + 1] = 'output:' .. node
   -- What has succeeded begins anew; what has not, where it was.
   if record and record[STATE] == 'succeeded' then gone[#gone + 1] = 'checkpoint:' .. node end
@@ -47,7 +58,7 @@ end
 for at = 1, #wishes, WIDTH do
   local record = unpacked(redis.call('HGET', run, 'node:' .. wishes[at]))
   if (record and record[STATE] or '') == wishes[at + 1] and (record and record[TOKEN] or 0) == wishes[at + 2] then
-    reset(wishes[at], record, wishes[at + 3], wishes[at + 4], KEYS[2 + wishes[at + 5]])
+    reset(wishes[at], record, wishes[at + 3], wishes[at + 4], wishes[at + 5], KEYS[2 + wishes[at + 6]])
   end
 end
 change('remaining', tonumber(values[3]) + reopened)

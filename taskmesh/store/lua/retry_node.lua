@@ -6,6 +6,7 @@
 -- KEYS  1 run  2 outbox of the node's pool  3 timers  4 retrying nodes of the run
 -- ARGV  1 now  2 run id  3 node  4 token  5 delay in seconds  6 error
 --       7 '1' = the attempt counts, '0' = it does not  8 what it waits for ('' = just the delay)  9 holder
+--       10 '1' = a halt of the run does not concern it, so it waits for its delay all the same
 -- Returns {word, run status, 0}: retrying | again (the same call before), or {word}: stale | unknown.
 local run, outbox, timers, retrying = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node, delay = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[5])
@@ -28,7 +29,7 @@ if ARGV[7] == '0' then
 else
   record[RETRIES] = record[RETRIES] + 1
 end
-record[READY_AT] = is_halted(found) and now or now + delay
+record[READY_AT] = is_halted(found) and ARGV[10] ~= '1' and now or now + delay
 record[HOLDER], record[CAUSE] = '', ARGV[8]
 save(node, record)
 if ARGV[6] ~= '' then change('error:' .. node, ARGV[6]) end

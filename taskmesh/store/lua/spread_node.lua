@@ -2,6 +2,7 @@
 -- Tells the next dependents of an ended node: those that did not fit into the script that ended it.
 -- KEYS  1 run  2 flow  3 open  4 closed  5 outbox of the node's pool  6.. outboxes of the flow's pools
 -- ARGV  1 now  2 run id  3 node  4 how many were told before  5 edges to the next ones  6 '1' = those are the last  7 retention in ms
+--       8 which of them are special ('' = none; see prelude_rules.lua)
 -- Returns {word, run status, number ready, ready..., skipped...}: spread | again (told before) | behind (a gap) | stale | unknown.
 local run, outbox = KEYS[1], KEYS[5]
 local now, run_id, node, from = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -19,6 +20,6 @@ check_keys(found, #edges / EDGE_WIDTH)
 record[SPREAD] = ARGV[6] == '1' and SPREAD_DONE or from + #edges / EDGE_WIDTH
 save(node, record)
 if record[SPREAD] == SPREAD_DONE then redis.call('ZREM', outbox, run_id .. '/' .. node) end
-local ready, skipped, ended = tell_of(run, run_id, node, record, edges, 6, now, found)
+local ready, skipped, ended = tell_of(run, run_id, node, record, edges, ARGV[8], 6, now, found)
 local status = count_down_and_write(run, run_id, ended, found, ARGV[7], now, skipped)
 return report('spread', status, ready, skipped)

@@ -1,0 +1,54 @@
+"""Why a node did not run: the words for what is stored of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taskmesh.dispatch.gates import BRANCH, CONDITION, Facts, evaluated
+from taskmesh.dispatch.plan import Plan
+from taskmesh.model.states import NodeState
+from taskmesh.wire import unpack
+
+MAX_NEEDS = 5
+
+NEEDS = "needs:"
+"""How the cause of a node begins that one which it needs has told that it cannot run."""
+
+
+def why_left_out(plan: Plan, place: int, cause: str, facts: Facts) -> str:
+    """Why the node or the undo at a place was skipped, or could not run, as a sentence without its subject."""
+    if cause == CONDITION:
+        return f"its condition is false: {'; '.join(map(str, evaluated(plan.graph, place, facts)))}"
+    if cause == BRANCH:
+        return _of_branch(plan, place, facts)
+    node = plan.node(place)
+    if node.trigger.is_plain and cause.startswith(NEEDS):
+        teller = int(cause.removeprefix(NEEDS))
+        return f"node {plan.name_of(teller)!r}, which it needs, {_DID.get(facts.states.get(teller), 'did not succeed')}"
+    if plan.is_undo(place) or node.trigger.is_plain:
+        return "nodes that it needs did not run"
+    return f"it cannot begin any more by {node.trigger}: {_needs(plan, place, facts.states)}"
+
+
+_DID: Mapping[NodeState | None, str] = {
+    NodeState.FAILED: "has failed",
+    NodeState.UPSTREAM_FAILED: "could not run for a failure",
+    NodeState.SKIPPED: "was skipped",
+    NodeState.CANCELLED: "was cancelled",
+}
+
+
+def _of_branch(plan: Plan, place: int, facts: Facts) -> str:
+    switch = plan.graph.switch_to(place)
+    if switch is None:
+        return "a switch went another way"
+    output = facts.outputs.get(switch)
+    way = f" to {unpack(output)!r}" if output is not None else ""
+    return f"switch {plan.name_of(switch)!r} went another way{way}"
+
+
+def _needs(plan: Plan, place: int, states: Mapping[int, NodeState]) -> str:
+    parents = plan.graph.parents[place]
+    named = [f"{plan.name_of(each)} ({states.get(each, NodeState.WAITING)})" for each in parents[:MAX_NEEDS]]
+    more = f" and {len(parents) - MAX_NEEDS} more" if len(parents) > MAX_NEEDS else ""
+    return ", ".join(named) + more

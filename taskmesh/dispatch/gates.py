@@ -1,0 +1,168 @@
+"""What is decided of a node before it runs: its condition, the switch that leads to it, and which way a switch goes.
+
+These read fields of the run, as arguments do, and take microseconds; the I/O process does it, and no executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from taskmesh.model.conditions import Condition, ConditionError, Used, read_condition
+from taskmesh.model.flow import Node, Switch
+from taskmesh.model.graph import Graph
+from taskmesh.model.states import NodeState
+from taskmesh.store.reader import node_record
+from taskmesh.wire import unpack
+
+CONDITION = "when"
+"""As the cause of a skipped node: its condition was false."""
+
+BRANCH = "branch"
+"""As the cause of a skipped node: the switch that leads to it went another way."""
+
+
+class Passage(NamedTuple):
+    """What a gate says: skip the node for a cause, or end it with the name of a case, or let it run."""
+
+    skip: str = ""
+    case: str | None = None
+
+
+RUN = Passage()
+
+
+class Facts(NamedTuple):
+    """What is stored of a run, as far as conditions may read it: packed parameters and outputs, and states."""
+
+    params: bytes | None
+    outputs: Mapping[int, bytes | None]
+    states: Mapping[int, NodeState]
+
+
+class Evaluated(NamedTuple):
+    """A condition as it stands with what is stored: what it reads, and whether it holds; None where that fails."""
+
+    condition: str
+    holds: bool | None
+    values: str
+
+    def __str__(self) -> str:
+        word = {True: "is true", False: "is false", None: "cannot be evaluated"}[self.holds]
+        return f"{self.condition!r} {word}" + (f" ({self.values})" if self.values else "")
+
+
+class NoCaseError(Exception):
+    """No case of a switch holds, and it has no else."""
+
+
+@lru_cache(maxsize=4096)
+def condition_of(text: str) -> Condition:
+    """The condition of a checked node."""
+    return read_condition(text)
+
+
+class Gate:
+    """What must be known of a run, so that one of its nodes may run; ``fields`` are fields of the run's hash."""
+
+    def __init__(self, graph: Graph, position: int) -> None:
+        self._graph = graph
+        self._node = graph.flow.nodes[position]
+        self._switch = graph.switch_to(position)
+        self._uses = tuple(dict.fromkeys(_uses(self._node)))
+        sources = dict.fromkeys(self._field(each) for each in self._uses)
+        self.fields = (*sources, *((f"output:{self._switch}",) if self._switch is not None else ()))
+
+    @classmethod
+    def of(cls, graph: Graph, position: int) -> Gate | None:
+        """The gate of a node; None where nothing has to be decided."""
+        node = graph.flow.nodes[position]
+        has_gate = node.when or node.switch or graph.switch_to(position) is not None
+        return cls(graph, position) if has_gate else None
+
+    def decide(self, values: Sequence[bytes | None]) -> Passage:
+        """What becomes of the node, from the values of ``fields`` in their order.
+
+        :raises ConditionError: a condition is neither true nor false. :raises NoCaseError: a switch has no way out.
+        """
+        stored = dict(zip(self.fields, values, strict=True))
+        if self._switch is not None and not self._is_taken(stored[f"output:{self._switch}"]):
+            return Passage(skip=BRANCH)
+        seen = self.seen(_facts(stored))
+        if self._node.when and not condition_of(self._node.when).evaluate(_part(seen, self._node.when)):
+            return Passage(skip=CONDITION)
+        return Passage(case=_case(self._node.switch, seen)) if self._node.switch else RUN
+
+    def seen(self, facts: Facts) -> dict[Used, Any]:
+        """What the conditions of the node read, as far as it is there."""
+        params = unpack(facts.params) if facts.params else {}
+        found: dict[Used, Any] = {}
+        for each in self._uses:
+            if each.kind == "params":
+                found |= {each: params[each.name]} if each.name in params else {}
+            elif each.kind == "state":
+                found[each] = str(facts.states.get(self._graph.index[each.name], NodeState.WAITING))
+            else:
+                output = facts.outputs.get(self._graph.index[each.name])
+                found[each] = unpack(output) if output is not None else None
+        return found
+
+    def _is_taken(self, output: bytes | None) -> bool:
+        assert self._switch is not None
+        switch = self._graph.flow.nodes[self._switch].switch
+        name = unpack(output) if output is not None else None
+        return switch is not None and isinstance(name, str) and self._node.name in switch.taken(name)
+
+    def _field(self, used: Used) -> str:
+        if used.kind == "params":
+            return "params"
+        return f"{'output' if used.kind == 'output' else 'node'}:{self._graph.index[used.name]}"
+
+
+def evaluated(graph: Graph, position: int, facts: Facts) -> tuple[Evaluated, ...]:
+    """The conditions of a node as they stand; of the cases of a switch those up to the first that holds."""
+    node, gate = graph.flow.nodes[position], Gate.of(graph, position)
+    found: list[Evaluated] = []
+    for text in conditions_of(node) if gate else ():
+        condition, part = condition_of(text), _part(gate.seen(facts) if gate else {}, text)
+        found.append(Evaluated(text, _holds(condition, part), condition.shown(part)))
+        if text != node.when and found[-1].holds:
+            break
+    return tuple(found)
+
+
+def _holds(condition: Condition, values: Mapping[Used, Any]) -> bool | None:
+    try:
+        return condition.evaluate(values)
+    except ConditionError:
+        return None
+
+
+def conditions_of(node: Node) -> tuple[str, ...]:
+    """The texts of all conditions of a node: its own, then those of its cases."""
+    cases = [case.when for case in node.switch.cases] if node.switch else []
+    return tuple(text for text in (node.when, *cases) if text)
+
+
+def _uses(node: Node) -> Iterator[Used]:
+    for text in conditions_of(node):
+        yield from condition_of(text).uses
+
+
+def _case(switch: Switch, seen: Mapping[Used, Any]) -> str:
+    for case in switch.cases:
+        if not case.when or condition_of(case.when).evaluate(_part(seen, case.when)):
+            return case.name
+    shown = "; ".join(f"{case.when!r} is false ({condition_of(case.when).shown(seen)})" for case in switch.cases)
+    raise NoCaseError(f"no case of the switch holds, and it has no else: {shown}")
+
+
+def _part(seen: Mapping[Used, Any], text: str) -> dict[Used, Any]:
+    return {each: seen[each] for each in condition_of(text).uses if each in seen}
+
+
+def _facts(stored: Mapping[str, bytes | None]) -> Facts:
+    outputs = {int(name[7:]): value for name, value in stored.items() if name.startswith("output:")}
+    records = {int(name[5:]): value for name, value in stored.items() if name.startswith("node:") and value is not None}
+    return Facts(stored.get("params"), outputs, {at: node_record(value).state for at, value in records.items()})

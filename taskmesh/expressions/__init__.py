@@ -1,0 +1,1 @@
+"""Expressions in CEL, the Common Expression Language; the only place that knows the library which evaluates them."""

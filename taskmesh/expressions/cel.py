@@ -1,0 +1,64 @@
+"""Compiles and evaluates CEL. Who calls bounds the text first: the library has no limit of its own on work or depth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cel import Program
+
+MESSAGE_LENGTH = 300
+
+
+class ExpressionError(Exception):
+    """What is wrong with an expression, or went wrong with it, in one sentence.
+
+    ``is_type``: it does something that values of these types can never do.
+    """
+
+    def __init__(self, message: str, is_type: bool = False) -> None:
+        super().__init__(message)
+        self.is_type = is_type
+
+
+class Expression:
+    """A compiled expression. Immutable; evaluating it has no side effects."""
+
+    def __init__(self, text: str) -> None:
+        """:raises ExpressionError: for text that is no CEL."""
+        # Imported late: it takes longer than all of taskmesh, and most flows have no conditions.
+        import cel
+
+        try:
+            self._program: Program = cel.compile(text)
+        except ValueError as error:
+            raise ExpressionError(_syntax(str(error))) from None
+        names = self._program.references()
+        self.variables = tuple(names["variables"])
+        self.functions = tuple(names["functions"])
+
+    def evaluate(self, values: Mapping[str, Any]) -> Any:
+        """The value of the expression, where ``values`` are its variables.
+
+        :raises ExpressionError: it has none.
+        """
+        try:
+            return self._program.execute(dict(values))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except KeyError as error:
+            raise ExpressionError(f"there is no key {error.args[0]!r}") from None
+        except BaseException as error:
+            # A panic of the library is no Exception.
+            raise ExpressionError(_one_line(str(error)), isinstance(error, TypeError)) from None
+
+
+def _syntax(message: str) -> str:
+    """The library's own words, without the text and the picture below them."""
+    _, _, said = message.partition("ERROR: ")
+    return _one_line((said or message).replace("<input>:", "", 1).split("\n")[0])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:MESSAGE_LENGTH]
