@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,10 @@ def _prepare(lab: Lab, plan: Plan, inherits: tuple[int, ...]) -> None:
         assert lab.reset(plan, RUN, FORK, wishes).word == "reset"
 
 
+def _run_of(lab: Lab, plan: Plan) -> dict[str, Any]:
+    return lab.read({RUN: plan}).runs[RUN]
+
+
 def _run(lab: Lab, plan: Plan, node: int, state: str) -> str:
     token = lab.claim(RUN, node, 1, HOLDER).numbers[1]
     halt = "failed" if state == "failed" else ""
@@ -61,15 +66,15 @@ def test_a_fork_runs_what_it_does_not_inherit(lab: Lab, plan: Plan) -> None:
     assert lab.claim(RUN, 1, 1, HOLDER).word == "paused"
     assert lab.resume(plan, RUN, FORK).word == "resumed"
     assert (_run(lab, plan, 1, "succeeded"), _run(lab, plan, 2, "succeeded")) == ("running", "succeeded")
-    assert lab.run(RUN)["expires"]
+    assert _run_of(lab, plan)["expires"]
 
 
 def test_a_fork_that_inherits_everything_has_ended(lab: Lab, plan: Plan) -> None:
     _prepare(lab, plan, (0, 1, 2))
-    assert lab.run(RUN)["status"] == "running"
+    assert _run_of(lab, plan)["status"] == "running"
     answer = lab.resume(plan, RUN, FORK)
     assert (answer.word, answer.text) == ("ended", "succeeded")
-    assert lab.open_runs_of(plan, RUN) == (0, True)
+    assert lab.read({RUN: plan}).users[RUN] == (0, True)
 
 
 def test_a_fork_that_is_being_prepared_is_steered_by_nobody(lab: Lab, plan: Plan) -> None:
@@ -100,7 +105,7 @@ def test_what_is_inherited_is_not_undone(lab: Lab, plan: Plan) -> None:
     for undo in (BEFORE_UNDOS, 5):
         lab.tell_again(plan, RUN, undo)
     assert _run(lab, plan, 4, "succeeded") == "compensated"
-    nodes = lab.run(RUN)["nodes"]
+    nodes = _run_of(lab, plan)["nodes"]
     assert nodes[0][5] == INHERITED
     assert [nodes[undo][0] for undo in (3, 4)] == ["skipped", "succeeded"]
 
