@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskmesh.client.left_out import NEEDS, why_left_out
+from taskmesh.client.left_out import NEEDS, facts_of, why_not_run
 from taskmesh.dispatch.forking import INHERITED
-from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, Facts, evaluated
+from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
@@ -251,22 +251,17 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
         return _attempt_error(record, position)
     if stored.state not in _LEFT_OUT:
         return None
-    why = stored.cause if stored.is_by_hand else why_left_out(plan, position, stored.cause, _facts(record))
-    return {"type": _LEFT_OUT[stored.state], "message": why, "traceback": ""}
+    return {"type": _LEFT_OUT[stored.state], "message": why_not_run(record, plan, position), "traceback": ""}
 
 
 _LEFT_OUT = {NodeState.SKIPPED: "Skipped", NodeState.UPSTREAM_FAILED: "UpstreamFailed"}
 _TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH)
 
 
-def _facts(record: RunRecord) -> Facts:
-    return Facts(record.params, record.outputs, {at: each.state for at, each in record.nodes.items()})
-
-
 def _conditions(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> tuple[Evaluated, ...]:
     """Those of a node that has been taken up; of others nothing is certain yet."""
     has_decided = stored.attempt > 0 or stored.cause == CONDITION
-    return evaluated(plan.graph, position, _facts(record)) if has_decided and not plan.is_undo(position) else ()
+    return evaluated(plan.graph, position, facts_of(record)) if has_decided and not plan.is_undo(position) else ()
 
 
 def _attempt_error(record: RunRecord, position: int) -> dict[str, str] | None:

@@ -6,14 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from taskmesh.client.details import RunEvent
+from taskmesh.client.left_out import why_not_run
 from taskmesh.client.run_reasons import origin_text
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import NodeRecord, RunRecord
 from taskmesh.store.remembered import LostAttempt, Steered
 from taskmesh.wire import unpack
-
-NEEDS = "needs:"
 
 
 def run_history(record: RunRecord, plan: Plan) -> list[RunEvent]:
@@ -71,7 +70,7 @@ def _of_node(record: RunRecord, plan: Plan, at: int, lost: Sequence[LostAttempt]
     for entry in lost:
         yield from _of_lost(name, entry, before)
         before = entry.state
-    state, cause = stored.state, _cause(stored, plan)
+    state, cause = stored.state, _cause(record, plan, at)
     if state in (NodeState.RETRYING, NodeState.WAITING):
         return
     if not cause:
@@ -106,12 +105,10 @@ def _begun(name: str, state: NodeState, of: NodeRecord | LostAttempt, before: st
         yield RunEvent("node", name, NodeState.RUNNING, of.started_at, of.attempt, of.holder)
 
 
-def _cause(stored: NodeRecord, plan: Plan) -> str:
+def _cause(record: RunRecord, plan: Plan, at: int) -> str:
     """Why a node has ended without an attempt; empty where it had one."""
-    needed = stored.cause.removeprefix(NEEDS)
-    if needed != stored.cause:
-        return f"node {plan.name_of(int(needed))!r}, which it needs, did not succeed"
-    return stored.cause if stored.is_by_hand else ""
+    stored = record.nodes[at]
+    return why_not_run(record, plan, at) or (stored.cause if stored.is_by_hand else "")
 
 
 def _error(packed: bytes | None) -> str:

@@ -7,12 +7,26 @@ from collections.abc import Mapping
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.states import NodeState
+from taskmesh.store.reader import RunRecord
 from taskmesh.wire import unpack
 
 MAX_NEEDS = 5
 
 NEEDS = "needs:"
 """How the cause of a node begins that one which it needs has told that it cannot run."""
+
+
+def why_not_run(record: RunRecord, plan: Plan, place: int) -> str:
+    """Why a node that was skipped, or could not run, did not; empty for any other."""
+    stored = record.nodes[place]
+    if stored.state not in (NodeState.SKIPPED, NodeState.UPSTREAM_FAILED):
+        return ""
+    return stored.cause if stored.is_by_hand else why_left_out(plan, place, stored.cause, facts_of(record))
+
+
+def facts_of(record: RunRecord) -> Facts:
+    """What conditions are evaluated with, as it is stored."""
+    return Facts(record.params, record.outputs, {at: each.state for at, each in record.nodes.items()})
 
 
 def why_left_out(plan: Plan, place: int, cause: str, facts: Facts) -> str:
