@@ -12,7 +12,7 @@ from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.verdicts import checked
 from taskmesh.dispatch.advance import Advancer
-from taskmesh.dispatch.dispatcher import Ready, outgoing
+from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.ticks import Definitions, Known, TickRuns
@@ -61,11 +61,8 @@ class ScheduleBox:
         self._reader = ScheduleReader(parts.store.link, parts.keys)
         self._schedules = Schedules(parts.store)
         self._definitions = Definitions(self._reader, parts.plans)
-
-        def publish(ready: Sequence[Ready]) -> None:
-            parts.publisher.publish([outgoing(each) for each in ready])
-
-        self._runs = TickRuns(self._definitions, Advancer(parts.store), publish, limits.max_value_bytes)
+        self._runs = TickRuns(self._definitions, Advancer(parts.store), limits.max_value_bytes)
+        self._publisher = parts.publisher
 
     def put(self, schedule: Schedule, plan: Plan) -> bool:
         """Store a schedule, or replace the one with its id; says whether that changed anything.
@@ -144,7 +141,8 @@ class ScheduleBox:
         if answer.word is Word.FULL:
             raise ScheduleError(schedule_id, ["too many of its runs have not ended"])
         self._accept(schedule_id, answer.word)
-        settled = self._runs.begin(answer.recorded)
+        ready, settled = self._runs.admit(answer.recorded)
+        self._publisher.publish([outgoing(each) for each in ready])
         self._schedules.settle_ticks(settled)
         for each in settled:
             if each.why:

@@ -1,4 +1,4 @@
-"""From a recorded tick to its run: admitted under the id that the tick gives it, published, and settled.
+"""From a recorded tick to its run: admitted under the id that the tick gives it, to be published and settled.
 
 A tick stays recorded until its run is admitted, so whoever dies on the way, the next one begins the same run again.
 """
@@ -6,7 +6,8 @@ A tick stays recorded until its run is admitted, so whoever dies on the way, the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Advancer, Entrance
@@ -41,24 +42,30 @@ class Known(NamedTuple):
 
 
 class Definitions:
-    """The revisions of schedules that this process has seen last. A revision is the same definition for ever."""
+    """The revisions of schedules that this process has seen last. A revision is the same definition for ever.
+
+    Safe in threads.
+    """
 
     def __init__(self, reader: ScheduleReader, plans: Plans) -> None:
         self._reader = reader
         self._plans = plans
         self._known: dict[tuple[str, str], Known] = {}
+        self._lock = threading.Lock()
 
     def of(self, revisions: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Known]:
         """Those of them, by schedule and revision, that are kept and can be read."""
-        missing = [each for each in dict.fromkeys(revisions) if each not in self._known]
+        with self._lock:
+            found = {key: self._known[key] for key in revisions if key in self._known}
+        missing = [key for key in dict.fromkeys(revisions) if key not in found]
         fetched = self._reader.definitions(missing) if missing else []
         read = {key: self._read(key[0], body) for key, body in zip(missing, fetched, strict=True) if body is not None}
         fresh = {key: known for key, known in read.items() if known is not None}
-        found = {key: self._known[key] for key in revisions if key in self._known} | fresh
-        self._known.update(fresh)
-        while len(self._known) > DEFINITIONS_KEPT:
-            del self._known[next(iter(self._known))]
-        return found
+        with self._lock:
+            self._known.update(fresh)
+            while len(self._known) > DEFINITIONS_KEPT:
+                del self._known[next(iter(self._known))]
+        return found | fresh
 
     def _read(self, schedule_id: str, body: bytes) -> Known | None:
         try:
@@ -74,31 +81,24 @@ class Definitions:
 class TickRuns:
     """Begins the runs of recorded ticks."""
 
-    def __init__(
-        self,
-        definitions: Definitions,
-        advancer: Advancer,
-        publish: Callable[[Sequence[Ready]], None],
-        max_value_bytes: int,
-    ) -> None:
+    def __init__(self, definitions: Definitions, advancer: Advancer, max_value_bytes: int) -> None:
         self._definitions = definitions
         self._advancer = advancer
-        self._publish = publish
         self._max_value_bytes = max_value_bytes
 
-    def begin(self, recorded: Sequence[Recorded]) -> list[SettledTick]:
-        """Admit the runs and send their first nodes off; what is returned is to be settled.
+    def admit(self, recorded: Sequence[Recorded]) -> tuple[list[Ready], list[SettledTick]]:
+        """Admit the runs; says which nodes are to be published, and which ticks are to be settled after that.
 
-        :raises StoreUnavailableError: some may have begun; begin all of them again.
+        :raises StoreUnavailableError: some may have begun; admit all of them again.
         """
         known = self._definitions.of([(each.schedule_id, each.revision) for each in recorded])
         prepared = [(each, self._entrance(each, known)) for each in recorded]
         refused = [SettledTick(each, why) for each, why in prepared if isinstance(why, str)]
         entrances = [(each, entrance) for each, entrance in prepared if isinstance(entrance, Entrance)]
         advances = self._advancer.admit([entrance for _, entrance in entrances]) if entrances else []
-        self._publish([ready for advance in advances for ready in advance.ready])
+        ready = [node for advance in advances for node in advance.ready]
         words = zip(entrances, advances, strict=True)
-        return refused + [SettledTick(each, _refusal(advance.word)) for (each, _), advance in words]
+        return ready, refused + [SettledTick(each, _refusal(advance.word)) for (each, _), advance in words]
 
     def _entrance(self, recorded: Recorded, known: Mapping[tuple[str, str], Known]) -> Entrance | str:
         """The run of a tick, or why there can be none."""

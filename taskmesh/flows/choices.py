@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from taskmesh.flows.document import Item
@@ -22,7 +22,7 @@ class Reading(Protocol):
     def text(self, item: Item | None, path: Path) -> str: ...
 
     def fields(
-        self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Collection[str]
+        self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Mapping[str, str]
     ) -> dict[str, Item]: ...
 
 
@@ -52,7 +52,7 @@ class ChoiceReading:
             return Switch(())
         cases = []
         for number, child in enumerate(item.value):
-            fields = self._reading.fields(child, (*path, number), "a case", CASE_KEYS, ())
+            fields = self._reading.fields(child, (*path, number), "a case", CASE_KEYS, {})
             cases.append(self._case(fields, (*path, number)))
         return Switch(tuple(case_of(*each) for each in cases if each is not None))
 

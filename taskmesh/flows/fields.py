@@ -46,6 +46,13 @@ SCHEDULE_KEYS = (
     "deadline",
 )
 
-UNSUPPORTED_FLOW_KEYS = frozenset({"breaker", "compensate", "retry", "schedule"})
-UNSUPPORTED_NODE_KEYS = frozenset({"flow", "gate", "heartbeat", "isolation", "map", "on_failure"})
+_NOT_SUPPORTED = "is not supported by this version; remove it"
+_IN_A_SCHEDULE = "belongs in a schedule file (taskmesh schedule apply FILE), which names the flow; remove it here"
+UNSUPPORTED_FLOW_KEYS = {
+    **dict.fromkeys(("breaker", "compensate", "retry"), _NOT_SUPPORTED),
+    "schedule": _IN_A_SCHEDULE,
+}
+UNSUPPORTED_NODE_KEYS = dict.fromkeys(("flow", "gate", "heartbeat", "isolation", "map", "on_failure"), _NOT_SUPPORTED)
+"""Keys that may be expected here, and what to do instead."""
+
 DEFAULT_VERSION = "1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from taskmesh.flows.choices import ChoiceReading
@@ -65,14 +65,14 @@ class _Reading:
         self.found(path, f"{what} must be {wanted}, not {item.shown}")
 
     def fields(
-        self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Collection[str]
+        self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Mapping[str, str]
     ) -> dict[str, Item]:
         if not isinstance(item.value, dict):
             self._wrong_type(path, what, f"a mapping with the keys {', '.join(known)}", item)
             return {}
         for key in item.value:
             if key in unsupported:
-                self.found((*path, key), f"{key!r} is not supported by this version; remove it", on_key=True)
+                self.found((*path, key), f"{key!r} {unsupported[key]}", on_key=True)
             elif key not in known:
                 hint = Hints(known).did_you_mean(key) or f"; known are {', '.join(known)}"
                 self.found((*path, key), f"there is no key {key!r} here{hint}", on_key=True)
@@ -111,7 +111,7 @@ class _Reading:
     def _param(self, name: str, item: Item, path: Path) -> Param:
         if isinstance(item.value, str):
             return Param(name, self._param_type(name, item, path))
-        fields = self.fields(item, path, f"parameter {name!r}", PARAM_KEYS, ())
+        fields = self.fields(item, path, f"parameter {name!r}", PARAM_KEYS, {})
         default = fields.get("default")
         return Param(
             name,
@@ -171,7 +171,7 @@ class _Reading:
         )
 
     def _switch(self, name: str, item: Item, path: Path) -> Node:
-        fields, choices = self.fields(item, path, "a switch", SWITCH_KEYS, ()), ChoiceReading(path, self)
+        fields, choices = self.fields(item, path, "a switch", SWITCH_KEYS, {}), ChoiceReading(path, self)
         return Node(
             name,
             task="",
@@ -185,7 +185,7 @@ class _Reading:
     def _compensation(self, item: Item | None, path: Path) -> Compensation | None:
         if item is None or isinstance(item.value, str):
             return Compensation(self.text(item, path), pool="") if item else None
-        fields = self.fields(item, path, "compensate, where it is no name of a task,", COMPENSATE_KEYS, ())
+        fields = self.fields(item, path, "compensate, where it is no name of a task,", COMPENSATE_KEYS, {})
         if isinstance(item.value, dict) and "task" not in fields:
             self.found((*path, "task"), "the key 'task' is missing")
         return Compensation(
@@ -197,7 +197,7 @@ class _Reading:
 
     def _declared(self, item: Item) -> Iterator[tuple[str, BreakerRules]]:
         for name, child, path in self._entries(item, ("breakers",), "a mapping of names to rules"):
-            fields = {} if child.value is None else self.fields(child, path, "a breaker", BREAKER_KEYS, ())
+            fields = {} if child.value is None else self.fields(child, path, "a breaker", BREAKER_KEYS, {})
             rules = PolicyReading(path, self.found).breaker(name, fields)
             yield name, rules
 
@@ -216,7 +216,7 @@ class _Reading:
     def _retry(self, item: Item | None, path: Path) -> RetryPolicy | None:
         if item is None:
             return None
-        return PolicyReading(path, self.found).retry(self.fields(item, path, "retry", RETRY_KEYS, ()))
+        return PolicyReading(path, self.found).retry(self.fields(item, path, "retry", RETRY_KEYS, {}))
 
     def _args(self, item: Item | None, path: Path) -> dict[str, Value] | str:
         if item is None:

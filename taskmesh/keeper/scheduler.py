@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from taskmesh.clock import Clock
-from taskmesh.dispatch.ticks import Definitions, TickRuns
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.ticks import Definitions, Known, TickRuns
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.schedules import run_id_of
 from taskmesh.model.ticks import decide
 from taskmesh.observability.tally import Tally
+from taskmesh.store.aside import aside
 from taskmesh.store.calls import Word
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
@@ -29,14 +32,17 @@ from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
 AHEAD_SECONDS = 1.5
-"""How far ahead schedules are read; more than IDLE_SECONDS, so that none is due before it was read."""
+"""How far ahead schedules are read; more than IDLE_SECONDS and PATIENCE_SECONDS, so that none is due before."""
 
 BUSY_SECONDS = 0.1
 IDLE_SECONDS = 0.5
 """How often it looks, with and without ticks that wait for the end of a run."""
 
 REST_FACTOR = 4
-"""Between looks it rests so much longer than a look takes."""
+"""Between looks it rests so much longer than a look takes, but never longer than IDLE_SECONDS."""
+
+PATIENCE_SECONDS = 0.5
+"""So long a look waits for schedules that are due."""
 
 SCHEDULES_PER_READ = 1000
 RECORDED_PER_READ = 1000
@@ -44,9 +50,10 @@ BUSY_PER_READ = 50
 """Of one partition. What is left over is read with the next look."""
 
 SCHEDULES_PER_TURN = 100
-"""How many schedules are decided about before the loop may do something else."""
+"""How many schedules are decided about at once."""
 
 RUNS_PER_BATCH = 200
+"""How many runs are admitted, or settled, with one exchange."""
 
 AGAIN_SECONDS = 0.2
 """After a store that did not answer."""
@@ -67,6 +74,7 @@ class SchedulerParts:
     schedules: Schedules
     definitions: Definitions
     runs: TickRuns
+    publish: Callable[[Sequence[Ready]], None]
     active: ActiveRuns
     leadership: Leadership
     tally: Tally
@@ -74,124 +82,135 @@ class SchedulerParts:
 
 
 class Scheduler:
-    """Begins what is due in the partitions that this process leads. One thread, on its loop."""
+    """Begins what is due in the partitions that this process leads. One task, so one thing at a time."""
 
     def __init__(self, parts: SchedulerParts) -> None:
         self._parts = parts
         self._loop = asyncio.get_running_loop()
-        self._look_timer: asyncio.TimerHandle | None = None
-        self._ring_timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._look_at = 0.0
+        """When to look next, by the monotonic clock."""
         self._due: list[tuple[float, str]] = []
         """A heap of schedules by when they begin next, by the monotonic clock."""
+        self._prepared: dict[str, float] = {}
+        """The schedules of the last look, and when they begin, by the store's clock."""
         self._offset = 0.0
         """How far the monotonic clock is ahead of the store's."""
         self._settled: list[SettledTick] = []
 
     def start(self) -> None:
         """This process leads something; again and again is fine."""
-        if self._look_timer is None:
-            self._look_timer = self._loop.call_later(0.0, self._look)
+        if self._task is None:
+            self._look_at = self._parts.clock.monotonic()
+            self._task = self._loop.create_task(self._go_on())
 
     def stop(self) -> None:
         """It leads nothing, any more."""
-        for timer in (self._look_timer, self._ring_timer):
-            if timer is not None:
-                timer.cancel()
-        self._look_timer = self._ring_timer = None
-        self._due.clear()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._due = []
+        self._prepared = {}
 
-    def _look(self) -> None:
-        begun = self._parts.clock.monotonic()
-        waits = False
-        try:
-            waits = self._read_ahead()
-        except StoreUnavailableError as error:
-            _log.debug("schedules cannot be read: %s", error)
-        except Exception:
-            # A loop that keeps promises must outlive any single failure.
-            _log.exception("schedules cannot be read")
-        rest_seconds = REST_FACTOR * (self._parts.clock.monotonic() - begun)
-        self._look_timer = self._loop.call_later(max(BUSY_SECONDS if waits else IDLE_SECONDS, rest_seconds), self._look)
+    async def _go_on(self) -> None:
+        while True:
+            try:
+                await self._do_next()
+            except StoreUnavailableError as error:
+                _log.debug("schedules are looked at again: %s", error)
+            except Exception:
+                # A loop that keeps promises must outlive any single failure.
+                _log.exception("schedules cannot be looked at")
 
-    def _read_ahead(self) -> bool:
-        """Begin what was recorded, let go what waited, set the alarm; says whether anything waits."""
-        reader = self._parts.reader
-        numbers = sorted(reader.partitions() & self._parts.leadership.epochs.keys())
+    async def _do_next(self) -> None:
+        """Begin what is due; with nothing due be done with what has begun, then look, then rest."""
+        now = self._parts.clock.monotonic()
+        first = self._due[0][0] if self._due else math.inf
+        if first <= now < self._look_at + PATIENCE_SECONDS:
+            await self._ring(now)
+        elif self._settled:
+            await self._settle()
+        elif self._look_at <= now:
+            await self._look(now)
+        else:
+            await asyncio.sleep(min(first, self._look_at) - now)
+
+    async def _look(self, begun: float) -> None:
+        # Unless it comes to its end, when everything has its usual pace.
+        self._look_at = begun + IDLE_SECONDS
+        waits = await self._read_ahead()
+        now = self._parts.clock.monotonic()
+        if waits:
+            self._look_at = now + min(IDLE_SECONDS, max(BUSY_SECONDS, REST_FACTOR * (now - begun)))
+        else:
+            self._look_at = now + IDLE_SECONDS
+
+    async def _read_ahead(self) -> bool:
+        """Begin what was recorded, let go what waited, note what is due; says whether anything waits."""
+        reader, led = self._parts.reader, dict(self._parts.leadership.epochs)
+        numbers = sorted(await aside(reader.partitions) & led.keys())
         if not numbers:
-            self._due.clear()
+            self._due = []
             return False
-        now = self._parts.housekeeping.time()
-        # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing is early.
-        self._offset = self._parts.clock.monotonic() - now
-        self._settle()
-        self._begin(reader.recorded(RECORDED_PER_READ, numbers))
-        due = reader.due(now + AHEAD_SECONDS, SCHEDULES_PER_READ, numbers)
-        self._prepare([schedule_id for schedule_id, _ in due])
-        self._due = [(at + self._offset, schedule_id) for schedule_id, at in due]
+        now, self._offset = await aside(self._read_clocks)
+        await self._begin(await aside(reader.recorded, RECORDED_PER_READ, numbers))
+        due = dict(await aside(reader.due, now + AHEAD_SECONDS, SCHEDULES_PER_READ, numbers))
+        await self._prepare([each for each, at in due.items() if self._prepared.get(each) != at])
+        self._prepared = due
+        self._due = [(at + self._offset, schedule_id) for schedule_id, at in due.items()]
         heapify(self._due)
-        self._set_alarm()
-        busy = reader.busy(BUSY_PER_READ, numbers)
-        self._relieve(busy)
+        busy = await aside(reader.busy, BUSY_PER_READ, numbers)
+        await self._relieve(busy, led)
         return bool(busy)
 
-    def _prepare(self, schedule_ids: Sequence[str]) -> None:
+    def _read_clocks(self) -> tuple[float, float]:
+        """The store's time, and how far the monotonic clock is ahead of it."""
+        now = self._parts.housekeeping.time()
+        # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing is early.
+        return now, self._parts.clock.monotonic() - now
+
+    async def _prepare(self, schedule_ids: Sequence[str]) -> None:
         """Read and reckon ahead what is needed when they are due."""
-        standings = [each for each in self._parts.reader.standings(schedule_ids) if each is not None]
-        known = self._parts.definitions.of([(each.schedule_id, each.revision) for each in standings])
-        for each in standings:
-            found = known.get((each.schedule_id, each.revision))
-            if found is not None and each.next_tick is not None:
-                found.timetable.after(each.next_tick)
+        for start in range(0, len(schedule_ids), SCHEDULES_PER_TURN):
+            standings = await self._standings(schedule_ids[start : start + SCHEDULES_PER_TURN])
+            known = await self._known(standings)
+            for each in standings:
+                found = known.get((each.schedule_id, each.revision))
+                if found is not None and each.next_tick is not None:
+                    found.timetable.after(each.next_tick)
 
-    def _set_alarm(self) -> None:
-        if self._ring_timer is not None:
-            self._ring_timer.cancel()
-            self._ring_timer = None
-        if self._due:
-            wait_seconds = self._due[0][0] - self._parts.clock.monotonic()
-            self._ring_timer = self._loop.call_later(max(0.0, wait_seconds), self._ring)
-
-    def _ring(self) -> None:
-        now = self._parts.clock.monotonic()
+    async def _ring(self, now: float) -> None:
         due: dict[str, float] = {}
         while self._due and self._due[0][0] <= now and len(due) < SCHEDULES_PER_TURN:
             at, schedule_id = heappop(self._due)
             due[schedule_id] = at
         try:
-            self._fire(due)
+            await self._fire(due, dict(self._parts.leadership.epochs))
         except StoreUnavailableError as error:
             _log.warning("%s; schedules that are due are looked at as soon as it does", error)
             for schedule_id in due:
                 heappush(self._due, (now + AGAIN_SECONDS, schedule_id))
-        except Exception:
-            _log.exception("schedules that are due cannot be begun")
-        finally:
-            self._set_alarm()
-            if not self._due or self._due[0][0] > self._parts.clock.monotonic():
-                self._loop.call_soon(self._settle_later)
 
-    def _fire(self, due: dict[str, float]) -> None:
-        standings = [each for each in self._parts.reader.standings(list(due)) if each is not None]
-        firings = self._firings([each for each in standings if each.next_tick is not None])
+    async def _fire(self, due: Mapping[str, float], led: Mapping[int, int]) -> None:
+        standings = [each for each in await self._standings(list(due)) if each.next_tick is not None]
+        firings = await self._firings(self._of_led(standings, led))
         if not firings:
             return
-        answers = self._parts.schedules.fire_schedules(firings, self._parts.leadership.epochs)
-        self._begin([recorded for answer in answers for recorded in answer.recorded])
+        answers = await aside(self._parts.schedules.fire_schedules, firings, led)
+        await self._begin([recorded for answer in answers for recorded in answer.recorded])
         self._note(firings, answers, due)
-        self._relieve(
-            [each.standing.schedule_id for each, answer in zip(firings, answers, strict=True) if answer.is_busy]
-        )
+        busy = [each.standing.schedule_id for each, answer in zip(firings, answers, strict=True) if answer.is_busy]
+        await self._relieve(busy, led)
 
-    def _firings(self, standings: Sequence[Standing]) -> list[Firing]:
-        led = [each for each in standings if self._leads(each.schedule_id)]
-        known = self._parts.definitions.of([(each.schedule_id, each.revision) for each in led])
-        unreadable = [each.schedule_id for each in led if (each.schedule_id, each.revision) not in known]
+    async def _firings(self, standings: Sequence[Standing]) -> list[Firing]:
+        known = await self._known(standings)
+        unreadable = [each.schedule_id for each in standings if (each.schedule_id, each.revision) not in known]
         if unreadable:
-            self._parts.schedules.postpone(unreadable, self._now_seconds() + UNREADABLE_SECONDS)
-        ended = self._parts.active.ended(led)
+            await aside(self._parts.schedules.postpone, unreadable, self._now_seconds() + UNREADABLE_SECONDS)
+        ended = await self._ended(standings)
         now = round(self._now_seconds() * 1000)
         firings = []
-        for each in led:
+        for each in standings:
             found = known.get((each.schedule_id, each.revision))
             if found is None or each.next_tick is None:
                 continue
@@ -202,23 +221,18 @@ class Scheduler:
                 firings.append(Firing(each, step.following, step.begins_at, begin, step.missed, over))
         return firings
 
-    def _begin(self, recorded: Sequence[Recorded]) -> None:
+    async def _begin(self, recorded: Sequence[Recorded]) -> None:
         for start in range(0, len(recorded), RUNS_PER_BATCH):
-            self._settled += self._parts.runs.begin(recorded[start : start + RUNS_PER_BATCH])
+            ready, settled = await aside(self._parts.runs.admit, recorded[start : start + RUNS_PER_BATCH])
+            self._parts.publish(ready)
+            self._settled += settled
 
-    def _settle(self) -> None:
-        """Be done with what has begun. Ticks that are due do not wait for it; what is lost of it begins again."""
-        settled, self._settled = self._settled, []
-        if settled:
-            self._parts.schedules.settle_ticks(settled)
+    async def _settle(self) -> None:
+        """Be done with some of what has begun. What is lost of it begins again."""
+        settled, self._settled = self._settled[:RUNS_PER_BATCH], self._settled[RUNS_PER_BATCH:]
+        await aside(self._parts.schedules.settle_ticks, settled)
 
-    def _settle_later(self) -> None:
-        try:
-            self._settle()
-        except StoreUnavailableError as error:
-            _log.debug("ticks that have begun are looked at again: %s", error)
-
-    def _note(self, firings: Sequence[Firing], answers: Sequence[Fired], due: dict[str, float]) -> None:
+    def _note(self, firings: Sequence[Firing], answers: Sequence[Fired], due: Mapping[str, float]) -> None:
         now = self._parts.clock.monotonic()
         for firing, answer in zip(firings, answers, strict=True):
             if answer.word is not Word.FIRED:
@@ -230,19 +244,28 @@ class Scheduler:
             if begins_at is not None and begins_at < now + AHEAD_SECONDS:
                 heappush(self._due, (begins_at, schedule_id))
 
-    def _relieve(self, schedule_ids: Sequence[str]) -> None:
-        found = self._parts.reader.standings(schedule_ids) if schedule_ids else []
-        led = [each for each in found if each is not None and self._leads(each.schedule_id)]
-        if not led:
+    async def _relieve(self, schedule_ids: Sequence[str], led: Mapping[int, int]) -> None:
+        standings = self._of_led(await self._standings(schedule_ids), led) if schedule_ids else []
+        if not standings:
             return
-        self._parts.active.stop_unwanted(led)
-        ended = self._parts.active.ended(led)
-        relieved = [(each, ended.get(each.schedule_id, ())) for each in led]
-        answers = self._parts.schedules.relieve_schedules(relieved, self._parts.leadership.epochs)
-        self._begin([recorded for answer in answers for recorded in answer.recorded])
+        await aside(self._parts.active.stop_unwanted, standings)
+        ended = await self._ended(standings)
+        relieved = [(each, ended.get(each.schedule_id, ())) for each in standings]
+        answers = await aside(self._parts.schedules.relieve_schedules, relieved, led)
+        await self._begin([recorded for answer in answers for recorded in answer.recorded])
 
-    def _leads(self, schedule_id: str) -> bool:
-        return self._parts.keys.partition_of(schedule_id).number in self._parts.leadership.epochs
+    async def _standings(self, schedule_ids: Sequence[str]) -> list[Standing]:
+        found = await aside(self._parts.reader.standings, schedule_ids)
+        return [each for each in found if each is not None]
+
+    async def _known(self, standings: Sequence[Standing]) -> Mapping[tuple[str, str], Known]:
+        return await aside(self._parts.definitions.of, [(each.schedule_id, each.revision) for each in standings])
+
+    async def _ended(self, standings: Sequence[Standing]) -> Mapping[str, Sequence[str]]:
+        return await aside(self._parts.active.ended, standings)
+
+    def _of_led(self, standings: Sequence[Standing], led: Mapping[int, int]) -> list[Standing]:
+        return [each for each in standings if self._parts.keys.partition_of(each.schedule_id).number in led]
 
     def _now_seconds(self) -> float:
         """The store's time, by the monotonic clock since it was read last."""

@@ -99,7 +99,9 @@ class ScheduleBench:
     def begin(self, recorded: Sequence[Recorded]) -> list[SettledTick]:
         """What a keeper does with recorded ticks, but for settling them."""
         definitions = Definitions(self.reader, Plans(self.runs.flow_body))
-        return TickRuns(definitions, Advancer(self.store), self.published.extend, 1_000_000).begin(recorded)
+        ready, settled = TickRuns(definitions, Advancer(self.store), 1_000_000).admit(recorded)
+        self.published.extend(ready)
+        return settled
 
     def begin_all(self) -> None:
         self.schedules.settle_ticks(self.begin(self.recorded()))

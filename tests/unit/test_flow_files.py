@@ -221,6 +221,10 @@ def test_tasks_are_held_to_those_that_are_known() -> None:
         (with_node("{task: w:x, args: {<<: {v: 1}}}"), "3:25: merge keys (<<) are not supported"),
         (with_node(f"{{task: w:x, args: {{v: {'9' * 5000}}}}}"), "3:28: a number of 5000 digits is too long"),
         ("flow: f\n", "1:1: the key 'nodes' is missing"),
+        (
+            "schedule: daily\n" + with_node("{task: w:x}"),
+            "1:1: 'schedule' belongs in a schedule file (taskmesh schedule apply FILE)",
+        ),
         ("flow: f\nnodes: {}\n", "2:8: the flow has no nodes"),
         ("flow: f\nnodes: [a]\n", "2:8: nodes must be a mapping of names to nodes, not a list"),
         (

@@ -35,11 +35,11 @@ class FrailRuns(TickRuns):
 
     failures = 0
 
-    def begin(self, recorded: Any) -> Any:
+    def admit(self, recorded: Any) -> Any:
         if recorded and self.failures > 0:
             self.failures -= 1
             raise StoreUnavailableError("on purpose")
-        return super().begin(recorded)
+        return super().admit(recorded)
 
 
 class SchedulerBench(ScheduleBench):
@@ -52,11 +52,7 @@ class SchedulerBench(ScheduleBench):
         self.tally = Tally()
         self.leadership = Leadership(Elections(self.link, self.keys), "me", 60.0)
         definitions = Definitions(self.reader, Plans(self.runs.flow_body))
-
-        def publish(ready: Any) -> None:
-            self.published.extend(ready)
-
-        self.frail = FrailRuns(definitions, Advancer(self.store), publish, 1_000_000)
+        self.frail = FrailRuns(definitions, Advancer(self.store), 1_000_000)
         self.definitions = definitions
 
     @property
@@ -77,6 +73,7 @@ class SchedulerBench(ScheduleBench):
                 schedules=self.schedules,
                 definitions=self.definitions,
                 runs=self.frail,
+                publish=self.published.extend,
                 active=ActiveRuns(self.runs, self.reader, Controls(self.store), self.keys),
                 leadership=self.leadership,
                 tally=self.tally,
