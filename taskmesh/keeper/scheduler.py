@@ -49,8 +49,10 @@ RECORDED_PER_READ = 1000
 BUSY_PER_READ = 50
 """Of one partition. What is left over is read with the next look."""
 
-SCHEDULES_PER_TURN = 100
-"""How many schedules are decided about at once."""
+SCHEDULES_PER_BATCH = 100
+AT_ONCE = 2
+"""How many schedules are decided about with one exchange, and how many of these are under way at the same time: so
+the store works on one batch while this process reckons another."""
 
 RUNS_PER_BATCH = 200
 """How many runs are admitted, or settled, with one exchange."""
@@ -171,8 +173,8 @@ class Scheduler:
 
     async def _prepare(self, schedule_ids: Sequence[str]) -> None:
         """Read and reckon ahead what is needed when they are due."""
-        for start in range(0, len(schedule_ids), SCHEDULES_PER_TURN):
-            standings = await self._standings(schedule_ids[start : start + SCHEDULES_PER_TURN])
+        for start in range(0, len(schedule_ids), SCHEDULES_PER_BATCH):
+            standings = await self._standings(schedule_ids[start : start + SCHEDULES_PER_BATCH])
             known = await self._known(standings)
             for each in standings:
                 found = known.get((each.schedule_id, each.revision))
@@ -181,15 +183,24 @@ class Scheduler:
 
     async def _ring(self, now: float) -> None:
         due: dict[str, float] = {}
-        while self._due and self._due[0][0] <= now and len(due) < SCHEDULES_PER_TURN:
+        while self._due and self._due[0][0] <= now and len(due) < AT_ONCE * SCHEDULES_PER_BATCH:
             at, schedule_id = heappop(self._due)
             due[schedule_id] = at
+        ids = list(due)
+        batches = [ids[start : start + SCHEDULES_PER_BATCH] for start in range(0, len(ids), SCHEDULES_PER_BATCH)]
+        await asyncio.gather(*(self._try({each: due[each] for each in batch}) for batch in batches))
+
+    async def _try(self, due: Mapping[str, float]) -> None:
+        """``_fire``, but what fails comes again and spares the others."""
         try:
             await self._fire(due, dict(self._parts.leadership.epochs))
         except StoreUnavailableError as error:
             _log.warning("%s; schedules that are due are looked at as soon as it does", error)
+            again_at = self._parts.clock.monotonic() + AGAIN_SECONDS
             for schedule_id in due:
-                heappush(self._due, (now + AGAIN_SECONDS, schedule_id))
+                heappush(self._due, (again_at, schedule_id))
+        except Exception:
+            _log.exception("schedules that are due cannot be begun")
 
     async def _fire(self, due: Mapping[str, float], led: Mapping[int, int]) -> None:
         standings = [each for each in await self._standings(list(due)) if each.next_tick is not None]
