@@ -32,7 +32,8 @@ from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
 AHEAD_SECONDS = 1.5
-"""How far ahead schedules are read; more than IDLE_SECONDS and PATIENCE_SECONDS, so that none is due before."""
+"""How far ahead schedules are read; more than IDLE_SECONDS and PATIENCE_SECONDS together, so that none is due before it
+was read."""
 
 BUSY_SECONDS = 0.1
 IDLE_SECONDS = 0.5
@@ -84,7 +85,7 @@ class SchedulerParts:
 
 
 class Scheduler:
-    """Begins what is due in the partitions that this process leads. One task, so one thing at a time."""
+    """Begins what is due in the partitions that this process leads. One task: looks and what is due never meet."""
 
     def __init__(self, parts: SchedulerParts) -> None:
         self._parts = parts
@@ -138,14 +139,12 @@ class Scheduler:
             await asyncio.sleep(min(first, self._look_at) - now)
 
     async def _look(self, begun: float) -> None:
-        # Unless it comes to its end, when everything has its usual pace.
+        # Should it fail, the next one is no sooner.
         self._look_at = begun + IDLE_SECONDS
         waits = await self._read_ahead()
-        now = self._parts.clock.monotonic()
-        if waits:
-            self._look_at = now + min(IDLE_SECONDS, max(BUSY_SECONDS, REST_FACTOR * (now - begun)))
-        else:
-            self._look_at = now + IDLE_SECONDS
+        ended = self._parts.clock.monotonic()
+        pause_seconds = max(BUSY_SECONDS, REST_FACTOR * (ended - begun)) if waits else IDLE_SECONDS
+        self._look_at = ended + min(pause_seconds, IDLE_SECONDS)
 
     async def _read_ahead(self) -> bool:
         """Begin what was recorded, let go what waited, note what is due; says whether anything waits."""
