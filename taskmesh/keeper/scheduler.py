@@ -61,6 +61,9 @@ RUNS_PER_BATCH = 200
 AGAIN_SECONDS = 0.2
 """After a store that did not answer."""
 
+TIMES_READ = 3
+"""How often the store's time is asked for with each look."""
+
 UNREADABLE_SECONDS = 60.0
 """A schedule that cannot be read now makes room for others so long."""
 
@@ -153,7 +156,8 @@ class Scheduler:
         if not numbers:
             self._due = []
             return False
-        now, self._offset = await aside(self._read_clocks)
+        self._offset = await aside(self._read_offset)
+        now = self._now_seconds()
         await self._begin(await aside(reader.recorded, RECORDED_PER_READ, numbers))
         due = dict(await aside(reader.due, now + AHEAD_SECONDS, SCHEDULES_PER_READ, numbers))
         await self._prepare([each for each, at in due.items() if self._prepared.get(each) != at])
@@ -164,11 +168,12 @@ class Scheduler:
         await self._relieve(busy, led)
         return bool(busy)
 
-    def _read_clocks(self) -> tuple[float, float]:
-        """The store's time, and how far the monotonic clock is ahead of it."""
-        now = self._parts.housekeeping.time()
-        # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing is early.
-        return now, self._parts.clock.monotonic() - now
+    def _read_offset(self) -> float:
+        """How far the monotonic clock is ahead of the store's."""
+        # Taken after the answer, so the store's clock is never ahead of what is reckoned here, and nothing is early;
+        # of several, the one whose answer was on its way for the shortest time.
+        times = (self._parts.housekeeping.time() for _ in range(TIMES_READ))
+        return min(self._parts.clock.monotonic() - time for time in times)
 
     async def _prepare(self, schedule_ids: Sequence[str]) -> None:
         """Read and reckon ahead what is needed when they are due."""
