@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.processes import Processes, processes
 from tests.harness.rabbitmq import RabbitServer, find_scripts
@@ -23,6 +24,10 @@ from tests.harness.server import Server
 
 BROKER_VARIABLE = "TASKMESH_TEST_BROKER_URL"
 STORE_VARIABLE = "TASKMESH_TEST_STORE_URL"
+
+# What an example takes is the load of the machine; where a property is about time, it says so itself.
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
