@@ -74,7 +74,7 @@ class Setting:
     With ``steered``, somebody pauses, resumes and terminates it; those in ``marked`` may be ended by hand; and an ended
     run is retried up to ``reopens`` times; without ``holds``, what the keeper has forgotten of it by then stays so.
     The first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time.
-    The other faults may strike at any time, again and again.
+    Without ``lapses``, no worker sleeps through its lease. The other faults may strike at any time, again and again.
     """
 
     shape: Shape
@@ -89,6 +89,7 @@ class Setting:
     marked: frozenset[int] = frozenset()
     reopens: int = 0
     holds: bool = True
+    lapses: bool = True
     model: type[RunModel] = RunModel
     keeper: bool = True
 
