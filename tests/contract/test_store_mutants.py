@@ -221,6 +221,7 @@ MISTAKES_OF_RULES = {
         "settle_node", "record[ATTEMPT] - 1, 0", "record[ATTEMPT], 0"
     ),
 }
+"""To be found where nodes have rules and expressions."""
 
 
 class MistakenScripts(Scripts):
