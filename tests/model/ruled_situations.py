@@ -24,7 +24,7 @@ EXPRESSED = Shape(
 
 RULES = (
     (Trigger(Rule.ANY_FAILED), Trigger(Rule.ANY_SUCCESS), Trigger(Rule.ALL_DONE), Trigger(Rule.ALL_FAILED)),
-    (Trigger(Rule.N_OF, 2), Trigger(Rule.ALL_SKIPPED), Trigger(Rule.ANY_DONE), Trigger(Rule.ALWAYS)),
+    (Trigger(Rule.ANY_DONE), Trigger(Rule.ALL_SKIPPED), Trigger(Rule.N_OF, 2), Trigger(Rule.ALWAYS)),
     (Trigger(Rule.NONE_FAILED), Trigger(Rule.NONE_SKIPPED), Trigger(Rule.NONE_FAILED_MIN_ONE_SUCCESS)),
 )
 """Every rule but the plain one: those of dependents of the same two nodes, which tell them in slices."""
