@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskmesh.model.states import RunState
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
 from tests.model.lives import SLICE
@@ -53,3 +54,4 @@ def test_every_call_does_what_the_model_does(
     with capsys.disabled():
         print(f" {len(SITUATIONS)} situations, {sum(words.total() for words in tour.words.values())} calls", end=" ")
     assert {script: set(words) for script, words in tour.words.items()} == ANSWERS
+    assert tour.statuses == set(RunState) - {RunState.PAUSED}

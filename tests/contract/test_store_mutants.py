@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +10,10 @@ import pytest
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
 from taskmesh.store.scripts import Script, Scripts
+from tests.model.case import Situation
 from tests.model.lives import SLICE
+from tests.model.ruled_situations import RULED
+from tests.model.situations import SITUATIONS
 from tests.model.tour import Tour
 
 
@@ -37,22 +40,6 @@ MISTAKES = {
     "a flow counts its ended runs": Mistake("settle_node", "'open_runs', -1)", "'open_runs', 0)"),
     "a skipped leaf waits to tell": Mistake("settle_node", "is_leaf and SPREAD_DONE or 0", "0"),
     "a join starts with its first input": Mistake("settle_node", "1) == needed then", "1) >= 1 then"),
-    "a rule counts failures as skips": Mistake("settle_node", "upstream_failed = FAILED", "upstream_failed = SKIPPED"),
-    "a rule that cannot be met any more waits": Mistake("settle_node", "or failed + left < least_failed", ""),
-    "a rule begins before all have ended": Mistake("settle_node", "(not waits or left == 0)", "true"),
-    "a rule forgets why it cannot be met": Mistake(
-        "settle_node", "return asks and failed > 0 and 'upstream_failed' or 'skipped'", "return 'skipped'"
-    ),
-    "a node that began early begins again": Mistake("settle_node", "(altered or may_have_begun)", "altered"),
-    "a handled failure fails its run": Mistake("settle_node", "and not is_handled", ""),
-    "what follows from a handled failure does not fail its run": Mistake(
-        "settle_node", "set(found, 'failed_node', node)\n      end", "end"
-    ),
-    "an expression does not hear of the end that is told": Mistake("settle_node", "  groups[teller] = group\n", ""),
-    "an expression reads and as or": Mistake("settle_node", "node == AND and", "node == OR and"),
-    "a node that was not to run has used up an attempt": Mistake(
-        "settle_node", "record[ATTEMPT] - 1, 0", "record[ATTEMPT], 0"
-    ),
     "a slice is told twice": Mistake("spread_node", "if record[SPREAD] ~= from then", "if false then"),
     "a gap between slices is not noticed": Mistake("spread_node", "return {'behind'}", "from = record[SPREAD]"),
     "a skipped node is skipped again": Mistake(
@@ -209,6 +196,33 @@ MISTAKES = {
     "an undo runs though one before it has failed": Mistake("settle_node", "return cause end\n", "return '' end\n"),
 }
 
+MISTAKES_OF_RULES = {
+    "a rule counts failures as skips": Mistake("settle_node", "upstream_failed = FAILED", "upstream_failed = SKIPPED"),
+    "a rule that cannot be met any more waits": Mistake("settle_node", "or failed + left < least_failed", ""),
+    "a rule begins before all have ended": Mistake("settle_node", "(not waits or left == 0)", "true"),
+    "a rule waits for skips that cannot come any more": Mistake("settle_node", "or skipped + left < least_skipped", ""),
+    "a rule waits for ends that cannot come any more": Mistake("settle_node", "or ran + left < least_ran", ""),
+    "a rule bears any skips": Mistake("settle_node", "or skipped > most_skipped", ""),
+    "a rule bears any failures": Mistake("settle_node", "failed > most_failed or", ""),
+    "a rule forgets why it cannot be met": Mistake(
+        "settle_node", "return asks and failed > 0 and 'upstream_failed' or 'skipped'", "return 'skipped'"
+    ),
+    "a node that began early begins again": Mistake("settle_node", "(altered or may_have_begun)", "altered"),
+    "a handled failure fails its run": Mistake("settle_node", "and not is_handled", ""),
+    "what follows from a handled failure does not fail its run": Mistake(
+        "settle_node", "set(found, 'failed_node', node)\n      end", "end"
+    ),
+    "what follows from a failure fails the run though it is handled": Mistake(
+        "settle_node", " and not (rule and rule[1] == 1)", ""
+    ),
+    "an expression does not hear of the end that is told": Mistake("settle_node", "  groups[teller] = group\n", ""),
+    "an expression reads and as or": Mistake("settle_node", "node == AND and", "node == OR and"),
+    "a node that was not to run has used up an attempt": Mistake(
+        "settle_node", "record[ATTEMPT] - 1, 0", "record[ATTEMPT], 0"
+    ),
+}
+"""To be found where nodes have rules and expressions."""
+
 
 class MistakenScripts(Scripts):
     """The scripts, one of them with a mistake."""
@@ -229,9 +243,17 @@ def link(redis_url: str) -> Iterator[Link]:
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    mistake = MISTAKES[name]
+    _find(MISTAKES[name], Tour(link, namespace), monkeypatch, SITUATIONS)
+
+
+@pytest.mark.parametrize("name", MISTAKES_OF_RULES)
+def test_a_mistake_of_rules_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    _find(MISTAKES_OF_RULES[name], Tour(link, namespace), monkeypatch, RULED)
+
+
+def _find(mistake: Mistake, tour: Tour, monkeypatch: pytest.MonkeyPatch, situations: Mapping[str, Situation]) -> None:
     scripts = MistakenScripts(mistake)
     monkeypatch.setattr("taskmesh.store.store.Scripts", lambda: scripts)
     monkeypatch.setattr("taskmesh.dispatch.plan.EDGES_PER_SCRIPT", SLICE)
     with pytest.raises(AssertionError):
-        Tour(link, namespace).make_calls_of(mistake.script)
+        tour.make_calls_of(mistake.script, situations=situations)

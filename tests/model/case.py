@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,6 +44,11 @@ class Situation:
     deadline: float | None = None
     neighbour: bool = False
     forked: bool = False
+
+
+def situations_of(group: Mapping[str, tuple[tuple[Any, ...], ...]], shape: Shape, **rest: Any) -> dict[str, Situation]:
+    """The situations of one graph, by name; each is in the group with its steps."""
+    return {name: Situation(shape, steps, **rest) for name, steps in group.items()}
 
 
 class Case:

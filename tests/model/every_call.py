@@ -96,6 +96,7 @@ def _calls_with_right(case: Case, node: int, token: int, right_holder: str) -> I
         yield Call("settle", (node, state, "", token, right_holder))
     if not case.model.shape.is_undo(node):
         yield Call("settle", (node, "failed", "failed", token, right_holder))
+        yield Call("settle", (node, "skipped", "", token, right_holder))
     for counts in (True, False):
         yield Call("retry", (node, 1.0, counts, token, right_holder))
         yield Call("release", (node, counts, token, right_holder))

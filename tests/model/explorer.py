@@ -5,8 +5,10 @@ Breadth first, over the reference model.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.model.moves import moves
@@ -41,6 +43,11 @@ class Found:
 
 def explore(setting: Setting, check: Callable[[Setting, World], None]) -> Found:
     """Visit every state; ``check`` is called with each of them, and both sides of every move are compared."""
+    with _no_collections():
+        return _explore(setting, check)
+
+
+def _explore(setting: Setting, check: Callable[[Setting, World], None]) -> Found:
     first = start(setting)
     found, queue = Found({first: []}), deque([first])
     while queue:
@@ -50,13 +57,31 @@ def explore(setting: Setting, check: Callable[[Setting, World], None]) -> Found:
         for move in moves(setting, world):
             found.moves += 1
             _check_ends(world, move.after)
-            if move.after not in found.before:
+            # To hash a state takes long, so it is looked up once.
+            before = found.before.get(move.after)
+            if before is None:
                 check(setting, move.after)
-                found.before[move.after] = []
+                before = found.before[move.after] = []
                 queue.append(move.after)
             if move.name not in FAULTS:
-                found.before[move.after].append(world)
+                before.append(world)
     return found
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """States form no cycles, and a garbage collector that looks through all of them again and again takes long.
+
+    Besides, it would call hooks of others (hypothesis has one). An exception that a signal raises there, as the one
+    that ends a test after its timeout, goes no further; so the test would go on.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _check_ends(before: World, after: World) -> None:

@@ -26,7 +26,7 @@ def moves(setting: Setting, world: World) -> Iterator[Move]:
     yield from _moves_of_undoing(setting, world)
     yield from _moves_of_reopening(setting, world)
     yield from _moves_of_network(world)
-    yield from _moves_of_leases(world)
+    yield from _moves_of_leases(setting, world)
 
 
 def _moves_of_people(setting: Setting, world: World) -> Iterator[Move]:
@@ -206,14 +206,14 @@ def _moves_of_network(world: World) -> Iterator[Move]:
         yield Move("lose", world._replace(messages=world.messages - {node}))
 
 
-def _moves_of_leases(world: World) -> Iterator[Move]:
+def _moves_of_leases(setting: Setting, world: World) -> Iterator[Move]:
     """The lease of a dead process ends, that of a sleeping one may, and one that wakes up renews it."""
     here = {holder for holder, _ in world.workers}
     for holder in sorted(world.living - here):
         yield Move("end of a lease", world._replace(living=world.living - {holder}))
     for holder in sorted(here - world.living):
         yield Move("renew", world._replace(living=world.living | {holder}))
-    for holder in sorted(here & world.living):
+    for holder in sorted(here & world.living) if setting.lapses else ():
         yield Move("lapse", world._replace(living=world.living - {holder}))
 
 

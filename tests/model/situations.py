@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from taskmesh.model.flow import OnFailure
-from tests.model.case import LEASE_SECONDS, Situation
+from tests.model.case import LEASE_SECONDS, situations_of
 from tests.model.lives import SLICE
+from tests.model.ruled_situations import RULED
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
 from tests.model.steering import FORK
 
@@ -259,24 +257,20 @@ _FORKED = {
     "a fork has ended": (("inherit", (0, 1, 2)), ("resume", FORK)),
 }
 
-
-def _named(group: Mapping[str, tuple[tuple[Any, ...], ...]], shape: Shape, **rest: Any) -> dict[str, Situation]:
-    return {name: Situation(shape, steps, **rest) for name, steps in group.items()}
-
-
 SITUATIONS = {
-    **_named(_ONE, ONE),
-    **_named(_CHAIN, CHAIN),
-    **_named(_JOIN, JOIN),
-    **_named(_FAN, FAN),
-    **_named(_FAN_OF_CHAINS, FAN_OF_CHAINS),
-    **_named(_LATE_JOIN, LATE_JOIN),
-    **_named(_WIDE, WIDE),
-    **_named(_UNDOABLE_FORK, UNDOABLE_FORK, on_failure=OnFailure.COMPENSATE),
-    **_named(_UNDONE_BY_HAND, UNDOABLE_FORK),
-    **_named(_UNDOABLE_FAN, UNDOABLE_FAN, on_failure=OnFailure.COMPENSATE),
-    **_named(_UNDOABLE_ROOTS, UNDOABLE_ROOTS, on_failure=OnFailure.COMPENSATE),
-    **_named(_DEADLINE, ONE, deadline=5.0),
-    **_named(_NEIGHBOURS, ONE, neighbour=True),
-    **_named(_FORKED, CHAIN, forked=True, deadline=5.0),
+    **situations_of(_ONE, ONE),
+    **situations_of(_CHAIN, CHAIN),
+    **situations_of(_JOIN, JOIN),
+    **situations_of(_FAN, FAN),
+    **situations_of(_FAN_OF_CHAINS, FAN_OF_CHAINS),
+    **situations_of(_LATE_JOIN, LATE_JOIN),
+    **situations_of(_WIDE, WIDE),
+    **situations_of(_UNDOABLE_FORK, UNDOABLE_FORK, on_failure=OnFailure.COMPENSATE),
+    **situations_of(_UNDONE_BY_HAND, UNDOABLE_FORK),
+    **situations_of(_UNDOABLE_FAN, UNDOABLE_FAN, on_failure=OnFailure.COMPENSATE),
+    **situations_of(_UNDOABLE_ROOTS, UNDOABLE_ROOTS, on_failure=OnFailure.COMPENSATE),
+    **situations_of(_DEADLINE, ONE, deadline=5.0),
+    **situations_of(_NEIGHBOURS, ONE, neighbour=True),
+    **situations_of(_FORKED, CHAIN, forked=True, deadline=5.0),
+    **RULED,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import count
 
 from taskmesh.store.link import Link
@@ -14,19 +14,20 @@ from tests.model.situations import SITUATIONS
 
 
 class Tour:
-    """``words`` counts the answers of each script."""
+    """``words`` counts the answers of each script; ``statuses`` are those that a run had after a call."""
 
     def __init__(self, link: Link, namespace: str) -> None:
         self._link = link
         self._namespaces = (f"{namespace}-{number}" for number in count())
         self.words: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.statuses: set[str] = set()
 
-    def make_calls_of(self, *scripts: str) -> None:
-        """Make every call of these scripts in every situation.
+    def make_calls_of(self, *scripts: str, situations: Mapping[str, Situation] = SITUATIONS) -> None:
+        """Make every call of these scripts in every one of the situations.
 
         :raises AssertionError: the scripts and the model differ; a note says where.
         """
-        for name, situation in SITUATIONS.items():
+        for name, situation in situations.items():
             try:
                 self._visit(scripts, situation)
             except AssertionError as error:
@@ -49,6 +50,7 @@ class Tour:
         except AssertionError as error:
             error.add_note(f"after the call: {call}")
             raise
+        self.statuses.add(case.model.status)
 
     def _begin(self, situation: Situation) -> Case:
         return Case(Lab(self._link, next(self._namespaces), START), situation)

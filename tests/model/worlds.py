@@ -74,7 +74,7 @@ class Setting:
     With ``steered``, somebody pauses, resumes and terminates it; those in ``marked`` may be ended by hand; and an ended
     run is retried up to ``reopens`` times; without ``holds``, what the keeper has forgotten of it by then stays so.
     The first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time.
-    The other faults may strike at any time, again and again.
+    Without ``lapses``, no worker sleeps through its lease. The other faults may strike at any time, again and again.
     """
 
     shape: Shape
@@ -89,6 +89,7 @@ class Setting:
     marked: frozenset[int] = frozenset()
     reopens: int = 0
     holds: bool = True
+    lapses: bool = True
     model: type[RunModel] = RunModel
     keeper: bool = True
 
@@ -131,15 +132,24 @@ def stored(world: World, run: RunModel) -> World:
         (holder, doing._replace(current=False) if doing and doing.step == "settle" and doing.node in passed else doing)
         for holder, doing in world.workers
     )
-    due = world.messages & run.outbox
-    kept = world._replace(nodes=_frozen(run), halt=run.halt, failed_node=run.failed_node, workers=workers, messages=due)
-    kept = kept._replace(timers=frozenset(run.timers))
-    blocked = frozenset(run.blocked.items())
-    left = None if run.left is None else frozenset(run.left)
-    kept = kept._replace(paused=run.paused, left=left, forgotten=run.forgotten, unlisted=run.unlisted)
-    counts = frozenset(run.counts.items()) if run.altered else frozenset()
-    kept = kept._replace(altered=run.altered, counts=counts, reopened=run.reopened)
-    return kept._replace(undos=run.undos, compensation=run.compensation, blocked=blocked)
+    return world._replace(
+        nodes=_frozen(run),
+        halt=run.halt,
+        failed_node=run.failed_node,
+        workers=workers,
+        messages=world.messages & run.outbox,
+        timers=frozenset(run.timers),
+        paused=run.paused,
+        left=None if run.left is None else frozenset(run.left),
+        forgotten=run.forgotten,
+        unlisted=run.unlisted,
+        altered=run.altered,
+        counts=frozenset(run.counts.items()) if run.altered else frozenset(),
+        reopened=run.reopened,
+        undos=run.undos,
+        compensation=run.compensation,
+        blocked=frozenset(run.blocked.items()),
+    )
 
 
 def _frozen(run: RunModel) -> Nodes:
