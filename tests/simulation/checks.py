@@ -163,14 +163,11 @@ class Checks:
         require(_value(record, at) == expected, f"{run.run_id}/{at} gave {_value(record, at)} instead of {expected}")
 
     def _check_status(self, run: PlannedRun, record: RunRecord) -> None:
-        nodes, halt = run.plan.flow.nodes, record.summary.halt
-        states = {node.name: record.nodes[at].state for at, node in enumerate(nodes)}
-        fails = has_failed(run.plan.flow, states)
+        states = {record.nodes[at].state for at in range(len(run.plan.flow.nodes))}
+        halt, fails = record.summary.halt, has_failed(run.plan.flow, record)
         expected = halt or ("failed" if fails else "succeeded")
         require(record.summary.status == expected, f"{run.run_id} is {record.summary.status} and not {expected}")
-        require(
-            "cancelled" not in states.values() or bool(halt), f"{run.run_id} was not halted and has cancelled nodes"
-        )
+        require("cancelled" not in states or bool(halt), f"{run.run_id} was not halted and has cancelled nodes")
         may_halt = any(verb.startswith("cancel") for verb, _ in run.wishes) or fails
         require(may_halt or not halt, f"{run.run_id} was halted as {halt}, and nobody wanted it")
 

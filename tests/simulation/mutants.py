@@ -125,7 +125,8 @@ MUTANTS: dict[str, Mutation] = {
 FOCUS: dict[str, tuple[str, ...]] = {
     "whoever settles is believed": ("pause", "lease lost"),
     "a repeated settle counts again": ("reply lost", "cut off amid a call"),
-    "two probes try a breaker": ("store answers late",),
+    "undos are cancelled with their run": ("message overtaken",),
+    "two probes try a breaker": ("publish refused",),
     "nobody answers what the keeper asks": ("cut off amid a call", "queue deleted"),
 }
-"""The faults that uncover what few seeds of all faults do."""
+"""The faults that uncover what few seeds of all faults do, each as often as it may; or hardly any, for a calm world."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import NodeState
+from taskmesh.store.reader import RunRecord
 from tests.model.interpreter import FAILED, GROUPS, SKIPPED, Interpreter, certainty, is_blamed
 
 
@@ -31,10 +32,10 @@ def may_end(node: Node, state: NodeState, ends: Sequence[NodeState]) -> bool:
     return any(is_blamed(node, heard) == is_for_failure and certainty(node, heard) is False for heard in ways)
 
 
-def has_failed(flow: Flow, states: Mapping[str, NodeState]) -> bool:
-    """Whether nodes that ended so make their run a failure."""
+def has_failed(flow: Flow, record: RunRecord) -> bool:
+    """Whether the ends of its nodes make a run a failure: one that no dependent can take."""
     told = Interpreter(flow)
-    told.states.update(states)
+    told.states.update({node.name: record.nodes[at].state for at, node in enumerate(flow.nodes)})
     return told.has_failed
 
 

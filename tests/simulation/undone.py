@@ -15,9 +15,8 @@ def check_undone(world: World, run: PlannedRun, record: RunRecord) -> bool:
     """Exactly the committed nodes are undone, once somebody has wanted that. Returns whether it had begun."""
     committed = {at for at, node in enumerate(run.plan.flow.nodes) if node.compensation and _ended(record, at)}
     # Also where somebody could take each failure, and the run fails for what could not run after it.
-    states = {node.name: record.nodes[at].state for at, node in enumerate(run.plan.flow.nodes)}
-    is_failure = record.summary.halt == "failed" or (not record.summary.halt and has_failed(run.plan.flow, states))
-    fails = run.plan.compensates and is_failure
+    ends_as = record.summary.halt or (has_failed(run.plan.flow, record) and "failed")
+    fails = run.plan.compensates and ends_as == "failed"
     is_wanted = fails or run.run_id in world.history.to_be_undone
     has_begun = BEFORE_UNDOS in record.nodes
     require(has_begun == bool(committed and is_wanted), f"{run.run_id}: undoing has begun: {has_begun}; {committed}")
