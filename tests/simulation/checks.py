@@ -11,6 +11,7 @@ from taskmesh.store.link import Command, Conversation, Reply, value_of
 from taskmesh.store.reader import NodeRecord, Reader, RunRecord, node_record
 from taskmesh.wire import unpack
 from tests.simulation.history import require
+from tests.simulation.rules import has_failed, may_end
 from tests.simulation.undone import check_undone
 from tests.simulation.works import ALWAYS, LIMIT_SECONDS, POOLS, PlannedRun
 from tests.simulation.world import World
@@ -116,11 +117,8 @@ class Checks:
 
     def _check_ended_node(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         name, state = f"{run.run_id}/{at}", record.nodes[at].state
-        parents = {record.nodes[parent].state for parent in run.plan.graph.parents[at]}
-        left_out = state in ("skipped", "upstream_failed")
-        require(left_out == bool(parents - {"succeeded"}), f"{name} is {state} after {parents}")
-        is_blamed = state != "upstream_failed" or bool(parents & {"failed", "upstream_failed"})
-        require(is_blamed, f"{name} is {state} after {parents}")
+        node, ends = run.plan.node(at), [record.nodes[parent].state for parent in run.plan.graph.parents[at]]
+        require(may_end(node, state, ends), f"{name} is {state} after {ends}, and asks for {node.trigger}")
         self._check_reason(run, record, at)
         if state == "succeeded":
             self._check_success(run, record, at)
@@ -166,11 +164,11 @@ class Checks:
 
     def _check_status(self, run: PlannedRun, record: RunRecord) -> None:
         states = {record.nodes[at].state for at in range(len(run.plan.flow.nodes))}
-        halt = record.summary.halt
-        expected = halt or ("failed" if "failed" in states else "succeeded")
+        halt, fails = record.summary.halt, has_failed(run.plan.flow, record)
+        expected = halt or ("failed" if fails else "succeeded")
         require(record.summary.status == expected, f"{run.run_id} is {record.summary.status} and not {expected}")
         require("cancelled" not in states or bool(halt), f"{run.run_id} was not halted and has cancelled nodes")
-        may_halt = any(verb.startswith("cancel") for verb, _ in run.wishes) or "failed" in states
+        may_halt = any(verb.startswith("cancel") for verb, _ in run.wishes) or fails
         require(may_halt or not halt, f"{run.run_id} was halted as {halt}, and nobody wanted it")
 
     def _check_flows(self) -> None:

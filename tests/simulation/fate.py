@@ -62,14 +62,19 @@ ON = 0.35
 """How likely a fault is to be there at all: few at a time leave room for what only those few can do."""
 
 
+def chance_of(*concern: object) -> Random:
+    """Draws for one concern of one seed: whatever else is drawn, or comes to be drawn one day, does not move them."""
+    return Random("/".join(map(str, concern)))
+
+
 class Fate:
     """Decides, by the seed, what goes wrong and when."""
 
-    def __init__(self, chance: Random, only: Collection[str] | None = None) -> None:
+    def __init__(self, seed: int, only: Collection[str] | None = None) -> None:
         """With ``only``, these faults strike as often as they may, and no others."""
-        self._chance = chance
-        self._rates = _draw(chance, AT_EACH_STEP) if only is None else _named(AT_EACH_STEP, only)
-        times = _draw(chance, AT_ANY_TIME) if only is None else _named(AT_ANY_TIME, only)
+        self._chances = {fault.name: chance_of(seed, fault.name) for fault in ALL}
+        self._rates = self._draw(AT_EACH_STEP) if only is None else _named(AT_EACH_STEP, only)
+        times = self._draw(AT_ANY_TIME) if only is None else _named(AT_ANY_TIME, only)
         self.times = {name: round(most) for name, most in times.items()}
         self.struck: Counter[str] = Counter()
         self.is_over = False
@@ -86,14 +91,18 @@ class Fate:
 
     def strikes(self, name: str) -> bool:
         rate = self._rates.get(name, 0.0)
-        if self.is_over or not rate or self._chance.random() >= rate:
+        if self.is_over or not rate or self._chances[name].random() >= rate:
             return False
         self.struck[name] += 1
         return True
 
     def seconds(self, name: str, least: float, most: float) -> float:
         """For how long a fault strikes; 0 when it does not."""
-        return self._chance.uniform(least, most) if self.strikes(name) else 0.0
+        return self._chances[name].uniform(least, most) if self.strikes(name) else 0.0
+
+    def _draw(self, faults: Iterable[Fault]) -> dict[str, float]:
+        chances = {fault: self._chances[fault.name] for fault in faults}
+        return {fault.name: fault.rate * chance.random() for fault, chance in chances.items() if chance.random() < ON}
 
 
 ALL = AT_EACH_STEP + AT_ANY_TIME
@@ -101,7 +110,3 @@ ALL = AT_EACH_STEP + AT_ANY_TIME
 
 def _named(faults: Iterable[Fault], names: Collection[str]) -> dict[str, float]:
     return {fault.name: fault.rate for fault in faults if fault.name in names}
-
-
-def _draw(chance: Random, faults: Iterable[Fault]) -> dict[str, float]:
-    return {fault.name: fault.rate * chance.random() for fault in faults if chance.random() < ON}

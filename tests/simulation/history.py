@@ -11,6 +11,7 @@ from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.dispatch.reopening import descendants
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Reply
+from tests.simulation.rules import may_begin
 
 Values: TypeAlias = list[Any]
 
@@ -229,9 +230,10 @@ class History:
         if plan.is_undo(key.node):
             self._require_order_of_undo(key, plan)
             return
-        for parent in plan.graph.parents[key.node] if key.node != BEFORE_FIRST else ():
-            state = self.nodes[NodeKey(key.run_id, parent)].ended_as
-            require(state == "succeeded", f"{key.member} was claimed before node {parent} had succeeded ({state!r})")
+        if key.node != BEFORE_FIRST:
+            node, parents = plan.node(key.node), plan.graph.parents[key.node]
+            ends = [self.nodes[NodeKey(key.run_id, parent)].ended_as for parent in parents]
+            require(may_begin(node, ends), f"{key.member} was claimed after {ends}, and asks for {node.trigger}")
 
     def _require_order_of_undo(self, key: NodeKey, plan: Plan) -> None:
         """Only what was committed is undone, after all that came later, and after the run itself."""

@@ -107,6 +107,11 @@ MUTANTS: dict[str, Mutation] = {
     "a failed undo is forgotten": _in_script("settle_node", "state == 'succeeded' and 'done' or 'failed'", "'done'"),
     "what is committed is not undone": _in_script("settle_node", "set(found, 'undos', 'some')", ""),
     "undos are cancelled with their run": _instead("taskmesh.worker.halting.UNDOING", b"nothing"),
+    "a rule does not wait for all ends": _in_scripts(TELLERS, "(not waits or left == 0)", "true"),
+    "an expression counts what has not ended": _in_scripts(
+        TELLERS, "if value == UNKNOWN then return nil end", "if value == UNKNOWN then return 'ready' end"
+    ),
+    "a failure that is taken fails its run": _in_script("settle_node", "not is_handled and ", ""),
     "two probes try a breaker": _in_script("consult_breaker", "holder == probe or now >= held_until", "true"),
     "a node behind a breaker waits for ever": _instead(
         "taskmesh.worker.breakers.BreakerBoard._come_again_seconds", _wait_for_ever
@@ -118,6 +123,10 @@ MUTANTS: dict[str, Mutation] = {
 }
 
 FOCUS: dict[str, tuple[str, ...]] = {
+    "whoever settles is believed": ("pause", "lease lost"),
+    "a repeated settle counts again": ("reply lost", "cut off amid a call"),
+    "undos are cancelled with their run": ("message overtaken",),
+    "two probes try a breaker": ("publish refused",),
     "nobody answers what the keeper asks": ("cut off amid a call", "queue deleted"),
 }
-"""The faults that uncover what few seeds of all faults do."""
+"""The faults that uncover what few seeds of all faults do, each as often as it may; or hardly any, for a calm world."""

@@ -16,7 +16,7 @@ from redis.connection import ConnectionPool
 from taskmesh.errors import TaskmeshError
 from taskmesh.store.link import Command, Exchange
 from tests.simulation.checks import Checks
-from tests.simulation.history import BrokenPromiseError, require
+from tests.simulation.history import BrokenPromiseError
 from tests.simulation.loop import KilledError
 from tests.simulation.world import World
 
@@ -66,7 +66,8 @@ async def _live(world: World, found: list[BaseException]) -> None:
     playing.result()
     healed_at = world.loop.time()
     while not checks.is_quiet():
-        require(world.loop.time() - healed_at < HEAL_SECONDS + 2 * world.work_seconds, checks.stuck())
+        if world.loop.time() - healed_at >= HEAL_SECONDS + 2 * world.work_seconds:
+            raise BrokenPromiseError(checks.stuck())
         await asyncio.sleep(1.0)
         _raise(found)
     world.healed_seconds = world.loop.time() - healed_at

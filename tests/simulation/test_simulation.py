@@ -15,7 +15,7 @@ from tests.simulation.mutants import FOCUS, MUTANTS
 from tests.simulation.simulation import play
 
 SEEDS = range(150)
-SEEDS_PER_MUTANT = 60
+SEEDS_PER_MUTANT = 30
 
 
 @pytest.mark.slow

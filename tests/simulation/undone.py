@@ -6,6 +6,7 @@ from taskmesh.dispatch.plan import BEFORE_UNDOS
 from taskmesh.dispatch.reopening import descendants
 from taskmesh.store.reader import RunRecord
 from tests.simulation.history import require
+from tests.simulation.rules import has_failed
 from tests.simulation.works import ALWAYS, PlannedRun
 from tests.simulation.world import World
 
@@ -13,7 +14,9 @@ from tests.simulation.world import World
 def check_undone(world: World, run: PlannedRun, record: RunRecord) -> bool:
     """Exactly the committed nodes are undone, once somebody has wanted that. Returns whether it had begun."""
     committed = {at for at, node in enumerate(run.plan.flow.nodes) if node.compensation and _ended(record, at)}
-    fails = run.plan.compensates and record.summary.halt == "failed"
+    # Also where somebody could take each failure, and the run fails for what could not run after it.
+    ends_as = record.summary.halt or (has_failed(run.plan.flow, record) and "failed")
+    fails = run.plan.compensates and ends_as == "failed"
     is_wanted = fails or run.run_id in world.history.to_be_undone
     has_begun = BEFORE_UNDOS in record.nodes
     require(has_begun == bool(committed and is_wanted), f"{run.run_id}: undoing has begun: {has_begun}; {committed}")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
 from taskmesh.dispatch.plan import UNDO_PREFIX, Plan
 from taskmesh.model.breakers import BreakerRules, Guard
+from taskmesh.model.depends import WORDS
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
+from taskmesh.model.triggers import Rule, Trigger
+from tests.simulation.fate import chance_of
 
 POOLS = ("default", "other")
 ALWAYS = 99
@@ -20,6 +24,9 @@ GUARD = Guard(BreakerRules("dependency", failures=1, reset_seconds=3.0, ramp_sec
 """Behind one breaker: whatever leans on the one thing that fails here."""
 MOST_WAIT_SECONDS = GUARD.rules.reset_seconds + GUARD.rules.ramp_seconds + 5.0
 """For a probe that comes, or whose process dies with the permission."""
+
+MOST_NAMED = 3
+"""How many nodes one expression names at most: what is certain of it is found by trying all of their ends."""
 
 UNDOES_NOTHING = (OnFailure.FAIL_FAST, OnFailure.CONTINUE)
 
@@ -67,9 +74,9 @@ class Executions:
     crashed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def plan_runs(chance: Random, count: int, seconds: float, calm: bool = False) -> list[PlannedRun]:
+def plan_runs(seed: int, count: int, seconds: float, calm: bool = False) -> list[PlannedRun]:
     """Draw the runs of one simulation; they are submitted within ``seconds``."""
-    return [_plan_run(chance, f"run-{number}", seconds, calm) for number in range(count)]
+    return [_plan_run(seed, f"run-{number}", seconds, calm) for number in range(count)]
 
 
 def output_of(value: object) -> int:
@@ -79,26 +86,59 @@ def output_of(value: object) -> int:
     return 1
 
 
-def _plan_run(chance: Random, run_id: str, seconds: float, calm: bool) -> PlannedRun:
+def _plan_run(seed: int, run_id: str, seconds: float, calm: bool) -> PlannedRun:
+    flow = _flow(seed, run_id, calm)
+    wishes = [] if calm else _wishes(chance_of(seed, run_id, "wishes"), seconds)
+    submitted_at = chance_of(seed, run_id, "submission").uniform(0, seconds)
+    return PlannedRun(run_id, Plan.of(flow), _conducts(seed, run_id, flow, calm), submitted_at, wishes)
+
+
+def _flow(seed: int, run_id: str, calm: bool) -> Flow:
+    chance = chance_of(seed, run_id, "flow")
     parents = _parents(chance, chance.choice(list(Shape)))
     pools = POOLS if chance.random() < 0.3 else POOLS[:1]
     nodes = tuple(_node(chance, at, needs, chance.choice(pools), calm) for at, needs in enumerate(parents))
-    nodes = _with_undos(chance, _with_guards(chance, nodes), pools)
-    policy = (
-        chance.choice(list(OnFailure)) if any(node.compensation for node in nodes) else chance.choice(UNDOES_NOTHING)
-    )
-    flow = Flow("flow", "1", nodes, on_failure=policy, shard_by=chance.choice(("run", "node")))
+    nodes = _with_rules(chance_of(seed, run_id, "rules"), nodes)
+    # Of all runs of a simulation alike: where many lean on the same thing, their processes try it at the same time.
+    leaning = chance_of(seed, "leaning").choice((0.0, 0.3, 0.9))
+    nodes = _with_guards(chance_of(seed, run_id, "guards"), nodes, leaning)
+    nodes = _with_undos(chance_of(seed, run_id, "undos"), nodes, pools)
+    policies = list(OnFailure) if any(node.compensation for node in nodes) else UNDOES_NOTHING
+    return Flow("flow", "1", nodes, on_failure=chance.choice(policies), shard_by=chance.choice(("run", "node")))
+
+
+def _conducts(seed: int, run_id: str, flow: Flow, calm: bool) -> dict[str, Conduct]:
+    chance = chance_of(seed, run_id, "conducts")
     slow = chance.choice((0.05, 0.05, 5.0, 30.0))
-    troubled = not calm and (chance.random() < 0.4 or any(node.guard for node in nodes))
-    conducts = {node.name: _conduct(chance, slow, troubled) for node in nodes}
-    conducts |= {f"{UNDO_PREFIX}{node.name}": _conduct(chance, slow, troubled) for node in nodes if node.compensation}
-    return PlannedRun(
-        run_id, Plan.of(flow), conducts, chance.uniform(0, seconds), [] if calm else _wishes(chance, seconds)
-    )
+    troubled = not calm and (chance.random() < 0.4 or any(node.guard for node in flow.nodes))
+    undos = [f"{UNDO_PREFIX}{node.name}" for node in flow.nodes if node.compensation]
+    return {name: _conduct(chance, slow, troubled) for name in [*(node.name for node in flow.nodes), *undos]}
 
 
-def _with_guards(chance: Random, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    if chance.random() >= 0.3:
+def _with_rules(chance: Random, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    if chance.random() >= 0.4:
+        return nodes
+    return tuple(_with_rule(chance, node) if node.needs and chance.random() < 0.6 else node for node in nodes)
+
+
+def _with_rule(chance: Random, node: Node) -> Node:
+    # One that may begin while others still run is given nothing of theirs: when they end is not for sure.
+    return replace(node, args={}, trigger=_trigger(chance, node.needs))
+
+
+def _trigger(chance: Random, needs: Sequence[str]) -> Trigger:
+    if len(needs) <= MOST_NAMED and chance.random() < 0.3:
+        return Trigger(depends=chance.choice((" && ", " || ")).join(_term(chance, name) for name in needs))
+    rule = chance.choice(list(Rule))
+    return Trigger(rule, chance.randint(1, len(needs)) if rule is Rule.N_OF else 0)
+
+
+def _term(chance: Random, name: str) -> str:
+    return f"{chance.choice(('', '!'))}{name}.{chance.choice(WORDS)}"
+
+
+def _with_guards(chance: Random, nodes: tuple[Node, ...], leaning: float) -> tuple[Node, ...]:
+    if chance.random() >= leaning:
         return nodes
     return tuple(replace(node, guard=GUARD) if chance.random() < 0.6 else node for node in nodes)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from itertools import count
-from random import Random
 
 from redis.connection import ConnectionPool
 
@@ -13,7 +12,7 @@ from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command
 from taskmesh.worker.protocol import Work
 from tests.simulation.broker import SimBroker
-from tests.simulation.fate import Fate
+from tests.simulation.fate import Fate, chance_of
 from tests.simulation.history import History
 from tests.simulation.loop import SimLoop
 from tests.simulation.process import ClientProcess, IoProcess, Site
@@ -34,22 +33,21 @@ class World:
 
     def __init__(self, seed: int, pool: ConnectionPool, only: Collection[str] | None = None) -> None:
         self.seed = seed
-        self.chance = Random(seed)
+        self.chance = chance_of(seed, "world")
         self.loop = SimLoop(START)
         self.trace = Trace(self.loop.time)
-        self.fate = Fate(self.chance, only)
+        self.fate = Fate(seed, only)
         self.site = Site(self.chance.randint(*SHARDS))
         self.keys = Keys(self.site.namespace, self.site.partitions)
-        self.server = SimServer(pool, self.loop, self.chance, self.fate)
+        self.server = SimServer(pool, self.loop, chance_of(seed, "store"), self.fate)
         self.broker = SimBroker(
-            self.loop, self.chance, self.fate, self.site.namespace, self.site.settings.broker.shards
+            self.loop, chance_of(seed, "broker"), self.fate, self.site.namespace, self.site.settings.broker.shards
         )
         self.history = History(self.server.now)
         self.executions = Executions()
         is_calm = only is not None and not only
-        self.runs = {
-            run.run_id: run for run in plan_runs(self.chance, self.chance.randint(*RUNS), CHAOS_SECONDS * 0.7, is_calm)
-        }
+        planned = plan_runs(seed, self.chance.randint(*RUNS), CHAOS_SECONDS * 0.7, is_calm)
+        self.runs = {run.run_id: run for run in planned}
         self.history.plans = {run_id: run.plan for run_id, run in self.runs.items()}
         early_ack_seconds = self.site.settings.worker.early_ack_seconds
         witness = AckWitness(self.history, self.broker, self.fate.loses_messages, early_ack_seconds)
@@ -77,8 +75,9 @@ class World:
         for run in self.runs.values():
             self._plan_client(run)
         for name, times in self.fate.times.items():
+            chance = chance_of(self.seed, name, "when")
             for _ in range(times):
-                self.loop.outside(self.chance.uniform(1, CHAOS_SECONDS), self._strike, name)
+                self.loop.outside(chance.uniform(1, CHAOS_SECONDS), self._strike, name)
         await asyncio.sleep(CHAOS_SECONDS)
         self._heal()
 
