@@ -90,7 +90,8 @@ def _with_ratio(figure: Figure, raw_limit: float) -> str:
 
 
 def _peers(report: Report) -> Table:
-    systems: dict[str, Figures] = {"taskmesh": report.workloads.get(report.io_counts[0], {}), **report.peers}
+    own = {"taskmesh": report.workloads.get(report.io_counts[0], {})} if report.io_counts else {}
+    systems: dict[str, Figures] = {**own, **report.peers}
     rows = [
         (workload.name, *(_peer_cell(figures.get(workload.name), workload) for figures in systems.values()))
         for workload in WORKLOADS

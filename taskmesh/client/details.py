@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskmesh.client.left_out import NEEDS, facts_of, why_not_run
-from taskmesh.dispatch.forking import INHERITED
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
@@ -15,7 +14,7 @@ from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import Decision, NodeRecord, Origin, Pause, RunRecord, RunSummary
+from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Origin, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
 
 
@@ -208,7 +207,7 @@ def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> N
 
 def can_undo(plan: Plan, position: int, stored: NodeRecord) -> bool:
     """Whether a node has done something that can be undone."""
-    is_own = stored.state is NodeState.SUCCEEDED and stored.cause != INHERITED
+    is_own = stored.state is NodeState.SUCCEEDED and not stored.is_inherited
     return is_own and plan.node(position).compensation is not None
 
 

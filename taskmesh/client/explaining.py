@@ -10,7 +10,6 @@ from taskmesh.client.details import place_of
 from taskmesh.client.left_out import why_left_out
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
-from taskmesh.dispatch.forking import INHERITED
 from taskmesh.dispatch.gates import Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError
@@ -279,7 +278,7 @@ def _ended(seen: _Seen, place: int, error: LastError, facts: Facts) -> NodeExpla
         reason = f"{state} {duration_text(seen.now - record.finished_at)} ago, {record.cause}"
     elif state in _LEFT_OUT:
         reason = f"{_LEFT_OUT[state]}: {why_left_out(seen.plan, place, record.cause, facts)}"
-    elif record.cause == INHERITED and seen.summary.forked_from is not None:
+    elif record.is_inherited and seen.summary.forked_from is not None:
         reason = f"{state}: it is taken over from run {seen.summary.forked_from.run_id}"
     else:
         ago = duration_text(seen.now - record.finished_at)

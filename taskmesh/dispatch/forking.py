@@ -13,9 +13,6 @@ from taskmesh.model.states import NodeState
 from taskmesh.store.reader import NodeRecord
 from taskmesh.wire import pack, unpack
 
-INHERITED = "inherited"
-"""The cause of a node that has its output from the run which its own was forked from."""
-
 
 class Inherited(NamedTuple):
     """The nodes that a fork takes over, and when the last of them had ended in the run that it comes from.

@@ -50,17 +50,23 @@ def resets(
 def _kept(plan: Plan, records: Records, origin: int | None) -> dict[int, NodeState]:
     """The nodes that stay as they are, with their ends: what runs again cannot change those."""
     kept: dict[int, NodeState] = {}
+    again = descendants(plan, () if origin is None else (origin,))
     for at in range(len(plan.flow.nodes)):
-        state = _end_of(plan, records, kept, at)
+        state = _end_of(plan, records, kept, at, at in again)
         if state is not None and at != origin:
             kept[at] = state
     return kept
 
 
-def _end_of(plan: Plan, records: Records, kept: Mapping[int, NodeState], at: int) -> NodeState | None:
-    """The end that a node keeps; None for one that runs again, or waits again for others that do."""
+def _end_of(plan: Plan, records: Records, kept: Mapping[int, NodeState], at: int, is_wanted: bool) -> NodeState | None:
+    """The end that a node keeps; None for one that runs again, or waits again for others that do.
+
+    What was marked as succeeded by hand stays so, whatever it needs, unless somebody wants it again.
+    """
     record = records.get(at)
     state, is_by_hand = (record.state, record.is_by_hand) if record else (None, False)
+    if record and state is NodeState.SUCCEEDED and (is_by_hand or record.is_inherited) and not is_wanted:
+        return state
     if all(parent in kept for parent in plan.graph.parents[at]) and (
         state is NodeState.SUCCEEDED or (state is NodeState.SKIPPED and not is_by_hand)
     ):

@@ -20,6 +20,9 @@ _NOTHING_TO_UNDO = "nothing"
 BY_HAND = "by "
 """How the cause of a node begins that somebody has ended by hand."""
 
+INHERITED = "inherited"
+"""The cause of a node that has its output from the run which its own was forked from."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
@@ -48,6 +51,11 @@ class NodeRecord:
     def is_by_hand(self) -> bool:
         """Whether somebody has ended it by hand."""
         return self.cause.startswith(BY_HAND)
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether it has its output from the run which its own was forked from."""
+        return self.cause == INHERITED
 
 
 class Decision(NamedTuple):

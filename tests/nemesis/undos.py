@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from taskmesh.dispatch.forking import INHERITED
 from taskmesh.dispatch.plan import UNDO_PREFIX, Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import RunRecord
+from taskmesh.store.reader import INHERITED, RunRecord
 from taskmesh.store.remembered import LostAttempt
 from taskmesh.wire import unpack
 from tests.nemesis.effects import BEGIN, END, Effect

@@ -9,7 +9,7 @@ from taskmesh.dispatch.reopening import resets
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState
 from taskmesh.model.triggers import Rule, Trigger
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.reader import BY_HAND, INHERITED, NodeRecord
 from tests.contract.store_bench import plan_of
 
 SUCCEEDED, FAILED, SKIPPED = NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED
@@ -88,3 +88,13 @@ def test_an_expression_goes_by_what_stays(kept: NodeState) -> None:
     plan = plan_of(Node("a", "t"), Node("b", "t"), Node("x", "t", needs=("a", "b"), trigger=needs))
     ready = "ready" if kept is SKIPPED else "waiting"
     assert _wanted(plan, kept, FAILED, LOST)["x"] == (ready, -1, -1)
+
+
+@pytest.mark.parametrize("cause", [f"{BY_HAND}ann", INHERITED])
+@pytest.mark.parametrize("plan", [MENDED, JOIN], ids=["by a rule", "plain"])
+def test_what_was_marked_by_hand_stays_so_unless_it_is_wanted_again(plan: Plan, cause: str) -> None:
+    last = len(plan.flow.nodes) - 1
+    records = {0: NodeRecord(FAILED, 1, 2, 0.0, 0.0, 1.0, "", -1, "")}
+    records[last] = NodeRecord(SUCCEEDED, 0, 1, 0.0, 0.0, 1.0, "", -1, cause)
+    assert last not in [each.node for each in resets(plan, records, {}, None, {})]
+    assert last in [each.node for each in resets(plan, records, {}, 0, {})]
