@@ -166,7 +166,12 @@ class Steering:
     def wanted(self: RunModel, origin: int | None) -> dict[int, str]:
         """What each node must be that runs again: told from the graph alone, as a check of what the product reckons."""
         found = {}
+        below = set() if origin is None else {origin}
         for at in self.places:
+            if below & set(self.shape.parents[at]):
+                below.add(at)
+            if at not in below and self._succeeded_without_running(at):
+                continue
             state = self.nodes[at].state if at in self.nodes else "waiting"
             ended = {each for each in self.shape.parents[at] if each in self.nodes and self.nodes[each].ended}
             fate = decide(self.shape.node(at), {f"n{each}": NodeState(self.nodes[each].state) for each in ended})
@@ -176,6 +181,10 @@ class Steering:
             if state not in ("succeeded", "skipped") or at == origin or not (has_all or stays_out):
                 found[at] = "ready" if has_all or fate is NodeState.READY else "waiting"
         return found
+
+    def _succeeded_without_running(self: RunModel, at: int) -> bool:
+        node = self.nodes.get(at)
+        return node is not None and node.state == "succeeded" and node.cause in (BY_HAND, INHERITED)
 
     @property
     def places(self: RunModel) -> range:
