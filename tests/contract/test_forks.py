@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,20 +9,12 @@ import pytest
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Link
-from taskmesh.store.opening import open_link
 from tests.model.lab import Lab
 from tests.model.shape import Shape
 from tests.model.steering import FORK, INHERITED
 
 RUN, HOLDER = "r1", "me"
 CHAIN = Shape(((), (0,), (1,)), ("one",) * 3, 2, frozenset({0, 1}))
-
-
-@pytest.fixture
-def link(redis_url: str) -> Iterator[Link]:
-    link = open_link(redis_url, 2.0, 5.0)
-    yield link
-    link.close()
 
 
 @pytest.fixture

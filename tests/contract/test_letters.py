@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,17 +11,9 @@ from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.keys import Keys
 from taskmesh.store.letters import MAX_KEPT_BYTES, DeadLetter, DeadLetterFilter, Letters, LetterTotals
 from taskmesh.store.link import Link
-from taskmesh.store.opening import open_link
 
 NOW = 1000.0
 ALL = DeadLetterFilter()
-
-
-@pytest.fixture
-def link(redis_url: str) -> Iterator[Link]:
-    link = open_link(redis_url, 2.0, 5.0)
-    yield link
-    link.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,6 @@ from taskmesh.model.schedules import Overlap, run_id_of
 from taskmesh.model.ticks import Missed
 from taskmesh.store.calls import Word
 from taskmesh.store.link import Link
-from taskmesh.store.opening import open_link
 from tests.contract.schedule_bench import FIRST, ID, SECOND, ScheduleBench
 
 Act = Callable[[ScheduleBench], object]
@@ -90,20 +89,6 @@ KEYS: dict[str, Callable[[ScheduleBench], str]] = {
         for part in ("started", "passed", "backfill")
     },
 }
-
-
-@pytest.fixture
-def link(redis_url: str) -> Iterator[Link]:
-    link = open_link(redis_url, 2.0, 5.0)
-    yield link
-    link.close()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url)
-    yield client
-    client.close()
 
 
 @pytest.mark.parametrize("key_name", KEYS)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from taskmesh.model.states import RunState
 from taskmesh.store.link import Link
-from taskmesh.store.opening import open_link
 from tests.model.lives import SLICE
 from tests.model.situations import SITUATIONS
 from tests.model.tour import Tour
@@ -35,13 +32,6 @@ ANSWERS = {
     "reset_nodes": {"reset", "running"},
 }
 """Every answer of every script about a run that is there: a tour that never met one proves less than it says."""
-
-
-@pytest.fixture
-def link(redis_url: str) -> Iterator[Link]:
-    link = open_link(redis_url, 2.0, 5.0)
-    yield link
-    link.close()
 
 
 @pytest.mark.slow

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
 
 from taskmesh.store.link import Link
-from taskmesh.store.opening import open_link
 from taskmesh.store.scripts import Script, Scripts
 from tests.model.case import Situation
 from tests.model.lives import SLICE
@@ -232,13 +231,6 @@ class MistakenScripts(Scripts):
         right = self[mistake.script].source
         assert right.count(mistake.old) == 1, f"{mistake.script} has no such text any more: {mistake.old}"
         self._scripts[mistake.script] = Script(mistake.script, right.replace(mistake.old, mistake.new))
-
-
-@pytest.fixture
-def link(redis_url: str) -> Iterator[Link]:
-    link = open_link(redis_url, 2.0, 5.0)
-    yield link
-    link.close()
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,6 @@ from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.store.calls import NodeKey, Reset, Word
 from taskmesh.store.link import Link
-from taskmesh.store.opening import open_link
 from tests.model.answers import Answer
 from tests.model.lab import Lab
 from tests.model.shape import Shape
@@ -174,20 +173,6 @@ KEYS: dict[str, Callable[[Lab, Plan], str]] = {
     "outbox one": lambda lab, plan: lab.keys.partition_of(RUN).outbox("one"),
     "outbox two": lambda lab, plan: lab.keys.partition_of(RUN).outbox("two"),
 }
-
-
-@pytest.fixture
-def link(redis_url: str) -> Iterator[Link]:
-    link = open_link(redis_url, 2.0, 5.0)
-    yield link
-    link.close()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url)
-    yield client
-    client.close()
 
 
 @pytest.mark.parametrize("key_name", KEYS)
