@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
+from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import BreakerRules, Guard, default_ramp
 from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Flow, Node, OnFailure, Param, Switch, case_of
 from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy, TimeLimits
@@ -58,13 +60,13 @@ def _param_fields(param: Param) -> dict[str, Any]:
 
 
 def _node_fields(node: Node) -> dict[str, Any]:
-    fields: dict[str, Any] = _switch_fields(node.switch) if node.switch else {"task": node.task}
+    fields = _work_fields(node)
     if node.needs:
         fields["needs"] = list(node.needs)
     fields |= _trigger_fields(node.trigger)
     if node.when:
         fields["when"] = node.when
-    if node.args:
+    if node.args and not node.step:
         fields["args"] = node.args
     if node.pool != DEFAULT_POOL or node.switch:
         fields["pool"] = node.pool
@@ -73,6 +75,16 @@ def _node_fields(node: Node) -> dict[str, Any]:
     fields |= _guard_fields(node.guard) | _limit_fields(node.limits)
     if node.compensation is not None:
         fields["compensate"] = _compensation_fields(node.compensation)
+    return fields
+
+
+def _work_fields(node: Node) -> dict[str, Any]:
+    """What it does."""
+    if node.switch:
+        return _switch_fields(node.switch)
+    fields: dict[str, Any] = {"task": node.task} if node.task else {}
+    if node.step and isinstance(node.args, Mapping):
+        fields |= FORMS[node.step.kind].write(node.step, node.args)
     return fields
 
 

@@ -23,7 +23,10 @@ NODE_KEYS = (
     "fallback",
     "compensate",
 )
-SWITCH_KEYS = ("switch", "needs", "rule", "depends", "when", "pool")
+STEP_KEYS = ("needs", "rule", "depends", "when", "pool")
+"""What every node has that runs no task; what it does has keys of its own (see ``flows.steps``)."""
+
+SWITCH_KEYS = ("switch", *STEP_KEYS)
 CASE_KEYS = ("when", "then", "else", "name")
 COMPENSATE_KEYS = ("task", "pool", "retry", *LIMIT_KEYS)
 RETRY_KEYS = ("max_attempts", "wait", "base", "max", "delays", "on", "give_up_on")

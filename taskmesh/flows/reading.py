@@ -15,11 +15,13 @@ from taskmesh.flows.fields import (
     NODE_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
+    STEP_KEYS,
     SWITCH_KEYS,
     UNSUPPORTED_FLOW_KEYS,
     UNSUPPORTED_NODE_KEYS,
 )
 from taskmesh.flows.policies import PolicyReading
+from taskmesh.flows.steps import FORMS, kind_of
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import ALL_PARAMS, Compensation, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import RetryPolicy
@@ -153,6 +155,11 @@ class _Reading:
     def _node(self, name: str, item: Item, path: Path) -> Node:
         if isinstance(item.value, dict) and "switch" in item.value:
             return self._switch(name, item, path)
+        if isinstance(item.value, dict) and (kind := kind_of(item.value)):
+            return self._stepping(name, kind, item, path)
+        return self._running(name, item, path)
+
+    def _running(self, name: str, item: Item, path: Path) -> Node:
         fields = self.fields(item, path, "a node", NODE_KEYS, UNSUPPORTED_NODE_KEYS)
         if isinstance(item.value, dict) and "task" not in fields:
             self.found((*path, "task"), "the key 'task' is missing")
@@ -168,6 +175,21 @@ class _Reading:
             compensation=self._compensation(fields.get("compensate"), (*path, "compensate")),
             trigger=ChoiceReading(path, self).trigger(fields),
             when=self.text(fields.get("when"), (*path, "when")),
+        )
+
+    def _stepping(self, name: str, kind: str, item: Item, path: Path) -> Node:
+        form = FORMS[kind]
+        fields = self.fields(item, path, f"a node with {kind!r}", (*form.keys, *STEP_KEYS), {})
+        choices, said = ChoiceReading(path, self), form.read(fields, path, self)
+        return Node(
+            name,
+            task="",
+            args=said.args,
+            needs=tuple(self._needs(fields.get("needs"), (*path, "needs"))),
+            pool=self.text(fields.get("pool"), (*path, "pool")),
+            trigger=choices.trigger(fields),
+            when=self.text(fields.get("when"), (*path, "when")),
+            step=said.step,
         )
 
     def _switch(self, name: str, item: Item, path: Path) -> Node:

@@ -13,8 +13,10 @@ from taskmesh.flows.fields import (
     NODE_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
+    STEP_KEYS,
     SWITCH_KEYS,
 )
+from taskmesh.flows.steps import FORMS, Form
 from taskmesh.model.breakers import DEFAULT_FAILURES
 from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS
@@ -39,6 +41,7 @@ def flow_schema() -> dict[str, Any]:
                 "anyOf": [
                     _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
                     _object(SWITCH_KEYS, _NODE_PROPERTIES, required=["switch"]),
+                    *[_step_schema(kind, form) for kind, form in FORMS.items()],
                 ]
             },
             "case": {
@@ -83,6 +86,10 @@ def _object(keys: tuple[str, ...], properties: dict[str, Any], required: list[st
     described = {key: properties[key] for key in keys}
     schema = {"type": "object", "properties": described, "additionalProperties": False}
     return {**schema, "required": required} if required else schema
+
+
+def _step_schema(kind: str, form: Form) -> dict[str, Any]:
+    return _object((*form.keys, *STEP_KEYS), {**_NODE_PROPERTIES, **form.properties}, required=[kind])
 
 
 def _names_to(what: str, description: str, **rules: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
+from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger
 from taskmesh.model.values import Value
 
@@ -115,7 +116,7 @@ class Node:
     (see ``model.references``). ``needs`` names every node that must have ended before, as ``trigger``
     asks, those that anything here refers to included, without repeats. Without ``retry`` it has one attempt;
     without ``guard`` it is behind no circuit breaker. Where its condition ``when`` does not hold it is skipped.
-    A ``switch`` runs no task; its ``task`` is empty.
+    A ``switch`` runs no task; its ``task`` is empty. So is that of a ``step`` that runs none (see ``model.steps``).
     """
 
     name: str
@@ -130,11 +131,14 @@ class Node:
     trigger: Trigger = PLAIN
     when: str = ""
     switch: Switch | None = None
+    step: Step | None = None
 
     @property
     def label(self) -> str:
         """What it runs, for people."""
-        return SWITCH if self.switch else self.task
+        if self.switch:
+            return SWITCH
+        return self.step.kind if self.step and not self.step.runs_task else self.task
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,8 +136,12 @@ class _Examination:
             self.know_node(name, (*path, "needs", position), "needs")
         needs = tuple(dict.fromkeys((*node.needs, *references, *self._choices.needed(node))))
         self._choices.look_at_trigger(node, needs)
+        for below, problem in node.step.findings() if node.step else ():
+            self.found((*path, *below), problem)
         if node.switch is not None:
             return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
+        if node.step is not None and not node.step.runs_task:
+            return replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
         return replace(self._look_at_task(node, path), needs=needs)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:

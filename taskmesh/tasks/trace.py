@@ -16,6 +16,7 @@ from taskmesh.errors import FlowError, UsageError
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import SWITCH, Compensation, Node, Switch, case_of
 from taskmesh.model.references import MAX_DEPTH, escape_text
+from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger, read_rule, rule_problem
 
 _current: ContextVar[Trace | None] = ContextVar("taskmesh_trace", default=None)
@@ -105,10 +106,13 @@ class _TracedNode:
     trigger: Trigger = PLAIN
     when: str = ""
     cases: list[tuple[str, list[_TracedNode]]] = field(default_factory=list)
+    step: Step | None = None
 
     def draft(self, args: Mapping[str, Any]) -> Node:
         """The node as it is now, called with ``args``."""
         needs, task = tuple(dict.fromkeys(each.name for each in self.after)), self.task
+        if task is None and self.step is not None:
+            return Node(self.name, "", args, needs, pool="", trigger=self.trigger, when=self.when, step=self.step)
         if task is None:
             cases = [case_of(when, tuple(each.name for each in then)) for when, then in self.cases]
             return Node(
@@ -216,6 +220,11 @@ class Trace:
         if otherwise is not None:
             ways.append(("", self._nodes_of(otherwise)))
         return self._add(_TracedNode(self._free_name(SWITCH), None, {}, cases=ways))
+
+    def step(self, step: Step, arguments: Mapping[str, Any]) -> Handle:
+        """Add a node that takes a step and runs no task; ``arguments`` may hold handles."""
+        args = {name: self._snapshot(value, MAX_DEPTH) for name, value in arguments.items()}
+        return self._add(_TracedNode(self._free_name(step.kind), None, args, step=step))
 
     def node_of(self, handle: Any, what: str) -> _TracedNode:
         """:raises UsageError: for anything that is not a node of this flow; ``what`` asks for one."""

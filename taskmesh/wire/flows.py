@@ -2,9 +2,9 @@
 
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
 breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
-schema 6 has three more of a node: its trigger, its condition and its switch. A flow is written in the first schema that
-can say what it asks for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one
-refuses it instead of ignoring something.
+schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step. A flow is
+written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
+worker that knows only an earlier one refuses it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
+from taskmesh.wire.steps import step_fields, step_of
 
-PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA = 1, 2, 3, 4, 5, 6
-SCHEMAS = (PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA)
+PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
+SCHEMAS = range(PLAIN_SCHEMA, STEP_SCHEMA + 1)
 _HASH_BYTES = 16
 
 
@@ -41,6 +42,8 @@ def encode_flow(flow: Flow) -> bytes:
 
 
 def _schema_of(flow: Flow) -> int:
+    if any(node.step for node in flow.nodes):
+        return STEP_SCHEMA
     if any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes):
         return CHOICE_SCHEMA
     if flow.timeout_seconds is not None:
@@ -63,6 +66,8 @@ def _node_fields(node: Node, schema: int) -> list[Any]:
         fields.append(_compensation_fields(node.compensation))
     if schema >= CHOICE_SCHEMA:
         fields += [_trigger_fields(node.trigger), node.when, _switch_fields(node.switch)]
+    if schema >= STEP_SCHEMA:
+        fields.append(step_fields(node.step))
     return fields
 
 
@@ -158,12 +163,13 @@ def _node_of(
     trigger: list[Any] | None = None,
     when: str = "",
     switch: list[Any] | None = None,
+    step: list[Any] | None = None,
 ) -> Node:
     policies = _retry_of(*retry) if retry else None, _limits_of(limits)
     undone_by = _compensation_of(*compensation) if compensation else None
     guarded = _guard_of(*guard) if guard else None
     begins, way = _trigger_of(*trigger) if trigger else PLAIN, _switch_of(switch) if switch else None
-    return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way)
+    return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way, step_of(step))
 
 
 def _trigger_of(rule: str, count: int, depends: str) -> Trigger:

@@ -16,7 +16,8 @@ NO_CASE = "NoCase"
 
 def is_inner(attempt: Attempt) -> bool:
     """Whether it runs no task, so that every worker can end it."""
-    return attempt.node.switch is not None
+    step = attempt.node.step
+    return attempt.node.switch is not None or (step is not None and not step.runs_task)
 
 
 def inner_ending(attempt: Attempt, gate: Gate, values: Sequence[bytes | None]) -> Ending | None:

@@ -1,0 +1,38 @@
+"""Steps of nodes as plain fields: ``[kind, field...]``, or None for a node that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from taskmesh.model.steps import Step
+
+Fields: TypeAlias = "list[Any]"
+
+
+class Form(NamedTuple):
+    """How one kind is written and read back."""
+
+    write: Callable[[Any], Fields]
+    read: Callable[..., Step]
+
+
+FORMS: Mapping[str, Form] = {}
+"""By kind."""
+
+
+def step_fields(step: Step | None) -> Fields | None:
+    return None if step is None else [step.kind, *FORMS[step.kind].write(step)]
+
+
+def step_of(fields: Fields | None) -> Step | None:
+    """Read back what ``step_fields`` wrote.
+
+    :raises ValueError: for a kind that this version does not know. :raises TypeError: for other fields than it has.
+    """
+    if fields is None:
+        return None
+    kind, *values = fields
+    if kind not in FORMS:
+        raise ValueError(f"it has a step of the kind {kind!r}, which this version does not know")
+    return FORMS[kind].read(*values)
