@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from taskmesh.dispatch.child_inputs import ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.flow import Flow, Node, OnFailure
 from taskmesh.model.graph import Graph
+from taskmesh.model.subflows import ChildStep, references_of
 from taskmesh.wire import pack
 from taskmesh.wire.flows import decode_flow, encode_flow, flow_hash
 
@@ -27,6 +29,9 @@ BEFORE_FIRST = -1
 
 BEFORE_UNDOS = -4
 """The place that stands before the undos of the last nodes, as the scripts know it."""
+
+TO_PARENT = -5
+"""The place that stands before the parent of a run that is a child: whoever takes it up tells the parent of the end."""
 
 NO_POOL = -1
 """As the pool of an undo on an edge: nothing could undo its node."""
@@ -65,6 +70,7 @@ class Plan:
         self._undos: dict[int, Node] = {}
         self._chunks: dict[int, tuple[EdgeChunk, ...]] = {}
         self._inputs: dict[int, Inputs] = {}
+        self._inner: dict[int, Plan] = {}
         self.rules = Rules(self.graph)
 
     @classmethod
@@ -91,6 +97,8 @@ class Plan:
 
     def knows(self, place: int) -> bool:
         """Whether a node can have this place."""
+        if place == TO_PARENT:
+            return True
         if self.undo_base is None:
             return BEFORE_FIRST <= place < len(self.flow.nodes)
         return place == BEFORE_UNDOS or BEFORE_FIRST <= place < 2 * self.undo_base
@@ -117,15 +125,35 @@ class Plan:
         return self.undo_of(node) if self.undo_base is not None else None
 
     def pool_of(self, node: int) -> str:
-        return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS) else self.node(node).pool
+        return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS, TO_PARENT) else self.node(node).pool
 
     def inputs(self, node: int) -> Inputs:
         inputs = self._inputs.get(node)
         if inputs is None:
-            inputs = self._inputs[node] = (
-                self._undo_inputs(node) if self.is_undo(node) else NodeInputs(self.graph, node)
-            )
+            inputs = self._inputs[node] = self._undo_inputs(node) if self.is_undo(node) else self._inputs_of(node)
         return inputs
+
+    @cached_property
+    def references(self) -> tuple[str, ...]:
+        """The registered flows that it begins by their names, those of flows that stand in its nodes included."""
+        return tuple(dict.fromkeys(references_of(self.flow)))
+
+    @cached_property
+    def begins_children(self) -> bool:
+        """Whether any node begins a child run."""
+        return any(isinstance(node.step, ChildStep) for node in self.flow.nodes)
+
+    def begins_child(self, place: int) -> bool:
+        """Whether a node begins a child run, or the undo at a place has one undone."""
+        return isinstance(self.node(place).step, ChildStep)
+
+    def inner_plan(self, place: int) -> Plan | None:
+        """The plan of the flow that stands in a node; None where none does."""
+        step = self.node(place).step
+        flow = step.flow if isinstance(step, ChildStep) else None
+        if flow is not None and place not in self._inner:
+            self._inner[place] = Plan.of(flow)
+        return self._inner.get(place)
 
     def chunks(self, node: int) -> tuple[EdgeChunk, ...]:
         """The edges that leave a node, in slices of EDGES_PER_SCRIPT; one empty slice where there are none."""
@@ -139,14 +167,23 @@ class Plan:
         if undo is None:
             node = self.flow.nodes[place - len(self.flow.nodes)]
             name, by = f"{UNDO_PREFIX}{node.name}", node.compensation
+            # Without a task of its own, what undoes a child run is that run.
+            step = node.step if by and not by.task else None
             undo = (
-                Node(name, by.task, {}, (), by.pool, by.retry, by.limits) if by else Node(name, "", pool=self.pools[0])
+                Node(name, by.task, {}, (), by.pool, by.retry, by.limits, step=step)
+                if by
+                else Node(name, "", pool=self.pools[0])
             )
             self._undos[place] = undo
         return undo
 
-    def _undo_inputs(self, place: int) -> UndoInputs:
+    def _inputs_of(self, node: int) -> Inputs:
+        return ChildInputs(self.graph, node) if self.begins_child(node) else NodeInputs(self.graph, node)
+
+    def _undo_inputs(self, place: int) -> Inputs:
         node = place - len(self.flow.nodes)
+        if self.begins_child(place):
+            return ChildUndoInputs(node)
         return UndoInputs(self.inputs(node), node)
 
     def _cut(self, node: int) -> tuple[EdgeChunk, ...]:
@@ -167,6 +204,8 @@ class Plan:
         """The places that a place tells of its end, in the order in which it tells them."""
         if place == BEFORE_FIRST:
             return self.graph.roots
+        if place == TO_PARENT:
+            return ()
         if place == BEFORE_UNDOS:
             return [self.undo_of(node) for node in self.graph.sinks]
         if self.is_undo(place):

@@ -10,13 +10,15 @@ from taskmesh.flows.fields import (
     CASE_KEYS,
     COMPENSATE_KEYS,
     FLOW_KEYS,
+    INLINE_KEYS,
     NODE_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
     STEP_KEYS,
     SWITCH_KEYS,
 )
-from taskmesh.flows.steps import FORMS, Form
+from taskmesh.flows.forms import Form
+from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import DEFAULT_FAILURES
 from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS
@@ -44,6 +46,7 @@ def flow_schema() -> dict[str, Any]:
                     *[_step_schema(kind, form) for kind, form in FORMS.items()],
                 ]
             },
+            "inline": _object(INLINE_KEYS, _FLOW_PROPERTIES, required=["nodes"]),
             "case": {
                 **_object(CASE_KEYS, _CASE_PROPERTIES),
                 "oneOf": [{"required": ["when", "then"]}, {"required": ["else"]}],

@@ -14,6 +14,7 @@ from dataclasses import replace
 from taskmesh.errors import FlowError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
+from taskmesh.model.child_rules import ChildRules
 from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
@@ -21,6 +22,7 @@ from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.params import fits, type_sentence
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.references import NAME_PATTERN, read_template
+from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
 
 MAX_NODES = 200_000
@@ -141,7 +143,10 @@ class _Examination:
         if node.switch is not None:
             return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
         if node.step is not None and not node.step.runs_task:
-            return replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
+            self._look_at_policies(node, path)
+            node = replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
+            rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
+            return rules.completed(node, node.step) if isinstance(node.step, ChildStep) else node
         return replace(self._look_at_task(node, path), needs=needs)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:

@@ -45,6 +45,8 @@ class Word(StrEnum):
     COMPENSATING = "compensating"
     NOTHING = "nothing"
     WOKEN = "woken"
+    TOLD = "told"
+    KEPT = "kept"
     BEATEN = "beaten"
     FIRED = "fired"
     MOVED = "moved"
@@ -99,7 +101,8 @@ class NodeKey(NamedTuple):
 class Admission:
     """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them.
 
-    ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone.
+    ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone. ``further`` are more
+    fields of the run, names and values by turns.
     """
 
     run_id: str
@@ -115,6 +118,7 @@ class Admission:
     complete: bool
     deadline_seconds: float | None = None
     undo_base: int | None = None
+    further: tuple[str | bytes, ...] = ()
 
 
 class Claim(NamedTuple):
@@ -157,7 +161,7 @@ class Settlement(NamedTuple):
     failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
     in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
     own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
-    is ``handled``.
+    is ``handled``. One that is retrying without an attempt may wait for the end of a child run, by its ``ticket``.
     """
 
     key: NodeKey
@@ -179,6 +183,7 @@ class Settlement(NamedTuple):
     special: bytes = b""
     handled: bool = False
     outlasts_halt: bool = False
+    ticket: str = ""
 
 
 class Spreading(NamedTuple):

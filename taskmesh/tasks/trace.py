@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NoReturn
 
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.model.catalog import TaskInfo
-from taskmesh.model.flow import SWITCH, Compensation, Node, Switch, case_of
+from taskmesh.model.flow import SWITCH, Node
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.references import MAX_DEPTH, escape_text
 from taskmesh.model.steps import Step
-from taskmesh.model.triggers import PLAIN, Trigger, read_rule, rule_problem
+from taskmesh.model.triggers import Trigger, read_rule, rule_problem
+from taskmesh.tasks.traced_node import TracedNode
 
 _current: ContextVar[Trace | None] = ContextVar("taskmesh_trace", default=None)
 
@@ -95,39 +96,12 @@ class ParamHandle(Placeholder):
         return ParamHandle(self._trace, self._name, keys)
 
 
-@dataclass(slots=True)
-class _TracedNode:
-    """A node while its name and its needs can still change."""
-
-    name: str
-    task: TaskInfo | None
-    args: dict[str, Any]
-    after: list[_TracedNode] = field(default_factory=list)
-    trigger: Trigger = PLAIN
-    when: str = ""
-    cases: list[tuple[str, list[_TracedNode]]] = field(default_factory=list)
-    step: Step | None = None
-
-    def draft(self, args: Mapping[str, Any]) -> Node:
-        """The node as it is now, called with ``args``."""
-        needs, task = tuple(dict.fromkeys(each.name for each in self.after)), self.task
-        if task is None and self.step is not None:
-            return Node(self.name, "", args, needs, pool="", trigger=self.trigger, when=self.when, step=self.step)
-        if task is None:
-            cases = [case_of(when, tuple(each.name for each in then)) for when, then in self.cases]
-            return Node(
-                self.name, "", needs=needs, pool="", switch=Switch(tuple(cases)), trigger=self.trigger, when=self.when
-            )
-        policies = task.retry, task.limits, task.guard, Compensation.by(task.compensator)
-        return Node(self.name, task.name, args, needs, task.pool, *policies, trigger=self.trigger, when=self.when)
-
-
 class Handle(Placeholder):
     """A node of the flow that is being traced, and the output that it will have."""
 
     __slots__ = ("_node",)
 
-    def __init__(self, trace: Trace, node: _TracedNode, keys: tuple[str, ...] = ()) -> None:
+    def __init__(self, trace: Trace, node: TracedNode, keys: tuple[str, ...] = ()) -> None:
         super().__init__(trace, keys)
         self._node = node
 
@@ -192,8 +166,8 @@ class Trace:
 
     def __init__(self, flow: str) -> None:
         self._flow = flow
-        self._nodes: list[_TracedNode] = []
-        self._names: dict[str, _TracedNode] = {}
+        self._nodes: list[TracedNode] = []
+        self._names: dict[str, TracedNode] = {}
         self._numbers: dict[str, int] = {}
 
     def run(self, function: Callable[..., Any], params: Mapping[str, object]) -> Any:
@@ -209,7 +183,7 @@ class Trace:
         """Add a node that runs ``task``."""
         # The caller may change its lists and dicts afterwards.
         args = {name: self._snapshot(value, MAX_DEPTH) for name, value in arguments.items()}
-        return self._add(_TracedNode(self._free_name(task.name), task, args))
+        return self._add(TracedNode(self._free_name(task.name), task, args))
 
     def switch(self, cases: Mapping[str, Any], otherwise: Any) -> Handle:
         """Add a node that chooses between others: conditions with the nodes that each leads to, and what is left.
@@ -219,30 +193,38 @@ class Trace:
         ways = [(when, self._nodes_of(then)) for when, then in cases.items()]
         if otherwise is not None:
             ways.append(("", self._nodes_of(otherwise)))
-        return self._add(_TracedNode(self._free_name(SWITCH), None, {}, cases=ways))
+        return self._add(TracedNode(self._free_name(SWITCH), None, {}, cases=ways))
 
-    def step(self, step: Step, arguments: Mapping[str, Any]) -> Handle:
-        """Add a node that takes a step and runs no task; ``arguments`` may hold handles."""
+    def step(
+        self,
+        step: Step,
+        arguments: Mapping[str, Any],
+        name: str = "",
+        retry: RetryPolicy | None = None,
+        limits: TimeLimits = NO_LIMITS,
+    ) -> Handle:
+        """Add a node that takes a step and runs no task; ``arguments`` may hold handles. Called after ``name``."""
         args = {name: self._snapshot(value, MAX_DEPTH) for name, value in arguments.items()}
-        return self._add(_TracedNode(self._free_name(step.kind), None, args, step=step))
+        node = TracedNode(self._free_name(name or step.kind), None, args, step=step, retry=retry, limits=limits)
+        return self._add(node)
 
-    def node_of(self, handle: Any, what: str) -> _TracedNode:
+    def node_of(self, handle: Any, what: str) -> TracedNode:
         """:raises UsageError: for anything that is not a node of this flow; ``what`` asks for one."""
         if not isinstance(handle, Handle):
             raise UsageError(f"{what} takes what calling a task returned, not {handle!r}")
         self.check_own(handle)
         return handle._node
 
-    def _nodes_of(self, then: Any) -> list[_TracedNode]:
+    def _nodes_of(self, then: Any) -> list[TracedNode]:
         handles = then if isinstance(then, list | tuple) else [then]
         return [self.node_of(each, "switch()") for each in handles]
 
-    def _add(self, node: _TracedNode) -> Handle:
+    def _add(self, node: TracedNode) -> Handle:
         self._nodes.append(node)
         self._names[node.name] = node
         return Handle(self, node)
 
-    def rename(self, node: _TracedNode, name: str) -> None:
+    def rename(self, node: TracedNode, name: str) -> None:
         other = self._names.get(name)
         if other is not None and other is not node:
             raise UsageError(f"flow {self._flow!r} has a node {name!r} already; give this one another name")

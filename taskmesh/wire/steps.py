@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from taskmesh.model.steps import Step
+from taskmesh.model.subflows import OnParentClose, Subflow
 
 Fields: TypeAlias = "list[Any]"
 
@@ -17,7 +18,20 @@ class Form(NamedTuple):
     read: Callable[..., Step]
 
 
-FORMS: Mapping[str, Form] = {}
+def _subflow_fields(step: Subflow) -> Fields:
+    # Flows hold nodes, and nodes may hold flows.
+    from taskmesh.wire.flows import encode_flow
+
+    return [step.reference, encode_flow(step.inline) if step.inline else None, step.on_parent_close]
+
+
+def _subflow_of(reference: str, inline: bytes | None, on_parent_close: str) -> Subflow:
+    from taskmesh.wire.flows import decode_flow
+
+    return Subflow(reference, decode_flow(inline) if inline else None, OnParentClose(on_parent_close))
+
+
+FORMS: Mapping[str, Form] = {Subflow.kind: Form(_subflow_fields, _subflow_of)}
 """By kind."""
 
 
