@@ -130,6 +130,8 @@ def projection(model: RunModel) -> dict[str, Any]:
         "checkpoints": model.checkpoints,
         "altered": model.altered,
         "remembered": model.remembered,
+        "parent": model.parent,
+        "heard": model.news,
         "expires": model.has_ended,
     }
 

@@ -104,6 +104,8 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "checkpoints": dict(_numbered(fields, "checkpoint:")),
         "altered": "altered" in fields,
         "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
+        "parent": fields.get("parent", b"").decode(),
+        "heard": {at: value.partition(b" ")[0].decode() for at, value in _numbered(fields, "child:")},
         "expires": ttl > 0,
     }
 
