@@ -7,7 +7,7 @@ be asked again: a child has the same id whoever begins it, and what has ended sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.births import Birth, Bodies, entrance_of_child
@@ -18,6 +18,7 @@ from taskmesh.dispatch.outcomes import Child, outcomes_of
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan, Plans
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.model.loops import Loop
 from taskmesh.model.states import RunState
 from taskmesh.model.subflows import ChildStep, OnParentClose
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Who, Word
@@ -26,6 +27,7 @@ from taskmesh.store.family import CHILD_CANCELLED, CHILD_FAILED, Outcome, Parent
 from taskmesh.store.family_reader import FamilyReader
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
+from taskmesh.wire import unpack
 
 
 class Taken(NamedTuple):
@@ -51,6 +53,8 @@ class Verdict(NamedTuple):
     message: str = ""
     is_final: bool = False
 
+
+EXHAUSTED = "LoopExhausted"
 
 WAITS, SUCCEEDED, FAILED, CANCELLED = "waits", "succeeded", "failed", "cancelled"
 
@@ -124,19 +128,31 @@ class Children:
         """What is known of a node already, or the child that it begins."""
         inputs = taken.plan.inputs(taken.key.node)
         assert isinstance(inputs, ChildInputs)
-        around = inputs.around(taken.values)
-        ticket = around.child_id(taken.key)
-        if around.heard is not None and around.heard.ticket == ticket:
-            return self._ended(taken, around.heard)
-        if taken.answer.halt:
-            return self._halted(taken, ticket)
-        return self._entrance(taken, inputs, around)
+        around, step = inputs.around(taken.values), _step(taken)
+        turn = around.turn(taken.key, most_turns(step))
+        if turn is None or around.heard is None:
+            return self._next(taken, inputs, around, 0, None)
+        verdict = self._ended(taken, around.heard)
+        if verdict.state != SUCCEEDED or not isinstance(step, Loop):
+            return verdict
+        output = unpack(verdict.output)
+        if step.is_done(output, turn + 1):
+            return verdict
+        if turn + 1 < step.max_iterations:
+            return self._next(taken, inputs, around, turn + 1, output)
+        message = (
+            f"{step.condition!r} was false after each of {turn + 1} iterations; the last was run {around.heard.ticket}"
+        )
+        return Verdict(FAILED, kind=EXHAUSTED, message=message, is_final=True)
 
-    def _entrance(self, taken: Taken, inputs: ChildInputs, around: Around) -> Entrance:
-        left_seconds = None if _policy(taken) is OnParentClose.ABANDON else taken.answer.left_seconds
+    def _next(self, taken: Taken, inputs: ChildInputs, around: Around, turn: int, last: Any) -> Verdict | Entrance:
+        """A child that the node does not know the end of."""
+        if taken.answer.halt:
+            return self._halted(taken, around.child_id(taken.key, turn))
+        left_seconds = None if _step(taken).on_parent_close is OnParentClose.ABANDON else taken.answer.left_seconds
         arguments = inputs.arguments(taken.values)
-        birth = Birth(taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds)
-        return entrance_of_child(birth, self._bodies.flow_of(birth), 0, self._max_value_bytes)
+        birth = Birth(taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds, turn, last)
+        return entrance_of_child(birth, self._bodies.flow_of(birth), self._max_value_bytes)
 
     def _begun(self, taken: Taken, entrance: Entrance, advance: Advance) -> Verdict:
         """What becomes of a node whose child is there: it may have been begun before, and have ended."""
@@ -149,7 +165,7 @@ class Children:
     def _halted(self, taken: Taken, run_id: str) -> Verdict:
         """A node of a run that goes on no more ends when its child has ended; without a child it does not begin."""
         [status] = self._reader.statuses([run_id])
-        if status is None or _policy(taken) is OnParentClose.ABANDON:
+        if status is None or _step(taken).on_parent_close is OnParentClose.ABANDON:
             return Verdict(CANCELLED, message=taken.answer.halt)
         outcome = self._outcome(taken.key, run_id)
         if outcome is not None:
@@ -180,11 +196,18 @@ class Children:
         return Verdict(FAILED, kind=kind, message=outcome.message, is_final=outcome.is_cancelled)
 
     def _undone(self, taken: Taken, ready: list[Ready]) -> Verdict:
-        """Have the child of a node undone, or say how that came out."""
+        """Have the children of a node undone, the last one first, or say how that came out."""
         inputs = taken.plan.inputs(taken.key.node)
         assert isinstance(inputs, ChildUndoInputs)
-        heard, walk, parent = inputs.child(taken.values)
-        run_id = heard.ticket if heard is not None else ""
+        around, walk = inputs.around(taken.values)
+        key = NodeKey(taken.key.run_id, taken.key.node - len(taken.plan.flow.nodes))
+        for turn in range(around.turn(key, most_turns(_step(taken))) or 0, -1, -1):
+            verdict = self._undo(taken, around.child_id(key, turn), walk, around.parent, ready)
+            if verdict.state != SUCCEEDED:
+                return verdict
+        return Verdict(SUCCEEDED, output=_NULL)
+
+    def _undo(self, taken: Taken, run_id: str, walk: int, parent: Parent | None, ready: list[Ready]) -> Verdict:
         [child] = look_up(self._reader, self._plans, [NodeKey(run_id, BEFORE_UNDOS)])
         if child.plan is None:
             message = f"run {run_id} cannot be undone: it, or its flow, is not in the store any more"
@@ -213,7 +236,12 @@ _NULL = b"\xc0"
 """The packed output of what gives nothing back."""
 
 
-def _policy(taken: Taken) -> OnParentClose:
+def most_turns(step: ChildStep) -> int:
+    """How many children a node begins at most within one attempt."""
+    return step.max_iterations if isinstance(step, Loop) else 1
+
+
+def _step(taken: Taken) -> ChildStep:
     step = taken.plan.node(taken.key.node).step
     assert isinstance(step, ChildStep)
-    return step.on_parent_close
+    return step

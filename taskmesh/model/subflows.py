@@ -29,16 +29,25 @@ class ChildStep(Step):
 
     __slots__ = ()
 
+    reference: str
+    inline: Flow | None
     on_parent_close: OnParentClose
 
     @property
-    def flow(self) -> Flow | None:
-        """The flow that it has in itself, if any."""
-        return None
+    def given(self) -> tuple[str, ...]:
+        """The parameters of the child that it fills in by itself."""
+        return ()
 
     def having(self, flow: Flow) -> Self:
         """The same with another flow in itself."""
         raise NotImplementedError
+
+    def findings(self) -> Iterator[tuple[Path, str]]:
+        if self.inline is None:
+            try:
+                FlowReference.parse(self.reference)
+            except UsageError as error:
+                yield ("flow",), str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +64,26 @@ class Subflow(ChildStep):
     inline: Flow | None = None
     on_parent_close: OnParentClose = OnParentClose.CANCEL
 
-    @property
-    def flow(self) -> Flow | None:
-        return self.inline
-
     def having(self, flow: Flow) -> Self:
         return replace(self, inline=flow)
 
-    def findings(self) -> Iterator[tuple[Path, str]]:
-        if self.inline is None:
-            try:
-                FlowReference.parse(self.reference)
-            except UsageError as error:
-                yield ("flow",), str(error)
+
+def flows_in(flow: Flow) -> Iterator[Flow]:
+    """A flow, and all flows that stand in its nodes, at any depth."""
+    yield flow
+    for node in flow.nodes:
+        if isinstance(node.step, ChildStep) and node.step.inline is not None:
+            yield from flows_in(node.step.inline)
+
+
+def tasks_in(flow: Flow) -> set[str]:
+    """The tasks of the nodes of a flow, and of the flows in it."""
+    return {node.task for each in flows_in(flow) for node in each.nodes if node.task}
 
 
 def references_of(flow: Flow) -> Iterator[str]:
     """The registered flows that a flow names, and those that flows inside it name."""
-    for step in child_steps(flow):
-        if isinstance(step, Subflow) and step.reference:
-            yield step.reference
-
-
-def child_steps(flow: Flow) -> Iterator[ChildStep]:
-    """The steps of a flow that begin child runs, and those of the flows that stand in them."""
-    for node in flow.nodes:
-        if isinstance(node.step, ChildStep):
-            yield node.step
-            if node.step.flow is not None:
-                yield from child_steps(node.step.flow)
+    for each in flows_in(flow):
+        for node in each.nodes:
+            if isinstance(node.step, ChildStep) and node.step.reference:
+                yield node.step.reference
