@@ -92,7 +92,7 @@ class Declarations(Owner):
         retry: Retry | None = None,
         timeout: float | None = None,
         on_parent_close: str = OnParentClose.CANCEL,
-    ) -> Handle:
+    ) -> Any:
         """In a flow, add a node that begins a child run of another flow, waits for its end, and has its result.
 
         ``flow`` is a flow with ``@mesh.flow``, or names a registered one: ``NAME``, ``NAME@NUMBER`` or ``NAME@latest``.
@@ -120,7 +120,7 @@ class Declarations(Owner):
         retry: Retry | None = None,
         timeout: float | None = None,
         on_parent_close: str = OnParentClose.CANCEL,
-    ) -> Handle:
+    ) -> Any:
         """In a flow, add a node that runs a flow or a task again and again, until a condition holds.
 
         Each iteration is a child run, as of ``subflow``; the output of the node is the result of the last one.

@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskmesh import FlowVersionError, NodeState, Run, RunCancelledError, RunFailedError, RunState
+from taskmesh.tasks.flow import FlowDefinition
 from tests.harness.processes import Processes
 from tests.integration import subflow_app as app
 from tests.integration.mesh_bench import MeshBench, Worker
@@ -182,8 +184,8 @@ def test_a_registered_flow_is_begun_in_the_version_of_the_submission(bench: Mesh
     assert [each.result(timeout=PATIENCE_SECONDS) for each in (fork, again)] == [8, 8]
 
 
-def _tripled() -> object:
-    def inner(value: int) -> object:
+def _tripled() -> FlowDefinition[Any]:
+    def inner(value: int) -> Any:
         return app.double(app.double(app.double(value)))
 
     return app.mesh.flow(inner)
@@ -203,7 +205,7 @@ def test_a_flow_may_begin_itself_by_its_name_but_not_for_ever(bench: MeshBench) 
 def test_a_loop_runs_until_its_condition_holds_or_its_bound_is_over(bench: MeshBench) -> None:
     run, short = bench.mesh.submit(app.climbing, value=4), bench.mesh.submit(app.climbing, value=1)
     assert run.result(timeout=PATIENCE_SECONDS) == 24
-    with pytest.raises(RunFailedError, match="LoopExhausted.*after each of 6 iterations"):
+    with pytest.raises(RunFailedError, match=r"LoopExhausted.*after each of 6 iterations"):
         short.result(timeout=PATIENCE_SECONDS)
     iterations = [effect.run_id for effect in bench.effects("climb")]
     assert len(iterations) == len(set(iterations)) == 9
