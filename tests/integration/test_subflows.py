@@ -111,6 +111,15 @@ def test_children_end_with_their_parent(bench: MeshBench, tmp_path: Path, wish: 
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_child_ends_whose_node_is_ended_by_hand(bench: MeshBench, tmp_path: Path) -> None:
+    run = bench.mesh.submit(app.outer_waiting, path=str(tmp_path / "key"))
+    child = _child(bench, run, "waiting")
+    assert run.mark("waiting", 3)
+    assert run.result(timeout=PATIENCE_SECONDS) == 6
+    assert child.wait(timeout=PATIENCE_SECONDS) is RunState.CANCELLED
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_child_that_is_abandoned_goes_on(bench: MeshBench, tmp_path: Path) -> None:
     run = bench.mesh.submit(app.leaving, path=str(tmp_path / "key"))
     child = _child(bench, run, "waiting")
