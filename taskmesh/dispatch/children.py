@@ -14,9 +14,8 @@ from taskmesh.dispatch.births import Birth, Bodies, entrance_of_child
 from taskmesh.dispatch.child_inputs import Around, ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.lookup import look_up
-from taskmesh.dispatch.outcomes import Child, outcomes_of
 from taskmesh.dispatch.parents import Ended, Parents
-from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan, Plans
+from taskmesh.dispatch.plan import BEFORE_UNDOS, TO_PARENT, Plan, Plans
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.loops import Loop
 from taskmesh.model.states import RunState
@@ -85,7 +84,7 @@ class Children:
         verdicts = [each if isinstance(each, Verdict) else Verdict(WAITS) for each in decided]
         for (at, entrance), advance in zip(births, advances, strict=True):
             verdicts[at] = self._begun(taken[at], entrance, advance)
-            ready += advance.ready
+            ready += advance.ready if verdicts[at].state == WAITS else ()
         return verdicts, ready
 
     def pause(self, run_id: str, parent: str) -> None:
@@ -157,30 +156,32 @@ class Children:
     def _begun(self, taken: Taken, entrance: Entrance, advance: Advance) -> Verdict:
         """What becomes of a node whose child is there: it may have been begun before, and have ended."""
         self._plans.add(entrance.plan)
-        if advance.word is Word.ADMITTED:
-            return Verdict(WAITS, entrance.run_id)
-        outcome = self._outcome(taken.key, entrance.run_id)
-        return self._ended(taken, outcome) if outcome is not None else Verdict(WAITS, entrance.run_id)
+        run_id = entrance.run_id
+        if advance.word is not Word.ADMITTED:
+            [(above,)] = self._reader.fields_of_runs([run_id], ("parent",))
+            if above is None or Parent.read(above).key != taken.key:
+                message = f"a run {run_id}, which it would begin, is there already, and is none of its children"
+                return Verdict(FAILED, kind="RunConflictError", message=message, is_final=True)
+            self._hear(run_id)
+        return Verdict(WAITS, run_id)
 
     def _halted(self, taken: Taken, run_id: str) -> Verdict:
         """A node of a run that goes on no more ends when its child has ended; without a child it does not begin."""
         [status] = self._reader.statuses([run_id])
         if status is None or _step(taken).on_parent_close is OnParentClose.ABANDON:
             return Verdict(CANCELLED, message=taken.answer.halt)
-        outcome = self._outcome(taken.key, run_id)
-        if outcome is not None:
-            return self._ended(taken, outcome)
-        [(compensation,)] = self._reader.fields_of_runs([taken.key.run_id], ("compensation",))
-        self.stop([run_id], taken.key.run_id, taken.answer.halt, compensation is not None)
+        if status.ended:
+            self._hear(run_id)
+        else:
+            [(compensation,)] = self._reader.fields_of_runs([taken.key.run_id], ("compensation",))
+            self.stop([run_id], taken.key.run_id, taken.answer.halt, compensation is not None)
         return Verdict(WAITS, run_id)
 
-    def _outcome(self, key: NodeKey, run_id: str) -> Outcome | None:
-        """How a child has ended, which the node is told, too: its undo asks for that."""
-        [child] = look_up(self._reader, self._plans, [NodeKey(run_id, key.node)])
-        if child.plan is None:
-            return None
-        self._parents.tell([Ended(run_id, child.plan)])
-        return outcomes_of(self._reader, [Child(run_id, child.plan, run_id)])[0]
+    def _hear(self, run_id: str) -> None:
+        """Have the node of a child hear of its end, if that has come; it does not wait then."""
+        [child] = look_up(self._reader, self._plans, [NodeKey(run_id, TO_PARENT)])
+        if child.plan is not None:
+            self._parents.tell([Ended(run_id, child.plan)])
 
     def _ended(self, taken: Taken, outcome: Outcome) -> Verdict:
         """What the end of its child means for a node."""

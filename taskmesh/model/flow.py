@@ -138,7 +138,7 @@ class Node:
         """What it runs, for people."""
         if self.switch:
             return SWITCH
-        return self.step.kind if self.step and not self.step.runs_task else self.task
+        return self.step.label if self.step and not self.step.runs_task else self.task
 
 
 @dataclass(frozen=True, slots=True)

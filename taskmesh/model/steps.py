@@ -23,6 +23,11 @@ class Step:
     runs_task: ClassVar[bool] = False
     """Whether its node has a task, too, which the step decides about."""
 
+    @property
+    def label(self) -> str:
+        """What its node runs, for people."""
+        return self.kind
+
     def findings(self) -> Iterator[tuple[Path, str]]:
         """What is wrong with it: where, below its node, and a sentence about that."""
         return iter(())

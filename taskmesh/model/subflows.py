@@ -34,6 +34,10 @@ class ChildStep(Step):
     on_parent_close: OnParentClose
 
     @property
+    def label(self) -> str:
+        return f"{self.kind} {self.inline.name if self.inline else self.reference}"
+
+    @property
     def given(self) -> tuple[str, ...]:
         """The parameters of the child that it fills in by itself."""
         return ()

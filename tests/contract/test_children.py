@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.child_inputs import ChildInputs
 from taskmesh.dispatch.children import CANCELLED, FAILED, SUCCEEDED, WAITS, Children, Taken, Verdict
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.parents import Ended, Parents
@@ -21,7 +22,7 @@ from taskmesh.store.controls import Controls
 from taskmesh.store.family import WAITS_FOR_RUN, ticket_of
 from taskmesh.store.link import Command
 from taskmesh.wire import pack, unpack
-from tests.contract.store_bench import ME, OTHER, Bench
+from tests.contract.store_bench import ME, OTHER, Bench, plan_of
 
 LIMIT = 1000
 INNER = Flow("inner", "1", (Node("x", "t"), Node("y", "t", needs=("x",))))
@@ -164,9 +165,11 @@ def test_a_node_that_looks_by_itself_finds_the_end_of_its_child(bench: FamilyBen
     bench.store.ask(bench.advancer.settling([ending], ME))
     bench.link.exchange([Command("", "HDEL", bench.keys.run(child), f"node:{TO_PARENT}")])
     bench.pass_wait()
+    taken = bench.take(OUTER, token=bench.wake(0).token)
+    verdict, _ = bench.take_up(taken)
+    assert (verdict.state, bench.wait(taken, verdict.ticket)) == (WAITS, Word.TOLD)
     verdict, _ = bench.take_up(bench.take(OUTER, token=bench.wake(0).token))
     assert (verdict.state, unpack(verdict.output)) == (SUCCEEDED, 7)
-    assert bench.record().heard.keys() == {0}
 
 
 def test_a_failed_child_says_why_and_the_next_attempt_begins_another(bench: FamilyBench) -> None:
@@ -331,6 +334,16 @@ def test_all_iterations_of_a_loop_are_undone_the_last_one_first(bench: FamilyBen
         assert bench.status_of(child) is RunState.COMPENSATED
     verdict, _ = bench.take_up(taken)
     assert verdict.state == SUCCEEDED
+
+
+def test_a_run_that_is_no_child_is_not_taken_for_one(bench: FamilyBench) -> None:
+    bench.admit(OUTER)
+    taken = bench.take(OUTER)
+    inputs = OUTER.inputs(0)
+    assert isinstance(inputs, ChildInputs)
+    bench.admit(plan_of(Node("a", "t")), inputs.around(taken.values).child_id(taken.key))
+    verdict, ready = bench.take_up(taken)
+    assert (verdict.state, verdict.kind, ready) == (FAILED, "RunConflictError", [])
 
 
 def test_a_result_over_the_limit_fails_the_node(bench: FamilyBench) -> None:

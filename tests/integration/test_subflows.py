@@ -58,7 +58,7 @@ def test_a_node_has_the_result_of_its_child(bench: MeshBench) -> None:
     assert child.parent is not None
     assert (child.parent.run_id, child.parent.node) == (run.id, "inner")
     [node] = [each for each in run.details().nodes if each.name == "inner"]
-    assert (node.status, node.attempts, node.task) == (NodeState.SUCCEEDED, 1, "flow")
+    assert (node.status, node.attempts, node.task) == (NodeState.SUCCEEDED, 1, "flow inner")
     assert set(bench.times_run("double").values()) == {1}
 
 

@@ -78,6 +78,11 @@ def test_a_file_says_what_nodes_begin() -> None:
     assert isinstance(tasks, Loop)
     assert tasks.inline is not None
     assert [(node.task, node.pool) for node in tasks.inline.nodes] == [("w:take", "io")]
+    assert [nodes[name].label for name in ("inside", "named", "tasks")] == [
+        "flow outer.inside",
+        "flow other@latest",
+        "repeat_until outer.tasks",
+    ]
     assert list(references_of(flow)) == ["other@latest", "other"]
     assert tasks_in(flow) == {"w:take"}
     assert len(list(flows_in(flow))) == 3
