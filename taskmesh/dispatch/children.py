@@ -53,6 +53,9 @@ class Verdict(NamedTuple):
     is_final: bool = False
 
 
+TERMINATED = "its parent was terminated"
+"""Why a child was."""
+
 EXHAUSTED = "LoopExhausted"
 
 WAITS, SUCCEEDED, FAILED, CANCELLED = "waits", "succeeded", "failed", "cancelled"
@@ -104,7 +107,7 @@ class Children:
         """End children at once, with their parent. Again is fine."""
         rows = zip(run_ids, self._reader.fields_of_runs(run_ids, ("flow", "parent")), strict=True)
         found = [run_key(run_id, flow, above) for run_id, (flow, above) in rows if flow is not None]
-        self._controls.terminate_runs(found, Who(f"run {parent}", "its parent was terminated"))
+        self._controls.terminate_runs(found, Who(f"run {parent}", TERMINATED))
 
     def look_after(self, key: NodeKey, run_id: str) -> None:
         """End a child that was begun without a right to its node, unless that may still wait for it."""
