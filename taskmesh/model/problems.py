@@ -61,3 +61,8 @@ def listed(names: Sequence[str], shown: int) -> str:
     """The first of many names."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Names as a sentence has them."""
+    return ", ".join(repr(name) for name in names)

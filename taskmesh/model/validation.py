@@ -20,7 +20,7 @@ from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.params import fits, type_sentence
-from taskmesh.model.problems import Hints, Path, Problem
+from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.references import NAME_PATTERN, read_template
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
@@ -217,7 +217,7 @@ class _Examination:
         lacking = [name for name, must in by.parameters if must and name not in (*args, UNDO_RESULT)] if by else []
         if lacking and by:
             self.found(
-                path, f"task {by.name!r} cannot undo it: it needs {_listed(lacking)}, which the node is not given"
+                path, f"task {by.name!r} cannot undo it: it needs {quoted(lacking)}, which the node is not given"
             )
 
     def look_at_on_failure(self, nodes: Sequence[Node]) -> None:
@@ -272,7 +272,7 @@ class _Examination:
                 self.found((*path, name), f"task {info.name!r} takes no argument {name!r}{hint}", on_key=True)
         missing = [name for name, required in known.items() if required and name not in args]
         if missing:
-            self.found(path, f"task {info.name!r} also needs the argument{'s'[: len(missing) > 1]} {_listed(missing)}")
+            self.found(path, f"task {info.name!r} also needs the argument{'s'[: len(missing) > 1]} {quoted(missing)}")
 
     def _given(self, node: Node) -> Iterable[str] | None:
         """The names of the arguments of a node; None where only a run will tell."""
@@ -293,7 +293,3 @@ class _Examination:
 
 def _subject(path: Path) -> str:
     return "it" if path[0] == "nodes" else str(path[0])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names)
