@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskmesh.client.heard import SignalDetails, signal_details
 from taskmesh.client.left_out import NEEDS, facts_of, why_not_run
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, evaluated
 from taskmesh.dispatch.plan import Plan
@@ -14,6 +15,7 @@ from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.waiting import AWAITING, SLEEPING
 from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Origin, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
 
@@ -22,11 +24,12 @@ from taskmesh.wire import unpack
 class NodeDetails:
     """One node of a run. Times in epoch seconds, None = not yet.
 
-    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``fallback`` where that gave the output, and
-    ``inherited`` where that is the output of the run from which its own was forked; ``when`` where its condition was
-    false, and ``branch`` where its switch went another way. ``conditions`` are those of a node that was taken up, or of
-    the cases of a switch up to the one that held; ``rule`` is what it asks of those that it needs, empty where all must
-    succeed.
+    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``sleep`` or ``signal`` while it waits for
+    that, ``fallback`` where that gave the output, and ``inherited`` where that is the output of the run from which its
+    own was forked; ``when`` where its condition was false, and ``branch`` where its switch went another way.
+    ``conditions`` are those of a node that was taken up, or of the cases of a switch up to the one that held; ``rule``
+    is what it asks of those that it needs, empty where all must succeed. ``signal`` is what it waited for, once that
+    has come.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
     """
@@ -47,6 +50,7 @@ class NodeDetails:
     undo: NodeDetails | None = None
     conditions: tuple[Evaluated, ...] = ()
     rule: str = ""
+    signal: SignalDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,14 @@ class RunEvent:
 
     ``kind`` is node, run (its end), halt, pause or resume. ``cause`` says why a node is ready again: ``released``
     (handed back), ``redriven`` (its message or its holder was lost) or ``woken`` (its wait for a new attempt is over),
-    or ``breaker:NAME``: the circuit breaker behind which a node waits.
+    or ``signalled`` (its signal came), or what a node waits for: ``breaker:NAME`` (the circuit breaker before it),
+    ``sleep`` or ``signal``.
 
-    A history also has the begin of the run, kinds ``fork`` (it comes from another run), ``reopen`` and ``cut`` (older
-    entries are gone), the causes ``inherited`` (from that other run), ``taken_over`` (from a worker whose lease
-    was over), ``reset`` (its run was reopened) and ``handed_on`` (its worker did not know the task), ``by`` whom a run
-    was steered, and ``why``: the error of an attempt, or the reason of a decision.
+    A history also has the begin of the run, kinds ``fork`` (it comes from another run), ``reopen``, ``signal`` (one
+    came for a node) and ``cut`` (older entries are gone), the causes ``inherited`` (from that other run),
+    ``taken_over`` (from a worker whose lease was over), ``reset`` (its run was reopened) and ``handed_on`` (its worker
+    did not know the task), ``by`` whom a run was steered or a node signalled, and ``why``: the error of an attempt, or
+    the reason of a decision.
     """
 
     kind: str
@@ -192,7 +198,8 @@ def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:
             yield _node(record, position, plan, stored, _undo(record, position, plan, stored))
         else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
-            yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node))
+            signal = _signal(record, position, node)
+            yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node), signal=signal)
 
 
 def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails | None:
@@ -232,7 +239,13 @@ def _node(
         undo=undo,
         conditions=_conditions(record, position, plan, stored),
         rule=_rule(node),
+        signal=_signal(record, position, node),
     )
+
+
+def _signal(record: RunRecord, position: int, node: Node) -> SignalDetails | None:
+    kept = position in record.signals and position in record.payloads
+    return signal_details(node, record.signals[position], record.payloads[position]) if kept else None
 
 
 def _rule(node: Node) -> str:
@@ -254,7 +267,7 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
 
 
 _LEFT_OUT = {NodeState.SKIPPED: "Skipped", NodeState.UPSTREAM_FAILED: "UpstreamFailed"}
-_TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH)
+_TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH, SLEEPING, AWAITING)
 
 
 def _conditions(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> tuple[Evaluated, ...]:

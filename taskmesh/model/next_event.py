@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     TAKEOVER = "takeover"  # its holder is gone: the redelivered message, or the keeper
     TIMER = "timer"  # its next attempt is due
     BREAKER = "breaker"  # the same, when its circuit breaker may be tried
+    SIGNAL = "signal"  # somebody sends what it waits for, or its time is over
     RESUME = "resume"  # somebody resumes its run
 
 
@@ -38,7 +39,8 @@ class NodeFacts:
 
     ``is_due``: it stands where the keeper finds it. ``needs``: those of the nodes it needs which have not told it of
     their end, and will. ``breaker`` names the one that it waits for. ``lease_until`` is None where its holder has
-    none. ``is_held``: its run is paused, and goes on. ``is_halted``: nothing new of its run starts.
+    none. ``is_held``: its run is paused, and goes on. ``is_halted``: nothing new of its run starts. ``awaits_signal``:
+    it waits for something that is sent, and its timer is when it is looked at again without.
     """
 
     state: NodeState
@@ -50,6 +52,7 @@ class NodeFacts:
     breaker: str = ""
     is_held: bool = False
     is_halted: bool = False
+    awaits_signal: bool = False
 
 
 def next_event(facts: NodeFacts, now: float) -> NextEvent | None:
@@ -74,5 +77,5 @@ def _of_retrying(facts: NodeFacts, now: float) -> NextEvent | None:
     if facts.timer_at is None and not facts.is_due:
         return None
     due = facts.timer_at if facts.timer_at is not None else facts.ready_at
-    kind = EventKind.BREAKER if facts.breaker else EventKind.TIMER
+    kind = EventKind.BREAKER if facts.breaker else EventKind.SIGNAL if facts.awaits_signal else EventKind.TIMER
     return NextEvent(kind, min(now, due) if facts.is_halted else due)

@@ -22,6 +22,7 @@ from taskmesh.model.params import fits, type_sentence
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.references import NAME_PATTERN, read_template
 from taskmesh.model.values import Value
+from taskmesh.model.waiting import waiting_findings
 
 MAX_NODES = 200_000
 
@@ -62,6 +63,8 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
     nodes = with_pools([examination.look_at_node(node) for node in draft.nodes])
     examination.look_at_result()
     examination.look_at_on_failure(nodes)
+    for path, problem in waiting_findings(nodes):
+        examination.found(path, problem)
     order = examination.order(nodes)
     return examination.problems, replace(draft, nodes=tuple(nodes[position] for position in order))
 
@@ -138,10 +141,8 @@ class _Examination:
         self._choices.look_at_trigger(node, needs)
         for below, problem in node.step.findings() if node.step else ():
             self.found((*path, *below), problem)
-        if node.switch is not None:
+        if node.switch is not None or (node.step is not None and not node.step.runs_task):
             return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
-        if node.step is not None and not node.step.runs_task:
-            return replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
         return replace(self._look_at_task(node, path), needs=needs)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:

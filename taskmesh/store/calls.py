@@ -45,6 +45,8 @@ class Word(StrEnum):
     COMPENSATING = "compensating"
     NOTHING = "nothing"
     WOKEN = "woken"
+    SIGNALLED = "signalled"
+    TAKEN = "taken"
     BEATEN = "beaten"
     FIRED = "fired"
     MOVED = "moved"

@@ -123,6 +123,8 @@ class RunRecord:
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
     errors: dict[int, bytes] = field(default_factory=dict)
+    signals: dict[int, bytes] = field(default_factory=dict)
+    payloads: dict[int, bytes] = field(default_factory=dict)
     history: tuple[Remembered, ...] = ()
     forgotten: int = 0
 
@@ -274,6 +276,8 @@ def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         nodes=records_of(fields),
         outputs=dict(_numbered(fields, b"output:")),
         errors=dict(_numbered(fields, b"error:")),
+        signals=dict(_numbered(fields, b"signal:")),
+        payloads=dict(_numbered(fields, b"payload:")),
         history=tuple(read_remembered(packed) for _, packed in entries),
         forgotten=entries[0][0] if entries else 0,
     )

@@ -218,7 +218,7 @@ class Store:
     def _retry(self, each: Settlement, holder: str) -> Command:
         return self.script(
             "retry_node",
-            self._keys_of_retrying(each.key, each.pool),
+            self.keys_of_retrying(each.key, each.pool),
             [
                 self.now,
                 each.key.run_id,
@@ -234,9 +234,10 @@ class Store:
         )
 
     def _wake(self, key: NodeKey, pool: str) -> Command:
-        return self.script("wake_node", self._keys_of_retrying(key, pool), [self.now, key.run_id, key.node])
+        return self.script("wake_node", self.keys_of_retrying(key, pool), [self.now, key.run_id, key.node])
 
-    def _keys_of_retrying(self, key: NodeKey, pool: str) -> list[str]:
+    def keys_of_retrying(self, key: NodeKey, pool: str) -> list[str]:
+        """The keys of a script about a node that may wait for its next attempt."""
         keys = self.keys.partition_of(key.run_id)
         return [keys.run(key.run_id), keys.outbox(pool), keys.timers, keys.retrying(key.run_id)]
 

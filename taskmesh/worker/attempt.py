@@ -100,7 +100,10 @@ class Attempt:
     def parked(self, delay_seconds: float) -> Ending:
         """Its breaker refuses: it was no attempt, and comes again."""
         guard = self.node.guard
-        cause = f"{BEHIND_BREAKER}{guard.rules.name}" if guard else ""
+        return self.waits(delay_seconds, f"{BEHIND_BREAKER}{guard.rules.name}" if guard else "")
+
+    def waits(self, delay_seconds: float, cause: str) -> Ending:
+        """It was no attempt, and comes again after the delay, or with what it waits for."""
         waiting = Ending(self.plan, self.key, self.token, self.shard_key, "retrying", delay_seconds=delay_seconds)
         return waiting._replace(counts=False, cause=cause)
 
@@ -115,7 +118,11 @@ class Attempt:
 
     def decided(self, case: str) -> Ending:
         """It is a switch, and goes the way of this case."""
-        return Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=pack(case))
+        return self.gave(pack(case))
+
+    def gave(self, output: bytes) -> Ending:
+        """It runs no task, and has this output."""
+        return Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=output)
 
     def postponed(self, failure: Failure, delay_seconds: float) -> Ending:
         """It failed, and there will be another attempt."""

@@ -9,6 +9,7 @@ from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
+from taskmesh.model.waiting import WAITING
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
@@ -18,6 +19,7 @@ from taskmesh.worker.inner import inner_ending, is_inner
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
 from taskmesh.worker.settling import Settler
+from taskmesh.worker.waiting import waiting_ending
 from taskmesh.worker.work_pool import WorkPool
 
 CLAIMS_PER_TURN = 128
@@ -212,10 +214,15 @@ class Intake:
         values: Sequence[bytes | None] = answer.fields
         if len(inputs.fields) > FIELDS_PER_CLAIM:
             values = self._parts.reader.run_fields(attempt.key.run_id, inputs.fields)
-        if inputs.gate is None:
+        gate, step = inputs.gate, attempt.node.step
+        if gate is None and step is None:
             return inputs.arguments(values)
-        count = len(inputs.gate.fields)
-        return inner_ending(attempt, inputs.gate, values[:count]) or inputs.arguments(values[count:])
+        count = len(gate.fields) if gate else 0
+        if gate and (ending := inner_ending(attempt, gate, values[:count])):
+            return ending
+        if isinstance(step, WAITING):
+            return waiting_ending(attempt, step, answer.open_seconds, inputs, values[count:])
+        return inputs.arguments(values[count:])
 
     def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A message that nobody needs is acked; but the dependents of an ended node may not all have been told."""

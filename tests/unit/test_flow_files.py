@@ -435,13 +435,13 @@ def test_the_published_schema_is_current() -> None:
 
 def test_the_schema_names_every_key_and_describes_it() -> None:
     schema = flow_schema()
-    (node, switch), param = schema["$defs"]["node"]["anyOf"], schema["$defs"]["param"]["anyOf"][1]
+    (node, switch, *steps), param = schema["$defs"]["node"]["anyOf"], schema["$defs"]["param"]["anyOf"][1]
 
     assert tuple(schema["properties"]) == FLOW_KEYS
     assert tuple(node["properties"]) == NODE_KEYS
     assert tuple(switch["properties"]) == SWITCH_KEYS
     assert tuple(param["properties"]) == PARAM_KEYS
-    for described in (schema, node, switch):
+    for described in (schema, node, switch, *steps):
         assert all("description" in each for each in described["properties"].values())
         assert described["additionalProperties"] is False
 
