@@ -19,6 +19,7 @@ ANSWERS = {
     "retry_node": {"retrying", "again", "stale", "unknown"},
     "beat_node": {"beaten", "stale", "unknown"},
     "wake_node": {"woken", "again", "early", "settled"},
+    "signal_node": {"signalled", "again", "taken", "ended"},
     "spread_node": {"spread", "again", "behind", "stale", "unknown"},
     "release_node": {"released", "stale"},
     "redrive_node": {"redrive", "held", "retrying", "settled"},

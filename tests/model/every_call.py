@@ -9,6 +9,7 @@ from tests.model.lives import holder_of, token_of
 from tests.model.shape import BEFORE_UNDOS, ROOT
 from tests.model.steering import FORK
 
+SIGNALS = ("one", "two")
 KINDS = ("retry", "rerun n0")
 
 SCRIPT_OF = {
@@ -20,6 +21,7 @@ SCRIPT_OF = {
     "retry": "retry_node",
     "beat": "beat_node",
     "wake": "wake_node",
+    "signal": "signal_node",
     "spread": "spread_node",
     "release": "release_node",
     "redrive": "redrive_node",
@@ -86,6 +88,8 @@ def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
     if node in range(case.model.shape.undo_base):
         for state in ("succeeded", "skipped"):
             yield Call("mark", (node, state))
+        for id_ in SIGNALS:
+            yield Call("signal", (node, id_))
 
 
 def _calls_with_right(case: Case, node: int, token: int, right_holder: str) -> Iterator[Call]:
