@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from taskmesh.store.calls import RUN_DEADLINE, NodeKey, Word
 from taskmesh.store.signals import Signalled
 from taskmesh.wire import pack
 from taskmesh.worker import intake, waiting
+from tests.model.interpreter import Sent, end_of_wait
 from tests.unit.engine_bench import EngineBench
 
 Test = Callable[[EngineBench], Awaitable[None]]
@@ -212,6 +213,37 @@ def test_a_rejection_fails_its_node_with_who_and_why(play: Play, comment: str, s
         assert _said(node) == f"Rejected: rejected by somebody{said}"
         assert node.signal is not None
         assert (node.signal.verdict, node.signal.comment) == ("rejected", comment)
+
+    play(test)
+
+
+PATIENT: Sequence[Wait | Approve] = (Wait(), Wait(timeout_seconds=60.0), Approve(), Approve(60.0))
+HURRIED: Sequence[Wait | Approve] = (
+    *(Wait(timeout_seconds=0.01), Wait(timeout_seconds=0.01, default=Default("default")), Approve(0.01)),
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "payload"),
+    [
+        *((step, payload) for step in (*PATIENT, *HURRIED) for payload in ([True, "c"], [False, "c"])),
+        *((step, None) for step in HURRIED),
+    ],
+)
+def test_a_wait_comes_to_what_its_words_mean(play: Play, step: Wait | Approve, payload: Any) -> None:
+    """Told a second time, from the words alone."""
+    plan = _plan(Node("a", "", {"question": "Well?"} if isinstance(step, Approve) else {}, step=step))
+
+    async def test(bench: EngineBench) -> None:
+        bodies = bench.submit(plan, deliver=False)
+        if payload is not None:
+            assert bench.side.signal(0, payload=payload).word is Word.SIGNALLED
+        for body in bodies:
+            bench.broker.deliver(body)
+        node = (await _end(bench, plan))["a"]
+        sent = node.signal and Sent(node.signal.by, node.signal.at, payload)
+        told = node.error["type"] if node.error else node.output
+        assert (node.status, told) == end_of_wait(step, sent, 0.01)
 
     play(test)
 
