@@ -23,6 +23,7 @@ from taskmesh.client.history import run_history
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.marking import Marking
 from taskmesh.client.parts import ClientParts
+from taskmesh.client.signalling import Signalling
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of
@@ -59,6 +60,7 @@ class Client:
         self.control = RunControl(parts, limits.max_value_bytes)
         self._explainer = Explainer(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
+        self.signalling = Signalling(parts, limits.max_value_bytes)
         self._flow_versions = flow_versions_of(parts.store)
         self._compensator = Compensator(parts, self._advancer)
 

@@ -24,6 +24,7 @@ from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.references import NAME_PATTERN, read_template
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
+from taskmesh.model.waiting import waiting_findings
 
 MAX_NODES = 200_000
 
@@ -64,6 +65,8 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
     nodes = with_pools([examination.look_at_node(node) for node in draft.nodes])
     examination.look_at_result()
     examination.look_at_on_failure(nodes)
+    for path, problem in waiting_findings(nodes):
+        examination.found(path, problem)
     order = examination.order(nodes)
     return examination.problems, replace(draft, nodes=tuple(nodes[position] for position in order))
 
@@ -140,13 +143,13 @@ class _Examination:
         self._choices.look_at_trigger(node, needs)
         for below, problem in node.step.findings() if node.step else ():
             self.found((*path, *below), problem)
-        if node.switch is not None:
-            return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
-        if node.step is not None and not node.step.runs_task:
+        if isinstance(node.step, ChildStep):
             self._look_at_policies(node, path)
-            node = replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
+            pool = self._checked_pool(node.pool or DEFAULT_POOL, path)
             rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
-            return rules.completed(node, node.step) if isinstance(node.step, ChildStep) else node
+            return rules.completed(replace(node, needs=needs, pool=pool), node.step)
+        if node.switch is not None or (node.step is not None and not node.step.runs_task):
+            return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
         return replace(self._look_at_task(node, path), needs=needs)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:

@@ -47,6 +47,8 @@ class Word(StrEnum):
     WOKEN = "woken"
     TOLD = "told"
     KEPT = "kept"
+    SIGNALLED = "signalled"
+    TAKEN = "taken"
     BEATEN = "beaten"
     FIRED = "fired"
     MOVED = "moved"
