@@ -15,6 +15,7 @@ from taskmesh.app.declarations import Declarations
 from taskmesh.app.run import Run
 from taskmesh.app.selection import Selection
 from taskmesh.app.submittable import FlowFinder, Submittable, arguments_of
+from taskmesh.plugins.catalog import NodeTypes
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
@@ -44,7 +45,7 @@ class Mesh(Declarations):
     """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
-        super().__init__()
+        super().__init__(NodeTypes(lambda: self.settings))
         self._overrides = overrides
         self._lock = threading.RLock()
         self._settings: Settings | None = settings
