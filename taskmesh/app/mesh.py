@@ -16,6 +16,7 @@ from taskmesh.app.run import Run
 from taskmesh.app.selection import Selection
 from taskmesh.app.submittable import FlowFinder, Submittable, arguments_of
 from taskmesh.errors import UsageError
+from taskmesh.plugins.catalog import NodeTypes
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
@@ -45,7 +46,7 @@ class Mesh(Declarations):
     """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
-        super().__init__()
+        super().__init__(NodeTypes(lambda: self.settings))
         self._overrides = overrides
         self._lock = threading.RLock()
         self._settings: Settings | None = settings
