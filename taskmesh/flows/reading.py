@@ -200,10 +200,8 @@ class _Reading:
         if isinstance(item.value, dict) and "task" not in fields:
             self.found((*path, "task"), "the key 'task' is missing")
         task = self.text(fields.get("task"), (*path, "task")) or "unnamed"
-        if type_of_task(task):
-            self.found(
-                (*path, "task"), f"no task has such a name; a node type is written as type: {type_of_task(task)}"
-            )
+        if kind := type_of_task(task):
+            self.found((*path, "task"), f"no task has such a name; a node type is written as type: {kind}")
             task = "unnamed"
         return task, self._args(fields.get("args"), (*path, "args"))
 
