@@ -19,13 +19,16 @@ from taskmesh.flows.fields import (
     RETRY_KEYS,
     STEP_KEYS,
     SWITCH_KEYS,
+    TYPED_KEYS,
     UNSUPPORTED_FLOW_KEYS,
     UNSUPPORTED_NODE_KEYS,
 )
 from taskmesh.flows.policies import PolicyReading
 from taskmesh.flows.steps import FORMS, kind_of
+from taskmesh.flows.types import TypeReading
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import ALL_PARAMS, Compensation, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.policies import RetryPolicy
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.values import Value
@@ -174,13 +177,14 @@ class _Reading:
         return self._running(name, item, path)
 
     def _running(self, name: str, item: Item, path: Path) -> Node:
-        fields = self.fields(item, path, "a node", NODE_KEYS, UNSUPPORTED_NODE_KEYS)
-        if isinstance(item.value, dict) and "task" not in fields:
-            self.found((*path, "task"), "the key 'task' is missing")
+        is_typed = isinstance(item.value, dict) and "type" in item.value
+        keys, what = (TYPED_KEYS, "a node with 'type'") if is_typed else (NODE_KEYS, "a node")
+        fields = self.fields(item, path, what, keys, UNSUPPORTED_NODE_KEYS)
+        task, args = TypeReading(path, self).work(fields) if is_typed else self._work(fields, item, path)
         return Node(
             name,
-            self.text(fields.get("task"), (*path, "task")) or "unnamed",
-            self._args(fields.get("args"), (*path, "args")),
+            task,
+            args,
             tuple(self._needs(fields.get("needs"), (*path, "needs"))),
             self.text(fields.get("pool"), (*path, "pool")),
             self._retry(fields.get("retry"), (*path, "retry")),
@@ -190,6 +194,18 @@ class _Reading:
             trigger=ChoiceReading(path, self).trigger(fields),
             when=self.text(fields.get("when"), (*path, "when")),
         )
+
+    def _work(self, fields: dict[str, Item], item: Item, path: Path) -> tuple[str, dict[str, Value] | str]:
+        """The task of a node, and its arguments."""
+        if isinstance(item.value, dict) and "task" not in fields:
+            self.found((*path, "task"), "the key 'task' is missing")
+        task = self.text(fields.get("task"), (*path, "task")) or "unnamed"
+        if type_of_task(task):
+            self.found(
+                (*path, "task"), f"no task has such a name; a node type is written as type: {type_of_task(task)}"
+            )
+            task = "unnamed"
+        return task, self._args(fields.get("args"), (*path, "args"))
 
     def _stepping(self, name: str, kind: str, item: Item, path: Path) -> Node:
         form = FORMS[kind]
