@@ -147,14 +147,15 @@ class _Examination:
         self._choices.look_at_trigger(node, needs)
         for below, problem in node.step.findings() if node.step else ():
             self.found((*path, *below), problem)
-        if isinstance(node.step, ChildStep):
-            self._look_at_policies(node, path)
-            pool = self._checked_pool(node.pool or DEFAULT_POOL, path)
-            rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
-            return rules.completed(replace(node, needs=needs, pool=pool), node.step)
         if node.switch is not None or (node.step is not None and not node.step.runs_task):
-            return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
+            inner = replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
+            return self._with_child(inner, path) if isinstance(node.step, ChildStep) else inner
         return replace(self._look_at_task(node, path), needs=needs)
+
+    def _with_child(self, node: Node, path: Path) -> Node:
+        self._look_at_policies(node, path)
+        rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
+        return rules.completed(node)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:
         """The node with what its task says of it filled in."""
