@@ -6,11 +6,14 @@ import contextvars
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from taskmesh.clock import Clock
 from taskmesh.errors import UnknownTaskError
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Hints
+from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import Task
 from taskmesh.testing.calls import PLAIN, Call, Part, Stub, Turn
@@ -21,41 +24,44 @@ TURN: contextvars.ContextVar[Turn] = contextvars.ContextVar("turn", default=PLAI
 
 
 class Cast(Mapping[str, Runnable]):
-    """The tasks of a registry, as an invoker sees them."""
+    """The tasks of a registry, and those that stand for node types, as an invoker sees them."""
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(self, registry: Registry, types: NodeTypes, clock: Clock) -> None:
         self._registry = registry
+        self._types = types
         self._clock = clock
         self._stubs: list[Stub] = []
         self._calls: list[Call] = []
 
     def __getitem__(self, name: str) -> Runnable:
-        task = self._registry.find(name)
+        task = self._find(name)
         if task is None:
             raise KeyError(name)
         return _Player(task, self)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._registry.names())
+        return iter([*self._registry.names(), *self._of_types])
 
     def __len__(self) -> int:
-        return len(self._registry)
+        return len(self._registry) + len(self._of_types)
 
     def name_of(self, task: Task[Any, Any] | str) -> str:
         """The full name of a task, by itself, its name, or its function's name where only one task has that.
+
+        That of a node type is the name of the type behind an ``@``.
 
         :raises UnknownTaskError: there is none, or more than one.
         """
         if isinstance(task, Task):
             return self._registry.require(task.name).name
-        if self._registry.find(task) is not None:
+        if self._find(task) is not None:
             return task
         found = [name for name in self._registry.names() if name.rpartition(":")[2] == task]
         if len(found) > 1:
             raise UnknownTaskError(task, f": it may be any of {', '.join(sorted(found))}")
         if not found:
             shorts = [name.rpartition(":")[2] for name in self._registry.names()]
-            raise UnknownTaskError(task, Hints([*self._registry.names(), *shorts]).did_you_mean(task))
+            raise UnknownTaskError(task, Hints([*self, *shorts]).did_you_mean(task))
         return found[0]
 
     def stub(self, task: str, node: str | None, part: Part, times: int | None) -> Stub:
@@ -84,6 +90,14 @@ class Cast(Mapping[str, Runnable]):
         stub = TURN.get().stub
         if stub is not None:
             stub.calls.append(call)
+
+    def _find(self, name: str) -> Task[Any, Any] | None:
+        # Looking for the types of plugins takes its time, so nobody looks who has no use for one.
+        return self._of_types.get(name) if type_of_task(name) else self._registry.find(name)
+
+    @cached_property
+    def _of_types(self) -> Mapping[str, Task[Any, Any]]:
+        return self._types.executable(current)
 
     def _remove(self, stub: Stub) -> None:
         if stub in self._stubs:

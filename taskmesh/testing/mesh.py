@@ -14,6 +14,7 @@ from taskmesh.app.producer import Producer
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.config.settings import DAY_SECONDS, BrokerSection, Settings, StoreSection
 from taskmesh.errors import UsageError
+from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.tasks.task import Task
 from taskmesh.testing.agenda import Agenda
 from taskmesh.testing.calls import RUN_IT, Call, Error, Part, Stub, errors_of
@@ -78,7 +79,7 @@ class VirtualMesh(Mesh):
         self._server = server
         self._world = World(seconds_of(start), patience_seconds)
         self.clock = VirtualClock(self._world, self._prepare)
-        self._cast = Cast(self.registry, self.clock)
+        self._cast = Cast(self.registry, NodeTypes(lambda: self.settings), self.clock)
         self._inner = self._build(threads)
         self._is_closed = False
         self._closing = contextlib.ExitStack()
