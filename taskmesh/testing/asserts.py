@@ -104,7 +104,9 @@ def _begin(events: Sequence[RunEvent], node: str) -> float | None:
 
 
 def _end(events: Sequence[RunEvent], node: str) -> float | None:
-    ends = (event.at for event in events if event.node == node and NodeState(event.state).ended)
+    ends = (
+        event.at for event in events if event.kind == "node" and event.node == node and NodeState(event.state).ended
+    )
     return max(ends, default=None)
 
 

@@ -170,7 +170,7 @@ class VirtualMesh(Mesh):
         task_threads = TaskThreads(world, threads)
         crew = Crew(WorkerParts(world, foundation, road, task_threads, self._cast, faults))
         producer = VirtualProducer(foundation, world, road, self._prepare)
-        agenda = Agenda(link, foundation.keys)
+        agenda = Agenda(link.real, foundation.keys, foundation.plans)
         return _Inner(world, link, producer, task_threads, crew, agenda, faults)
 
     def _open(self) -> None:
@@ -227,7 +227,8 @@ class _Surroundings:
         self._mesh = mesh
 
     def outlook(self) -> Outlook:
-        return self._inner.agenda.read(self._inner.crew.at_work)
+        link = self._inner.link
+        return self._inner.agenda.read(self._inner.crew.at_work, link.away_until if link.is_away else None)
 
     def before_jump(self, seconds: float) -> None:
         # While the store is away nobody can renew anything.

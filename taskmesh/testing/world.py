@@ -26,14 +26,21 @@ RESTLESS_SECONDS = 120.0
 """What is on its way and does not get on, as after a lost message, is given so much virtual time of looks by the
 keeper; then it waits for something else, as for a worker of its pool."""
 
+LOOKS = 3
+"""So many looks for what was missed, in a wait, before nothing is expected of them any more."""
+
 END_SECONDS = 10.0
 
 
 class Outlook(NamedTuple):
-    """What the store knows of the future: when anything is due next, and what is on its way there."""
+    """What the store knows of the future: when anything is due next, and what is on its way there.
+
+    ``look_at`` is when somebody looks next whether he has missed something.
+    """
 
     next_at: float
     on_its_way: tuple[object, ...]
+    look_at: float = math.inf
 
 
 class Surroundings(Protocol):
@@ -82,6 +89,7 @@ class World:
         self._fault: BaseException | None = None
         self._on_its_way: tuple[object, ...] = ()
         self._restless_since = -math.inf
+        self._looks_left = LOOKS
         self._loop.set_exception_handler(self._note_fault)
         self._thread = threading.Thread(target=self._run, name="taskmesh-virtual-mesh", daemon=True)
 
@@ -137,6 +145,7 @@ class World:
         """
         gives_up_at = self._wall.monotonic() + self._patience_seconds
         seen = self.settle()
+        self._looks_left = LOOKS
         while not is_over():
             if self.now() >= until:
                 return False
@@ -225,7 +234,14 @@ class World:
         due_at = outlook.next_at if appointment is None else min(outlook.next_at, appointment)
         if next_timer is not None and (due_at <= self.now() or self._is_restless(outlook)):
             return next_timer
-        return due_at
+        return self._look_moment(outlook) if due_at == math.inf else due_at
+
+    def _look_moment(self, outlook: Outlook) -> float:
+        """With nothing due, somebody may have missed what he waits for; a few looks show that."""
+        if outlook.look_at == math.inf or not self._looks_left:
+            return math.inf
+        self._looks_left -= 1
+        return outlook.look_at
 
     def _is_restless(self, outlook: Outlook) -> bool:
         """Whether looks by the keeper and the workers may bring something on."""

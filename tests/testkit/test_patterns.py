@@ -62,6 +62,13 @@ EXPECTED = {
     "13_instances_known_at_design_time": Expected(
         [("a", {"instance_1", "instance_2", "instance_3"}, "join")], seconds={"instance_2": 60}
     ),
+    "16_deferred_choice": Expected(
+        [("a", "offer", "choice", "accept")],
+        {"accept": "succeeded", "decline": "skipped", "lapse": "skipped"},
+        steer=lambda run: run.signal("offer", "accept"),
+    ),
+    "21_structured_loop": Expected([("a", "loop", "b")]),
+    "24_persistent_trigger": Expected([("a", "go", "b")], seconds={"a": 120}, steer=lambda run: run.signal("go")),
     "19_cancel_task": Expected(
         [("a", "b", "c")], {"b": "skipped", "c": "succeeded"}, seconds={"b": math.inf}, steer=lambda run: run.skip("b")
     ),

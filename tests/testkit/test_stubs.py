@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from taskmesh import Retry, RunFailedError, UnknownTaskError, UsageError, current_task, load_flow
+from taskmesh import Retry, RunFailedError, Settings, UnknownTaskError, UsageError, current_task, load_flow
+from taskmesh.config.settings import PluginsSection
 from taskmesh.testing import MeshFactory, VirtualMesh, assert_attempts
 
 
@@ -67,6 +68,15 @@ def test_the_newest_stub_answers_until_its_times_are_over(mesh: VirtualMesh) -> 
     mesh.stub("charge", returns="always")
     mesh.stub("charge", returns="once", times=1)
     assert [charge(mesh) for _ in range(3)] == ["once", "always", "always"]
+
+
+def test_nodes_of_a_type_are_stubbed_by_its_name(mesh_factory: MeshFactory) -> None:
+    mesh = mesh_factory(settings=Settings(plugins=PluginsSection(http_hosts=("prices.invalid",))))
+    flow_file = "flow: prices\nnodes: {fetch: {type: http, with: {url: 'https://prices.invalid/'}}}"
+    mesh.stub("@http", returns={"body": 9.5})
+
+    assert mesh.submit(load_flow(flow_file, "prices.yaml")).result() == {"body": 9.5}
+    assert mesh.calls("@http")[0].arguments == {"url": "https://prices.invalid/"}
 
 
 def test_a_stub_of_one_node_leaves_others_alone(mesh: VirtualMesh) -> None:
