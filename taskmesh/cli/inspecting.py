@@ -173,6 +173,8 @@ def _print_details(details: RunDetails, out: Console) -> None:
 
     out.print(headline(details), soft_wrap=True)
     out.print(f"submitted {clock_text(details.submitted_at)}", soft_wrap=True)
+    for name, said in details.context.said().items():
+        out.print(f"{name} {said if isinstance(said, str) else json_text(said, indent=None)}", soft_wrap=True)
     for line in decided(details):
         out.print(line, soft_wrap=True)
     table = plain_table("node", "task", "attempts", "took", "output")

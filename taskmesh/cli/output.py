@@ -127,6 +127,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         **decisions(details),
         **({"forked_from": _origin(details.forked_from)} if details.forked_from else {}),
         **parent_of(details),
+        **({"context": details.context.said()} if details.context else {}),
         "nodes": {node.name: node_document(node) for node in details.nodes},
         **({"dead_letters": list(details.dead_letters)} if details.dead_letters else {}),
     }

@@ -43,6 +43,7 @@ from taskmesh.store.calls import Word
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.reader import RunRecord, RunSummary
 from taskmesh.wire import unpack
+from taskmesh.wire.run_contexts import decode_context
 
 RUNS_PER_BATCH = 200
 
@@ -240,11 +241,12 @@ class Client:
 
     def _result(self, run_id: str, plan: Plan) -> Any:
         sources = plan.graph.result_inputs
-        params, *outputs = self._parts.reader.run_fields(run_id, ["params", *(f"output:{each}" for each in sources)])
+        fields = ["params", "context", *(f"output:{each}" for each in sources)]
+        params, context, *outputs = self._parts.reader.run_fields(run_id, fields)
         found = zip(sources, outputs, strict=True)
         # A node that did not run gives null, as in arguments.
         values = {source: unpack(output) if output is not None else None for source, output in found}
-        return plan.graph.resolve_result(unpack(params or b"\x80"), values)
+        return plan.graph.resolve_result(unpack(params or b"\x80"), values, decode_context(context))
 
     def _record(self, run_id: str) -> tuple[RunRecord, Plan]:
         record = self._parts.reader.run(run_id)

@@ -15,11 +15,13 @@ from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
+from taskmesh.model.run_context import NO_CONTEXT, RunContext
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.model.waiting import AWAITING, SLEEPING
 from taskmesh.store.family import WAITS_FOR_RUN, Origin, Parent
 from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
+from taskmesh.wire.run_contexts import decode_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class RunDetails:
 
     ``halt`` says whether it was cancelled or has failed. ``parent`` is whom the end of a child run is told.
     ``registered`` is the number of its flow's version, where that is registered; ``version`` is what the flow itself
-    says.
+    says. ``context`` is what was said of the request that it serves.
     """
 
     run_id: str
@@ -83,6 +85,7 @@ class RunDetails:
     nodes: tuple[NodeDetails, ...] = ()
     dead_letters: tuple[str, ...] = ()
     registered: int | None = None
+    context: RunContext = NO_CONTEXT
 
     @property
     def left_to_undo(self) -> tuple[str, ...]:
@@ -170,6 +173,7 @@ def run_details(record: RunRecord, plan: Plan) -> RunDetails:
         parent=summary.parent,
         error=_run_error(record, plan),
         nodes=nodes,
+        context=decode_context(record.context),
     )
 
 

@@ -27,6 +27,7 @@ from taskmesh.store.controls import Controls
 from taskmesh.store.family import Origin
 from taskmesh.store.reader import node_record
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.run_contexts import decode_context
 
 FORK = "fork of"
 """How the kind of the pause begins of a run that is being forked; the run that it comes from follows."""
@@ -113,16 +114,18 @@ class Forking:
             raise RunStateError(source, "is being undone, or was: what it had done is not there to be taken over")
         plan, _ = found
         origins = [place_of(plan, node) for node in wish.nodes]
-        packed, pins = self._parts.reader.run_fields(source, ("params", "pins"))
+        packed, pins, context = self._parts.reader.run_fields(source, ("params", "pins", "context"))
         params = unpack(packed or b"\x80")
-        submission = Submission({**params, **wish.params}, wish.run_id, summaries[0].tags, wish.deadline_seconds)
+        kept = summaries[0].tags, wish.deadline_seconds, decode_context(context)
+        submission = Submission({**params, **wish.params}, wish.run_id, *kept)
         entrance = entrance_of(plan, submission, self._max_value_bytes)
         changed = _changed(params, unpack(entrance.params))
         taken = self._taken(source, plan, origins, changed)
         origin = pack([source, list(wish.nodes), list(changed), *who])
         fork = Fork(_kind(source), origin, taken.packed(len(plan.flow.nodes)))
         # What it begins by name, it begins in the versions of the run that it comes from.
-        return replace(entrance, digest=digest, further=("pins", pins) if pins else ()), fork
+        further = (*entrance.further, *(("pins", pins) if pins else ()))
+        return replace(entrance, digest=digest, further=further), fork
 
     def _taken(self, source: str, plan: Plan, origins: Sequence[int], changed: Sequence[str]) -> Inherited:
         records, readers = self._parts.reader.records_of_run(source), readers_of(plan, changed)

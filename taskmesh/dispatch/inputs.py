@@ -11,9 +11,14 @@ from typing import Protocol
 from taskmesh.dispatch.gates import Gate
 from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT
 from taskmesh.model.graph import Graph
+from taskmesh.model.run_context import NO_CONTEXT
 from taskmesh.model.waiting import hears
 from taskmesh.store.signals import signal_fields
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.run_contexts import decode_context
+
+CONTEXT = "context"
+"""The field of a run that holds its context."""
 
 
 class Inputs(Protocol):
@@ -44,7 +49,12 @@ class NodeInputs:
         self._sources = graph.inputs[node]
         self._passes_params = graph.flow.nodes[node].args == ALL_PARAMS
         self._needs_params = self._passes_params or bool(graph.arguments[node].params)
-        of_arguments = (("params",) if self._needs_params else ()) + tuple(f"output:{each}" for each in self._sources)
+        self._reads_run = graph.arguments[node].reads_run
+        of_arguments = (
+            *(("params",) if self._needs_params else ()),
+            *(f"output:{each}" for each in self._sources),
+            *((CONTEXT,) if self._reads_run else ()),
+        )
         self._constant = None if of_arguments else pack(graph.resolve_arguments(node, {}, {}))
         self.gate = Gate.of(graph, node)
         heard = signal_fields(node) if hears(graph.flow.nodes[node]) else ()
@@ -58,11 +68,13 @@ class NodeInputs:
             return values[0] or pack({})
         params = unpack(values[0]) if self._needs_params and values[0] else {}
         offset = int(self._needs_params)
+        end = offset + len(self._sources)
+        context = decode_context(values[end]) if self._reads_run else NO_CONTEXT
         outputs = {
             source: unpack(value) if value is not None else None
-            for source, value in zip(self._sources, values[offset:], strict=True)
+            for source, value in zip(self._sources, values[offset:end], strict=True)
         }
-        return pack(self._graph.resolve_arguments(self._node, params, outputs))
+        return pack(self._graph.resolve_arguments(self._node, params, outputs, context))
 
 
 class UndoInputs:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 import threading
@@ -22,11 +23,12 @@ from taskmesh.clock import SystemClock
 from taskmesh.config.loader import restore_settings
 from taskmesh.config.settings import Settings
 from taskmesh.errors import UsageError
+from taskmesh.observability.logs import configure
 from taskmesh.worker.channel import BlockingChannel
 from taskmesh.worker.channel_adoption import adopt_channel
 from taskmesh.worker.executor_async import AsyncLane
 from taskmesh.worker.executor_loading import load_runnables
-from taskmesh.worker.invoke import Invoker
+from taskmesh.worker.invoke import Invoker, log_subject
 from taskmesh.worker.memory_cap import cap_own_memory
 from taskmesh.worker.protocol import Kind, Work
 from taskmesh.worker.pulse import Pulse
@@ -111,10 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.memory_mb:
         cap_own_memory(options.memory_mb)
     try:
-        tasks = load_runnables(options.apps, _read_settings(channel))
+        settings = _read_settings(channel)
+        tasks = load_runnables(options.apps, settings)
     except UsageError as error:
         channel.send((Kind.UNFIT, str(error)))
         return UNFIT_EXIT_CODE
+    # An app that has set logging up for itself keeps that.
+    if not logging.getLogger().handlers:
+        configure(settings.log.level, settings.log.format, sys.stderr, log_subject)
     channel.send((Kind.READY, {name: task.is_async for name, task in tasks.items()}))
     clock = SystemClock()
     pulse = Pulse(lambda beats: channel.send((Kind.BEATS, beats)), clock)

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from taskmesh.clock import Clock
 from taskmesh.errors import TaskCancelledError, TooLargeError, UnknownTaskError, UsageError, WireError
 from taskmesh.model.policies import Retry, exception_name
+from taskmesh.model.run_context import NO_CONTEXT, RunContext
 from taskmesh.wire.codec import MAX_DECODED_BYTES, pack, unpack
+from taskmesh.wire.run_contexts import decode_context
 from taskmesh.worker.protocol import Failure, Outcome, Work
 from taskmesh.worker.pulse import Pulse
 
@@ -43,12 +45,30 @@ class Runnable(Protocol):
 class TaskContext:
     """What a running task may know of itself, and say. ``attempt`` counts from 1. Safe in threads."""
 
-    __slots__ = ("_pulse", "_work", "attempt", "node", "run_id")
+    __slots__ = ("_pulse", "_request", "_work", "attempt", "node", "run_id")
 
     def __init__(self, work: Work, pulse: Pulse) -> None:
         self.run_id, self.node, self.attempt = work.context
         self._work = work
         self._pulse = pulse
+        self._request: RunContext | None = None
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self._work.task
+
+    @property
+    def request(self) -> RunContext:
+        """What is said of the request that the run serves: its ids, its trace context, its metadata."""
+        if self._request is None:
+            self._request = decode_context(self._work.run_context)
+        return self._request
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The metadata that the run was submitted with; empty where it has none."""
+        return self.request.metadata
 
     @property
     def idempotency_key(self) -> str:
@@ -101,6 +121,21 @@ def current() -> TaskContext:
         return _context.get()
     except LookupError:
         raise UsageError("no task is running here: the task context exists only inside a task's function") from None
+
+
+def current_request() -> RunContext:
+    """What is said of the request that the task serves which is running here; nothing outside of a task."""
+    context = _context.get(None)
+    return context.request if context is not None else NO_CONTEXT
+
+
+def log_subject() -> Mapping[str, object]:
+    """What a line of the log is about that is written here: the running task, if any."""
+    context = _context.get(None)
+    if context is None:
+        return {}
+    names = {"run": context.run_id, "node": context.node, "attempt": context.attempt, "task": context.task}
+    return {**names, "request_id": context.request.request_id}
 
 
 class Invoker:
