@@ -74,6 +74,7 @@ class Producer:
                 error=StoreUnavailableError,
             ),
             look_again_seconds=look_again_seconds,
+            payloads=foundation.payloads,
         )
         limits = ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes)
         self.client = Client(parts, limits)

@@ -158,6 +158,7 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         "worker": node.worker,
         "output": node.output,
         "error": node.error,
+        **({"output_missing": node.output_missing} if node.output_missing else {}),
         **({"decided": node.decided} if node.decided else {}),
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
         **({"cause": node.cause} if node.cause else {}),

@@ -169,7 +169,7 @@ def hinting(started: Run, seconds: float = HINT_SECONDS) -> Iterator[None]:
 
 def _hint(started: Run) -> None:
     try:
-        waits = started.details().started_at is None
+        waits = started.details(fetch_outputs=False).started_at is None
     except TaskmeshError:
         return
     if waits:

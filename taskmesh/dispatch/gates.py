@@ -16,6 +16,7 @@ from taskmesh.model.run_context import RUN_VALUES, read_of_run
 from taskmesh.model.states import NodeState
 from taskmesh.store.reader import node_record
 from taskmesh.wire import unpack
+from taskmesh.wire.codec import PutAsideError
 from taskmesh.wire.run_contexts import decode_context
 
 CONDITION = "when"
@@ -98,7 +99,10 @@ class Gate:
         return Passage(case=_case(self._node.switch, seen)) if self._node.switch else RUN_IT
 
     def seen(self, facts: Facts) -> dict[Used, Any]:
-        """What the conditions of the node read, as far as it is there."""
+        """What the conditions of the node read, as far as it is there.
+
+        :raises ConditionError: an output was put aside.
+        """
         params = unpack(facts.params) if facts.params else {}
         found: dict[Used, Any] = {}
         for each in self._uses:
@@ -109,8 +113,7 @@ class Gate:
             elif each.kind == "state":
                 found[each] = str(facts.states.get(self._graph.index[each.name], NodeState.WAITING))
             else:
-                output = facts.outputs.get(self._graph.index[each.name])
-                found[each] = unpack(output) if output is not None else None
+                found[each] = _output(each, facts.outputs.get(self._graph.index[each.name]))
         return found
 
     def _is_taken(self, output: bytes | None) -> bool:
@@ -123,6 +126,14 @@ class Gate:
         if used.kind in _WHOLE:
             return _WHOLE[used.kind]
         return f"{'output' if used.kind == 'output' else 'node'}:{self._graph.index[used.name]}"
+
+
+def _output(used: Used, output: bytes | None) -> Any:
+    """:raises ConditionError: it was put aside: fetching it here would hold up everything else."""
+    try:
+        return unpack(output) if output is not None else None
+    except PutAsideError as error:
+        raise ConditionError(f"cannot read {used}: {error}; let a task return what the condition needs") from None
 
 
 _WHOLE = {"params": "params", RUN: "context"}
@@ -138,8 +149,12 @@ def evaluated(graph: Graph, position: int, facts: Facts) -> tuple[Evaluated, ...
     """The conditions of a node as they stand; of the cases of a switch those up to the first that holds."""
     node, gate = graph.flow.nodes[position], Gate.of(graph, position)
     found: list[Evaluated] = []
-    for text in node.conditions if gate else ():
-        condition, part = condition_of(text), _part(gate.seen(facts) if gate else {}, text)
+    try:
+        seen = gate.seen(facts) if gate else {}
+    except ConditionError as error:
+        return (Evaluated(node.conditions[0], None, str(error)),)
+    for text in node.conditions:
+        condition, part = condition_of(text), _part(seen, text)
         found.append(Evaluated(text, _holds(condition, part), condition.shown(part)))
         if text != node.when and found[-1].holds:
             break

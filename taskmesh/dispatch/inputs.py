@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from taskmesh.dispatch.deferring import defer, defer_undo
 from taskmesh.dispatch.gates import Gate
 from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT
 from taskmesh.model.graph import Graph
@@ -15,6 +16,7 @@ from taskmesh.model.run_context import NO_CONTEXT
 from taskmesh.model.waiting import hears
 from taskmesh.store.signals import signal_fields
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.codec import PutAsideError
 from taskmesh.wire.run_contexts import decode_context
 
 CONTEXT = "context"
@@ -35,6 +37,8 @@ class Inputs(Protocol):
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         """The packed arguments, from the values of ``fields`` in their order, without those of the gate.
+
+        Where an output of them was put aside they are still to be resolved (``dispatch.deferring``).
 
         :raises UnresolvedReferenceError: an output does not have what a reference names.
         """
@@ -70,10 +74,12 @@ class NodeInputs:
         offset = int(self._needs_params)
         end = offset + len(self._sources)
         context = decode_context(values[end]) if self._reads_run else NO_CONTEXT
-        outputs = {
-            source: unpack(value) if value is not None else None
-            for source, value in zip(self._sources, values[offset:end], strict=True)
-        }
+        packed = dict(zip(self._sources, values[offset:end], strict=True))
+        try:
+            outputs = {source: unpack(value) if value is not None else None for source, value in packed.items()}
+        except PutAsideError:
+            named = {self._graph.names[source]: value for source, value in packed.items()}
+            return defer(self._graph.flow.nodes[self._node].args, params, named, context)
         return pack(self._graph.resolve_arguments(self._node, params, outputs, context))
 
 
@@ -87,6 +93,9 @@ class UndoInputs:
         self.fields = (*inputs.fields[len(inputs.gate.fields) if inputs.gate else 0 :], f"output:{node}")
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
-        output = values[-1]
-        result = unpack(output) if output is not None else None
-        return pack({**unpack(self._inputs.arguments(values[:-1])), UNDO_RESULT: result})
+        arguments, output = self._inputs.arguments(values[:-1]), values[-1]
+        try:
+            result = unpack(output) if output is not None else None
+            return pack({**unpack(arguments), UNDO_RESULT: result})
+        except PutAsideError:
+            return defer_undo(arguments, output)

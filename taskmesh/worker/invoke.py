@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import traceback
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ from taskmesh.clock import Clock
 from taskmesh.errors import TaskCancelledError, TooLargeError, UnknownTaskError, UsageError, WireError
 from taskmesh.model.policies import Retry, exception_name
 from taskmesh.model.run_context import NO_CONTEXT, RunContext
-from taskmesh.wire.codec import MAX_DECODED_BYTES, pack, unpack
+from taskmesh.wire.claim_checks import pack_output
+from taskmesh.wire.codec import MAX_DECODED_BYTES, PutAsideError, pack, unpack
 from taskmesh.wire.run_contexts import decode_context
+from taskmesh.worker.large_outputs import LargeOutputs
 from taskmesh.worker.protocol import Failure, Outcome, Work
 from taskmesh.worker.pulse import Pulse
 
@@ -25,6 +28,8 @@ MAX_OUTPUT_BYTES = MAX_DECODED_BYTES - 64 * 1024
 """Whatever the settings allow, an output must fit one frame beside its outcome's other fields."""
 
 MAX_CHECKPOINT_BYTES = 64 * 1024
+
+_NOWHERE = LargeOutputs()
 
 _context: contextvars.ContextVar[TaskContext] = contextvars.ContextVar("taskmesh_context")
 
@@ -141,8 +146,16 @@ def log_subject() -> Mapping[str, object]:
 class Invoker:
     """Runs the works of one executor. Safe in threads."""
 
-    def __init__(self, tasks: Mapping[str, Runnable], max_value_bytes: int, clock: Clock, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, Runnable],
+        max_value_bytes: int,
+        clock: Clock,
+        pulse: Pulse,
+        large: LargeOutputs = _NOWHERE,
+    ) -> None:
         self._tasks = tasks
+        self._large = large
         self._max_value_bytes = min(max_value_bytes, MAX_OUTPUT_BYTES)
         self._clock = clock
         self.pulse = pulse
@@ -156,7 +169,9 @@ class Invoker:
         started_at, begun = self._clock.now(), self._clock.monotonic()
         output, failure = b"", None
         try:
-            output = self._pack(work.task, contextvars.copy_context().run(self._call, work))
+            output = self._pack(work.task, contextvars.copy_context().run(self._call, work, self._arguments(work)))
+            if self._large.takes(output):
+                output = self._large.put(work.task, work.context[0], output)
         except BaseException as error:
             failure = describe(error)
         self.pulse.end(work.id)
@@ -167,26 +182,37 @@ class Invoker:
         started_at, begun = self._clock.now(), self._clock.monotonic()
         output, failure = b"", None
         try:
-            output = self._pack(work.task, await self._call(work))
+            try:
+                arguments = unpack(work.arguments)
+            except PutAsideError:
+                arguments = await asyncio.to_thread(self._arguments, work)
+            output = self._pack(work.task, await self._call(work, arguments))
+            if self._large.takes(output):
+                output = await asyncio.to_thread(self._large.put, work.task, work.context[0], output)
         except BaseException as error:
             failure = describe(error)
         self.pulse.end(work.id)
         return Outcome(work.id, output, failure, started_at, self._clock.monotonic() - begun)
 
-    def _call(self, work: Work) -> Any:
+    def _arguments(self, work: Work) -> Any:
+        try:
+            return unpack(work.arguments)
+        except PutAsideError:
+            return self._large.arguments(work.context[0], work.arguments)
+
+    def _call(self, work: Work, arguments: Any) -> Any:
         task = self._tasks.get(work.task)
         if task is None:
             raise UnknownTaskError(work.task, " in this worker; name the module that defines it with -A")
         _context.set(TaskContext(work, self.pulse))
-        arguments = unpack(work.arguments)
         return task.function(**(task.taken(arguments) if work.is_undo else arguments))
 
     def _pack(self, task: str, value: Any) -> bytes:
         try:
-            output = pack(value)
+            output = pack_output(value)
         except WireError as error:
             raise WireError(f"task {task!r} returned a value that cannot be stored: {error}") from None
-        if len(output) > self._max_value_bytes:
+        if len(output) > self._max_value_bytes and not self._large.takes(output):
             raise TooLargeError(
                 f"task {task!r} returned {len(output)} bytes; limits.max_value_bytes allows {self._max_value_bytes}"
             )
