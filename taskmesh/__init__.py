@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         NodeFailedError,
         NodeRefusedError,
         NodeUnavailableError,
+        PayloadError,
+        PayloadUnavailableError,
         ResultTimeoutError,
         RunCancelledError,
         RunConflictError,
@@ -55,11 +57,13 @@ if TYPE_CHECKING:
     from taskmesh.model.flow import Flow
     from taskmesh.model.flow_versions import FlowChange, FlowVersion, RegisteredFlow, VersionState
     from taskmesh.model.policies import Retry
+    from taskmesh.model.run_context import RunContext
     from taskmesh.model.states import NodeState, RunState
     from taskmesh.plugins.interface import NodeContext, NodeType
     from taskmesh.store.breakers import Breaker
     from taskmesh.store.letters import DeadLetter, DeadLetterFilter
     from taskmesh.tasks.flow import FlowDefinition
+    from taskmesh.tasks.run_request import run_request
     from taskmesh.tasks.task import Task
     from taskmesh.worker.invoke import TaskContext
     from taskmesh.worker.invoke import current as current_task
@@ -88,6 +92,7 @@ _HOMES = {
     "VersionState": "model.flow_versions",
     "Retry": "model.policies",
     "NodeState": "model.states",
+    "RunContext": "model.run_context",
     "RunState": "model.states",
     "NodeContext": "plugins.interface",
     "NodeType": "plugins.interface",
@@ -96,6 +101,7 @@ _HOMES = {
     "TaskContext": "worker.invoke",
     "load_flow": "flows",
     "load_flow_file": "flows",
+    "run_request": "tasks.run_request",
     **dict.fromkeys(
         (
             "BreakerNotFoundError",
@@ -109,6 +115,8 @@ _HOMES = {
             "NodeFailedError",
             "NodeRefusedError",
             "NodeUnavailableError",
+            "PayloadError",
+            "PayloadUnavailableError",
             "ResultTimeoutError",
             "RunCancelledError",
             "RunConflictError",
@@ -161,12 +169,15 @@ __all__ = [
     "NodeState",
     "NodeType",
     "NodeUnavailableError",
+    "PayloadError",
+    "PayloadUnavailableError",
     "RegisteredFlow",
     "ResultTimeoutError",
     "Retry",
     "Run",
     "RunCancelledError",
     "RunConflictError",
+    "RunContext",
     "RunDetails",
     "RunError",
     "RunEvent",
@@ -196,6 +207,7 @@ __all__ = [
     "current_task",
     "load_flow",
     "load_flow_file",
+    "run_request",
 ]
 
 

@@ -13,8 +13,10 @@ TaskmeshError
 │   └── RunConflictError        a run id that is taken by a different body
 ├── UnavailableError            a server cannot be reached or refuses; nothing was lost
 │   ├── BrokerUnavailableError
-│   └── StoreUnavailableError
-│       └── StoreRefusedError   it answers, but waiting does not help
+│   ├── StoreUnavailableError
+│   │   └── StoreRefusedError   it answers, but waiting does not help
+│   └── PayloadUnavailableError
+├── PayloadError                an output that was put aside is not there, or is not what was put there
 ├── BreakerNotFoundError        no worker has met a circuit breaker of this name
 ├── ScheduleNotFoundError       no schedule has this id
 ├── WireError                   bytes that are not what they should be
@@ -149,6 +151,14 @@ class StoreUnavailableError(UnavailableError):
 
 class StoreRefusedError(StoreUnavailableError):
     """Redis answers, but not to us, or may not be trusted with runs; somebody has to change something."""
+
+
+class PayloadUnavailableError(UnavailableError):
+    """The place where large outputs are put aside cannot be used."""
+
+
+class PayloadError(TaskmeshError):
+    """An output that was put aside is not there any more, or is not what was put there."""
 
 
 class WireError(TaskmeshError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from taskmesh.broker.settings import BrokerSettings
@@ -10,6 +12,8 @@ from taskmesh.clock import Clock, SystemClock
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.plan import Plans
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.payload.opening import open_payloads, payload_settings
+from taskmesh.payload.payloads import Payloads
 from taskmesh.store.embedded import EmbeddedServer
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
@@ -22,7 +26,10 @@ from taskmesh.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """The store's side of a process, and where the broker is."""
+    """The store's side of a process, and where the broker is.
+
+    ``payloads`` opens the place for large outputs, once; None where the settings name none.
+    """
 
     settings: Settings
     clock: Clock
@@ -35,6 +42,7 @@ class Foundation:
     plans: Plans
     broker: BrokerSettings
     embedded: EmbeddedServer | None
+    payloads: Callable[[], Payloads | None] = lambda: None
 
     def close(self) -> None:
         self.link.close()
@@ -76,6 +84,7 @@ def build_on(
         plans=Plans(reader.flow_body),
         broker=broker,
         embedded=embedded,
+        payloads=cache(lambda: open_payloads(payload_settings(settings))),
     )
 
 

@@ -15,8 +15,9 @@ from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.halts import Halts
-from taskmesh.keeper.keeper import Keeper, KeeperParts
+from taskmesh.keeper.keeper import PROBING_PARTITION, Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
+from taskmesh.keeper.payload_sweep import PayloadSweep
 from taskmesh.keeper.scheduler import Scheduler, SchedulerParts
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
@@ -71,6 +72,8 @@ class KeeperRole:
             foundation.clock,
         )
         self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
+        kept = foundation.housekeeping, foundation.reader, settings.store.retention_seconds
+        self._sweep = PayloadSweep(foundation.payloads, *kept, tally, foundation.clock)
 
     async def keep(self) -> None:
         """Do a pass; to be called every PASS_SECONDS.
@@ -92,9 +95,14 @@ class KeeperRole:
             else:
                 self._timers.end()
                 self._scheduler.stop()
+            if PROBING_PARTITION in self._leadership.epochs:
+                self._sweep.begin()
+            else:
+                self._sweep.end()
 
     def leave(self) -> None:
         """Keep no more; others take over at once."""
+        self._sweep.end()
         self._timers.end()
         self._scheduler.stop()
         try:

@@ -15,6 +15,7 @@ from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.tasks.registry import Registry
 from taskmesh.worker.engine import Engine
 from taskmesh.worker.invoke import Invoker, current
+from taskmesh.worker.large_outputs import LargeOutputs
 from taskmesh.worker.local_pool import LocalEvents, LocalPool
 from taskmesh.worker.pulse import Pulse
 from taskmesh.worker.supervisor_child import new_holder_id
@@ -47,6 +48,7 @@ class LocalWorker:
         if watch_flows and not foundation.settings.flows.paths:
             raise UsageError("there are no flow files to watch; name some in flows.paths, or leave watch_flows out")
         self._foundation = foundation
+        self._large = LargeOutputs(foundation.payloads(), foundation.settings.payload.claim_check_bytes)
         self._registry = registry
         self._threads = threads
         self._watches_flows = watch_flows
@@ -123,7 +125,7 @@ class LocalWorker:
         tasks = {**own, **NodeTypes(lambda: settings).executable(current)}
         limits = settings.limits
         pulse = Pulse(lambda beats: self._tell(engine.on_beats, beats), self._foundation.clock)
-        invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock, pulse)
+        invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock, pulse, self._large)
         events = LocalEvents(engine.on_started, engine.on_outcomes, engine.on_lost)
         return LocalPool(invoker, frozenset(tasks), self._threads, events)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from taskmesh.app.declarations import Declarations
 from taskmesh.app.operating import Operating
 from taskmesh.app.run import Run
-from taskmesh.app.submittable import FlowFinder, Submittable, arguments_of
+from taskmesh.app.submittable import FlowFinder
+from taskmesh.app.submitter import Submitter
 from taskmesh.errors import UsageError
 from taskmesh.plugins.catalog import NodeTypes
 
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from taskmesh.dispatch.plan import Plan
     from taskmesh.model.states import RunState
     from taskmesh.store.reader import RunSummary
-    from taskmesh.tasks.task import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Mesh(Declarations, Operating):
+class Mesh(Submitter, Declarations, Operating):
     """Tasks, flows, and the way to the servers; embedded when none are configured.
 
     Making one is cheap: settings are read, and connections made, when they are first needed. Safe in threads, and in a
@@ -63,93 +62,6 @@ class Mesh(Declarations, Operating):
 
                 self._settings = load_settings(self._overrides)
             return self._settings
-
-    def submit(
-        self,
-        what: Submittable,
-        /,
-        *,
-        id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        deadline_seconds: float | None = None,
-        **params: Any,
-    ) -> Run:
-        """Submit one run. When this returns, the run is accepted: it will end, whatever dies.
-
-        The same ``id`` with the same flow and parameters is the same run, however often it is submitted. A run that is
-        not finished ``deadline_seconds`` after that fails: what runs is killed, nothing more is begun or tried again.
-        The run of a registered flow, as ``mesh.submit("order@3", ...)``, keeps the version that the name meant now.
-
-        :raises FlowVersionError: no such version is registered, or it is archived.
-        :raises FlowError: the flow or the parameters break rules. :raises RunConflictError: ``id`` has another body.
-        :raises StoreUnavailableError: Redis does not answer; submit again with the same id.
-        """
-        return self.submit_params(what, params, id=id, tags=tags, deadline_seconds=deadline_seconds)
-
-    def submit_params(
-        self,
-        what: Submittable,
-        params: Mapping[str, Any],
-        *,
-        id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        deadline_seconds: float | None = None,
-    ) -> Run:
-        """``submit`` with the parameters as one mapping."""
-        checked = arguments_of(what, [params])
-        ids = None if id is None else [id]
-        [run] = self._working.submit(self._finder.flow_of(what), checked, ids, tags, deadline_seconds)
-        return run
-
-    def submit_many(
-        self,
-        what: Submittable,
-        params: Sequence[Mapping[str, Any]],
-        *,
-        ids: Sequence[str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        deadline_seconds: float | None = None,
-    ) -> list[Run]:
-        """Submit many runs of one flow, pipelined: much faster than one by one."""
-        checked = arguments_of(what, params)
-        return self._working.submit(self._finder.flow_of(what), checked, ids, tags, deadline_seconds)
-
-    async def asubmit(
-        self,
-        what: Submittable,
-        /,
-        *,
-        id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        deadline_seconds: float | None = None,
-        **params: Any,
-    ) -> Run:
-        """``submit`` for asyncio."""
-        return await asyncio.to_thread(
-            self.submit_params, what, params, id=id, tags=tags, deadline_seconds=deadline_seconds
-        )
-
-    async def asubmit_many(
-        self,
-        what: Submittable,
-        params: Sequence[Mapping[str, Any]],
-        *,
-        ids: Sequence[str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        deadline_seconds: float | None = None,
-    ) -> list[Run]:
-        """``submit_many`` for asyncio."""
-        return await asyncio.to_thread(
-            self.submit_many, what, params, ids=ids, tags=tags, deadline_seconds=deadline_seconds
-        )
-
-    def send(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Run:
-        """What ``task.send(...)`` calls."""
-        return self.submit_params(task, arguments)
-
-    async def asend(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Run:
-        """What ``task.asend(...)`` calls."""
-        return await asyncio.to_thread(self.send, task, arguments)
 
     def run(self, run_id: str) -> Run:
         """A handle of a run that exists."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from taskmesh.app.assembly import Foundation, lay_foundation
 from taskmesh.app.run import Run
+from taskmesh.app.submitting import SubmitOptions, context_of
 from taskmesh.broker.factory import open_publisher
 from taskmesh.client.breakers import BreakerBox
 from taskmesh.client.client import Client
@@ -30,6 +31,7 @@ from taskmesh.store.breakers import breakers_of
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.subscription import Subscription
 from taskmesh.tasks.registry import Registry
+from taskmesh.worker.invoke import current_request
 
 PLANS_KEPT = 256
 
@@ -72,6 +74,7 @@ class Producer:
                 error=StoreUnavailableError,
             ),
             look_again_seconds=look_again_seconds,
+            payloads=foundation.payloads,
         )
         limits = ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes)
         self.client = Client(parts, limits)
@@ -94,14 +97,15 @@ class Producer:
         what: Flow | Plan,
         params: Sequence[Mapping[str, Any]],
         ids: Sequence[str] | None,
-        tags: Mapping[str, str] | None,
-        deadline_seconds: float | None = None,
+        options: SubmitOptions,
     ) -> list[Run]:
-        """Submit runs of one flow."""
+        """Submit runs of one flow; what is not said of the request that they serve is taken from the running task."""
         plan = self._plan(what)
+        tags, deadline_seconds = options.get("tags"), options.get("deadline_seconds")
+        context = context_of(options).checked().over(current_request())
         names: Sequence[str | None] = ids if ids is not None else [None] * len(params)
         pairs = zip(params, names, strict=True)
-        submissions = [Submission(each, run_id, tags, deadline_seconds) for each, run_id in pairs]
+        submissions = [Submission(each, run_id, tags, deadline_seconds, context) for each, run_id in pairs]
         return [Run(self.client, run_id, plan) for run_id in self.client.submit(plan, submissions)]
 
     def put_schedule(self, what: Flow | Plan, schedule: Schedule) -> bool:

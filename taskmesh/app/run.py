@@ -53,9 +53,9 @@ class Run(RunSignals):
         """
         return self._client.result(self.id, timeout, self._plan)
 
-    def details(self) -> RunDetails:
-        """Everything that is stored of the run and its nodes."""
-        return self._client.details(self.id)
+    def details(self, *, fetch_outputs: bool = True) -> RunDetails:
+        """Everything that is stored of the run and its nodes; without outputs that were put aside, where so wished."""
+        return self._client.details(self.id, fetch_outputs)
 
     def explain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
         """What each unfinished node waits for, and until when; at most ``limit`` of them, None = all. Or one node.
@@ -176,9 +176,9 @@ class Run(RunSignals):
         """``result`` for asyncio."""
         return await asyncio.to_thread(self.result, timeout)
 
-    async def adetails(self) -> RunDetails:
+    async def adetails(self, *, fetch_outputs: bool = True) -> RunDetails:
         """``details`` for asyncio."""
-        return await asyncio.to_thread(self.details)
+        return await asyncio.to_thread(self.details, fetch_outputs=fetch_outputs)
 
     async def aexplain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
         """``explain`` for asyncio."""

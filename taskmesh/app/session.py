@@ -112,6 +112,7 @@ class Session:
         """Take up work.
 
         :raises StoreRefusedError: the store refuses, or may not be trusted with runs.
+        :raises UsageError: the place for large outputs belongs to another installation, or cannot be opened.
         """
         await enter_store(self._enter, self._note_missing)
         await self._publisher.start()
@@ -195,6 +196,8 @@ class Session:
 
     def _enter(self) -> None:
         refuse_unsafe_store(self._foundation)
+        if (payloads := self._foundation.payloads()) is not None:
+            payloads.claim(self._foundation.housekeeping.installation())
         self._foundation.housekeeping.announce_pools(self._identity.pools)
         self._foundation.housekeeping.renew_holder(self._identity.holder, self._lease_seconds)
         self._serve_pools()

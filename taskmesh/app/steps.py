@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from taskmesh.app.assembly import Foundation
-from taskmesh.errors import StoreRefusedError, StoreUnavailableError, TaskmeshError
+from taskmesh.errors import StoreRefusedError, TaskmeshError, UnavailableError
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.inspection import refuse_unsafe
 
@@ -34,7 +34,7 @@ async def enter_store(enter: Callable[[], None], on_missing: Callable[[str], Non
             enter()
         except StoreRefusedError:
             raise
-        except StoreUnavailableError as error:
+        except UnavailableError as error:
             failures += 1
             on_missing(str(error))
             _log.warning("%s; trying again", error)

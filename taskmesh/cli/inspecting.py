@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from taskmesh.app.run import Run
-    from taskmesh.client.details import RunDetails
+    from taskmesh.client.details import NodeDetails, RunDetails
     from taskmesh.store.reader import RunSummary
 
 OUTPUT_LENGTH = 120
@@ -73,7 +73,7 @@ def _show_node(run: Run, name: str, output: Format) -> None:
     out = console()
     for key in ("task", "status", "attempts", "worker", "output"):
         out.print(f"{key:9} {json_text(document[key], indent=None)}", soft_wrap=True)
-    for key in ("rule", "cause", "child"):
+    for key in ("output_missing", "rule", "cause", "child"):
         if key in document:
             out.print(f"{key:9} {document[key]}", soft_wrap=True)
     if signal := document.get("signal"):
@@ -99,7 +99,7 @@ def watch(run: RunId, output: Output = Format.TEXT) -> None:
         if output is Format.JSON:
             for event in watched.watch():
                 print_json(event_document(event), indent=None)
-            details = watched.details()
+            details = watched.details(fetch_outputs=False)
         else:
             out = console()
             details = follow(watched, out)
@@ -158,6 +158,17 @@ def _runs_table(runs: Sequence[RunSummary]) -> Table:
     return table
 
 
+def _last_cell(node: NodeDetails) -> str:
+    """What a node gave back, or why there is nothing to show."""
+    from taskmesh.cli.output import json_text, shortened
+    from taskmesh.cli.summary import LEFT_OUT
+
+    if node.error and node.status in LEFT_OUT:
+        return shortened(node.error["message"], OUTPUT_LENGTH)
+    shown = "" if node.output is None else json_text(node.output, indent=None)
+    return shortened(node.output_missing or shown, OUTPUT_LENGTH)
+
+
 def _print_details(details: RunDetails, out: Console) -> None:
     from taskmesh.cli.output import (
         NODE_LOOKS,
@@ -167,22 +178,20 @@ def _print_details(details: RunDetails, out: Console) -> None:
         json_text,
         plain_table,
         seconds_of,
-        shortened,
     )
-    from taskmesh.cli.summary import LEFT_OUT, decided, failures, headline
+    from taskmesh.cli.summary import decided, failures, headline
 
     out.print(headline(details), soft_wrap=True)
     out.print(f"submitted {clock_text(details.submitted_at)}", soft_wrap=True)
+    for name, said in details.context.said().items():
+        out.print(f"{name} {said if isinstance(said, str) else json_text(said, indent=None)}", soft_wrap=True)
     for line in decided(details):
         out.print(line, soft_wrap=True)
     table = plain_table("node", "task", "attempts", "took", "output")
     for node in details.nodes:
         glyph, style = NODE_LOOKS[node.status]
-        value = "" if node.output is None else shortened(json_text(node.output, indent=None), OUTPUT_LENGTH)
-        if node.error and node.status in LEFT_OUT:
-            value = shortened(node.error["message"], OUTPUT_LENGTH)
         task = f"{node.task} → run {node.child}" if node.child else node.task
-        texts = (task, str(node.attempts), duration_text(seconds_of(node)), value)
+        texts = (task, str(node.attempts), duration_text(seconds_of(node)), _last_cell(node))
         table.add_row(cell(f"{glyph} {node.name}", style), *map(cell, texts))
         if node.undo:
             glyph, style = NODE_LOOKS[node.undo.status]

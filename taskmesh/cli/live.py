@@ -27,12 +27,12 @@ _OF_THE_RUN = {"run": "the run has", "halt": "halted: it will be", "pause": "the
 
 def follow(run: Run, console: Console) -> RunDetails:
     """Show a run until it has ended; returns what became of it."""
-    state = Progress(run.details())
+    state = Progress(run.details(fetch_outputs=False))
     if console.is_terminal and not console.is_dumb_terminal:
         _draw(run, state, console)
     else:
         _log(run, state, console)
-    return run.details()
+    return run.details(fetch_outputs=False)
 
 
 def _draw(run: Run, state: Progress, console: Console) -> None:

@@ -62,6 +62,23 @@ Tags = Annotated[
     ),
 ]
 
+Meta = Annotated[
+    list[str],
+    typer.Option(
+        "--meta",
+        metavar="KEY=TEXT",
+        default_factory=list,
+        show_default=False,
+        help="Metadata of the run, which reaches each of its tasks. May be repeated.",
+    ),
+]
+
+RequestId = Annotated[str | None, typer.Option("--request-id", help="Id of the request that the run serves.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="For whom the run is.")]
+TraceParent = Annotated[
+    str | None, typer.Option("--traceparent", help="The trace that the run is part of, as W3C Trace Context has it.")
+]
+
 NewRunId = Annotated[
     str | None,
     typer.Option("--id", help="Id of the run. The same id with the same body is the same run, never a second."),

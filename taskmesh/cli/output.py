@@ -127,6 +127,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         **decisions(details),
         **({"forked_from": _origin(details.forked_from)} if details.forked_from else {}),
         **parent_of(details),
+        **({"context": details.context.said()} if details.context else {}),
         "nodes": {node.name: node_document(node) for node in details.nodes},
         **({"dead_letters": list(details.dead_letters)} if details.dead_letters else {}),
     }
@@ -157,6 +158,7 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         "worker": node.worker,
         "output": node.output,
         "error": node.error,
+        **({"output_missing": node.output_missing} if node.output_missing else {}),
         **({"decided": node.decided} if node.decided else {}),
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
         **({"cause": node.cause} if node.cause else {}),

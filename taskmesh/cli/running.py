@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskmesh.cli.options import Apps, Deadline, Format, NewRunId, Output, Params, Tags, Target
+from taskmesh.cli.options import (
+    Apps,
+    Deadline,
+    Format,
+    Meta,
+    NewRunId,
+    Output,
+    Params,
+    RequestId,
+    Tags,
+    Target,
+    Tenant,
+    TraceParent,
+)
 from taskmesh.errors import ResultTimeoutError, TaskmeshError
 
 if TYPE_CHECKING:
@@ -17,6 +30,7 @@ if TYPE_CHECKING:
 
     from taskmesh.app.mesh import Mesh
     from taskmesh.app.run import Run
+    from taskmesh.app.submitting import SubmitOptions
     from taskmesh.client.details import RunDetails
     from taskmesh.model.flow import Flow
 
@@ -43,8 +57,12 @@ def run(
     app: Apps,
     param: Params,
     tag: Tags,
+    meta: Meta,
     run_id: NewRunId = None,
     deadline: Deadline = None,
+    request_id: RequestId = None,
+    tenant: Tenant = None,
+    traceparent: TraceParent = None,
     threads: Threads = 4,
     keep: Keep = False,
     worker: LocalWorker = False,
@@ -55,16 +73,16 @@ def run(
     Where no servers are named in the settings, a worker inside this command does the work, with a store of its own
     in .taskmesh, so `taskmesh ls` and `taskmesh show` know the run afterwards. Else the workers of those servers do it.
     """
-    from taskmesh.cli.targets import flow_of, opened, pairs_of, params_of, seconds_of, submittable_in
+    from taskmesh.cli.targets import flow_of, opened, params_of, submittable_in
 
-    deadline_seconds = seconds_of(deadline, "--deadline")
+    options = _options(tag, deadline, meta, request_id, tenant, traceparent)
 
     with opened(app) as mesh:
         works_here = worker or mesh.settings.is_embedded
         flow = flow_of(target, mesh.registry, works_here, submittable_in(mesh))
-        params, tags = params_of(param, flow, mesh.registry), pairs_of(tag, "--tag")
+        params = params_of(param, flow, mesh.registry)
         with working(mesh, threads if works_here else 0, flow):
-            started = mesh.submit_params(flow, params, id=run_id, tags=tags, deadline_seconds=deadline_seconds)
+            started = mesh.submit_params(flow, params, id=run_id, **options)
             with hinting(started):
                 details = _attend(started, keep, output)
     end_as(details)
@@ -75,8 +93,12 @@ def submit(
     app: Apps,
     param: Params,
     tag: Tags,
+    meta: Meta,
     run_id: NewRunId = None,
     deadline: Deadline = None,
+    request_id: RequestId = None,
+    tenant: Tenant = None,
+    traceparent: TraceParent = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Submit a run and return at once; workers do the work.
@@ -84,19 +106,39 @@ def submit(
     With -A, tasks and their parameters are checked here. Without, the workers must know the tasks.
     """
     from taskmesh.cli.output import print_json
-    from taskmesh.cli.targets import flow_to_submit, opened, pairs_of, params_of, seconds_of, submittable_in
+    from taskmesh.cli.targets import flow_to_submit, opened, params_of, submittable_in
 
-    deadline_seconds = seconds_of(deadline, "--deadline")
+    options = _options(tag, deadline, meta, request_id, tenant, traceparent)
 
     with opened(app) as mesh:
         flow = flow_to_submit(target, mesh.registry, submittable_in(mesh))
         params = params_of(param, flow, mesh.registry)
-        tags = pairs_of(tag, "--tag")
-        submitted = mesh.submit_params(flow, params, id=run_id, tags=tags, deadline_seconds=deadline_seconds)
+        submitted = mesh.submit_params(flow, params, id=run_id, **options)
     if output is Format.JSON:
         print_json({"run_id": submitted.id, "flow": flow.name, "version": flow.version})
     else:
         print(submitted.id)
+
+
+def _options(
+    tag: list[str],
+    deadline: str | None,
+    meta: list[str],
+    request_id: str | None,
+    tenant: str | None,
+    traceparent: str | None,
+) -> SubmitOptions:
+    """What the options of a command say of a run."""
+    from taskmesh.cli.targets import pairs_of, seconds_of
+
+    return {
+        "tags": pairs_of(tag, "--tag"),
+        "deadline_seconds": seconds_of(deadline, "--deadline"),
+        "metadata": pairs_of(meta, "--meta"),
+        "request_id": request_id,
+        "tenant": tenant,
+        "traceparent": traceparent,
+    }
 
 
 @contextmanager
@@ -127,7 +169,7 @@ def hinting(started: Run, seconds: float = HINT_SECONDS) -> Iterator[None]:
 
 def _hint(started: Run) -> None:
     try:
-        waits = started.details().started_at is None
+        waits = started.details(fetch_outputs=False).started_at is None
     except TaskmeshError:
         return
     if waits:

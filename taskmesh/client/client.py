@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from taskmesh.client.choosing import RunFilter, chosen_runs
@@ -22,6 +23,7 @@ from taskmesh.client.explaining import Explainer, RunExplanation
 from taskmesh.client.history import run_history
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.marking import Marking
+from taskmesh.client.outputs import value_in_store
 from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts
 from taskmesh.client.signalling import Signalling
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
@@ -43,6 +45,7 @@ from taskmesh.store.calls import Word
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.reader import RunRecord, RunSummary
 from taskmesh.wire import unpack
+from taskmesh.wire.run_contexts import decode_context
 
 RUNS_PER_BATCH = 200
 
@@ -135,18 +138,24 @@ class Client:
         :raises RunFailedError: it failed. :raises RunCancelledError: it was cancelled or terminated.
         :raises CompensationFailedError: it did either, and what it had done could not all be undone.
         :raises ResultTimeoutError: it had not ended when the time was over. :raises RunLostError: as of ``wait``.
+        :raises PayloadError: it was put aside, and is not there. :raises PayloadUnavailableError: it cannot be fetched.
         """
         status = self.wait(run_id, timeout_seconds, accepted=plan is not None)
         if status is RunState.SUCCEEDED:
             return self._result(run_id, plan or self._plan(run_id))
         raise unhappy_end(*self._record(run_id))
 
-    def details(self, run_id: str) -> RunDetails:
-        """:raises RunNotFoundError: no such run."""
+    def details(self, run_id: str, fetch_outputs: bool = True) -> RunDetails:
+        """``fetch_outputs``: also those that were put aside.
+
+        :raises RunNotFoundError: no such run.
+        """
         record, plan = self._record(run_id)
         letters = tuple(self._parts.letters.ids_of_run(run_id))
         registered = self._flow_versions.number_of(plan.flow.name, plan.hash)
-        return replace(run_details(record, plan), dead_letters=letters, registered=registered)
+        value_of = partial(self._parts.value, run_id) if fetch_outputs else value_in_store
+        shown = run_details(record, plan, value_of)
+        return replace(shown, dead_letters=letters, registered=registered)
 
     def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
         """What a run waits for; see ``Explainer``."""
@@ -240,11 +249,12 @@ class Client:
 
     def _result(self, run_id: str, plan: Plan) -> Any:
         sources = plan.graph.result_inputs
-        params, *outputs = self._parts.reader.run_fields(run_id, ["params", *(f"output:{each}" for each in sources)])
+        fields = ["params", "context", *(f"output:{each}" for each in sources)]
+        params, context, *outputs = self._parts.reader.run_fields(run_id, fields)
         found = zip(sources, outputs, strict=True)
         # A node that did not run gives null, as in arguments.
-        values = {source: unpack(output) if output is not None else None for source, output in found}
-        return plan.graph.resolve_result(unpack(params or b"\x80"), values)
+        values = {source: self._parts.value(run_id, output) if output is not None else None for source, output in found}
+        return plan.graph.resolve_result(unpack(params or b"\x80"), values, decode_context(context))
 
     def _record(self, run_id: str) -> tuple[RunRecord, Plan]:
         record = self._parts.reader.run(run_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from taskmesh.client.details import first_failure, run_details
+from taskmesh.client.details import run_details
+from taskmesh.client.first_failure import first_failure
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import outgoing

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taskmesh.client.causes import child_of
+from taskmesh.client.first_failure import run_error
 from taskmesh.client.heard import SignalDetails, signal_in
-from taskmesh.client.left_out import NEEDS, facts_of, why_not_run
+from taskmesh.client.left_out import facts_of, why_not_run
+from taskmesh.client.outputs import ValueOf, output_of, value_in_store
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
+from taskmesh.model.run_context import NO_CONTEXT, RunContext
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.model.waiting import AWAITING, SLEEPING
 from taskmesh.store.family import WAITS_FOR_RUN, Origin, Parent
 from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
+from taskmesh.wire.run_contexts import decode_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class NodeDetails:
     the run from which its own was forked; ``when`` where its condition was false, and ``branch`` where its switch went
     another way. ``conditions`` are those of a node that was taken up, or of the cases of a switch up to the one that
     held; ``rule`` is what it asks of those that it needs, empty where all must succeed. ``signal`` is what it waited
-    for, once that has come.
+    for, once that has come. ``output_missing`` says why an output that was put aside cannot be shown.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
     ``child`` is the run that it waits for, or that it has begun last.
@@ -55,6 +59,7 @@ class NodeDetails:
     rule: str = ""
     child: str = ""
     signal: SignalDetails | None = None
+    output_missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class RunDetails:
 
     ``halt`` says whether it was cancelled or has failed. ``parent`` is whom the end of a child run is told.
     ``registered`` is the number of its flow's version, where that is registered; ``version`` is what the flow itself
-    says.
+    says. ``context`` is what was said of the request that it serves.
     """
 
     run_id: str
@@ -83,6 +88,7 @@ class RunDetails:
     nodes: tuple[NodeDetails, ...] = ()
     dead_letters: tuple[str, ...] = ()
     registered: int | None = None
+    context: RunContext = NO_CONTEXT
 
     @property
     def left_to_undo(self) -> tuple[str, ...]:
@@ -150,10 +156,10 @@ def read_event(data: bytes, plan: Plan) -> RunEvent:
     return RunEvent(kind, None, state, at)
 
 
-def run_details(record: RunRecord, plan: Plan) -> RunDetails:
-    """Everything that is stored of a run, in the words of its flow."""
+def run_details(record: RunRecord, plan: Plan, value_of: ValueOf = value_in_store) -> RunDetails:
+    """Everything that is stored of a run, in the words of its flow; ``value_of`` gives the value of a stored output."""
     summary = record.summary
-    nodes = tuple(_nodes(record, plan))
+    nodes = tuple(_nodes(record, plan, value_of))
     return RunDetails(
         run_id=summary.run_id,
         flow=summary.flow,
@@ -168,55 +174,32 @@ def run_details(record: RunRecord, plan: Plan) -> RunDetails:
         halted_by=summary.halted_by,
         forked_from=summary.forked_from,
         parent=summary.parent,
-        error=_run_error(record, plan),
+        error=run_error(record, plan),
         nodes=nodes,
+        context=decode_context(record.context),
     )
 
 
-def first_failure(record: RunRecord, plan: Plan) -> tuple[str, str]:
-    """The node that failed first, and what it said."""
-    if record.failed_node is None and record.summary.halted_by is not None:
-        return "", record.summary.halted_by.why
-    position = _root_of(record, record.failed_node or 0)
-    error = unpack(record.errors[position]) if position in record.errors else {"type": "", "message": "unknown"}
-    return plan.graph.names[position], f"{error['type']}: {error['message']}"
-
-
-def _root_of(record: RunRecord, position: int) -> int:
-    """The failure for which a node could not run; itself where it has failed."""
-    stored = record.nodes.get(position)
-    if stored is None or stored.state is not NodeState.UPSTREAM_FAILED or not stored.cause.startswith(NEEDS):
-        return position
-    # What it was told by has ended before, so this comes to an end.
-    return _root_of(record, int(stored.cause.removeprefix(NEEDS)))
-
-
-def _run_error(record: RunRecord, plan: Plan) -> str | None:
-    if record.failed_node is None and record.summary.status is not RunState.FAILED:
-        return None
-    node, reason = first_failure(record, plan)
-    return f"node {node!r}: {reason}" if node else reason
-
-
-def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:
+def _nodes(record: RunRecord, plan: Plan, value_of: ValueOf) -> Iterator[NodeDetails]:
     for position, node in enumerate(plan.flow.nodes):
         stored = record.nodes.get(position)
         if stored is not None:
-            yield _node(record, position, plan, stored, _undo(record, position, plan, stored))
+            shown = _node(record, position, plan, stored, _undo(record, position, plan, stored, value_of))
+            yield _with_output(shown, record.outputs.get(position), value_of)
         else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
             signal = signal_in(record, position, node)
             yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node), signal=signal)
 
 
-def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails | None:
+def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord, value_of: ValueOf) -> NodeDetails | None:
     if not can_undo(plan, position, stored) or not record.summary.status.compensates:
         return None
     place = plan.undo_of(position)
     undo = record.nodes.get(place)
     if undo is None:
         return NodeDetails(plan.name_of(place), plan.node(place).task, NodeState.WAITING, ())
-    return _node(record, place, plan, undo)
+    return _with_output(_node(record, place, plan, undo), record.outputs.get(place), value_of)
 
 
 def can_undo(plan: Plan, position: int, stored: NodeRecord) -> bool:
@@ -238,7 +221,6 @@ def _node(
         started_at=stored.started_at or None,
         finished_at=stored.finished_at or None,
         worker=stored.holder or None,
-        output=unpack(record.outputs[position]) if position in record.outputs else None,
         error=_node_error(record, position, plan, stored),
         last_error=_attempt_error(record, position),
         decided=stored.cause if stored.is_by_hand else None,
@@ -249,6 +231,11 @@ def _node(
         child=child_of(stored, record.heard.get(position)),
         signal=signal_in(record, position, node),
     )
+
+
+def _with_output(node: NodeDetails, packed: bytes | None, value_of: ValueOf) -> NodeDetails:
+    output = output_of(packed, value_of)
+    return replace(node, output=output.value, output_missing=output.missing)
 
 
 def _rule(node: Node) -> str:

@@ -156,8 +156,8 @@ class Explainer:
             dict(zip(fields, self._parts.reader.run_fields(seen.summary.run_id, fields), strict=True)) if fields else {}
         )
         states = {at: record.state for at, record in seen.records.items()}
-        outputs = {int(name.removeprefix("output:")): value for name, value in values.items() if name != "params"}
-        return Facts(values.get("params"), outputs, states)
+        outputs = {int(name[7:]): value for name, value in values.items() if name.startswith("output:")}
+        return Facts(values.get("params"), outputs, states, values.get("context"))
 
     def _errors(self, run_id: str, places: Sequence[int]) -> list[LastError]:
         """What the last attempt of each node that failed has said."""

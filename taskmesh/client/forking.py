@@ -20,13 +20,15 @@ from taskmesh.dispatch.advance import Entrance, admission_of
 from taskmesh.dispatch.entrance import Submission, canonical, digest_of, entrance_of
 from taskmesh.dispatch.forking import Inherited, inherited, readers_of
 from taskmesh.dispatch.plan import Plan
-from taskmesh.errors import RunConflictError, RunNotFoundError, RunStateError, UsageError
+from taskmesh.errors import PayloadError, RunConflictError, RunNotFoundError, RunStateError, UsageError
 from taskmesh.model.problems import listed
 from taskmesh.store.calls import Controlled, Fork, Inheritance, Who, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.family import Origin
 from taskmesh.store.reader import node_record
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.claim_checks import read_check
+from taskmesh.wire.run_contexts import decode_context
 
 FORK = "fork of"
 """How the kind of the pause begins of a run that is being forked; the run that it comes from follows."""
@@ -113,16 +115,18 @@ class Forking:
             raise RunStateError(source, "is being undone, or was: what it had done is not there to be taken over")
         plan, _ = found
         origins = [place_of(plan, node) for node in wish.nodes]
-        packed, pins = self._parts.reader.run_fields(source, ("params", "pins"))
+        packed, pins, context = self._parts.reader.run_fields(source, ("params", "pins", "context"))
         params = unpack(packed or b"\x80")
-        submission = Submission({**params, **wish.params}, wish.run_id, summaries[0].tags, wish.deadline_seconds)
+        kept = summaries[0].tags, wish.deadline_seconds, decode_context(context)
+        submission = Submission({**params, **wish.params}, wish.run_id, *kept)
         entrance = entrance_of(plan, submission, self._max_value_bytes)
         changed = _changed(params, unpack(entrance.params))
         taken = self._taken(source, plan, origins, changed)
         origin = pack([source, list(wish.nodes), list(changed), *who])
         fork = Fork(_kind(source), origin, taken.packed(len(plan.flow.nodes)))
         # What it begins by name, it begins in the versions of the run that it comes from.
-        return replace(entrance, digest=digest, further=("pins", pins) if pins else ()), fork
+        further = (*entrance.further, *(("pins", pins) if pins else ()))
+        return replace(entrance, digest=digest, further=further), fork
 
     def _taken(self, source: str, plan: Plan, origins: Sequence[int], changed: Sequence[str]) -> Inherited:
         records, readers = self._parts.reader.records_of_run(source), readers_of(plan, changed)
@@ -152,7 +156,7 @@ class Forking:
         there = self._parts.reader.records_of_run(run_id)
         missing = [at for at in taken.nodes if at not in there]
         for start in range(0, len(missing), NODES_PER_READ):
-            found = self._outputs(source, missing[start : start + NODES_PER_READ], taken)
+            found = self._outputs(source, missing[start : start + NODES_PER_READ], taken, run_id)
             if found is None:
                 return Word.SOURCE_GONE
             for some in _slices(found):
@@ -161,15 +165,29 @@ class Forking:
                     return answer.word
         return Word.INHERITED
 
-    def _outputs(self, source: str, nodes: Sequence[int], taken: Inherited) -> list[Inheritance] | None:
+    def _outputs(self, source: str, nodes: Sequence[int], taken: Inherited, run_id: str) -> list[Inheritance] | None:
         fields = [f"{kind}:{at}" for at in nodes for kind in ("node", "output")]
         values = self._parts.reader.run_fields(source, fields)
         found = []
         for at, record, output in zip(nodes, values[::2], values[1::2], strict=True):
             if record is None or output is None or not taken.still_has(node_record(record)):
                 return None
-            found.append(Inheritance(at, output))
+            own = self._own(source, output, run_id)
+            if own is None:
+                return None
+            found.append(Inheritance(at, own))
         return found
+
+    def _own(self, source: str, output: bytes, run_id: str) -> bytes | None:
+        """The output as the fork's own, which stays when that of the other run is removed; None where it has been."""
+        if read_check(output) is None:
+            return output
+        try:
+            return self._parts.place_of(source).copy(output, source, run_id)
+        except PayloadError:
+            if self._parts.reader.statuses([source]) == [None]:
+                return None
+            raise
 
 
 def _kind(source: str) -> str:

@@ -26,7 +26,8 @@ def why_not_run(record: RunRecord, plan: Plan, place: int) -> str:
 
 def facts_of(record: RunRecord) -> Facts:
     """What conditions are evaluated with, as it is stored."""
-    return Facts(record.params, record.outputs, {at: each.state for at, each in record.nodes.items()})
+    states = {at: each.state for at, each in record.nodes.items()}
+    return Facts(record.params, record.outputs, states, record.context)
 
 
 def why_left_out(plan: Plan, place: int, cause: str, facts: Facts) -> str:

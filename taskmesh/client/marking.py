@@ -17,7 +17,7 @@ from taskmesh.store.calls import NodeKey, Who, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.family import run_of_ticket, ticket_of
 from taskmesh.store.reader import BY_HAND
-from taskmesh.wire import pack
+from taskmesh.wire.claim_checks import pack_output
 
 
 class Marking:
@@ -34,7 +34,7 @@ class Marking:
 
         :raises TooLargeError: the output is over its limit. :raises RunStateError: it had ended, or the run has.
         """
-        packed = pack(output)
+        packed = pack_output(output)
         if len(packed) > self._max_value_bytes:
             raise TooLargeError(
                 f"the output of node {node!r} has {len(packed)} bytes; "

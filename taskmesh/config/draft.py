@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from taskmesh.config.keys import KEYS
 from taskmesh.config.sources import Given
@@ -13,6 +14,7 @@ from taskmesh.errors import ConfigError
 DEFAULT = "default"
 SERVERS = ("broker.url", "store.url")
 TIMEOUTS_PER_LEASE = 3
+MIN_CLAIM_CHECK_BYTES = 1024
 
 Values = dict[str, tuple[Any, str]]
 """For each key its value and where that comes from."""
@@ -94,8 +96,35 @@ def _lease(values: Values) -> Iterator[str]:
         )
 
 
+def _payload(values: Values) -> Iterator[str]:
+    (threshold, origin), (url, _) = values["payload.claim_check_bytes"], values["payload.url"]
+    if threshold and url is None and values["store.url"][0] is not None:
+        yield f"payload.claim_check_bytes is set ({origin}), but payload.url does not say where large outputs go"
+    if 0 < threshold < MIN_CLAIM_CHECK_BYTES:
+        yield f"payload.claim_check_bytes = {threshold} ({origin}) must be 0, or at least {MIN_CLAIM_CHECK_BYTES}"
+    if threshold > (most := values["limits.max_value_bytes"][0]):
+        yield (
+            f"payload.claim_check_bytes = {threshold} ({origin}) is more than limits.max_value_bytes = {most}, so what "
+            "is between the two could be stored nowhere: make it smaller"
+        )
+
+
+def _payload_url(values: Values) -> Iterator[str]:
+    url = values["payload.url"][0]
+    parts = urlsplit(url or "")
+    if parts.username is not None or parts.password is not None or parts.query:
+        yield (
+            "payload.url holds more than a place; keys, endpoint and region are taken from the environment of the "
+            "processes: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION"
+        )
+    if parts.scheme == "file" and parts.netloc:
+        yield "payload.url must name an absolute directory, as file:///var/lib/taskmesh"
+
+
 _RULES = (
     (SERVERS, _half_a_pair),
     (("broker.shard_weights", "broker.shards"), _weights),
     (("worker.lease_seconds", "store.socket_timeout_seconds"), _lease),
+    (("payload.claim_check_bytes", "payload.url", "limits.max_value_bytes", *SERVERS), _payload),
+    (("payload.url",), _payload_url),
 )

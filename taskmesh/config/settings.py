@@ -16,6 +16,7 @@ LEAVE_SECONDS = 5.0
 """What an I/O process may need beyond its drain time, to settle and to close its connections."""
 
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "redis+socket")
+PAYLOAD_SCHEMES = ("file", "s3")
 STORE_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
@@ -193,6 +194,19 @@ class PluginsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadSection:
+    """Where large outputs are put aside, so that Redis holds only what stands for them; needs ``taskmesh[blob]``.
+
+    Outputs of at least ``claim_check_bytes`` are meant, 0 = none, and of at most ``max_bytes``. Without a ``url``, and
+    where no servers are named, they go to a directory beside the embedded data.
+    """
+
+    claim_check_bytes: int = ranged(0, 0, 32 * 1_048_576)
+    url: str | None = server(*PAYLOAD_SCHEMES)
+    max_bytes: int = ranged(256 * 1_048_576, 1_048_576, 1024 * 1_048_576)
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSection:
     """What is refused: a value (bytes), a flow (nodes) over its limit; and how many dead letters Redis keeps.
 
@@ -231,6 +245,7 @@ class Settings:
     worker: WorkerSection = field(default_factory=WorkerSection)
     flows: FlowsSection = field(default_factory=FlowsSection)
     plugins: PluginsSection = field(default_factory=PluginsSection)
+    payload: PayloadSection = field(default_factory=PayloadSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)

@@ -25,6 +25,7 @@ class Birth(NamedTuple):
     """A claimed node that is to begin a child. ``left_seconds`` is the time until the deadline of its run, if any.
 
     ``turn`` counts the children that it has begun before within its attempt; ``last`` is what the last of them gave.
+    ``context`` is what is said of the request that its run serves, and the child with it.
     """
 
     plan: Plan
@@ -35,6 +36,7 @@ class Birth(NamedTuple):
     left_seconds: float | None
     turn: int = 0
     last: Any = None
+    context: bytes = b""
 
 
 class ChildFlow(NamedTuple):
@@ -113,8 +115,12 @@ def entrance_of_child(birth: Birth, child: ChildFlow, max_value_bytes: int) -> E
     return replace(
         entrance,
         shard_key=_shard_key(birth, child.plan, entrance.shard_key),
-        further=("parent", parent.packed(), "pins", around.pins),
+        further=("parent", parent.packed(), "pins", around.pins, *_context(birth)),
     )
+
+
+def _context(birth: Birth) -> tuple[str | bytes, ...]:
+    return ("context", birth.context) if birth.context else ()
 
 
 def _deadline(birth: Birth, plan: Plan) -> float | None:

@@ -153,7 +153,9 @@ class Children:
             return self._halted(taken, around.child_id(taken.key, turn))
         left_seconds = None if _step(taken).on_parent_close is OnParentClose.ABANDON else taken.answer.left_seconds
         arguments = inputs.arguments(taken.values)
-        birth = Birth(taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds, turn, last)
+        birth = Birth(
+            taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds, turn, last, taken.answer.context
+        )
         return entrance_of_child(birth, self._bodies.flow_of(birth), self._max_value_bytes)
 
     def _begun(self, taken: Taken, entrance: Entrance, advance: Advance) -> Verdict:

@@ -15,7 +15,9 @@ from taskmesh.errors import TooLargeError, UsageError
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import Flow
 from taskmesh.model.params import check_params
+from taskmesh.model.run_context import NO_CONTEXT, RunContext
 from taskmesh.wire import pack
+from taskmesh.wire.run_contexts import encode_context
 
 _ID_BYTES = 12
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -23,12 +25,13 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One run to submit."""
+    """One run to submit. ``context`` is what is said of the request that it serves."""
 
     params: Mapping[str, Any]
     run_id: str | None = None
     tags: Mapping[str, str] | None = None
     deadline_seconds: float | None = None
+    context: RunContext = NO_CONTEXT
 
 
 def entrance_of(plan: Plan, submission: Submission, max_value_bytes: int) -> Entrance:
@@ -54,6 +57,7 @@ def entrance_of(plan: Plan, submission: Submission, max_value_bytes: int) -> Ent
         params=params,
         shard_key=_shard_key(flow, run_id, accepted),
         deadline_seconds=_deadline(flow, submission.deadline_seconds),
+        further=("context", context) if (context := encode_context(submission.context.checked())) else (),
     )
 
 

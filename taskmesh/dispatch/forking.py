@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from taskmesh.dispatch.gates import condition_of, conditions_of
+from taskmesh.dispatch.gates import condition_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.reopening import Records, descendants
 from taskmesh.model.flow import ALL_PARAMS
@@ -66,6 +66,6 @@ def _reads(plan: Plan, at: int, changed: Collection[str]) -> bool:
     node = plan.flow.nodes[at]
     read = {
         *plan.graph.arguments[at].params,
-        *(name for text in conditions_of(node) for name in condition_of(text).params),
+        *(name for text in node.conditions for name in condition_of(text).params),
     }
     return node.args == ALL_PARAMS or not read.isdisjoint(changed)

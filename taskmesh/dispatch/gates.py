@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from taskmesh.model.conditions import Condition, ConditionError, Used, read_condition
+from taskmesh.model.conditions import RUN, Condition, ConditionError, Used, read_condition
 from taskmesh.model.flow import Node, Switch
 from taskmesh.model.graph import Graph
+from taskmesh.model.run_context import RUN_VALUES, read_of_run
 from taskmesh.model.states import NodeState
 from taskmesh.store.reader import node_record
 from taskmesh.wire import unpack
+from taskmesh.wire.codec import PutAsideError
+from taskmesh.wire.run_contexts import decode_context
 
 CONDITION = "when"
 """As the cause of a skipped node: its condition was false."""
@@ -30,15 +33,16 @@ class Passage(NamedTuple):
     case: str | None = None
 
 
-RUN = Passage()
+RUN_IT = Passage()
 
 
 class Facts(NamedTuple):
-    """What is stored of a run, as far as conditions may read it: packed parameters and outputs, and states."""
+    """What is stored of a run, as far as conditions may read it: packed parameters, outputs and context, and states."""
 
     params: bytes | None
     outputs: Mapping[int, bytes | None]
     states: Mapping[int, NodeState]
+    context: bytes | None = None
 
 
 class Evaluated(NamedTuple):
@@ -92,20 +96,24 @@ class Gate:
         seen = self.seen(_facts(stored))
         if self._node.when and not condition_of(self._node.when).evaluate(_part(seen, self._node.when)):
             return Passage(skip=CONDITION)
-        return Passage(case=_case(self._node.switch, seen)) if self._node.switch else RUN
+        return Passage(case=_case(self._node.switch, seen)) if self._node.switch else RUN_IT
 
     def seen(self, facts: Facts) -> dict[Used, Any]:
-        """What the conditions of the node read, as far as it is there."""
+        """What the conditions of the node read, as far as it is there.
+
+        :raises ConditionError: an output was put aside.
+        """
         params = unpack(facts.params) if facts.params else {}
         found: dict[Used, Any] = {}
         for each in self._uses:
             if each.kind == "params":
                 found |= {each: params[each.name]} if each.name in params else {}
+            elif each.kind == RUN:
+                found[each] = _of_run(facts.context, each.name)
             elif each.kind == "state":
                 found[each] = str(facts.states.get(self._graph.index[each.name], NodeState.WAITING))
             else:
-                output = facts.outputs.get(self._graph.index[each.name])
-                found[each] = unpack(output) if output is not None else None
+                found[each] = _output(each, facts.outputs.get(self._graph.index[each.name]))
         return found
 
     def _is_taken(self, output: bytes | None) -> bool:
@@ -115,17 +123,38 @@ class Gate:
         return switch is not None and isinstance(name, str) and self._node.name in switch.taken(name)
 
     def _field(self, used: Used) -> str:
-        if used.kind == "params":
-            return "params"
+        if used.kind in _WHOLE:
+            return _WHOLE[used.kind]
         return f"{'output' if used.kind == 'output' else 'node'}:{self._graph.index[used.name]}"
+
+
+def _output(used: Used, output: bytes | None) -> Any:
+    """:raises ConditionError: it was put aside: fetching it here would hold up everything else."""
+    try:
+        return unpack(output) if output is not None else None
+    except PutAsideError as error:
+        raise ConditionError(f"cannot read {used}: {error}; let a task return what the condition needs") from None
+
+
+_WHOLE = {"params": "params", RUN: "context"}
+"""By the kind of what is read, the field of the run that holds all of that."""
+
+
+def _of_run(context: bytes | None, name: str) -> Any:
+    """What is said of the run; null where nobody has said it."""
+    return read_of_run({RUN_VALUES: decode_context(context).values()}, name.split("."))
 
 
 def evaluated(graph: Graph, position: int, facts: Facts) -> tuple[Evaluated, ...]:
     """The conditions of a node as they stand; of the cases of a switch those up to the first that holds."""
     node, gate = graph.flow.nodes[position], Gate.of(graph, position)
     found: list[Evaluated] = []
-    for text in conditions_of(node) if gate else ():
-        condition, part = condition_of(text), _part(gate.seen(facts) if gate else {}, text)
+    try:
+        seen = gate.seen(facts) if gate else {}
+    except ConditionError as error:
+        return (Evaluated(node.conditions[0], None, str(error)),)
+    for text in node.conditions:
+        condition, part = condition_of(text), _part(seen, text)
         found.append(Evaluated(text, _holds(condition, part), condition.shown(part)))
         if text != node.when and found[-1].holds:
             break
@@ -139,14 +168,8 @@ def _holds(condition: Condition, values: Mapping[Used, Any]) -> bool | None:
         return None
 
 
-def conditions_of(node: Node) -> tuple[str, ...]:
-    """The texts of all conditions of a node: its own, then those of its cases."""
-    cases = [case.when for case in node.switch.cases] if node.switch else []
-    return tuple(text for text in (node.when, *cases) if text)
-
-
 def _uses(node: Node) -> Iterator[Used]:
-    for text in conditions_of(node):
+    for text in node.conditions:
         yield from condition_of(text).uses
 
 
@@ -165,4 +188,5 @@ def _part(seen: Mapping[Used, Any], text: str) -> dict[Used, Any]:
 def _facts(stored: Mapping[str, bytes | None]) -> Facts:
     outputs = {int(name[7:]): value for name, value in stored.items() if name.startswith("output:")}
     records = {int(name[5:]): value for name, value in stored.items() if name.startswith("node:") and value is not None}
-    return Facts(stored.get("params"), outputs, {at: node_record(value).state for at, value in records.items()})
+    states = {at: node_record(value).state for at, value in records.items()}
+    return Facts(stored.get("params"), outputs, states, stored.get("context"))

@@ -8,12 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from taskmesh.dispatch.deferring import defer, defer_undo
 from taskmesh.dispatch.gates import Gate
 from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT
 from taskmesh.model.graph import Graph
+from taskmesh.model.run_context import NO_CONTEXT
 from taskmesh.model.waiting import hears
 from taskmesh.store.signals import signal_fields
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.codec import PutAsideError
+from taskmesh.wire.run_contexts import decode_context
+
+CONTEXT = "context"
+"""The field of a run that holds its context."""
 
 
 class Inputs(Protocol):
@@ -31,6 +38,8 @@ class Inputs(Protocol):
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         """The packed arguments, from the values of ``fields`` in their order, without those of the gate.
 
+        Where an output of them was put aside they are still to be resolved (``dispatch.deferring``).
+
         :raises UnresolvedReferenceError: an output does not have what a reference names.
         """
 
@@ -44,7 +53,12 @@ class NodeInputs:
         self._sources = graph.inputs[node]
         self._passes_params = graph.flow.nodes[node].args == ALL_PARAMS
         self._needs_params = self._passes_params or bool(graph.arguments[node].params)
-        of_arguments = (("params",) if self._needs_params else ()) + tuple(f"output:{each}" for each in self._sources)
+        self._reads_run = graph.arguments[node].reads_run
+        of_arguments = (
+            *(("params",) if self._needs_params else ()),
+            *(f"output:{each}" for each in self._sources),
+            *((CONTEXT,) if self._reads_run else ()),
+        )
         self._constant = None if of_arguments else pack(graph.resolve_arguments(node, {}, {}))
         self.gate = Gate.of(graph, node)
         heard = signal_fields(node) if hears(graph.flow.nodes[node]) else ()
@@ -58,11 +72,15 @@ class NodeInputs:
             return values[0] or pack({})
         params = unpack(values[0]) if self._needs_params and values[0] else {}
         offset = int(self._needs_params)
-        outputs = {
-            source: unpack(value) if value is not None else None
-            for source, value in zip(self._sources, values[offset:], strict=True)
-        }
-        return pack(self._graph.resolve_arguments(self._node, params, outputs))
+        end = offset + len(self._sources)
+        context = decode_context(values[end]) if self._reads_run else NO_CONTEXT
+        packed = dict(zip(self._sources, values[offset:end], strict=True))
+        try:
+            outputs = {source: unpack(value) if value is not None else None for source, value in packed.items()}
+        except PutAsideError:
+            named = {self._graph.names[source]: value for source, value in packed.items()}
+            return defer(self._graph.flow.nodes[self._node].args, params, named, context)
+        return pack(self._graph.resolve_arguments(self._node, params, outputs, context))
 
 
 class UndoInputs:
@@ -75,6 +93,9 @@ class UndoInputs:
         self.fields = (*inputs.fields[len(inputs.gate.fields) if inputs.gate else 0 :], f"output:{node}")
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
-        output = values[-1]
-        result = unpack(output) if output is not None else None
-        return pack({**unpack(self._inputs.arguments(values[:-1])), UNDO_RESULT: result})
+        arguments, output = self._inputs.arguments(values[:-1]), values[-1]
+        try:
+            result = unpack(output) if output is not None else None
+            return pack({**unpack(arguments), UNDO_RESULT: result})
+        except PutAsideError:
+            return defer_undo(arguments, output)

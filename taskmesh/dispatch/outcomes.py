@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from taskmesh.dispatch.plan import Plan
-from taskmesh.errors import UnresolvedReferenceError
+from taskmesh.errors import UnresolvedReferenceError, WireError
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.family import Outcome
 from taskmesh.store.family_reader import FamilyReader
 from taskmesh.store.reader import node_record
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.run_contexts import decode_context
 
 _FIELDS = ("status", "halt", "halted_by", "failed_node")
 _NEEDS = "needs:"
@@ -46,17 +47,17 @@ def outcomes_of(reader: FamilyReader, children: Sequence[Child]) -> list[Outcome
 
 def _results(reader: FamilyReader, children: Sequence[Child]) -> Iterator[Outcome]:
     wanted = [
-        (each.run_id, ["params", *(f"output:{source}" for source in each.plan.graph.result_inputs)])
+        (each.run_id, ["params", "context", *(f"output:{source}" for source in each.plan.graph.result_inputs)])
         for each in children
     ]
-    for child, (params, *outputs) in zip(children, reader.picked(wanted), strict=True):
+    for child, (params, context, *outputs) in zip(children, reader.picked(wanted), strict=True):
         graph = child.plan.graph
         values = zip(graph.result_inputs, outputs, strict=True)
-        # A node that did not run gives null, as in arguments.
-        known = {source: unpack(output) if output is not None else None for source, output in values}
         try:
-            result = pack(graph.resolve_result(unpack(params or b"\x80"), known))
-        except UnresolvedReferenceError as error:
+            # A node that did not run gives null, as in arguments.
+            known = {source: unpack(output) if output is not None else None for source, output in values}
+            result = pack(graph.resolve_result(unpack(params or b"\x80"), known, decode_context(context)))
+        except (UnresolvedReferenceError, WireError) as error:
             yield Outcome(child.ticket, RunState.FAILED, message=f"run {child.run_id} has no result: {error}")
         else:
             yield Outcome(child.ticket, RunState.SUCCEEDED, result)

@@ -40,7 +40,7 @@ RETENTION_PASS_SECONDS = 60.0
 PROBE_SECONDS = 1.0
 
 PROBING_PARTITION = 0
-"""Probes belong to no partition; who leads this one sends them."""
+"""Probes and large outputs belong to no partition; who leads this one looks after them."""
 
 _log = logging.getLogger(__name__)
 

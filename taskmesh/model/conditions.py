@@ -1,7 +1,8 @@
 """Conditions in CEL over the parameters of a run and the ends of needed nodes, as ``params.amount > 1000``.
 
-They see ``params.NAME``, ``nodes.NAME.output`` and ``nodes.NAME.state``, or ``nodes["NAME"]...`` where a name has a
-dash. All that makes a condition slow or deep is refused when it is loaded, so evaluating it takes microseconds.
+They see ``params.NAME``, ``nodes.NAME.output``, ``nodes.NAME.state`` and ``run.metadata.KEY``, or ``nodes["NAME"]...``
+where a name has a dash. All that makes a condition slow or deep is refused when it is loaded, so evaluating it takes
+microseconds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from taskmesh.expressions.cel import Expression, ExpressionError
 from taskmesh.model.flow import Param, ParamType
+from taskmesh.model.run_context import METADATA, problem_of
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 32
@@ -35,6 +37,9 @@ FUNCTIONS = frozenset(
     }
 )
 
+RUN = "run"  # as the kind of what is read: the run itself
+ROOTS = frozenset({"params", "nodes", RUN})
+
 MAX_SHOWN = 8
 SHOWN_LENGTH = 80
 
@@ -53,7 +58,7 @@ _OPERATORS = frozenset(
 )
 _WORDS = frozenset({"true", "false", "null", "in"})
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-_FORMS = "write params.NAME, nodes.NAME.output or nodes.NAME.state"
+_FORMS = "write params.NAME, nodes.NAME.output, nodes.NAME.state or run.metadata.KEY"
 
 
 class ConditionError(Exception):
@@ -61,13 +66,16 @@ class ConditionError(Exception):
 
 
 class Used(NamedTuple):
-    """Something that a condition reads: ``params`` and a name, or ``output`` or ``state`` and the name of a node."""
+    """Something that a condition reads.
+
+    ``params`` and a name, ``output`` or ``state`` and the name of a node, or ``run`` and what is said of the run.
+    """
 
     kind: str
     name: str
 
     def __str__(self) -> str:
-        return f"params.{self.name}" if self.kind == "params" else f"nodes.{self.name}.{self.kind}"
+        return f"{self.kind}.{self.name}" if self.kind in ("params", RUN) else f"nodes.{self.name}.{self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Condition:
     @property
     def nodes(self) -> tuple[str, ...]:
         """The nodes of which it reads anything, in order and without repeats."""
-        return tuple(dict.fromkeys(each.name for each in self.uses if each.kind != "params"))
+        return tuple(dict.fromkeys(each.name for each in self.uses if each.kind in ("output", "state")))
 
     def evaluate(self, values: Mapping[Used, Any]) -> bool:
         """Whether it holds; ``values`` has what it uses, as far as that is there.
@@ -136,18 +144,14 @@ def _bounded(text: str) -> list[re.Match[str]]:
 def read_condition(text: str) -> Condition:
     """:raises ConditionError: for text that is no condition, or one that would not be bounded."""
     uses = tuple(dict.fromkeys(_uses(_bounded(text))))
-    read_over(text, ("params", "nodes"), _FORMS)
+    read_over(text, ROOTS, _FORMS)
     return Condition(text, uses)
 
 
 def type_problem(condition: Condition, params: Sequence[Param]) -> str:
     """What values of the declared types can never do, as the end of a sentence; empty where nothing is known wrong."""
     types = {param.name: param.type for param in params}
-    samples = {
-        each: "succeeded" if each.kind == "state" else _SAMPLES.get(types.get(each.name, ParamType.ANY))
-        for each in condition.uses
-        if each.kind != "output"
-    }
+    samples = {each: _sample(each, types) for each in condition.uses if each.kind != "output"}
     if len(samples) < len(condition.uses) or None in samples.values():
         return ""
     try:
@@ -155,6 +159,12 @@ def type_problem(condition: Condition, params: Sequence[Param]) -> str:
     except ExpressionError as error:
         return f"can never be evaluated: {error}" if error.is_type else ""
     return "" if isinstance(found, bool) else f"is no condition: it gives {_shortened(found)}, not true or false"
+
+
+def _sample(used: Used, types: Mapping[str, ParamType]) -> Any:
+    if used.kind == RUN:
+        return {} if used.name == METADATA else "1"
+    return "succeeded" if used.kind == "state" else _SAMPLES.get(types.get(used.name, ParamType.ANY))
 
 
 _SAMPLES: Mapping[ParamType, Any] = {
@@ -173,12 +183,23 @@ def _compiled(text: str) -> Expression:
 def _variables(values: Mapping[Used, Any]) -> dict[str, Any]:
     params: dict[str, Any] = {}
     nodes: dict[str, dict[str, Any]] = {}
+    run: dict[str, Any] = {}
     for (kind, name), value in values.items():
         if kind == "params":
             params[name] = value
+        elif kind == RUN:
+            _put(run, name.split("."), value)
         else:
             nodes.setdefault(name, {})[kind] = value
-    return {"params": params, "nodes": nodes}
+    return {"params": params, "nodes": nodes, "run": run}
+
+
+def _put(run: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Let ``run.metadata`` and ``run.metadata.KEY`` be in the same condition."""
+    if len(keys) > 1:
+        run.setdefault(keys[0], {})[keys[1]] = value
+    else:
+        run[keys[0]] = {**value, **run.get(keys[0], {})} if isinstance(value, Mapping) else value
 
 
 def _tokens(text: str) -> Iterator[re.Match[str]]:
@@ -235,7 +256,7 @@ def _closing(tokens: Sequence[re.Match[str]], start: int) -> int:
 
 def _uses(tokens: Sequence[re.Match[str]]) -> Iterator[Used]:
     for at, token in enumerate(tokens):
-        if token["name"] not in ("params", "nodes") or _said(tokens, at - 1) == ".":
+        if token["name"] not in ROOTS or _said(tokens, at - 1) == ".":
             continue
         name, after = _member(tokens, at + 1)
         if not name:
@@ -243,10 +264,22 @@ def _uses(tokens: Sequence[re.Match[str]]) -> Iterator[Used]:
         if token["name"] == "params":
             yield Used("params", name)
             continue
+        if token["name"] == RUN:
+            key, end = _member(tokens, after)
+            # What is called is a function over the whole.
+            yield _used_of_run(name, "" if _said(tokens, end) == "(" else key)
+            continue
         part, _ = _member(tokens, after)
         if part not in ("output", "state"):
             raise ConditionError(f"asks for {f'nodes.{name}.{part}' if part else f'nodes.{name}'}; {_FORMS}")
         yield Used(part, name)
+
+
+def _used_of_run(name: str, key: str) -> Used:
+    keys = [name, key] if key and name == METADATA else [name]
+    if problem := problem_of([RUN, *keys]):
+        raise ConditionError(f"asks for run.{'.'.join(keys)}; {problem}")
+    return Used(RUN, ".".join(keys))
 
 
 def _member(tokens: Sequence[re.Match[str]], at: int) -> tuple[str, int]:

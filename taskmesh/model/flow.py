@@ -134,6 +134,12 @@ class Node:
     step: Step | None = None
 
     @property
+    def conditions(self) -> tuple[str, ...]:
+        """The texts of all its conditions: its own, then those of its cases."""
+        cases = [case.when for case in self.switch.cases] if self.switch else []
+        return tuple(text for text in (self.when, *cases) if text)
+
+    @property
     def label(self) -> str:
         """What it runs, for people."""
         if self.switch:

@@ -11,6 +11,7 @@ from typing import Generic, TypeAlias, TypeVar, cast
 from taskmesh.errors import FlowError
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.references import Template, compile_value
+from taskmesh.model.run_context import NO_CONTEXT, RUN_VALUES, RunContext
 from taskmesh.model.values import Value, Values
 
 Edges: TypeAlias = "tuple[tuple[int, ...], ...]"
@@ -160,20 +161,28 @@ class Graph:
         """The nodes whose outputs the result refers to."""
         return self._positions(self.result)
 
-    def resolve_arguments(self, position: int, params: Values, outputs: Mapping[int, Value]) -> dict[str, Value]:
+    def resolve_arguments(
+        self, position: int, params: Values, outputs: Mapping[int, Value], context: RunContext = NO_CONTEXT
+    ) -> dict[str, Value]:
         """The arguments of a node. ``outputs`` holds at least the outputs of ``inputs[position]``. Not to be changed.
 
         :raises UnresolvedReferenceError: when a reference points at something that an output does not hold.
         """
-        named = {self.names[each]: outputs[each] for each in self.inputs[position]}
-        return cast("dict[str, Value]", self.arguments[position].resolve(params, named))
+        template, named = self.arguments[position], self._named(self.inputs[position], outputs)
+        if template.reads_run:
+            named[RUN_VALUES] = context.values()
+        return cast("dict[str, Value]", template.resolve(params, named))
 
-    def resolve_result(self, params: Values, outputs: Mapping[int, Value]) -> Value:
+    def resolve_result(self, params: Values, outputs: Mapping[int, Value], context: RunContext = NO_CONTEXT) -> Value:
         """The result of the run. ``outputs`` holds at least the outputs of ``result_inputs``.
 
         :raises UnresolvedReferenceError: when a reference points at something that an output does not hold.
         """
-        return self.result.resolve(params, {self.names[each]: outputs[each] for each in self.result_inputs})
+        named = self._named(self.result_inputs, outputs)
+        return self.result.resolve(params, {**named, RUN_VALUES: context.values()})
+
+    def _named(self, positions: Sequence[int], outputs: Mapping[int, Value]) -> dict[str, Value]:
+        return {self.names[each]: outputs[each] for each in positions}
 
     def critical_path(self, durations: Mapping[str, float]) -> tuple[str, ...]:
         """The chain of nodes that took longest in all. ``durations`` are seconds by name; a missing one counts as 0."""

@@ -1,4 +1,4 @@
-"""References in values: ``${params.NAME.key}``, ``${nodes.NAME.output.key.0}`` and ``${params}``.
+"""References in values: ``${params.NAME.key}``, ``${nodes.NAME.output.key.0}``, ``${run.metadata.KEY}``, ``${params}``.
 
 A string that is one reference and nothing else stands for the referred value, whatever its type. Inside a longer
 string a reference becomes text: a string as it is, null, booleans and containers as JSON. Of dollars right before
@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from taskmesh.errors import FlowError, UnresolvedReferenceError
 from taskmesh.model.problems import Path, Problem
+from taskmesh.model.run_context import problem_of, read_of_run
 from taskmesh.model.values import Value, Values
 
 MAX_DEPTH = 64
@@ -31,7 +32,7 @@ _OPENING = re.compile(r"(?<!\$)(\$+)\{")
 _BODY = re.compile(r"([^{}]*)\}")
 _NAME = re.compile(NAME_PATTERN)
 _INDEX = re.compile(r"-?[0-9]{1,18}")
-_FORMS = "write ${params.NAME} or ${nodes.NAME.output}, and $${ where ${ is meant literally"
+_FORMS = "write ${params.NAME}, ${nodes.NAME.output} or ${run.metadata.KEY}, and $${ where ${ is meant literally"
 _TOO_DEEP = f"the value is nested deeper than {MAX_DEPTH} levels"
 _SHOWN_KEYS = 10
 
@@ -42,15 +43,16 @@ class _TooDeepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A value whose references are known. ``nodes`` and ``params`` are the names it refers to, in order."""
+    """A value whose references are known: to ``nodes`` and ``params``, in order, and maybe to the run's context."""
 
     constant: Value
     nodes: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
+    reads_run: bool = False
     resolver: Resolver | None = field(default=None, repr=False, compare=False)
 
     def resolve(self, params: Values, outputs: Values) -> Value:
-        """The value with every reference replaced. ``outputs`` maps node names to outputs.
+        """The value with every reference replaced. ``outputs`` maps node names to outputs, RUN_VALUES to the context.
 
         :raises UnresolvedReferenceError: when a reference points at something that is not there.
         """
@@ -87,7 +89,7 @@ def read_template(value: Value, path: Path, compiler: Compiler | None = None) ->
         constant, resolver = compiler.compile(value, path, MAX_DEPTH)
     except _TooDeepError:
         return TemplateReading(Template(None), [Problem(path, _TOO_DEEP)], {}, {})
-    template = Template(constant, tuple(compiler.nodes), tuple(compiler.params), resolver)
+    template = Template(constant, tuple(compiler.nodes), tuple(compiler.params), compiler.reads_run, resolver)
     return TemplateReading(template, compiler.problems, compiler.nodes, compiler.params)
 
 
@@ -123,6 +125,7 @@ class Compiler:
     def __init__(self) -> None:
         self.nodes: dict[str, Path] = {}
         self.params: dict[str, Path] = {}
+        self.reads_run = False
         self.problems: list[Problem] = []
 
     def compile(self, value: Any, path: Path, depth: int) -> _Compiled:
@@ -178,11 +181,10 @@ class Compiler:
         if body is None:
             self.problems.append(Problem(path, f"a reference that begins with ${{ has no closing }}; {self.forms}"))
             return ""
-        resolver = self.resolver_of(body.split("."), path)
-        if resolver is None:
-            self.problems.append(Problem(path, f"'${{{body}}}' is not a reference; {self.forms}"))
-            return ""
-        return resolver
+        if resolver := self.resolver_of(parts := body.split("."), path):
+            return resolver
+        self.problems.append(Problem(path, f"'${{{body}}}' is not a reference; {problem_of(parts) or self.forms}"))
+        return ""
 
     def resolver_of(self, parts: list[str], path: Path) -> Resolver | None:
         """What a reference with these parts stands for; None where it is none."""
@@ -195,6 +197,9 @@ class Compiler:
             case ["nodes", name, "output", *keys] if _NAME.fullmatch(name) and all(keys):
                 self.nodes.setdefault(name, path)
                 return _output(name, keys)
+            case ["run", *keys] if not problem_of(parts):
+                self.reads_run = True
+                return lambda params, outputs: read_of_run(outputs, keys)
         return None
 
 

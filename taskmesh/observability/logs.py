@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from taskmesh.redaction import redact, redact_url
 
-__all__ = ["FIELDS", "JsonFormatter", "TextFormatter", "configure", "redact_url"]
+__all__ = ["FIELDS", "JsonFormatter", "Subject", "TextFormatter", "configure", "redact_url"]
 
-FIELDS = ("run", "node", "attempt", "task", "pool", "worker")
+Subject: TypeAlias = "Callable[[], Mapping[str, object]]"
+"""Says what a line is about that is written now: some of FIELDS."""
+
+FIELDS = ("run", "node", "attempt", "task", "pool", "worker", "request_id")
 """What a line may say of its subject; other extras are not written."""
 
 # C0 and C1 controls, the line breaks of Unicode, and the marks that turn the direction of text: with them
@@ -28,15 +31,29 @@ _ESCAPES = MappingProxyType({code: f"\\x{code:02x}" if code < 0x100 else f"\\u{c
 _NAMED = MappingProxyType({**_ESCAPES, 0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"})
 
 
-def configure(level: str = "info", format: str = "text", stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "info", format: str = "text", stream: TextIO | None = None, subject: Subject | None = None
+) -> None:
     """Send every record of this process to ``stream`` (stderr when None); may be called again.
 
     :param level: the lowest that is written: debug, info, warning or error.
     :param format: text, or json for one object per line.
+    :param subject: asked for each line, which may say something else of itself.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
+    if subject is not None:
+        handler.addFilter(_with(subject))
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _with(subject: Subject) -> Callable[[logging.LogRecord], bool]:
+    def add(record: logging.LogRecord) -> bool:
+        for name, value in subject().items():
+            record.__dict__.setdefault(name, value)
+        return True
+
+    return add
 
 
 class TextFormatter(logging.Formatter):

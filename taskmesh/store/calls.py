@@ -138,7 +138,8 @@ class ClaimAnswer(NamedTuple):
     earlier attempts that ended in a retry, ``crashes`` those that ended with their executor. The node was ready for
     ``waited_seconds`` before the claim, and was ready for the first time ``open_seconds`` before it. ``checkpoint`` is
     what an earlier attempt said last, empty where there is none. ``left_seconds`` is the time until the run's deadline,
-    None where it has none. ``past`` counts the attempts before it was reset.
+    None where it has none. ``past`` counts the attempts before it was reset. ``context`` is the run's, empty where
+    nothing is said of it.
     """
 
     word: Word
@@ -154,6 +155,7 @@ class ClaimAnswer(NamedTuple):
     checkpoint: bytes = b""
     left_seconds: float | None = None
     past: int = 0
+    context: bytes = b""
 
 
 class Settlement(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 
 from taskmesh.store.calls import NodeKey, Question
@@ -15,6 +16,8 @@ from taskmesh.wire import pack, unpack
 LAPSED_HOLDER_KEPT_SECONDS = 3600.0
 
 QUESTION_KEPT_MS = 60_000
+
+INSTALLATION_BYTES = 12
 
 
 class Housekeeping:
@@ -31,6 +34,12 @@ class Housekeeping:
         """The store's clock, in epoch seconds."""
         seconds, microseconds = self._one(Command(self._keys.keepers, "TIME"))
         return int(seconds) + int(microseconds) / 1_000_000
+
+    def installation(self) -> str:
+        """What tells the state of this namespace from that in any other Redis, and with other partitions."""
+        key = self._keys.installation
+        self._one(Command(key, "SET", key, secrets.token_hex(INSTALLATION_BYTES), "NX"))
+        return f"{self._one(Command(key, 'GET', key)).decode()}/{len(self._keys.partitions)}"
 
     def renew_holder(self, holder: str, lease_seconds: float) -> bool:
         """Say that ``holder`` lives; False when its lease was over, so that others may have taken its nodes."""

@@ -114,6 +114,11 @@ class Keys:
         return f"{self.namespace}:serving:{pool}"
 
     @property
+    def installation(self) -> str:
+        """A random text that tells this installation from others; written once."""
+        return f"{self.namespace}:installation"
+
+    @property
     def keepers(self) -> str:
         """Sorted set of the processes that can keep house, by the end of their candidacy."""
         return f"{self.namespace}:keepers"

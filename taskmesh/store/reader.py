@@ -107,6 +107,7 @@ class RunRecord:
 
     ``heard`` has, by node, the last end of a child run that it was told.
     ``history`` has what the records do not tell any more, the oldest first; ``forgotten`` older entries are gone.
+    ``context`` is empty where nothing is said of the request that it serves.
     """
 
     summary: RunSummary
@@ -121,6 +122,7 @@ class RunRecord:
     payloads: dict[int, bytes] = field(default_factory=dict)
     history: tuple[Remembered, ...] = ()
     forgotten: int = 0
+    context: bytes = b""
 
 
 class Reader:
@@ -276,6 +278,7 @@ def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         payloads=dict(_numbered(fields, b"payload:")),
         history=tuple(read_remembered(packed) for _, packed in entries),
         forgotten=entries[0][0] if entries else 0,
+        context=fields.get(b"context", b""),
     )
 
 

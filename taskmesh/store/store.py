@@ -272,12 +272,11 @@ def _admitted(reply: Reply) -> Told:
 def _claim_answer(reply: Reply) -> ClaimAnswer:
     word = WORDS[reply[0]]
     if word is Word.CLAIMED:
-        _, attempt, token, retries, crashes, past, waited_ms, open_ms, checkpoint, left_ms, halt, *fields = reply
+        _, attempt, token, retries, crashes, past, waited_ms, open_ms, checkpoint, left_ms, halt, said, *fields = reply
         reason, times = halt.decode() if halt else "", (waited_ms / 1000, open_ms / 1000)
         left = left_ms / 1000 if isinstance(left_ms, int) else None
-        return ClaimAnswer(
-            word, attempt, token, reason, tuple(fields), 0, retries, crashes, *times, checkpoint, left, past
-        )
+        counts, said = (0, retries, crashes), said or b""
+        return ClaimAnswer(word, attempt, token, reason, tuple(fields), *counts, *times, checkpoint, left, past, said)
     return ClaimAnswer(word, spread=reply[1] if word is Word.ENDED else 0)
 
 

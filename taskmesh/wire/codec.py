@@ -1,7 +1,8 @@
 """msgpack for every value that leaves a process. No type is ever rebuilt by name; sizes are checked before decoding.
 
 Extension types: 1 UUID (16 bytes), 2 Decimal (text), 3 set (packed array, sorted by its packed items), 4 integer beyond
-64 bit (text).
+64 bit (text). 5 and 6 are no values: they stand for one that was put aside, or for arguments that are made of such ones
+(``claim_checks``).
 Timezone-aware datetimes use msgpack's own timestamp type.
 """
 
@@ -24,6 +25,11 @@ MAX_INTEGER_DIGITS = 4300
 """Turning text into an integer is quadratic; this is the interpreter's own default limit (CVE-2020-10735)."""
 
 _UUID, _DECIMAL, _SET, _INTEGER = 1, 2, 3, 4
+CLAIM_CHECK, DEFERRED = 5, 6
+
+
+class PutAsideError(WireError):
+    """A value is asked for where only what stands for it is there."""
 
 
 def pack(value: Any) -> bytes:
@@ -33,8 +39,6 @@ def pack(value: Any) -> bytes:
     """
     try:
         return _pack(value)
-    except OverflowError:
-        return _pack(_with_wide_integers(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(_refusal(error)) from None
 
@@ -69,19 +73,12 @@ def _encode_extension(value: Any) -> Any:
         return msgpack.ExtType(_DECIMAL, str(value).encode())
     if isinstance(value, set | frozenset):
         return msgpack.ExtType(_SET, _pack([msgpack.unpackb(item) for item in sorted(map(_pack, value))]))
+    if isinstance(value, int):
+        # Asked for only where it does not fit 64 bits.
+        return msgpack.ExtType(_INTEGER, _digits(value))
     if isinstance(value, datetime.datetime):
         raise TypeError("a datetime without a timezone has no encoding; give it one, for example datetime.now(UTC)")
     raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no encoding; use plain data")
-
-
-def _with_wide_integers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_wide_integers(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_wide_integers(item) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
-        return msgpack.ExtType(_INTEGER, _digits(value))
-    return value
 
 
 def _digits(value: int) -> bytes:
@@ -116,11 +113,17 @@ def _decode_decimal(data: bytes) -> decimal.Decimal:
     return decimal.Decimal(data.decode())
 
 
+def _refuse_claim_check(_: bytes) -> Any:
+    raise PutAsideError("it was put aside, since it is large (payload.claim_check_bytes), and cannot be read here")
+
+
 _DECODERS: dict[int, Callable[[bytes], Any]] = {
     _UUID: _decode_uuid,
     _DECIMAL: _decode_decimal,
     _SET: _decode_set,
     _INTEGER: _decode_integer,
+    CLAIM_CHECK: _refuse_claim_check,
+    DEFERRED: _refuse_claim_check,
 }
 
 

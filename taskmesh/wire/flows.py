@@ -2,9 +2,10 @@
 
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
 breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
-schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step. A flow is
-written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
-worker that knows only an earlier one refuses it instead of ignoring something.
+schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
+has no more, but may refer to what is said of the run. A flow is written in the first schema that can say what it asks
+for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses it instead
+of ignoring something.
 """
 
 from __future__ import annotations
@@ -14,20 +15,38 @@ from typing import Any
 
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
+from taskmesh.model.conditions import RUN, read_condition
 from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
+from taskmesh.model.references import compile_value
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-SCHEMAS = range(PLAIN_SCHEMA, STEP_SCHEMA + 1)
+RUN_SCHEMA = 8
+SCHEMAS = range(PLAIN_SCHEMA, RUN_SCHEMA + 1)
 _HASH_BYTES = 16
+_OPENING = b"${run."
 
 
 def encode_flow(flow: Flow) -> bytes:
     """The canonical bytes of a flow."""
-    schema = _schema_of(flow)
+    body = _encoded(flow, _schema_of(flow))
+    return _encoded(flow, RUN_SCHEMA) if _reads_run(flow, body) else body
+
+
+def _reads_run(flow: Flow, body: bytes) -> bool:
+    """Whether anything in it refers to what is said of the run. Most flows show at a glance that nothing does."""
+    if _OPENING in body:
+        values = (flow.result, *(node.args for node in flow.nodes))
+        if any(compile_value(value).reads_run for value in values):
+            return True
+    conditions = [text for node in flow.nodes for text in node.conditions if RUN in text]
+    return any(used.kind == RUN for text in conditions for used in read_condition(text).uses)
+
+
+def _encoded(flow: Flow, schema: int) -> bytes:
     fields = [
         schema,
         flow.name,

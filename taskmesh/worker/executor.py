@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 import threading
@@ -21,12 +22,15 @@ from typing import Any
 from taskmesh.clock import SystemClock
 from taskmesh.config.loader import restore_settings
 from taskmesh.config.settings import Settings
-from taskmesh.errors import UsageError
+from taskmesh.errors import PayloadUnavailableError, UsageError
+from taskmesh.observability.logs import configure
+from taskmesh.payload.opening import open_payloads, payload_settings
 from taskmesh.worker.channel import BlockingChannel
 from taskmesh.worker.channel_adoption import adopt_channel
 from taskmesh.worker.executor_async import AsyncLane
 from taskmesh.worker.executor_loading import load_runnables
-from taskmesh.worker.invoke import Invoker
+from taskmesh.worker.invoke import Invoker, log_subject
+from taskmesh.worker.large_outputs import LargeOutputs
 from taskmesh.worker.memory_cap import cap_own_memory
 from taskmesh.worker.protocol import Kind, Work
 from taskmesh.worker.pulse import Pulse
@@ -111,14 +115,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.memory_mb:
         cap_own_memory(options.memory_mb)
     try:
-        tasks = load_runnables(options.apps, _read_settings(channel))
-    except UsageError as error:
+        settings = _read_settings(channel)
+        tasks, large = load_runnables(options.apps, settings), _large_outputs(settings)
+    except (UsageError, PayloadUnavailableError) as error:
         channel.send((Kind.UNFIT, str(error)))
         return UNFIT_EXIT_CODE
+    # An app that has set logging up for itself keeps that.
+    if not logging.getLogger().handlers:
+        configure(settings.log.level, settings.log.format, sys.stderr, log_subject)
     channel.send((Kind.READY, {name: task.is_async for name, task in tasks.items()}))
     clock = SystemClock()
     pulse = Pulse(lambda beats: channel.send((Kind.BEATS, beats)), clock)
-    Executor(channel, Invoker(tasks, options.max_value_bytes, clock, pulse), options.threads).run()
+    Executor(channel, Invoker(tasks, options.max_value_bytes, clock, pulse, large), options.threads).run()
     return 0
 
 
@@ -131,6 +139,10 @@ def _read_settings(channel: BlockingChannel) -> Settings:
     if not messages or messages[0][0] != Kind.SETTINGS:
         raise UsageError("an executor is started by an I/O process of a worker, which sends it the settings")
     return restore_settings(messages[0][1])
+
+
+def _large_outputs(settings: Settings) -> LargeOutputs:
+    return LargeOutputs(open_payloads(payload_settings(settings)), settings.payload.claim_check_bytes)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

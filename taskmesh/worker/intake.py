@@ -212,7 +212,7 @@ class Intake:
             self._settler.end(attempt, ending)
             return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
-        about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo
+        about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo, answer.context
         return Work(attempt.id, attempt.runs, arguments, context, *about)
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes | Ending:

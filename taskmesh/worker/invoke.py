@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,7 +12,11 @@ from typing import Any, Protocol
 from taskmesh.clock import Clock
 from taskmesh.errors import TaskCancelledError, TooLargeError, UnknownTaskError, UsageError, WireError
 from taskmesh.model.policies import Retry, exception_name
-from taskmesh.wire.codec import MAX_DECODED_BYTES, pack, unpack
+from taskmesh.model.run_context import NO_CONTEXT, RunContext
+from taskmesh.wire.claim_checks import pack_output
+from taskmesh.wire.codec import MAX_DECODED_BYTES, PutAsideError, pack, unpack
+from taskmesh.wire.run_contexts import decode_context
+from taskmesh.worker.large_outputs import LargeOutputs
 from taskmesh.worker.protocol import Failure, Outcome, Work
 from taskmesh.worker.pulse import Pulse
 
@@ -23,6 +28,8 @@ MAX_OUTPUT_BYTES = MAX_DECODED_BYTES - 64 * 1024
 """Whatever the settings allow, an output must fit one frame beside its outcome's other fields."""
 
 MAX_CHECKPOINT_BYTES = 64 * 1024
+
+_NOWHERE = LargeOutputs()
 
 _context: contextvars.ContextVar[TaskContext] = contextvars.ContextVar("taskmesh_context")
 
@@ -43,12 +50,30 @@ class Runnable(Protocol):
 class TaskContext:
     """What a running task may know of itself, and say. ``attempt`` counts from 1. Safe in threads."""
 
-    __slots__ = ("_pulse", "_work", "attempt", "node", "run_id")
+    __slots__ = ("_pulse", "_request", "_work", "attempt", "node", "run_id")
 
     def __init__(self, work: Work, pulse: Pulse) -> None:
         self.run_id, self.node, self.attempt = work.context
         self._work = work
         self._pulse = pulse
+        self._request: RunContext | None = None
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self._work.task
+
+    @property
+    def request(self) -> RunContext:
+        """What is said of the request that the run serves: its ids, its trace context, its metadata."""
+        if self._request is None:
+            self._request = decode_context(self._work.run_context)
+        return self._request
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The metadata that the run was submitted with; empty where it has none."""
+        return self.request.metadata
 
     @property
     def idempotency_key(self) -> str:
@@ -103,11 +128,34 @@ def current() -> TaskContext:
         raise UsageError("no task is running here: the task context exists only inside a task's function") from None
 
 
+def current_request() -> RunContext:
+    """What is said of the request that the task serves which is running here; nothing outside of a task."""
+    context = _context.get(None)
+    return context.request if context is not None else NO_CONTEXT
+
+
+def log_subject() -> Mapping[str, object]:
+    """What a line of the log is about that is written here: the running task, if any."""
+    context = _context.get(None)
+    if context is None:
+        return {}
+    names = {"run": context.run_id, "node": context.node, "attempt": context.attempt, "task": context.task}
+    return {**names, "request_id": context.request.request_id}
+
+
 class Invoker:
     """Runs the works of one executor. Safe in threads."""
 
-    def __init__(self, tasks: Mapping[str, Runnable], max_value_bytes: int, clock: Clock, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, Runnable],
+        max_value_bytes: int,
+        clock: Clock,
+        pulse: Pulse,
+        large: LargeOutputs = _NOWHERE,
+    ) -> None:
         self._tasks = tasks
+        self._large = large
         self._max_value_bytes = min(max_value_bytes, MAX_OUTPUT_BYTES)
         self._clock = clock
         self.pulse = pulse
@@ -121,7 +169,9 @@ class Invoker:
         started_at, begun = self._clock.now(), self._clock.monotonic()
         output, failure = b"", None
         try:
-            output = self._pack(work.task, contextvars.copy_context().run(self._call, work))
+            output = self._pack(work.task, contextvars.copy_context().run(self._call, work, self._arguments(work)))
+            if self._large.takes(output):
+                output = self._large.put(work.task, work.context[0], output)
         except BaseException as error:
             failure = describe(error)
         self.pulse.end(work.id)
@@ -132,26 +182,37 @@ class Invoker:
         started_at, begun = self._clock.now(), self._clock.monotonic()
         output, failure = b"", None
         try:
-            output = self._pack(work.task, await self._call(work))
+            try:
+                arguments = unpack(work.arguments)
+            except PutAsideError:
+                arguments = await asyncio.to_thread(self._arguments, work)
+            output = self._pack(work.task, await self._call(work, arguments))
+            if self._large.takes(output):
+                output = await asyncio.to_thread(self._large.put, work.task, work.context[0], output)
         except BaseException as error:
             failure = describe(error)
         self.pulse.end(work.id)
         return Outcome(work.id, output, failure, started_at, self._clock.monotonic() - begun)
 
-    def _call(self, work: Work) -> Any:
+    def _arguments(self, work: Work) -> Any:
+        try:
+            return unpack(work.arguments)
+        except PutAsideError:
+            return self._large.arguments(work.context[0], work.arguments)
+
+    def _call(self, work: Work, arguments: Any) -> Any:
         task = self._tasks.get(work.task)
         if task is None:
             raise UnknownTaskError(work.task, " in this worker; name the module that defines it with -A")
         _context.set(TaskContext(work, self.pulse))
-        arguments = unpack(work.arguments)
         return task.function(**(task.taken(arguments) if work.is_undo else arguments))
 
     def _pack(self, task: str, value: Any) -> bytes:
         try:
-            output = pack(value)
+            output = pack_output(value)
         except WireError as error:
             raise WireError(f"task {task!r} returned a value that cannot be stored: {error}") from None
-        if len(output) > self._max_value_bytes:
+        if len(output) > self._max_value_bytes and not self._large.takes(output):
             raise TooLargeError(
                 f"task {task!r} returned {len(output)} bytes; limits.max_value_bytes allows {self._max_value_bytes}"
             )

@@ -36,6 +36,7 @@ class Work(NamedTuple):
 
     ``timed`` asks to be told when it starts. ``checkpoint`` is what an earlier attempt said last, packed, or empty.
     ``deadline`` is the run's, in epoch seconds. ``is_undo``: the task takes what it has parameters for, and no more.
+    ``run_context`` is what is said of the request that the run serves, packed, or empty.
     """
 
     id: int
@@ -46,6 +47,7 @@ class Work(NamedTuple):
     checkpoint: bytes = b""
     deadline: float | None = None
     is_undo: bool = False
+    run_context: bytes = b""
 
 
 class Failure(NamedTuple):

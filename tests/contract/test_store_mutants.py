@@ -72,6 +72,9 @@ MISTAKES = {
     "a stale token releases": Mistake("release_node", "not is_of(record, token, ARGV[6])", "record[HOLDER] ~= ARGV[6]"),
     "another holder releases": Mistake("release_node", "not is_of(record, token, ARGV[6])", "record[TOKEN] ~= token"),
     "an attempt that does not count is counted": Mistake("release_node", "if ARGV[5] == '0' then", "if false then"),
+    "a claim comes without the context": Mistake("claim_node", "'halt', 'context',", "'halt', 'nothing',"),
+    "a run forgets its context": Mistake("admit_run", "change('context', ARGV[14])", ""),
+    "a fork forgets its context": Mistake("fork_run", "change('context', ARGV[17])", ""),
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
     "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
     "many first nodes are never told": Mistake("admit_run", "  put_due(first_outbox, run_id .. '/-1', now)", ""),
@@ -132,7 +135,7 @@ MISTAKES = {
         "redrive_node", "  redis.call('ZADD', timers, due_at, member)\n", ""
     ),
     "a paused run starts nodes": Mistake("claim_node", "return {'paused'}", ""),
-    "a halted run stays paused": Mistake("claim_node", "values[4] and not values[OWN_FIELDS]", "values[4]"),
+    "a halted run stays paused": Mistake("claim_node", "values[4] and not values[HALT]", "values[4]"),
     "a node of a paused run is published again": Mistake("redrive_node", "if is_paused or (", "if ("),
     "a halted run can be paused": Mistake("pause_run", "return {'ending'}", ""),
     "cancelling leaves a run paused": Mistake("halt_run", "if paused then redis.call('HDEL', run, 'paused') end\n", ""),
@@ -199,7 +202,7 @@ MISTAKES = {
     "a failed undo is forgotten": Mistake("settle_node", "state == 'succeeded' and 'done' or 'failed'", "'done'"),
     "what was undone is undone again": Mistake("spread_node", "if known and lets_pass(known) then", "if false then"),
     "an undo is cancelled with its run": Mistake(
-        "claim_node", "values[5], values[OWN_FIELDS] = false, false", "values[5] = false"
+        "claim_node", "values[5], values[HALT] = false, false", "values[5] = false"
     ),
     "undoing that is begun again is counted as before": Mistake(
         "compensate_run", "(found.compensation or 0) + 1", "(found.compensation or 1)"

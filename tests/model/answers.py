@@ -10,6 +10,9 @@ RUN_DEADLINE = -3
 RUN_HALTED = -2
 """As the node of a timer: the run itself, which stands among the halted ones until it has ended."""
 
+CONTEXT = b"what is said of a request"
+"""The context of every run here: each claim of each node brings it."""
+
 
 class Answer(NamedTuple):
     """What a call answers, as far as it depends on the state."""

@@ -34,7 +34,7 @@ from taskmesh.store.reader import Reader, scored
 from taskmesh.store.signals import Signal, Signals
 from taskmesh.store.store import Store
 from taskmesh.wire import pack
-from tests.model.answers import RUN_HALTED, Answer
+from tests.model.answers import CONTEXT, RUN_HALTED, Answer
 from tests.model.steering import BY_HAND, FORK, SENDER
 from tests.model.stored import Stored, read_stored
 
@@ -78,6 +78,8 @@ class Lab:
     def claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
         [answer] = self.store.claim_nodes([Claim(NodeKey(run_id, node), token, ("params",))], holder)
         if answer.word == "claimed":
+            # Whatever has become of the run and of the node.
+            assert answer.context == CONTEXT, "a claim came without the context of its run"
             return Answer(answer.word, (answer.attempt, answer.token), answer.halt, checkpoint=answer.checkpoint)
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
@@ -230,6 +232,7 @@ def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:
         first.packed,
         first.last,
         undo_base=plan.undo_base,
+        further=("context", CONTEXT),
     )
 
 

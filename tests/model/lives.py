@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import OnFailure
 from taskmesh.model.triggers import Rule, Trigger
+from tests.model.answers import CONTEXT
 from tests.model.lab import BY_HAND_OUTPUT, INHERITED_OUTPUT, output_of
 from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
@@ -97,6 +98,7 @@ def projection(model: RunModel) -> dict[str, Any]:
     joins = {at: model.arrived(at) for at in shape.places if model.is_counted(at)}
     missed = {(group, at): model.missing(group, at) for at in model.places for group in ("failed", "skipped")}
     return {
+        "context": CONTEXT,
         "undos": model.undos,
         "compensation": model.compensation,
         "blocked": model.blocked,

@@ -108,6 +108,7 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "parent": fields.get("parent", b"").decode(),
         "heard": {at: value.partition(b" ")[0].decode() for at, value in _numbered(fields, "child:")},
         "expires": ttl > 0,
+        "context": fields.get("context"),
     }
 
 

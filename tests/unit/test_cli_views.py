@@ -69,7 +69,7 @@ class FakeRun:
         self._details = [first, last]
         self._events = events
 
-    def details(self) -> RunDetails:
+    def details(self, *, fetch_outputs: bool) -> RunDetails:
         return self._details.pop(0)
 
     def watch(self) -> Iterator[RunEvent]:

@@ -134,6 +134,22 @@ def test_all_problems_come_at_once_each_with_its_place(tmp_path: Path) -> None:
             "broker.shard_weights (given by the program) has 2 weights, but broker.shards",
         ),
         ({"worker.lease_seconds": 5}, "worker.lease_seconds = 5 (given by the program) is less than 3 times"),
+        ({"payload.claim_check_bytes": 1000}, "payload.claim_check_bytes = 1000 (given by the program) must be 0, or"),
+        (
+            {"payload.claim_check_bytes": 2**21},
+            "payload.claim_check_bytes = 2097152 (given by the program) is more than",
+        ),
+        (
+            {"payload.claim_check_bytes": 2**16, "broker.url": BROKER, "store.url": STORE},
+            "payload.claim_check_bytes is set (given by the program), but payload.url does not say where",
+        ),
+        ({"payload.url": "s3://key:secret@bucket/x"}, "payload.url holds more than a place; keys, endpoint and region"),
+        ({"payload.url": "s3://bucket/x?secret=1"}, "payload.url holds more than a place"),
+        ({"payload.url": "file://here/x"}, "payload.url must name an absolute directory"),
+        (
+            {"payload.url": "ftp://here/x"},
+            "payload.url = ftp://here/x (given by the program): must be a URL that begins",
+        ),
     ],
 )
 def test_contradictions(tmp_path: Path, overrides: dict[str, object], begins: str) -> None:

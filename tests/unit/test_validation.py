@@ -83,8 +83,8 @@ def test_all_problems_come_at_once() -> None:
         "flow name '' must be 1-255 characters without spaces, $, { or }",
         "node 'a': it refers to params.gon, which the flow does not declare; did you mean 'gone'?",
         "node 'a': the nodes need each other in a circle: a -> c -> a (each needs the next)",
-        "node 'bad name': '${y}' is not a reference; write ${params.NAME} or ${nodes.NAME.output}, "
-        "and $${ where ${ is meant literally",
+        "node 'bad name': '${y}' is not a reference; write ${params.NAME}, ${nodes.NAME.output} or "
+        "${run.metadata.KEY}, and $${ where ${ is meant literally",
         "node 'bad name': it refers to 'd', which is no node of this flow",
         "node 'bad name': the name is not allowed: a name begins with a letter or _, goes on with letters, digits, "
         "_ or -, and has at most 128 characters",

@@ -4,30 +4,32 @@
 -- KEYS  1 run  2 holders
 -- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need
 -- Returns {'claimed', attempt, token, retries, crashes, attempts before it was reset, ms it was ready for,
---          ms since it was ready first, checkpoint of an earlier attempt, ms until the run's deadline ('' = none), halt, field...},
+--          ms since it was ready first, checkpoint of an earlier attempt, ms until the run's deadline ('' = none), halt,
+--          context, field...},
 --         or {word}: unknown (no such run) | early (the node waits, or is retrying) |
 --         held (another living holder runs it) | future (the token was never given) | paused (the run is),
 --         or {'ended', spread}. `halt` says by whom, too.
 local run, holders = KEYS[1], KEYS[2]
 local now, node, holder = read_clock(ARGV[1]), ARGV[2], ARGV[4]
-local OWN_FIELDS = 6
+local HALT = 6
 -- With its first claim a node gets this token.
 local FIRST_CLAIM = 2
 
 local function answer(record, values)
-  if values[OWN_FIELDS] then values[OWN_FIELDS] = with_cause(run, values[OWN_FIELDS]) end
+  if values[HALT] then values[HALT] = with_cause(run, values[HALT]) end
   local checkpoint = record[TOKEN] > FIRST_CLAIM and redis.call('HGET', run, 'checkpoint:' .. node) or ''
   local waited = record[STARTED_AT] - record[READY_AT]
   local open = record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])
   local left = values[5] and (values[5] - now) * 1000 or ''
   return {'claimed', record[ATTEMPT], record[TOKEN], record[RETRIES] or 0, record[CRASHES] or 0, record[PAST] or 0,
-    waited * 1000, open * 1000, checkpoint, left, unpack(values, OWN_FIELDS, OWN_FIELDS + #ARGV - 4)}
+    waited * 1000, open * 1000, checkpoint, left, unpack(values, HALT, HALT + 1 + #ARGV - 4)}
 end
 
-local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'deadline', 'halt', unpack(ARGV, 5))
+local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'deadline', 'halt', 'context',
+  unpack(ARGV, 5))
 local record = unpacked(values[1])
 -- An undo comes after what its run was halted for, and after its deadline.
-if values[3] == 'compensating' then values[5], values[OWN_FIELDS] = false, false end
+if values[3] == 'compensating' then values[5], values[HALT] = false, false end
 if not record then return {redis.call('EXISTS', run) == 0 and 'unknown' or 'early'} end
 if values[3] == TERMINATED and tonumber(node) ~= TO_PARENT then return {'ended', SPREAD_DONE} end
 if has_ended(record) then return {'ended', record[SPREAD]} end
@@ -37,7 +39,7 @@ if record[STATE] == 'running' then
   if record[HOLDER] == holder then return answer(record, values) end
   if is_alive(holders, record[HOLDER], now) then return {'held'} end
 end
-if values[4] and not values[OWN_FIELDS] then return {'paused'} end
+if values[4] and not values[HALT] then return {'paused'} end
 
 if record[STATE] == 'running' then
   remember_attempt(run, node, record, now, 'ready', 'taken_over', 'the lease of its holder was over')

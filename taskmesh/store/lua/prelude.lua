@@ -2,6 +2,7 @@
 --
 -- A run is one hash:
 --   header, digest, flow, params, shard_key, submitted_at   written once by admit_run
+--   context                           what is said of the request that it serves; absent where that is nothing
 --   status, remaining, finished_at    the run's state; remaining = nodes that have not ended
 --   halt                              why nothing new may start ("failed", "cancelled"); absent while all is well
 --   halted_by                         who ended it early, a msgpack array: by, why, at

@@ -1,0 +1,54 @@
+"""Arguments that are made of outputs which were put aside: resolved where the task runs, not where its node is claimed.
+
+The I/O process neither fetches what is large nor holds it; it sends what the arguments are made of, as it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from taskmesh.errors import PayloadError, WireError
+from taskmesh.model.flow import UNDO_RESULT
+from taskmesh.model.references import compile_value
+from taskmesh.model.run_context import RUN_VALUES, RunContext
+from taskmesh.model.values import Value, Values
+from taskmesh.wire import unpack
+from taskmesh.wire.claim_checks import pack_deferred, read_deferred
+
+_NODE, _UNDO = "node", "undo"
+
+
+def defer(args: Value, params: Values, outputs: Mapping[str, bytes | None], context: RunContext) -> bytes:
+    """The arguments of a node: its ``args``, and what they refer to."""
+    return pack_deferred([_NODE, args, params, outputs, context.values()])
+
+
+def defer_undo(arguments: bytes, output: bytes | None) -> bytes:
+    """The arguments of an undo: those of its node, which may be deferred themselves, and its output."""
+    return pack_deferred([_UNDO, arguments, output])
+
+
+def resolved(packed: bytes, value_of: Callable[[bytes], Any]) -> dict[str, Any]:
+    """The arguments of a task; ``value_of`` gives the value of a stored output, wherever it is.
+
+    :raises UnresolvedReferenceError: an output does not have what a reference names.
+    :raises PayloadError: an output that was put aside is not there.
+    """
+    fields = read_deferred(packed)
+    if fields is None:
+        arguments: dict[str, Any] = unpack(packed)
+        return arguments
+    if fields[0] == _UNDO:
+        _, inner, output = fields
+        return {**resolved(inner, value_of), UNDO_RESULT: _value("it", output, value_of)}
+    _, args, params, outputs, said = fields
+    values = {name: _value(f"node {name!r}", output, value_of) for name, output in outputs.items()}
+    return cast("dict[str, Any]", compile_value(args).resolve(params, {**values, RUN_VALUES: said}))
+
+
+def _value(name: str, output: bytes | None, value_of: Callable[[bytes], Any]) -> Any:
+    try:
+        return None if output is None else value_of(output)
+    except (PayloadError, WireError) as error:
+        raise PayloadError(f"the output of {name}: {error}") from None
