@@ -30,11 +30,10 @@ class NodeDetails:
     run) while it waits for that, ``fallback`` where that gave the output, and ``inherited`` where that is the output of
     the run from which its own was forked; ``when`` where its condition was false, and ``branch`` where its switch went
     another way. ``conditions`` are those of a node that was taken up, or of the cases of a switch up to the one that
-    held; ``rule`` is what it asks of those that it needs, empty where all must succeed. ``signal`` is what it waited
-    for, once that has come.
+    held; ``rule`` is what it asks of those that it needs, empty where all must succeed, ``hook`` what a hook observes.
+    ``signal`` is what it waited for, once that has come; ``child`` the run that it waits for, or has begun last.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
-    ``child`` is the run that it waits for, or that it has begun last.
     """
 
     name: str
@@ -55,6 +54,7 @@ class NodeDetails:
     rule: str = ""
     child: str = ""
     signal: SignalDetails | None = None
+    hook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:
         else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
             signal = signal_in(record, position, node)
-            yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node), signal=signal)
+            yield NodeDetails(node.name, node.label, state, node.needs, signal=signal, **_begin(node))
 
 
 def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails | None:
@@ -245,14 +245,14 @@ def _node(
         cause=stored.cause if stored.cause.startswith(_TOLD_CAUSES) else "",
         undo=undo,
         conditions=_conditions(record, position, plan, stored),
-        rule=_rule(node),
+        **_begin(node),
         child=child_of(stored, record.heard.get(position)),
         signal=signal_in(record, position, node),
     )
 
 
-def _rule(node: Node) -> str:
-    return "" if node.trigger.is_plain else str(node.trigger)
+def _begin(node: Node) -> dict[str, Any]:
+    return {"rule" if not node.hook else "hook": "" if node.trigger.is_plain else str(node.trigger)}
 
 
 def _state(record: RunRecord, stored: NodeRecord) -> NodeState:

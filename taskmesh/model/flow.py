@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
+from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger
@@ -132,6 +133,16 @@ class Node:
     when: str = ""
     switch: Switch | None = None
     step: Step | None = None
+
+    @property
+    def hook(self) -> Hook | None:
+        """What it observes, where it is a hook."""
+        return self.trigger.hook
+
+    @property
+    def is_flow_hook(self) -> bool:
+        """Whether it is a hook of the flow, which begins when all else has ended."""
+        return self.hook is not None and not self.needs
 
     @property
     def label(self) -> str:

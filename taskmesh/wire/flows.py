@@ -15,13 +15,15 @@ from typing import Any
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param, ParamType, Switch
+from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-SCHEMAS = range(PLAIN_SCHEMA, STEP_SCHEMA + 1)
+HOOK_SCHEMA = 8
+SCHEMAS = range(PLAIN_SCHEMA, HOOK_SCHEMA + 1)
 _HASH_BYTES = 16
 
 
@@ -42,6 +44,8 @@ def encode_flow(flow: Flow) -> bytes:
 
 
 def _schema_of(flow: Flow) -> int:
+    if any(node.hook for node in flow.nodes):
+        return HOOK_SCHEMA
     if any(node.step for node in flow.nodes):
         return STEP_SCHEMA
     if any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes):
@@ -72,7 +76,9 @@ def _node_fields(node: Node, schema: int) -> list[Any]:
 
 
 def _trigger_fields(trigger: Trigger) -> list[Any] | None:
-    return None if trigger.is_plain else [trigger.rule, trigger.count, trigger.depends]
+    if trigger.is_plain:
+        return None
+    return [trigger.rule, trigger.count, trigger.depends, *([trigger.hook] if trigger.hook else [])]
 
 
 def _switch_fields(switch: Switch | None) -> list[Any] | None:
@@ -172,8 +178,8 @@ def _node_of(
     return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way, step_of(step))
 
 
-def _trigger_of(rule: str, count: int, depends: str) -> Trigger:
-    return Trigger(Rule(rule), count, depends)
+def _trigger_of(rule: str, count: int, depends: str, hook: str = "") -> Trigger:
+    return Trigger(Rule(rule), count, depends, Hook(hook) if hook else None)
 
 
 def _switch_of(cases: list[Any]) -> Switch:
