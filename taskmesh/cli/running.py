@@ -11,6 +11,7 @@ import typer
 
 from taskmesh.cli.options import Apps, Deadline, Format, NewRunId, Output, Params, Tags, Target
 from taskmesh.errors import ResultTimeoutError, TaskmeshError
+from taskmesh.model.subflows import flows_in
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
     from taskmesh.app.run import Run
     from taskmesh.client.details import RunDetails
-    from taskmesh.model.subflows import flows_in
-from taskmesh.model.flow import Flow
+    from taskmesh.model.flow import Flow
 
 RUN_FAILED = 1
 RESULT_LENGTH = 500
