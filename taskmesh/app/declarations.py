@@ -8,13 +8,15 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from taskmesh.app.waits import Waits
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BreakerOptions, breaker_rules
+from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import Retry
 from taskmesh.model.subflows import OnParentClose
 from taskmesh.tasks.flow import FlowDefinition, make_flow
+from taskmesh.tasks.placeholders import EndHandle
 from taskmesh.tasks.registry import NodeTypeCatalog, Registry
 from taskmesh.tasks.subflows import subflow_of
 from taskmesh.tasks.task import Owner, Task, TaskOptions, make_task, policy_of
-from taskmesh.tasks.trace import Handle, current_trace
+from taskmesh.tasks.trace import Handle, Trace, current_trace
 from taskmesh.tasks.typed import TypedNodes
 
 P = ParamSpec("P")
@@ -149,6 +151,33 @@ class Declarations(Owner, Waits):
         """
         return TypedNodes(name, policy_of(options, self.registry.breakers), self.registry)
 
+    def on_success(self, hook: Any) -> None:
+        """In a flow, let a task that was called just for this run when the run is about to end well.
+
+        As ``on_failure`` and ``finally_``, it runs when all else of the run has ended, and changes nothing of its end.
+
+        :raises UsageError: outside of a flow, for anything but a call of a task, or a second hook of this kind.
+        """
+        _trace("on_success").hook(Hook.ON_SUCCESS, hook, None)
+
+    def on_failure(self, hook: Any) -> None:
+        """In a flow, let a task run when the run is about to end as failed. See ``on_success``."""
+        _trace("on_failure").hook(Hook.ON_FAILURE, hook, None)
+
+    def finally_(self, hook: Any) -> None:
+        """In a flow, let a task run when the run is about to end, however that is. See ``on_success``."""
+        _trace("finally_").hook(Hook.FINALLY, hook, None)
+
+    @property
+    def ended(self) -> EndHandle:
+        """In a flow, for the arguments of hooks: how that has ended which the hook observes.
+
+        ``mesh.ended["status"]``, ``mesh.ended["node"]`` and ``mesh.ended["error"]``, which has a type and a message.
+
+        :raises UsageError: outside of a flow.
+        """
+        return _trace("ended").ended
+
     @overload
     def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...
 
@@ -176,3 +205,10 @@ class Declarations(Owner, Waits):
             return make_flow(function, **options)
 
         return define if function is None else define(function)
+
+
+def _trace(what: str) -> Trace:
+    trace = current_trace()
+    if trace is None:
+        raise UsageError(f"mesh.{what} is for functions with @mesh.flow")
+    return trace

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from taskmesh.errors import UsageError
 from taskmesh.model.waiting import QUESTION, SECONDS, Approve, Default, Sleep, Wait
-from taskmesh.tasks.trace import Handle, Placeholder, Trace, current_trace
+from taskmesh.tasks.placeholders import Placeholder
+from taskmesh.tasks.trace import Handle, Trace, current_trace
 
 NO_DEFAULT: Final = Default(None)
 """Told apart from a default of None by being this very object."""

@@ -16,7 +16,7 @@ MAX_NEEDS_LISTED = 6
 def text(flow: Flow) -> Iterator[str]:
     """One line for each node, by level: after which nodes it comes."""
     graph = Graph.of(flow)
-    levels = levels_of(graph.parents)
+    levels = levels_of(graph.awaited)
     edges = sum(map(len, graph.parents))
     yield f"{flow.name} {flow.version}: {len(flow.nodes)} nodes, {edges} edges, {max(levels)} levels"
     width = max(len(node.name) for node in flow.nodes)
@@ -25,6 +25,8 @@ def text(flow: Flow) -> Iterator[str]:
         after = f"after {listed(node.needs, MAX_NEEDS_LISTED)}" if node.needs else ""
         undone = f"undone by {node.compensation.task}" if node.compensation else ""
         by = "" if node.trigger.is_plain else f"by {node.trigger}"
+        if node.hook:
+            after, by = f"hook: {node.hook} of {node.needs[0] if node.needs else 'the flow'}", ""
         when = f"when {node.when}" if node.when else ""
         notes = "; ".join(filter(None, (after, by, when, *_ways(node), undone)))
         yield f"{level:>3}  {node.name:<{width}}  {node.label:<{task_width}}  {notes}".rstrip()
@@ -42,13 +44,22 @@ def mermaid(flow: Flow) -> Iterator[str]:
     graph = Graph.of(flow)
     yield "flowchart LR"
     for position, node in enumerate(flow.nodes):
-        yield f'    n{position}{{"{node.name}"}}' if node.switch else f'    n{position}["{node.name}"]'
+        yield f"    n{position}{_drawn(node)}"
     for parent, child in _edges(graph):
+        if flow.nodes[child].hook:
+            yield f"    n{parent} -. {flow.nodes[child].hook} .-> n{child}"
+            continue
         names = _cases_to(flow.nodes[parent], graph.names[child])
         yield f'    n{parent} -- "{names}" --> n{child}' if names else f"    n{parent} --> n{child}"
     for position, node in enumerate(flow.nodes):
         if node.compensation:
             yield f'    n{position} -. undo .-> u{position}["{node.compensation.task}"]'
+
+
+def _drawn(node: Node) -> str:
+    if node.hook:
+        return f'(["{node.name}"])'
+    return f'{{"{node.name}"}}' if node.switch else f'["{node.name}"]'
 
 
 def dot(flow: Flow) -> Iterator[str]:
@@ -57,11 +68,11 @@ def dot(flow: Flow) -> Iterator[str]:
     yield f'digraph "{_quoted(flow.name)}" {{'
     yield "    rankdir=LR; node [shape=box];"
     for node in flow.nodes:
-        shape = " shape=diamond" if node.switch else ""
+        shape = " shape=diamond" if node.switch else " style=dotted" if node.hook else ""
         yield f'    "{node.name}" [tooltip="{_quoted(node.label)}"{shape}];'
     for parent, child in _edges(graph):
         names = _cases_to(flow.nodes[parent], graph.names[child])
-        label = f' [label="{_quoted(names)}"]' if names else ""
+        label = f' [label="{_quoted(names)}"]' if names else " [style=dotted]" if flow.nodes[child].hook else ""
         yield f'    "{graph.names[parent]}" -> "{graph.names[child]}"{label};'
     for node in flow.nodes:
         if node.compensation:
@@ -73,7 +84,7 @@ def dot(flow: Flow) -> Iterator[str]:
 
 def document(flow: Flow) -> dict[str, Any]:
     """The graph as plain data."""
-    levels = levels_of(Graph.of(flow).parents)
+    levels = levels_of(Graph.of(flow).awaited)
     return {
         "flow": flow.name,
         "version": flow.version,
@@ -94,6 +105,8 @@ def document(flow: Flow) -> dict[str, Any]:
 def _choices(node: Node) -> dict[str, Any]:
     """What makes the node run or not, where it is not that all it needs has succeeded."""
     cases = [{"when": case.when or None, "then": list(case.then), "name": case.name} for case in _cases(node)]
+    if node.hook:
+        return {"hook": str(node.hook)}
     return {
         **({} if node.trigger.is_plain else {"rule": str(node.trigger)}),
         **({"when": node.when} if node.when else {}),

@@ -73,7 +73,7 @@ def _show_node(run: Run, name: str, output: Format) -> None:
     out = console()
     for key in ("task", "status", "attempts", "worker", "output"):
         out.print(f"{key:9} {json_text(document[key], indent=None)}", soft_wrap=True)
-    for key in ("output_missing", "rule", "cause", "child"):
+    for key in ("output_missing", "rule", "hook", "cause", "child"):
         if key in document:
             out.print(f"{key:9} {document[key]}", soft_wrap=True)
     if signal := document.get("signal"):

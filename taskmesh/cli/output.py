@@ -164,6 +164,7 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         **({"cause": node.cause} if node.cause else {}),
         **({"child": node.child} if node.child else {}),
         **({"rule": node.rule} if node.rule else {}),
+        **({"hook": node.hook} if node.hook else {}),
         **({"signal": _signal(node.signal)} if node.signal else {}),
         **({"conditions": [each._asdict() for each in node.conditions]} if node.conditions else {}),
         **({"undo": node_document(node.undo)} if node.undo else {}),

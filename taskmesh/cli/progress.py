@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.graph import Graph
+from taskmesh.model.hooks import Hook
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.triggers import Trigger
 
 if TYPE_CHECKING:
     from taskmesh.client.details import RunDetails, RunEvent
@@ -62,7 +64,7 @@ class Progress:
         self.undos: dict[str, NodeProgress] = {}
         self.running: dict[str, NodeProgress] = {}
         self.states = Counter({NodeState.WAITING: len(details.nodes)})
-        for node, level in zip(details.nodes, levels_of(self._graph.parents), strict=True):
+        for node, level in zip(details.nodes, levels_of(self._graph.awaited), strict=True):
             group = self.groups.setdefault((level, node.task), Group(level, node.task, Counter()))
             group.states[NodeState.WAITING] += 1
             self.nodes[node.name] = NodeProgress(node.name, group)
@@ -119,6 +121,8 @@ class Progress:
         for position in self._graph.successors[self._graph.index[name]]:
             self._missing[position] -= 1
             dependent = self.nodes[self._graph.names[position]]
+            if self._graph.flow.nodes[position].hook is Hook.ON_FAILURE:
+                continue
             if self._missing[position] == 0 and dependent.state is NodeState.WAITING:
                 self._move(dependent, NodeState.READY)
 
@@ -140,7 +144,10 @@ def ended(states: Counter[NodeState]) -> int:
 
 def graph_of(details: RunDetails) -> Graph:
     """The graph of a run, without what its nodes are called with."""
-    nodes = tuple(Node(node.name, node.task, {}, node.needs) for node in details.nodes)
+    nodes = tuple(
+        Node(node.name, node.task, {}, node.needs, trigger=Trigger(hook=Hook(node.hook) if node.hook else None))
+        for node in details.nodes
+    )
     return Graph.of(Flow(details.flow, details.version, nodes))
 
 

@@ -24,6 +24,7 @@ from taskmesh.cli.options import (
     TraceParent,
 )
 from taskmesh.errors import ResultTimeoutError, TaskmeshError
+from taskmesh.model.subflows import flows_in
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -147,7 +148,6 @@ def working(mesh: Mesh, threads: int, *flows: Flow) -> Iterator[None]:
     if threads == 0:
         yield
         return
-    from taskmesh.model.subflows import flows_in
 
     pools = sorted({pool for flow in flows for each in flows_in(flow) for pool in each.pools})
     with mesh.local_worker(threads, pools):

@@ -34,11 +34,11 @@ class NodeDetails:
     run) while it waits for that, ``fallback`` where that gave the output, and ``inherited`` where that is the output of
     the run from which its own was forked; ``when`` where its condition was false, and ``branch`` where its switch went
     another way. ``conditions`` are those of a node that was taken up, or of the cases of a switch up to the one that
-    held; ``rule`` is what it asks of those that it needs, empty where all must succeed. ``signal`` is what it waited
-    for, once that has come. ``output_missing`` says why an output that was put aside cannot be shown.
+    held; ``rule`` is what it asks of those that it needs, empty where all must succeed, ``hook`` what a hook observes.
+    ``signal`` is what it waited for, once that has come; ``child`` the run that it waits for, or has begun last.
+    ``output_missing`` says why an output that was put aside cannot be shown.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
-    ``child`` is the run that it waits for, or that it has begun last.
     """
 
     name: str
@@ -60,6 +60,7 @@ class NodeDetails:
     child: str = ""
     signal: SignalDetails | None = None
     output_missing: str = ""
+    hook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def _nodes(record: RunRecord, plan: Plan, value_of: ValueOf) -> Iterator[NodeDet
         else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
             signal = signal_in(record, position, node)
-            yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node), signal=signal)
+            yield NodeDetails(node.name, node.label, state, node.needs, signal=signal, **_begin(node))
 
 
 def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord, value_of: ValueOf) -> NodeDetails | None:
@@ -227,7 +228,7 @@ def _node(
         cause=stored.cause if stored.cause.startswith(_TOLD_CAUSES) else "",
         undo=undo,
         conditions=_conditions(record, position, plan, stored),
-        rule=_rule(node),
+        **_begin(node),
         child=child_of(stored, record.heard.get(position)),
         signal=signal_in(record, position, node),
     )
@@ -238,8 +239,8 @@ def _with_output(node: NodeDetails, packed: bytes | None, value_of: ValueOf) -> 
     return replace(node, output=output.value, output_missing=output.missing)
 
 
-def _rule(node: Node) -> str:
-    return "" if node.trigger.is_plain else str(node.trigger)
+def _begin(node: Node) -> dict[str, Any]:
+    return {"rule" if not node.hook else "hook": "" if node.trigger.is_plain else str(node.trigger)}
 
 
 def _state(record: RunRecord, stored: NodeRecord) -> NodeState:

@@ -13,7 +13,7 @@ from taskmesh.client.left_out import why_left_out
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
 from taskmesh.dispatch.gates import Facts, evaluated
-from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plan import BEFORE_HOOKS, Plan
 from taskmesh.errors import RunNotFoundError
 from taskmesh.model.durations import duration_text
 from taskmesh.model.explanation import (
@@ -246,7 +246,10 @@ def _run_reasons(seen: _Seen, states: Mapping[NodeState, int]) -> Iterator[str]:
 
 def _untold(seen: _Seen, place: int) -> Iterator[tuple[str, NodeState]]:
     """The nodes that a waiting node needs and that have yet to end, or yet to tell their dependents of it."""
-    for parent in seen.plan.tellers(place):
+    tellers = seen.plan.tellers(place)
+    if BEFORE_HOOKS in tellers and BEFORE_HOOKS not in seen.records:
+        tellers = tellers[:-1]
+    for parent in tellers:
         record = seen.records.get(parent)
         if record is None or not record.state.ended or record.spread != TOLD_ALL:
             yield seen.name(parent), seen.state(parent)

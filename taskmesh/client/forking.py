@@ -24,7 +24,7 @@ from taskmesh.errors import PayloadError, RunConflictError, RunNotFoundError, Ru
 from taskmesh.model.problems import listed
 from taskmesh.store.calls import Controlled, Fork, Inheritance, Who, Word
 from taskmesh.store.controls import Controls
-from taskmesh.store.family import Origin
+from taskmesh.store.family import Origin, RunKey
 from taskmesh.store.reader import node_record
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import read_check
@@ -95,7 +95,7 @@ class Forking:
         if word is not Word.INHERITED:
             return Controlled(word)
         self._resetting.reset(run_id, plan, shard_key, kind, None)
-        [answer] = self._controls.resume_runs([(run_id, plan.hash)], kind)
+        [answer] = self._controls.resume_runs([RunKey(run_id, plan.hash, plan.pools[0])], kind)
         if answer.word is Word.RESUMED:
             self._restarting.start([run_id])
         return answer

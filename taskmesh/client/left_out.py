@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Facts, evaluated
 from taskmesh.dispatch.plan import Plan
+from taskmesh.model.hooks import Hook
 from taskmesh.model.states import NodeState
 from taskmesh.store.reader import RunRecord
 from taskmesh.wire import unpack
@@ -37,6 +38,8 @@ def why_left_out(plan: Plan, place: int, cause: str, facts: Facts) -> str:
     if cause == BRANCH:
         return _of_branch(plan, place, facts)
     node = plan.node(place)
+    if node.hook:
+        return _of_hook(plan, place, node.hook, facts)
     if node.trigger.is_plain and cause.startswith(NEEDS):
         teller = int(cause.removeprefix(NEEDS))
         return f"node {plan.name_of(teller)!r}, which it needs, {_DID.get(facts.states.get(teller), 'did not succeed')}"
@@ -51,6 +54,15 @@ _DID: Mapping[NodeState | None, str] = {
     NodeState.SKIPPED: "was skipped",
     NodeState.CANCELLED: "was cancelled",
 }
+
+
+def _of_hook(plan: Plan, place: int, hook: Hook, facts: Facts) -> str:
+    """Of the flow's own, what is said is in order as soon as the run has ended."""
+    observed = next(iter(plan.graph.parents[place]), None)
+    if observed is None:
+        return f"the run did not end as {hook} asks"
+    did = _DID.get(facts.states.get(observed), "has succeeded")
+    return f"node {plan.name_of(observed)!r}, which it observes, {did}"
 
 
 def _of_branch(plan: Plan, place: int, facts: Facts) -> str:

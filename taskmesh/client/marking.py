@@ -72,6 +72,8 @@ def cause_of(who: Who) -> str:
 def _why_not(run_id: str, node: str, word: Word, status: str) -> str:
     if word is Word.PREPARING:
         return half_done(run_id, status)
+    if word is Word.EARLY:
+        return f"goes on, and its hook {node!r} begins when all else has ended; it can be marked from then on"
     if word is not Word.ENDED:
         return "is not in the store any more, or is damaged there"
     if RunState(status).ended:

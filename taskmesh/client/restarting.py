@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Ready, outgoing
-from taskmesh.dispatch.plan import TO_PARENT, Plan
+from taskmesh.dispatch.plan import BEFORE_HOOKS, TO_PARENT, Plan
+from taskmesh.dispatch.reopening import TOLD_ALL
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import NodeKey, Word
+from taskmesh.store.reader import NodeRecord
 
 NODES_PER_EXCHANGE = 200
 
@@ -56,7 +58,7 @@ class Restarting:
             return
         plan, shard_key = found
         records = self._parts.reader.records_of_run(run_id)
-        nodes = [NodeKey(run_id, at) for at, each in records.items() if each.state is NodeState.READY]
+        nodes = [NodeKey(run_id, at) for at, each in records.items() if _is_due(at, each)]
         for start in range(0, len(nodes), NODES_PER_EXCHANGE):
             keys = nodes[start : start + NODES_PER_EXCHANGE]
             answers = self._parts.store.redrive_nodes([(key, plan.pool_of(key.node)) for key in keys])
@@ -65,3 +67,8 @@ class Restarting:
                 for key, answer in zip(keys, answers, strict=True)
                 if answer.word is Word.REDRIVE
             ]
+
+
+def _is_due(place: int, record: NodeRecord) -> bool:
+    """Whether it is ready, or stands before hooks that have not been told."""
+    return record.state is NodeState.READY or (place == BEFORE_HOOKS and record.spread != TOLD_ALL)

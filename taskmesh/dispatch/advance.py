@@ -229,7 +229,7 @@ def admission_of(entrance: Entrance) -> Admission:
         complete=first.last,
         deadline_seconds=entrance.deadline_seconds,
         undo_base=plan.undo_base,
-        further=entrance.further,
+        further=(*entrance.further, *(("hooks", str(len(plan.graph.hooks))) if plan.graph.hooks else ())),
     )
 
 
@@ -266,7 +266,8 @@ def _marking(mark: Mark) -> Marking:
     written = mark.state, mark.output, mark.cause
     pool, can_be_undone = plan.pool_of(node), plan.node(node).compensation is not None
     edges = first.packed, first.last
-    return Marking(mark.key, *written, plan.hash, pool, plan.pools, *edges, can_be_undone, first.special)
+    special = first.special, plan.node(node).is_flow_hook
+    return Marking(mark.key, *written, plan.hash, pool, plan.pools, *edges, can_be_undone, *special)
 
 
 def _spreading(step: _Step) -> Spreading:

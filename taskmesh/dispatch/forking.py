@@ -49,7 +49,7 @@ def inherited(plan: Plan, records: Records, origins: Iterable[int]) -> Inherited
     found: set[int] = set()
     for at in range(len(plan.flow.nodes)):
         record = records.get(at)
-        if record is None or record.state is not NodeState.SUCCEEDED or at in again:
+        if record is None or record.state is not NodeState.SUCCEEDED or at in again or plan.flow.nodes[at].is_flow_hook:
             continue
         # Records are read one after another, so a node may be seen before its end, and what needs it after it.
         if record.is_by_hand or found.issuperset(plan.graph.parents[at]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from taskmesh.dispatch.child_inputs import ChildInputs, ChildUndoInputs
+from taskmesh.dispatch.hook_inputs import HookInputs
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
@@ -32,6 +33,9 @@ BEFORE_UNDOS = -4
 
 TO_PARENT = -5
 """The place that stands before the parent of a run that is a child: whoever takes it up tells the parent of the end."""
+
+BEFORE_HOOKS = -6
+"""The place that stands before the hooks of the flow itself, as the scripts know it."""
 
 NO_POOL = -1
 """As the pool of an undo on an edge: nothing could undo its node."""
@@ -99,6 +103,8 @@ class Plan:
         """Whether a node can have this place."""
         if place == TO_PARENT:
             return True
+        if place == BEFORE_HOOKS:
+            return bool(self.graph.hooks)
         if self.undo_base is None:
             return BEFORE_FIRST <= place < len(self.flow.nodes)
         return place == BEFORE_UNDOS or BEFORE_FIRST <= place < 2 * self.undo_base
@@ -125,7 +131,7 @@ class Plan:
         return self.undo_of(node) if self.undo_base is not None else None
 
     def pool_of(self, node: int) -> str:
-        return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS, TO_PARENT) else self.node(node).pool
+        return self.pools[0] if node < 0 else self.node(node).pool
 
     def inputs(self, node: int) -> Inputs:
         inputs = self._inputs.get(node)
@@ -178,6 +184,8 @@ class Plan:
         return undo
 
     def _inputs_of(self, node: int) -> Inputs:
+        if self.flow.nodes[node].hook:
+            return HookInputs(self.graph, node, BEFORE_HOOKS)
         return ChildInputs(self.graph, node) if self.begins_child(node) else NodeInputs(self.graph, node)
 
     def _undo_inputs(self, place: int) -> Inputs:
@@ -206,6 +214,8 @@ class Plan:
             return self.graph.roots
         if place == TO_PARENT:
             return ()
+        if place == BEFORE_HOOKS:
+            return self.graph.hooks
         if place == BEFORE_UNDOS:
             return [self.undo_of(node) for node in self.graph.sinks]
         if self.is_undo(place):
@@ -213,7 +223,9 @@ class Plan:
         return self.graph.successors[place]
 
     def tellers(self, place: int) -> Sequence[int]:
-        """The places that a node or an undo hears from before anything becomes of it."""
+        """The places that a node or an undo hears from, or that a hook of the flow waits for, before it is decided."""
+        if not self.is_undo(place) and self.node(place).is_flow_hook:
+            return [*(at for at, node in enumerate(self.flow.nodes) if not node.is_flow_hook), BEFORE_HOOKS]
         if not self.is_undo(place):
             return self.graph.parents[place] or (BEFORE_FIRST,)
         later = self.graph.successors[place - len(self.flow.nodes)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.plan import BEFORE_FIRST, BEFORE_HOOKS, Plan
 from taskmesh.model.fates import decide
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import Reset
@@ -44,7 +44,17 @@ def resets(
     """
     kept = _kept(plan, records, origin)
     wanted = [_reset(plan, records, kept, at) for at in range(len(plan.flow.nodes))]
-    return [each for each in wanted if each is not None and _is_needed(each, arrived, skipped)]
+    needed = [each for each in wanted if each is not None and _is_needed(each, arrived, skipped)]
+    return needed + _reset_of_hooks(plan, records)
+
+
+def _reset_of_hooks(plan: Plan, records: Records) -> list[Reset]:
+    """Lets the hooks of the flow wait again for the end of all else, once they have been reset themselves."""
+    told = records.get(BEFORE_HOOKS)
+    if told is None:
+        return []
+    count = len(plan.graph.hooks)
+    return [Reset(BEFORE_HOOKS, str(told.state), told.token, str(NodeState.WAITING), count, NOT_COUNTED, pool=0)]
 
 
 def _kept(plan: Plan, records: Records, origin: int | None) -> dict[int, NodeState]:
@@ -61,8 +71,11 @@ def _kept(plan: Plan, records: Records, origin: int | None) -> dict[int, NodeSta
 def _end_of(plan: Plan, records: Records, kept: Mapping[int, NodeState], at: int, is_wanted: bool) -> NodeState | None:
     """The end that a node keeps; None for one that runs again, or waits again for others that do.
 
-    What was marked as succeeded by hand stays so, whatever it needs, unless somebody wants it again.
+    What was marked as succeeded by hand stays so, whatever it needs, unless somebody wants it again. Hooks of the flow
+    run again each time that the run ends.
     """
+    if plan.flow.nodes[at].is_flow_hook:
+        return None
     record = records.get(at)
     state, is_by_hand = (record.state, record.is_by_hand) if record else (None, False)
     if record and state is NodeState.SUCCEEDED and (is_by_hand or record.is_inherited) and not is_wanted:
@@ -92,13 +105,15 @@ def _reset(plan: Plan, records: Records, kept: Mapping[int, NodeState], node: in
         if record is not None and record.state is not NodeState.UPSTREAM_FAILED:
             return None
         wanted = NodeState.SKIPPED
+    elif plan.flow.nodes[node].is_flow_hook:
+        wanted = NodeState.WAITING
     elif all(parent in kept for parent in parents) or _fate(plan, kept, node) is NodeState.READY:
         wanted = NodeState.READY
     else:
         wanted = NodeState.WAITING
     ends = [kept[parent] for parent in parents if parent in kept]
     trigger = plan.flow.nodes[node].trigger
-    counts_all = not trigger.is_plain and not trigger.depends
+    counts_all = not trigger.is_plain and not trigger.depends and not trigger.hook
     counts = counts_all or (trigger.is_plain and len(parents) > 1)
     return Reset(
         node=node,

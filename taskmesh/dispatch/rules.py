@@ -9,6 +9,7 @@ from typing import Any
 from taskmesh.model.depends import AND, DONE, NOT, OR, Term
 from taskmesh.model.fates import depends_of, takes_failure, thresholds_of
 from taskmesh.model.graph import Graph
+from taskmesh.model.hooks import BEGINS_AFTER
 from taskmesh.model.triggers import Group
 from taskmesh.wire import pack
 
@@ -32,9 +33,11 @@ class Rules:
         return pack(special) if special else b""
 
     def handles(self, place: int) -> bool:
-        """Whether some dependent can go on after the node at this place has failed."""
+        """Whether some dependent can go on after the node at this place has failed, or it is a hook, which observes."""
         if not self._any or not 0 <= place < len(self._nodes):
             return False
+        if self._nodes[place].hook:
+            return True
         name = self._graph.names[place]
         return any(takes_failure(self._nodes[each], name) for each in self._graph.successors[place])
 
@@ -44,6 +47,8 @@ class Rules:
 
     def _rule(self, place: int) -> list[Any]:
         node, handled = self._nodes[place], int(self.handles(place))
+        if node.hook:
+            return [handled, False, False, False, BEGINS_AFTER[node.hook]]
         if node.trigger.is_plain:
             return [handled, False, False]
         if not node.trigger.depends:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -13,9 +14,10 @@ from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import BreakerRules, Guard, default_ramp
 from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Flow, Node, OnFailure, Param, Switch, case_of
+from taskmesh.model.hook_rules import hooks_by_node
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy, TimeLimits
-from taskmesh.model.triggers import Trigger
+from taskmesh.model.triggers import PLAIN, Trigger
 
 _LAYOUT: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "allow_unicode": True, "width": 120}
 _MERGE = re.compile("<<")
@@ -49,8 +51,25 @@ def flow_document(flow: Flow) -> dict[str, Any]:
     guards = {node.guard.rules.name: node.guard.rules for node in flow.nodes if node.guard}
     if guards:
         fields["breakers"] = {name: _breaker_fields(rules) for name, rules in guards.items()}
-    fields["nodes"] = {node.name: _node_fields(node) for node in flow.nodes}
+    hooks = hooks_by_node(flow.nodes)
+    if "" in hooks:
+        fields["hooks"] = _hooks_fields(hooks[""])
+    fields["nodes"] = {
+        node.name: _node_fields(node) | ({"hooks": _hooks_fields(hooks[node.name])} if node.name in hooks else {})
+        for node in flow.nodes
+        if not node.hook
+    }
     return fields
+
+
+def _hooks_fields(hooks: Sequence[Node]) -> dict[str, Any]:
+    return {str(node.hook): _hook_fields(node) for node in hooks}
+
+
+def _hook_fields(node: Node) -> str | dict[str, Any]:
+    """What it observes is said by where it stands."""
+    fields = _node_fields(replace(node, needs=(), trigger=PLAIN))
+    return node.task if fields == {"task": node.task} else fields
 
 
 def _param_fields(param: Param) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from taskmesh.flows.choices import ChoiceReading
 from taskmesh.flows.document import Item
@@ -23,15 +22,14 @@ from taskmesh.flows.fields import (
     UNSUPPORTED_FLOW_KEYS,
     UNSUPPORTED_NODE_KEYS,
 )
+from taskmesh.flows.hooks import hooks_of
 from taskmesh.flows.policies import PolicyReading
 from taskmesh.flows.steps import FORMS, kind_of
-from taskmesh.flows.types import TypeReading
+from taskmesh.flows.types import WorkReading
 from taskmesh.model.breakers import BreakerRules, Guard
-from taskmesh.model.flow import ALL_PARAMS, Compensation, Flow, Node, OnFailure, Param, ParamType
-from taskmesh.model.node_types import type_of_task
+from taskmesh.model.flow import Compensation, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import RetryPolicy
 from taskmesh.model.problems import Hints, Path, Problem
-from taskmesh.model.values import Value
 
 
 def read_draft(root: Item) -> tuple[Flow, list[Problem]]:
@@ -74,7 +72,7 @@ class _Reading:
             shard_by=self.text(fields.get("shard_by"), ("shard_by",)) or "run",
             timeout_seconds=PolicyReading((), self.found).duration(fields.get("timeout"), ("timeout",)),
             result=fields["result"].plain() if "result" in fields else None,
-            nodes=tuple(self._nodes(fields.get("nodes"))),
+            nodes=(*self._nodes(fields.get("nodes")), *hooks_of(fields.get("hooks"), ("hooks",), "", self)),
         )
 
     def found(self, path: Path, message: str, on_key: bool = False) -> None:
@@ -168,6 +166,8 @@ class _Reading:
     def _nodes(self, item: Item | None) -> Iterator[Node]:
         for name, child, path in self._entries(item, ("nodes",), "a mapping of names to nodes"):
             yield self._node(name, child, path)
+            if isinstance(child.value, dict):
+                yield from hooks_of(child.value.get("hooks"), (*path, "hooks"), name, self)
 
     def _node(self, name: str, item: Item, path: Path) -> Node:
         if isinstance(item.value, dict) and "switch" in item.value:
@@ -179,8 +179,11 @@ class _Reading:
     def _running(self, name: str, item: Item, path: Path) -> Node:
         is_typed = isinstance(item.value, dict) and "type" in item.value
         keys, what = (TYPED_KEYS, "a node with 'type'") if is_typed else (NODE_KEYS, "a node")
-        fields = self.fields(item, path, what, keys, UNSUPPORTED_NODE_KEYS)
-        task, args = TypeReading(path, self).work(fields) if is_typed else self._work(fields, item, path)
+        return self.working(name, self.fields(item, path, what, keys, UNSUPPORTED_NODE_KEYS), path, item)
+
+    def working(self, name: str, fields: dict[str, Item], path: Path, item: Item) -> Node:
+        """A node that runs a task, or has a type in the place of one."""
+        task, args = WorkReading(path, self).work(fields, isinstance(item.value, dict))
         return Node(
             name,
             task,
@@ -194,16 +197,6 @@ class _Reading:
             trigger=ChoiceReading(path, self).trigger(fields),
             when=self.text(fields.get("when"), (*path, "when")),
         )
-
-    def _work(self, fields: dict[str, Item], item: Item, path: Path) -> tuple[str, dict[str, Value] | str]:
-        """The task of a node, and its arguments."""
-        if isinstance(item.value, dict) and "task" not in fields:
-            self.found((*path, "task"), "the key 'task' is missing")
-        task = self.text(fields.get("task"), (*path, "task")) or "unnamed"
-        if kind := type_of_task(task):
-            self.found((*path, "task"), f"no task has such a name; a node type is written as type: {kind}")
-            task = "unnamed"
-        return task, self._args(fields.get("args"), (*path, "args"))
 
     def _stepping(self, name: str, kind: str, item: Item, path: Path) -> Node:
         form = FORMS[kind]
@@ -269,17 +262,6 @@ class _Reading:
         if item is None:
             return None
         return PolicyReading(path, self.found).retry(self.fields(item, path, "retry", RETRY_KEYS, {}))
-
-    def _args(self, item: Item | None, path: Path) -> dict[str, Value] | str:
-        if item is None:
-            return {}
-        if item.value == ALL_PARAMS:
-            return ALL_PARAMS
-        args: Any = item.plain()
-        if isinstance(args, dict):
-            return args
-        self._wrong_type(path, "args", f"a mapping of names to values, or {ALL_PARAMS}", item)
-        return {}
 
     def _needs(self, item: Item | None, path: Path) -> Iterator[str]:
         if item is None:

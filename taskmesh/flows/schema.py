@@ -10,12 +10,15 @@ from taskmesh.flows.fields import (
     CASE_KEYS,
     COMPENSATE_KEYS,
     FLOW_KEYS,
+    HOOK_KEYS,
+    HOOKS_KEYS,
     INLINE_KEYS,
     NODE_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
     STEP_KEYS,
     SWITCH_KEYS,
+    TYPED_HOOK_KEYS,
     TYPED_KEYS,
 )
 from taskmesh.flows.forms import Form
@@ -39,47 +42,59 @@ def flow_schema() -> dict[str, Any]:
         "title": "taskmesh flow",
         "description": "A DAG of tasks.",
         **_object(FLOW_KEYS, _FLOW_PROPERTIES, required=["flow", "nodes"]),
-        "$defs": {
-            "param": {"anyOf": [{"$ref": "#/$defs/type"}, _object(PARAM_KEYS, _PARAM_PROPERTIES)]},
-            "node": {
-                "anyOf": [
-                    _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
-                    _object(SWITCH_KEYS, _NODE_PROPERTIES, required=["switch"]),
-                    _object(TYPED_KEYS, _NODE_PROPERTIES, required=["type"]),
-                    *[_step_schema(kind, form) for kind, form in FORMS.items()],
-                ]
-            },
-            "inline": _object(INLINE_KEYS, _FLOW_PROPERTIES, required=["nodes"]),
-            "case": {
-                **_object(CASE_KEYS, _CASE_PROPERTIES),
-                "oneOf": [{"required": ["when", "then"]}, {"required": ["else"]}],
-            },
-            "names": {
-                "anyOf": [{"$ref": "#/$defs/name"}, {"type": "array", "items": {"$ref": "#/$defs/name"}}],
-            },
-            "retry": _object(RETRY_KEYS, _RETRY_PROPERTIES),
-            "breaker": {**_object(BREAKER_KEYS, _BREAKER_PROPERTIES), "type": ["object", "null"]},
-            "compensate": {
-                "anyOf": [
-                    {"type": "string", "pattern": f"^{TITLE_PATTERN}$"},
-                    _object(COMPENSATE_KEYS, _NODE_PROPERTIES, required=["task"]),
-                ]
-            },
-            "duration": {
-                "anyOf": [
-                    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
-                    {"type": "string", "pattern": f"^{DURATION_PATTERN}$"},
-                ]
-            },
-            "exceptions": {
-                "type": "array",
-                "items": {"type": "string", "pattern": f"^{EXCEPTION_PATTERN}$"},
-                "maxItems": MAX_NAMES,
-            },
-            "condition": {"type": "string", "minLength": 1, "maxLength": MAX_CONDITION},
-            "type": {"enum": [str(each) for each in ParamType], "description": "The type of a parameter."},
-            "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
+        "$defs": _definitions(),
+    }
+
+
+def _definitions() -> dict[str, Any]:
+    return {
+        "param": {"anyOf": [{"$ref": "#/$defs/type"}, _object(PARAM_KEYS, _PARAM_PROPERTIES)]},
+        "node": {
+            "anyOf": [
+                _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
+                _object(SWITCH_KEYS, _NODE_PROPERTIES, required=["switch"]),
+                _object(TYPED_KEYS, _NODE_PROPERTIES, required=["type"]),
+                *[_step_schema(kind, form) for kind, form in FORMS.items()],
+            ]
         },
+        "inline": _object(INLINE_KEYS, _FLOW_PROPERTIES, required=["nodes"]),
+        "case": {
+            **_object(CASE_KEYS, _CASE_PROPERTIES),
+            "oneOf": [{"required": ["when", "then"]}, {"required": ["else"]}],
+        },
+        "names": {
+            "anyOf": [{"$ref": "#/$defs/name"}, {"type": "array", "items": {"$ref": "#/$defs/name"}}],
+        },
+        "retry": _object(RETRY_KEYS, _RETRY_PROPERTIES),
+        "breaker": {**_object(BREAKER_KEYS, _BREAKER_PROPERTIES), "type": ["object", "null"]},
+        "compensate": {
+            "anyOf": [
+                {"type": "string", "pattern": f"^{TITLE_PATTERN}$"},
+                _object(COMPENSATE_KEYS, _NODE_PROPERTIES, required=["task"]),
+            ]
+        },
+        "hooks": _object(HOOKS_KEYS, _HOOKS_PROPERTIES),
+        "hook": {
+            "anyOf": [
+                {"type": "string", "pattern": f"^{TITLE_PATTERN}$"},
+                _object(HOOK_KEYS, _NODE_PROPERTIES, required=["task"]),
+                _object(TYPED_HOOK_KEYS, _NODE_PROPERTIES, required=["type"]),
+            ]
+        },
+        "duration": {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
+                {"type": "string", "pattern": f"^{DURATION_PATTERN}$"},
+            ]
+        },
+        "exceptions": {
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^{EXCEPTION_PATTERN}$"},
+            "maxItems": MAX_NAMES,
+        },
+        "condition": {"type": "string", "minLength": 1, "maxLength": MAX_CONDITION},
+        "type": {"enum": [str(each) for each in ParamType], "description": "The type of a parameter."},
+        "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
     }
 
 
@@ -139,6 +154,7 @@ _FLOW_PROPERTIES: dict[str, Any] = {
     "timeout": _duration("A run may take so long where its submitter gives no deadline; default: any time."),
     "result": {"description": "The result of a run; may hold references. Default: the output of the last node."},
     "breakers": _names_to("breaker", "The circuit breakers of the nodes: each name with its rules."),
+    "hooks": {"$ref": "#/$defs/hooks", "description": "Tasks that hear how a run ends, before it does."},
     "nodes": _names_to("node", "The steps of the flow by name.", minProperties=1, maxProperties=MAX_NODES),
 }
 
@@ -190,6 +206,13 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "breaker": _text(NAME_PATTERN, "Its circuit breaker, by name; default: that of the task."),
     "fallback": _text(TITLE_PATTERN, "The task that runs in its place while the breaker refuses."),
     "compensate": {"$ref": "#/$defs/compensate", "description": "What undoes it; default: what the task says."},
+    "hooks": {"$ref": "#/$defs/hooks", "description": "Tasks that hear how it has ended."},
+}
+
+_HOOKS_PROPERTIES: dict[str, Any] = {
+    "on_success": {"$ref": "#/$defs/hook", "description": "Runs after a success."},
+    "on_failure": {"$ref": "#/$defs/hook", "description": "Runs after a failure; that stays a failure."},
+    "finally": {"$ref": "#/$defs/hook", "description": "Runs after every end of a node that ran, or of a run."},
 }
 
 _CASE_PROPERTIES: dict[str, Any] = {

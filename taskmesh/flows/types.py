@@ -1,4 +1,4 @@
-"""Nodes of node types in flow files: ``type`` and ``with`` in the place of ``task`` and ``args``."""
+"""What a node runs, in flow files: ``task`` and ``args``, or ``type`` and ``with`` in their place."""
 
 from __future__ import annotations
 
@@ -7,23 +7,45 @@ from typing import Any
 
 from taskmesh.flows.choices import Reading
 from taskmesh.flows.document import Item
-from taskmesh.model.node_types import TYPE_RULE, is_type_name, task_of_type
+from taskmesh.model.flow import ALL_PARAMS
+from taskmesh.model.node_types import TYPE_RULE, is_type_name, task_of_type, type_of_task
 from taskmesh.model.problems import Path
 from taskmesh.model.values import Value
 
 UNNAMED = "unnamed"
 
 
-class TypeReading:
+class WorkReading:
     """Reads one node; what is wrong with its shape is told to ``reading``."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self._path = path
         self._reading = reading
 
-    def work(self, fields: Mapping[str, Item]) -> tuple[str, dict[str, Value]]:
-        """The task that stands for the type, and its arguments."""
-        return task_of_type(self._type(fields["type"])), self._config(fields.get("with"))
+    def work(self, fields: Mapping[str, Item], is_mapping: bool) -> tuple[str, dict[str, Value] | str]:
+        """The task of a node, or what stands for its type, and the arguments. One that is no mapping has no keys."""
+        if "type" in fields:
+            return task_of_type(self._type(fields["type"])), self._config(fields.get("with"))
+        path = (*self._path, "task")
+        if is_mapping and "task" not in fields:
+            self._reading.found(path, "the key 'task' is missing")
+        task = self._reading.text(fields.get("task"), path) or UNNAMED
+        if kind := type_of_task(task):
+            self._reading.found(path, f"no task has such a name; a node type is written as type: {kind}")
+            task = UNNAMED
+        return task, self._args(fields.get("args"))
+
+    def _args(self, item: Item | None) -> dict[str, Value] | str:
+        if item is None:
+            return {}
+        if item.value == ALL_PARAMS:
+            return ALL_PARAMS
+        args: Any = item.plain()
+        if isinstance(args, dict):
+            return args
+        wanted = f"a mapping of names to values, or {ALL_PARAMS}"
+        self._reading.found((*self._path, "args"), f"args must be {wanted}, not {item.shown}")
+        return {}
 
     def _type(self, item: Item) -> str:
         path = (*self._path, "type")

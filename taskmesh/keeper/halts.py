@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Advancer, not_started
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.plan import BEFORE_FIRST, BEFORE_HOOKS, Plan
 from taskmesh.errors import WireError
 from taskmesh.keeper.child_halts import ChildHalts, Halted
 from taskmesh.keeper.keeper import KeeperParts
@@ -161,7 +161,7 @@ class Halts:
     async def _end_all(self, run: Halted, records: Mapping[int, NodeRecord], patient: bool) -> bool:
         """End what can start, take what nobody runs any more, and tell on; says whether any node has ended."""
         places = range(BEFORE_FIRST, len(run.plan.flow.nodes))
-        known = {at: record for at, record in records.items() if at in places}
+        known = {at: record for at, record in records.items() if at in places or at == BEFORE_HOOKS}
         for at, record in known.items():
             if record.state.ended and record.spread != TOLD_ALL:
                 told = await aside(self._advancer.resume, run.plan, NodeKey(run.run_id, at), run.shard_key)

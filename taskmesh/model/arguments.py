@@ -6,14 +6,21 @@ from collections.abc import Collection, Iterator, Mapping
 
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import Node
+from taskmesh.model.hook_references import compiler_for
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.references import read_template
 
 
 def args_path(node: Node) -> Path:
-    """Where the arguments of a node stand."""
-    return ("nodes", node.name, "with" if type_of_task(node.task) else "args")
+    """Where the arguments of a node, or of a hook, stand."""
+    return (*path_of(node), "with" if type_of_task(node.task) else "args")
+
+
+def path_of(node: Node) -> Path:
+    """Where a node stands in a flow file; a hook stands with what it observes."""
+    above: Path = ("nodes", *node.needs[:1]) if node.needs else ()
+    return (*above, "hooks", str(node.hook)) if node.hook else ("nodes", node.name)
 
 
 def argument_problems(node: Node, info: TaskInfo, given: Collection[str]) -> Iterator[Problem]:
@@ -33,6 +40,6 @@ def argument_problems(node: Node, info: TaskInfo, given: Collection[str]) -> Ite
 
 def _type_problems(node: Node, info: TaskInfo, path: Path) -> Iterator[Problem]:
     """Nothing where references are wrong, which is told elsewhere."""
-    if isinstance(node.args, Mapping) and not read_template(node.args, path).problems:
+    if isinstance(node.args, Mapping) and not read_template(node.args, path, compiler_for(node)).problems:
         for below, sentence in info.argument_findings(node.args):
             yield Problem((*path, *below), sentence)

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
+from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger
@@ -138,6 +139,16 @@ class Node:
         """The texts of all its conditions: its own, then those of its cases."""
         cases = [case.when for case in self.switch.cases] if self.switch else []
         return tuple(text for text in (self.when, *cases) if text)
+
+    @property
+    def hook(self) -> Hook | None:
+        """What it observes, where it is a hook."""
+        return self.trigger.hook
+
+    @property
+    def is_flow_hook(self) -> bool:
+        """Whether it is a hook of the flow, which begins when all else has ended."""
+        return self.hook is not None and not self.needs
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from typing import Generic, TypeAlias, TypeVar, cast
 
 from taskmesh.errors import FlowError
 from taskmesh.model.flow import Flow, Node
+from taskmesh.model.hook_references import compile_arguments
 from taskmesh.model.references import Template, compile_value
 from taskmesh.model.run_context import NO_CONTEXT, RUN_VALUES, RunContext
 from taskmesh.model.values import Value, Values
@@ -121,13 +122,34 @@ class Graph:
 
     @cached_property
     def roots(self) -> tuple[int, ...]:
-        """The nodes that need nothing."""
-        return tuple(position for position, parents in enumerate(self.parents) if not parents)
+        """The nodes that need nothing; without hooks of the flow, which wait for all else."""
+        without = (position for position, parents in enumerate(self.parents) if not parents)
+        return tuple(position for position in without if not self.flow.nodes[position].hook)
 
     @cached_property
     def sinks(self) -> tuple[int, ...]:
         """The nodes that nothing needs."""
         return tuple(position for position, successors in enumerate(self.successors) if not successors)
+
+    @cached_property
+    def hooks(self) -> tuple[int, ...]:
+        """The hooks of the flow itself."""
+        return tuple(position for position, node in enumerate(self.flow.nodes) if node.is_flow_hook)
+
+    @cached_property
+    def awaited(self) -> Edges:
+        """What each node comes after: those that it needs; a hook of the flow, all that nothing else comes after."""
+        hooks = set(self.hooks)
+        others = tuple(sink for sink in self.sinks if sink not in hooks)
+        return tuple(others if at in hooks else parents for at, parents in enumerate(self.parents))
+
+    @cached_property
+    def _last(self) -> tuple[int, ...]:
+        """The nodes that nothing needs but hooks."""
+        observers = {position for position, node in enumerate(self.flow.nodes) if node.hook}
+        if not observers:
+            return self.sinks
+        return tuple(at for at, after in enumerate(self.successors) if at not in observers and observers >= set(after))
 
     def switch_to(self, position: int) -> int | None:
         """The switch that leads to a node; None where none does."""
@@ -141,7 +163,7 @@ class Graph:
     @cached_property
     def arguments(self) -> Lazy[Template]:
         """The compiled ``args`` of each node."""
-        return Lazy(lambda position: compile_value(self.flow.nodes[position].args))
+        return Lazy(lambda position: compile_arguments(self.flow.nodes[position]))
 
     @cached_property
     def inputs(self) -> Lazy[tuple[int, ...]]:
@@ -150,10 +172,10 @@ class Graph:
 
     @cached_property
     def result(self) -> Template:
-        """What the result of the run is: as the flow says, else the output of the sink, or of each sink by name."""
+        """What the result of the run is: as the flow says, else the output of the last node, or of each by name."""
         if self.flow.result is not None:
             return compile_value(self.flow.result)
-        outputs = {self.names[sink]: f"${{nodes.{self.names[sink]}.output}}" for sink in self.sinks}
+        outputs = {self.names[last]: f"${{nodes.{self.names[last]}.output}}" for last in self._last}
         return compile_value(outputs if len(outputs) != 1 else next(iter(outputs.values())))
 
     @cached_property
@@ -189,7 +211,7 @@ class Graph:
         ends: list[float] = []
         before: list[int | None] = []
         for position, name in enumerate(self.names):
-            latest = max(self.parents[position], key=ends.__getitem__, default=None)
+            latest = max(self.awaited[position], key=ends.__getitem__, default=None)
             before.append(latest)
             ends.append((0.0 if latest is None else ends[latest]) + durations.get(name, 0.0))
         last = max(range(len(ends)), key=ends.__getitem__, default=None)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from taskmesh.model.hook_references import HookCompiler
 from taskmesh.model.problems import Hints
 from taskmesh.model.references import read_template
 
@@ -62,5 +63,5 @@ def foreseen(value: Any) -> Any:
         return [foreseen(item) for item in value]
     if not isinstance(value, str) or "${" not in value:
         return value
-    template = read_template(value, ()).template
+    template = read_template(value, (), HookCompiler()).template
     return template.constant if template.resolver is None else UNKNOWN

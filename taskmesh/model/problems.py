@@ -27,7 +27,10 @@ class Problem:
 
     def __str__(self) -> str:
         if len(self.path) >= 2 and self.path[0] == "nodes":
-            return f"node {self.path[1]!r}: {self.message}"
+            hook = f", hook {self.path[3]}" if len(self.path) > 3 and self.path[2] == "hooks" else ""
+            return f"node {self.path[1]!r}{hook}: {self.message}"
+        if len(self.path) >= 2 and self.path[0] == "hooks":
+            return f"hook {self.path[1]}: {self.message}"
         return self.message
 
 
@@ -66,3 +69,8 @@ def listed(names: Sequence[str], shown: int) -> str:
 def quoted(names: Sequence[str]) -> str:
     """Names as a sentence has them."""
     return ", ".join(repr(name) for name in names)
+
+
+def subject_of(path: Path) -> str:
+    """What a sentence about a place begins with."""
+    return "it" if path[0] in ("nodes", "hooks") else str(path[0])

@@ -208,23 +208,23 @@ def _all_params(params: Values, outputs: Values) -> Value:
 
 
 def _param(name: str, keys: list[str]) -> Resolver:
-    steps = _steps(keys)
+    steps = steps_of(keys)
 
     def resolve(params: Values, outputs: Values) -> Value:
         if name not in params:
             raise UnresolvedReferenceError(_shown("params", name, *keys), f"the run has no parameter {name!r}")
-        return _follow(params[name], steps, ("params", name)) if steps else params[name]
+        return follow(params[name], steps, ("params", name)) if steps else params[name]
 
     return resolve
 
 
 def _output(name: str, keys: list[str]) -> Resolver:
-    steps = _steps(keys)
+    steps = steps_of(keys)
 
     def resolve(params: Values, outputs: Values) -> Value:
         if name not in outputs:
             raise UnresolvedReferenceError(_shown("nodes", name, "output", *keys), f"node {name!r} has no output")
-        return _follow(outputs[name], steps, ("nodes", name, "output")) if steps else outputs[name]
+        return follow(outputs[name], steps, ("nodes", name, "output")) if steps else outputs[name]
 
     return resolve
 
@@ -232,11 +232,15 @@ def _output(name: str, keys: list[str]) -> Resolver:
 _Step: TypeAlias = "tuple[str, int | None]"
 
 
-def _steps(keys: list[str]) -> tuple[_Step, ...]:
+def steps_of(keys: list[str]) -> tuple[_Step, ...]:
     return tuple((key, int(key) if _INDEX.fullmatch(key) else None) for key in keys)
 
 
-def _follow(value: Any, steps: tuple[_Step, ...], root: tuple[str, ...]) -> Any:
+def follow(value: Any, steps: tuple[_Step, ...], root: tuple[str, ...]) -> Any:
+    """The part of a value to which steps lead; ``root`` is how the whole of it is called.
+
+    :raises UnresolvedReferenceError: it has no such part.
+    """
     for place, (key, index) in enumerate(steps):
         try:
             # A text is a sequence too, but one of its letters is never what was meant.

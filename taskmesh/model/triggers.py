@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from taskmesh.model.hooks import Hook
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState
 
@@ -35,11 +36,15 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """When a node begins. ``count`` goes with n_of; ``depends`` is an expression, which stands instead of a rule."""
+    """When a node begins. ``count`` goes with n_of; ``depends`` is an expression, which stands instead of a rule.
+
+    So does ``hook``, which makes the node a hook (see ``model.hooks``).
+    """
 
     rule: Rule = Rule.ALL_SUCCESS
     count: int = 0
     depends: str = ""
+    hook: Hook | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -49,9 +54,11 @@ class Trigger:
     @property
     def runs_always(self) -> bool:
         """Whether neither a halt of its run nor the run's deadline keeps the node from running."""
-        return self.rule is Rule.ALWAYS
+        return self.rule is Rule.ALWAYS or self.hook is not None
 
     def __str__(self) -> str:
+        if self.hook:
+            return str(self.hook)
         if self.depends:
             return f"depends: {self.depends}"
         return f"n_of({self.count})" if self.rule is Rule.N_OF else str(self.rule)

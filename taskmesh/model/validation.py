@@ -20,9 +20,10 @@ from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
+from taskmesh.model.hook_rules import in_order, look_at_hooks
 from taskmesh.model.node_types import type_of_task, unknown_type
 from taskmesh.model.params import fits, type_sentence
-from taskmesh.model.problems import Hints, Path, Problem, quoted
+from taskmesh.model.problems import Hints, Path, Problem, quoted, subject_of
 from taskmesh.model.references import NAME_PATTERN, read_template
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
@@ -64,13 +65,15 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
     if len(draft.nodes) > MAX_NODES:
         examination.found(("nodes",), f"{len(draft.nodes)} nodes; a flow may have {MAX_NODES}: split it into several")
         return examination.problems, draft
-    nodes = with_pools([examination.look_at_node(node) for node in draft.nodes])
+    nodes = with_pools([examination.look_at_node(node) for node in draft.nodes if not node.hook])
+    hooks = [examination.look_at_task(*hook) for hook in look_at_hooks(draft.nodes, nodes, examination)]
     examination.look_at_result()
     examination.look_at_on_failure(nodes)
     for path, problem in waiting_findings(nodes):
         examination.found(path, problem)
     order = examination.order(nodes)
-    return examination.problems, replace(draft, nodes=tuple(nodes[position] for position in order))
+    nodes = [nodes[position] for position in order]
+    return examination.problems, replace(draft, nodes=(*nodes, *in_order(hooks, nodes)))
 
 
 class _Examination:
@@ -80,7 +83,7 @@ class _Examination:
         self.problems: list[Problem] = []
         self._draft = draft
         self._tasks = tasks
-        self._names = Counter(node.name for node in draft.nodes)
+        self._names = Counter(node.name for node in draft.nodes if not node.hook)
         self._params = Counter(param.name for param in draft.params)
         self._node_hints = Hints(self._names)
         self._param_hints = Hints(self._params)
@@ -96,7 +99,7 @@ class _Examination:
             self.found(("flow",), f"flow name {draft.name!r} must be 1-255 characters without spaces, $, {{ or }}")
         if not _VERSION.fullmatch(draft.version):
             self.found(("version",), f"version {draft.version!r} must be 1-64 letters, digits or any of . _ + -")
-        if not draft.nodes:
+        if not self._names:
             self.found(("nodes",), "the flow has no nodes; it needs at least one")
         self._look_at_params()
         self._look_at_shard_by()
@@ -150,14 +153,14 @@ class _Examination:
         if node.switch is not None or (node.step is not None and not node.step.runs_task):
             inner = replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
             return self._with_child(inner, path) if isinstance(node.step, ChildStep) else inner
-        return replace(self._look_at_task(node, path), needs=needs)
+        return replace(self.look_at_task(node, path), needs=needs)
 
     def _with_child(self, node: Node, path: Path) -> Node:
         self._look_at_policies(node, path)
         rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
         return rules.completed(node)
 
-    def _look_at_task(self, node: Node, path: Path) -> Node:
+    def look_at_task(self, node: Node, path: Path) -> Node:
         """The node with what its task says of it filled in."""
         info = self._known_task(node.task, (*path, "task"))
         if info is not None:
@@ -168,22 +171,23 @@ class _Examination:
             self.found((*path, "breaker"), f"the {key} of its breaker {problem}")
         retry = node.retry or (info.retry if info else None)
         limits = node.limits.over(info.limits) if info else node.limits
-        guard, compensation = self._guard(node, info), self._look_at_undo(node, info)
+        guard = self._guard(node, info, path)
+        compensation = None if node.hook else self._look_at_undo(node, info)
         return replace(node, pool=pool, retry=retry, limits=limits, guard=guard, compensation=compensation)
 
-    def _guard(self, node: Node, info: TaskInfo | None) -> Guard | None:
+    def _guard(self, node: Node, info: TaskInfo | None, path: Path) -> Guard | None:
         """The breaker of a node; by name alone, one that its task has, too, has the rules that stand there."""
         guard, of_task = node.guard, info.guard if info else None
         if guard is None:
             return of_task
-        self._look_at_fallback(node, guard.fallback)
+        self._look_at_fallback(node, guard.fallback, path)
         is_undeclared = guard.rules == BreakerRules(guard.rules.name)
         if is_undeclared and of_task and of_task.rules.name == guard.rules.name:
             return Guard(of_task.rules, guard.fallback)
         return guard
 
-    def _look_at_fallback(self, node: Node, fallback: str) -> None:
-        info = self._known_task(fallback, ("nodes", node.name, "fallback")) if fallback else None
+    def _look_at_fallback(self, node: Node, fallback: str, path: Path) -> None:
+        info = self._known_task(fallback, (*path, "fallback")) if fallback else None
         if info is not None:
             self._look_at_arguments(node, info)
 
@@ -248,12 +252,12 @@ class _Examination:
     def know_node(self, name: str, path: Path, verb: str) -> None:
         if name not in self._names:
             hint = self._node_hints.did_you_mean(name)
-            self.found(path, f"{_subject(path)} {verb} {name!r}, which is no node of this flow{hint}")
+            self.found(path, f"{subject_of(path)} {verb} {name!r}, which is no node of this flow{hint}")
 
     def know_param(self, name: str, path: Path) -> None:
         if name not in self._params:
             hint = self._param_hints.did_you_mean(name)
-            self.found(path, f"{_subject(path)} refers to params.{name}, which the flow does not declare{hint}")
+            self.found(path, f"{subject_of(path)} refers to params.{name}, which the flow does not declare{hint}")
 
     def _known_task(self, name: str, path: Path) -> TaskInfo | None:
         if not _TITLE.fullmatch(name):
@@ -292,7 +296,3 @@ class _Examination:
             cycle = find_cycle({node.name: node.needs for node in nodes})
             self.found(("nodes", cycle[0], "needs"), cycle_sentence(cycle))
         return order
-
-
-def _subject(path: Path) -> str:
-    return "it" if path[0] == "nodes" else str(path[0])

@@ -217,13 +217,15 @@ class Marking(NamedTuple):
     last: bool
     can_be_undone: bool = False
     special: bytes = b""
+    is_flow_hook: bool = False
 
 
 class Reset(NamedTuple):
     """A node of a reopened run as it was seen, and as it shall be: ready, skipped, or waiting with so many ``arrived``.
 
     ``state`` is empty where there is no record; ``arrived`` and ``skipped``, of the nodes that it needs, are -1 where
-    that is not counted. ``pool`` is a number.
+    that is not counted. ``pool`` is a number. The place before the hooks of the flow comes after those, as one that
+    waits with so many ``arrived`` as there are hooks.
     """
 
     node: int

@@ -143,6 +143,7 @@ class Controls:
                 self._store.retention_ms,
                 int(each.can_be_undone),
                 each.special,
+                int(each.is_flow_hook),
             ],
         )
 

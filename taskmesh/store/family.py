@@ -89,7 +89,8 @@ class Origin(NamedTuple):
 
 
 class RunKey(NamedTuple):
-    """Names one run, with the hash of its flow; ``pool_of_child`` is the flow's first pool where the run is a child."""
+    """Names one run, with the hash of its flow; ``pool_of_child`` is the flow's first pool where the run is a child, or
+    was prepared: then hooks may be all that is left of it."""
 
     run_id: str
     flow_hash: str

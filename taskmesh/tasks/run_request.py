@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from taskmesh.errors import UsageError
-from taskmesh.tasks.trace import Placeholder, current_trace
+from taskmesh.tasks.placeholders import Placeholder
+from taskmesh.tasks.trace import current_trace
 
 
 class RunHandle(Placeholder):

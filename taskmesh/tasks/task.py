@@ -19,8 +19,9 @@ from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints, Path
 from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
 from taskmesh.model.values import Values
+from taskmesh.tasks.placeholders import Placeholder
 from taskmesh.tasks.signature import Signature
-from taskmesh.tasks.trace import Placeholder, current_trace
+from taskmesh.tasks.trace import current_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,92 +9,28 @@ import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, NoReturn
+from typing import Any
 
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import SWITCH, Node
+from taskmesh.model.hooks import Hook
 from taskmesh.model.node_types import MARK
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.references import MAX_DEPTH, escape_text
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import Trigger, read_rule, rule_problem
+from taskmesh.tasks.placeholders import EndHandle, ParamHandle, Placeholder
 from taskmesh.tasks.traced_node import TracedNode
 
 _current: ContextVar[Trace | None] = ContextVar("taskmesh_trace", default=None)
 
 _UNFIT_FOR_NAMES = re.compile(r"[^A-Za-z0-9_-]")
-_UNFIT_FOR_KEYS = re.compile(r"[.${}]|^$")
 
 
 def current_trace() -> Trace | None:
     """The trace that is going on here, if any."""
     return _current.get()
-
-
-def _refused(use: str) -> Callable[..., NoReturn]:
-    def refuse(self: Placeholder, *_: object) -> NoReturn:
-        raise UsageError(f"{self!r} has no value while the flow is traced, so it cannot be {use}; do that in a task")
-
-    return refuse
-
-
-class Placeholder:
-    """Stands for a value that only a run will have. It can be passed to tasks; ``[key]`` refers to a part of it."""
-
-    __slots__ = ("_keys", "_trace")
-
-    def __init__(self, trace: Trace, keys: tuple[str, ...] = ()) -> None:
-        self._trace = trace
-        self._keys = keys
-
-    def _root(self) -> str:
-        raise NotImplementedError
-
-    def _with_keys(self, keys: tuple[str, ...]) -> Placeholder:
-        raise NotImplementedError
-
-    def __getitem__(self, key: object) -> Any:
-        """Refer to an entry of an object, or to a position of a list."""
-        if not isinstance(key, str | int) or isinstance(key, bool) or _UNFIT_FOR_KEYS.search(str(key)):
-            raise UsageError(f"{self!r} cannot be indexed with {key!r}: use a number, or a text without . $ {{ }}")
-        return self._with_keys((*self._keys, str(key)))
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise UsageError(f'{self!r} has no attribute {name!r}; for an entry of its value write ["{name}"]')
-
-    def __repr__(self) -> str:
-        return f"<placeholder ${{{'.'.join((self._root(), *self._keys))}}}>"
-
-    # Where Python would go on with something else than the value, such as the truth of an object that is always true.
-    __bool__ = _refused("tested (if, while, and, or, not)")
-    __iter__ = __len__ = __contains__ = __reversed__ = _refused("looped over or counted")
-    __str__ = __format__ = _refused("made into text")
-    __int__ = __float__ = __index__ = _refused("made into a number")
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refused("compared")
-    __hash__ = _refused("a key or a member of a set")
-    __call__ = _refused("called")
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refused("calculated with")
-    __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __rmod__ = __pow__ = _refused("calculated with")
-    __neg__ = __abs__ = __invert__ = __and__ = __or__ = __rshift__ = __lshift__ = _refused("calculated with")
-
-
-class ParamHandle(Placeholder):
-    """A parameter of the flow that is being traced."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, trace: Trace, name: str, keys: tuple[str, ...] = ()) -> None:
-        super().__init__(trace, keys)
-        self._name = name
-
-    def _root(self) -> str:
-        return f"params.{self._name}"
-
-    def _with_keys(self, keys: tuple[str, ...]) -> ParamHandle:
-        return ParamHandle(self._trace, self._name, keys)
 
 
 class Handle(Placeholder):
@@ -141,6 +77,27 @@ class Handle(Placeholder):
         self._node.when = condition
         return self
 
+    def on_success(self, hook: Any) -> Handle:
+        """Let a task that was called just for this run once the node has succeeded: ``.on_success(tell(order_id))``.
+
+        As with ``on_failure`` and ``finally_``, it becomes a hook, which only observes; nothing can need it.
+
+        :raises UsageError: for anything but a call of a task in this flow, or a second hook of this kind.
+        """
+        return self._observed_by(Hook.ON_SUCCESS, hook)
+
+    def on_failure(self, hook: Any) -> Handle:
+        """Let a task run once the node has failed for good; the failure stays what it is. See ``on_success``."""
+        return self._observed_by(Hook.ON_FAILURE, hook)
+
+    def finally_(self, hook: Any) -> Handle:
+        """Let a task run once the node has succeeded, failed or was cancelled. See ``on_success``."""
+        return self._observed_by(Hook.FINALLY, hook)
+
+    def _observed_by(self, hook: Hook, call: Any) -> Handle:
+        self._trace.hook(hook, call, self._node)
+        return self
+
     def _begin_by(self, trigger: Trigger) -> Handle:
         if not self._node.trigger.is_plain:
             raise UsageError(f"{self!r} has a rule or an expression already: {self._node.trigger}")
@@ -156,7 +113,12 @@ class Handle(Placeholder):
         return self
 
     def _root(self) -> str:
+        if self._node.hook:
+            raise UsageError(f"nothing can use the output of {self._node.shown!r}: it is a hook, which only observes")
         return f"nodes.{self._node.name}.output"
+
+    def __repr__(self) -> str:
+        return f"<hook {self._node.shown!r}>" if self._node.hook else super().__repr__()
 
     def _with_keys(self, keys: tuple[str, ...]) -> Handle:
         return Handle(self._trace, self._node, keys)
@@ -170,6 +132,7 @@ class Trace:
         self._nodes: list[TracedNode] = []
         self._names: dict[str, TracedNode] = {}
         self._numbers: dict[str, int] = {}
+        self._hooks: set[tuple[int, Hook]] = set()
 
     def run(self, function: Callable[..., Any], params: Mapping[str, object]) -> Any:
         """Call a flow's function with a handle for each of ``params``; its result, as a value with references."""
@@ -209,12 +172,35 @@ class Trace:
         node = TracedNode(self._free_name(name or step.kind), None, args, step=step, retry=retry, limits=limits)
         return self._add(node)
 
+    @property
+    def ended(self) -> EndHandle:
+        """How that has ended which a hook observes."""
+        return EndHandle(self)
+
     def node_of(self, handle: Any, what: str) -> TracedNode:
         """:raises UsageError: for anything that is not a node of this flow; ``what`` asks for one."""
         if not isinstance(handle, Handle):
             raise UsageError(f"{what} takes what calling a task returned, not {handle!r}")
         self.check_own(handle)
         return handle._node
+
+    def hook(self, hook: Hook, call: Any, observed: TracedNode | None) -> None:
+        """Make the node that a call has added a hook of another, or of the flow.
+
+        :raises UsageError: it runs no task, waits for others, is a hook already, or there is such a hook already.
+        """
+        node = self.node_of(call, f"{hook}()")
+        whose = f"node {observed.name!r}" if observed else f"flow {self._flow!r}"
+        if node.task is None or node.after or node.when or not node.trigger.is_plain:
+            raise UsageError(f"{hook} of {whose} must be the call of a task, which waits for nothing else")
+        if (observed is not None and observed.hook) or any((id(node), kind) in self._hooks for kind in Hook):
+            raise UsageError(f"{hook} of {whose}: a hook can have no hooks itself")
+        if (id(observed), hook) in self._hooks:
+            raise UsageError(f"{whose} has a hook {hook} already")
+        self._hooks.add((id(observed), hook))
+        self._forget_name(node)
+        node.hook, node.observed, node.trigger = hook, observed, Trigger(hook=hook)
+        node.after = [observed] if observed else []
 
     def _nodes_of(self, then: Any) -> list[TracedNode]:
         handles = then if isinstance(then, list | tuple) else [then]
@@ -229,12 +215,18 @@ class Trace:
         other = self._names.get(name)
         if other is not None and other is not node:
             raise UsageError(f"flow {self._flow!r} has a node {name!r} already; give this one another name")
+        if node.hook:
+            raise UsageError(f"a hook has the name {node.shown!r}, and no other")
+        self._forget_name(node)
+        node.name = name
+        self._names[name] = node
+
+    def _forget_name(self, node: TracedNode) -> None:
+        """Let others have its name."""
         del self._names[node.name]
         base, _, number = node.name.rpartition("_")
         if base in self._numbers and number.isdecimal():
             self._numbers[base] = min(self._numbers[base], int(number))
-        node.name = name
-        self._names[name] = node
 
     def nodes(self) -> tuple[Node, ...]:
         """The draft of every node, in the order of the calls."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import Compensation, Node, Switch, case_of
+from taskmesh.model.hooks import Hook, hook_name
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger
@@ -27,17 +28,24 @@ class TracedNode:
     step: Step | None = None
     retry: RetryPolicy | None = None
     limits: TimeLimits = NO_LIMITS
+    hook: Hook | None = None
+    observed: TracedNode | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its name in the flow; a hook is named after what it observes."""
+        return hook_name(self.hook, self.observed.name if self.observed else "") if self.hook else self.name
 
     def draft(self, args: Mapping[str, Any]) -> Node:
         """The node as it is now, called with ``args``."""
-        needs, task = tuple(dict.fromkeys(each.name for each in self.after)), self.task
+        needs, task = tuple(dict.fromkeys(each.shown for each in self.after)), self.task
         if task is None and self.step is not None:
             allowed = "", self.retry, self.limits
             return Node(self.name, "", args, needs, *allowed, trigger=self.trigger, when=self.when, step=self.step)
         if task is None:
-            cases = [case_of(when, tuple(each.name for each in then)) for when, then in self.cases]
+            cases = [case_of(when, tuple(each.shown for each in then)) for when, then in self.cases]
             return Node(
                 self.name, "", needs=needs, pool="", switch=Switch(tuple(cases)), trigger=self.trigger, when=self.when
             )
-        policies = task.retry, task.limits, task.guard, Compensation.by(task.compensator)
-        return Node(self.name, task.name, args, needs, task.pool, *policies, trigger=self.trigger, when=self.when)
+        policies = task.retry, task.limits, task.guard, None if self.hook else Compensation.by(task.compensator)
+        return Node(self.shown, task.name, args, needs, task.pool, *policies, trigger=self.trigger, when=self.when)

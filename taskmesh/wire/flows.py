@@ -3,9 +3,9 @@
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
 breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
 schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
-has no more, but may refer to what is said of the run. A flow is written in the first schema that can say what it asks
-for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses it instead
-of ignoring something.
+has no more, but triggers of hooks; schema 9 has none either, but may refer to what is said of the run. A flow is
+written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
+worker that knows only an earlier one refuses it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.conditions import RUN, read_condition
 from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param, ParamType, Switch
+from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.references import compile_value
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
@@ -24,7 +25,7 @@ from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-RUN_SCHEMA = 8
+HOOK_SCHEMA, RUN_SCHEMA = 8, 9
 SCHEMAS = range(PLAIN_SCHEMA, RUN_SCHEMA + 1)
 _HASH_BYTES = 16
 _OPENING = b"${run."
@@ -61,6 +62,8 @@ def _encoded(flow: Flow, schema: int) -> bytes:
 
 
 def _schema_of(flow: Flow) -> int:
+    if any(node.hook for node in flow.nodes):
+        return HOOK_SCHEMA
     if any(node.step for node in flow.nodes):
         return STEP_SCHEMA
     if any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes):
@@ -91,7 +94,9 @@ def _node_fields(node: Node, schema: int) -> list[Any]:
 
 
 def _trigger_fields(trigger: Trigger) -> list[Any] | None:
-    return None if trigger.is_plain else [trigger.rule, trigger.count, trigger.depends]
+    if trigger.is_plain:
+        return None
+    return [trigger.rule, trigger.count, trigger.depends, *([trigger.hook] if trigger.hook else [])]
 
 
 def _switch_fields(switch: Switch | None) -> list[Any] | None:
@@ -191,8 +196,8 @@ def _node_of(
     return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way, step_of(step))
 
 
-def _trigger_of(rule: str, count: int, depends: str) -> Trigger:
-    return Trigger(Rule(rule), count, depends)
+def _trigger_of(rule: str, count: int, depends: str, hook: str = "") -> Trigger:
+    return Trigger(Rule(rule), count, depends, Hook(hook) if hook else None)
 
 
 def _switch_of(cases: list[Any]) -> Switch:

@@ -29,7 +29,7 @@ ANSWERS = {
     "pause_run": {"paused", "ended", "ending", "preparing"},
     "resume_run": {"resumed", "ended", "running", "preparing"},
     "terminate_run": {"terminated", "ended"},
-    "mark_node": {"marked", "again", "ended", "preparing"},
+    "mark_node": {"marked", "again", "ended", "preparing", "early"},
     "reopen_run": {"reopened", "ended", "running", "preparing"},
     "reset_nodes": {"reset", "running"},
 }

@@ -11,6 +11,7 @@ from taskmesh.store.link import Link
 from taskmesh.store.scripts import Script, Scripts
 from tests.model.case import Situation
 from tests.model.child_situations import FAMILY
+from tests.model.hook_situations import HOOKED
 from tests.model.lives import SLICE
 from tests.model.ruled_situations import RULED
 from tests.model.situations import SITUATIONS
@@ -298,6 +299,41 @@ MISTAKES_OF_FAMILY = {
 """To be found in runs that begin others, and in those that are begun."""
 
 
+MISTAKES_OF_HOOKS = {
+    "a hook runs after every end": Mistake("settle_node", "if each == state then", "if true then"),
+    "a hook never runs": Mistake("settle_node", "if each == state then", "if false then"),
+    "the failure of a hook fails its run": Mistake("settle_node", "and not is_handled", ""),
+    "a run ends without the hooks of its flow": Mistake("settle_node", "if found.hooks > 0 then", "if false then"),
+    "the hooks of a flow begin with its last node but one": Mistake(
+        "settle_node", "remaining > found.hooks then", "remaining > found.hooks + 1 then"
+    ),
+    "the hooks of a flow are told for ever": Mistake("settle_node", "outdated[#outdated + 1] = 'hooks'\n", ""),
+    "nobody would ever tell the hooks of a flow": Mistake(
+        "settle_node", "put_due(outbox, run_id .. '/' .. BEFORE_HOOKS, now)\n", ""
+    ),
+    "a repeated end does not say that the hooks are to be told": Mistake(
+        "settle_node", "'node:' .. BEFORE_HOOKS) == 1", "'node:' .. BEFORE_HOOKS) > 1"
+    ),
+    "the hooks of a flow hear that all went well": Mistake(
+        "spread_node", "and keep_end(run, found) or record[STATE]", "and 'succeeded' or record[STATE]"
+    ),
+    "the hooks of a flow are not told who failed": Mistake("spread_node", "failed_node or false", "false"),
+    "the hooks of a flow are not told why": Mistake(
+        "spread_node", "failed_node and redis.call('HGET', run, 'error:' .. failed_node) or ''", "''"
+    ),
+    "a run that is admitted has no hooks": Mistake("admit_run", "for at = 14, #ARGV, 2 do", "for at = 16, #ARGV, 2 do"),
+    "a fork has no hooks": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 19, #ARGV, 2 do"),
+    "a hook that waits is ended by hand": Mistake("mark_node", "return {'early'}", ""),
+    "the hooks of a reopened run do not wait": Mistake("reset_nodes", "change('hooks', hooks)\n", ""),
+    "a reopened run keeps the end of before": Mistake("reset_nodes", "'output:', 'error:'}", "'output:'}"),
+    "a reset leaves the hooks in the outbox": Mistake(
+        "reset_nodes", "forgotten[#forgotten + 1] = {'ZREM', outbox, run_id .. '/' .. BEFORE_HOOKS}\n", ""
+    ),
+    "a run of which only hooks are left does not go on": Mistake("resume_run", "values[4] == values[6]", "false"),
+}
+"""To be found where nodes and flows have hooks."""
+
+
 class MistakenScripts(Scripts):
     """The scripts, one of them with a mistake."""
 
@@ -321,6 +357,11 @@ def test_a_mistake_of_rules_is_found(link: Link, namespace: str, monkeypatch: py
 @pytest.mark.parametrize("name", MISTAKES_OF_FAMILY)
 def test_a_mistake_of_family_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     _find(MISTAKES_OF_FAMILY[name], Tour(link, namespace), monkeypatch, FAMILY)
+
+
+@pytest.mark.parametrize("name", MISTAKES_OF_HOOKS)
+def test_a_mistake_of_hooks_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    _find(MISTAKES_OF_HOOKS[name], Tour(link, namespace), monkeypatch, HOOKED)
 
 
 def _find(mistake: Mistake, tour: Tour, monkeypatch: pytest.MonkeyPatch, situations: Mapping[str, Situation]) -> None:

@@ -11,12 +11,13 @@ import redis
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.model.hooks import Hook
 from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.store.calls import NodeKey, Reset, Word
 from taskmesh.store.link import Link
 from tests.model.answers import Answer
 from tests.model.lab import Lab
-from tests.model.shape import Shape
+from tests.model.shape import BEFORE_HOOKS, Shape
 from tests.model.steering import FORK
 
 RUN, HOLDER = "r1", "me"
@@ -28,6 +29,7 @@ UNDOABLE = Shape(((),), ("one",), 2, frozenset({0}))
 SKIPPED = Shape(((), (0,), (1,)), ("one", "two", "one"), 2)
 RULES = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(Rule.ALL_DONE)})
 DEPENDS = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(depends="n0.failed || n1")})
+HOOKED = Shape(((), ()), ("one", "two"), 2, triggers={1: Trigger(hook=Hook.FINALLY)})
 MANY_ROOTS = Shape(((), (), ()), ("one", "two", "one"), 2)
 
 Act = Callable[[Lab, Plan], Answer | bool]
@@ -130,6 +132,19 @@ def _terminate(lab: Lab, plan: Plan) -> Answer:
 CHILD_RUNS = (_admit_child, _renew, _claim)
 REOPENED = (*RUNNING, lambda lab, plan: lab.terminate(plan, RUN), _reopen)
 
+
+def _tell_hooks(lab: Lab, plan: Plan) -> Answer:
+    return lab.spread(plan, RUN, BEFORE_HOOKS, 0)
+
+
+def _reset_hooks(lab: Lab, plan: Plan) -> Answer:
+    wishes = [Reset(1, "ready", 1, "waiting", -1, -1, 1), Reset(BEFORE_HOOKS, "succeeded", 1, "waiting", 1, -1, 0)]
+    return lab.reset(plan, RUN, "retry", wishes)
+
+
+HOOKS_TOLD = (*RUNNING, _settle, _tell_hooks)
+HOOKS_REOPENED = (*HOOKS_TOLD, lambda lab, plan: lab.terminate(plan, RUN), _reopen)
+
 CASES = {
     "admit": Case(JOIN, _admit),
     "admit many first nodes": Case(MANY_ROOTS, _admit),
@@ -184,6 +199,12 @@ CASES = {
     ),
     "resume what has ended": Case(
         SINGLE, lambda lab, plan: lab.resume(plan, RUN, "retry"), (*RUNNING, _settle, _reopen)
+    ),
+    "settle the last before the hooks of the flow": Case(HOOKED, _settle, RUNNING),
+    "tell the hooks of the flow": Case(HOOKED, _tell_hooks, (*RUNNING, _settle)),
+    "reset the hooks of the flow": Case(HOOKED, _reset_hooks, HOOKS_REOPENED),
+    "resume where only hooks are left": Case(
+        HOOKED, lambda lab, plan: lab.resume(plan, RUN, "retry"), (*HOOKS_REOPENED, _reset_hooks)
     ),
     "watch": Case(JOIN, _watch, (_admit,)),
     "wait for a child": Case(JOIN, _wait, RUNNING),

@@ -38,7 +38,7 @@ def _check_run(stored: Stored, run_id: str, run: Run) -> None:
     check_kept(found, kept)
     if found["status"] in ("running", "compensating") and found["paused"] != FORK:
         states = {at: node[0] for at, node in found["nodes"].items()}
-        check_next_events(run.model.shape, states, kept, run.model.timers)
+        check_next_events(run.model.shape, states, kept, run.model.timers, run.model.paused)
     run.history = found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.model.case import RUN_ID, Call, Case
 from tests.model.lives import holder_of, token_of
-from tests.model.shape import BEFORE_UNDOS, ROOT, TO_PARENT
+from tests.model.shape import BEFORE_HOOKS, BEFORE_UNDOS, ROOT, TO_PARENT
 from tests.model.steering import FORK
 
 PARENT = "a parent"
@@ -45,7 +45,8 @@ SCRIPT_OF = {
 def every_call(case: Case) -> Iterator[Call]:
     yield from _calls_to_run(case)
     shape = case.model.shape
-    for place in (*shape.places, ROOT, *([BEFORE_UNDOS] if shape.undoable else [])):
+    undos, hooks = [BEFORE_UNDOS] * bool(shape.undoable), [BEFORE_HOOKS] * bool(shape.flow_hooks)
+    for place in (*shape.places, ROOT, *undos, *hooks):
         yield from _calls_to_node(case, place)
     if case.model.parent:
         yield from _calls_to_parent(case)
@@ -80,7 +81,7 @@ def _calls_to_prepare(case: Case) -> Iterator[Call]:
     for kind in KINDS:
         yield Call("reopen", (kind,))
     for count in (1, case.model.shape.undo_base):
-        yield Call("inherit", (tuple(range(count)),))
+        yield Call("inherit", (tuple(at for at in range(count) if at not in case.model.shape.flow_hooks),))
     for kind in (FORK, *KINDS):
         wishes = case.wishes(0 if kind == "rerun n0" else None)
         yield Call("reset", (kind, tuple(wishes)))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from taskmesh.model.hooks import fate_after
+from taskmesh.model.states import NodeState
 from tests.model.moves import moves
 from tests.model.reference import ENDED, NodeModel
 from tests.model.steering import BY_HAND
@@ -98,10 +100,12 @@ def _check_ends(before: World, after: World) -> None:
 def check_state(setting: Setting, world: World) -> None:
     """What must hold of every state."""
     nodes = dict(world.nodes)
+    # Also where that was cut off.
+    is_being_reset = world.is_prepared or (world.altered and world.left is not None)
     for at, node in world.nodes:
         if at in setting.waiting and node.state == "failed":
             assert at not in world.signals, f"node {at} did not hear its signal"
-        if not world.is_prepared and node.state != "waiting" and node.cause != BY_HAND:
+        if not is_being_reset and node.state != "waiting" and node.cause != BY_HAND:
             _check_order(setting, nodes, at, node)
     held = [doing.node for _, doing in world.workers if doing and doing.step == "settle" and doing.current]
     assert len(held) == len(set(held)), "two workers may settle the same node"
@@ -111,6 +115,9 @@ def _check_order(setting: Setting, nodes: dict[int, NodeModel], at: int, node: N
     if setting.shape.is_undo(at):
         check_undo(setting.shape, nodes, at, node)
         return
+    if setting.shape.trigger(at).hook:
+        _check_hook(setting, nodes, at, node)
+        return
     states = [nodes[parent].state if parent in nodes else "waiting" for parent in setting.shape.parents[max(at, 0)]]
     if node.state in ("skipped", "upstream_failed"):
         assert set(states) & (ENDED - {"succeeded"}), f"node {at} was left out though nothing failed"
@@ -118,3 +125,13 @@ def _check_order(setting: Setting, nodes: dict[int, NodeModel], at: int, node: N
         assert is_blamed, f"node {at} is upstream_failed though nothing failed"
     else:
         assert set(states) <= {"succeeded"}, f"node {at} began before what it needs had succeeded"
+
+
+def _check_hook(setting: Setting, nodes: dict[int, NodeModel], at: int, node: NodeModel) -> None:
+    """It hears of nothing that has not ended, and runs after nothing that it does not ask for."""
+    shape, hook = setting.shape, setting.shape.trigger(at).hook
+    observed = shape.parents[at] or [each for each in range(shape.undo_base) if each not in shape.flow_hooks]
+    assert all(each in nodes and nodes[each].ended for each in observed), f"hook {at} was told too early"
+    if shape.parents[at] and hook and node.state != "skipped":
+        end = NodeState(nodes[observed[0]].state)
+        assert fate_after(hook, end) is NodeState.READY, f"hook {at} runs though its node is {end}"

@@ -89,6 +89,6 @@ def _closed(shape: Shape, chosen: set[int]) -> tuple[int, ...]:
     """The nodes of ``chosen`` all of whose ancestors are chosen, too."""
     found: list[int] = []
     for at, parents in enumerate(shape.parents):
-        if at in chosen and set(parents) <= set(found):
+        if at in chosen and at not in shape.flow_hooks and set(parents) <= set(found):
             found.append(at)
     return tuple(found)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from taskmesh.expressions.cel import Expression
 from taskmesh.model.flow import Flow, Node
+from taskmesh.model.hooks import Hook
 from taskmesh.model.states import NodeState
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import Rule
@@ -43,6 +44,13 @@ WORDS: Mapping[Rule, Callable[[Sequence[str]], bool]] = {
     Rule.ALWAYS: lambda ends: True,
 }
 """Whether a node runs when those that it needs have all ended so."""
+
+HEARD_BY: Mapping[Hook, set[str]] = {
+    Hook.ON_SUCCESS: {"succeeded"},
+    Hook.ON_FAILURE: {"failed"},
+    Hook.FINALLY: {"succeeded", "failed", "cancelled"},
+}
+"""The ends after which a hook runs; one that could not run for a failure is not among them."""
 
 WAITING_FOR_ALL = {Rule.ALL_DONE, Rule.ALWAYS, Rule.NONE_FAILED, Rule.NONE_SKIPPED, Rule.NONE_FAILED_MIN_ONE_SUCCESS}
 ASKING_SUCCESS = {Rule.ALL_SUCCESS, Rule.ANY_SUCCESS, Rule.N_OF, Rule.NONE_FAILED, Rule.NONE_FAILED_MIN_ONE_SUCCESS}
@@ -75,7 +83,9 @@ def certainty(node: Node, ends: Sequence[str | None]) -> bool | None:
 
 
 def can_take_failure(node: Node, needed: str) -> bool:
-    """Whether there are ends, that one a failure, after which a node runs."""
+    """Whether there are ends, that one a failure, after which a node runs; a hook only observes."""
+    if node.hook:
+        return False
     return any(runs(node, way) for way in product(*((FAILED,) if name == needed else ENDS for name in node.needs)))
 
 
@@ -127,7 +137,7 @@ class Interpreter:
 
     def __init__(self, flow: Flow) -> None:
         self.states: dict[str, NodeState] = {}
-        self.ready = [node.name for node in flow.nodes if not node.needs]
+        self.ready = [node.name for node in flow.nodes if not node.needs and not node.hook]
         self._flow = flow
         self._begun = set(self.ready)
         self._told: set[tuple[str, str]] = set()
@@ -142,12 +152,32 @@ class Interpreter:
             for node in self._flow.nodes:
                 if teller in node.needs:
                     self._told.add((teller, node.name))
-                    ended += [node.name] if self._is_left_out(node, known) else []
+                    left_out = self._hears(node, known[teller]) if node.hook else self._is_left_out(node, known)
+                    ended += [node.name] if left_out else []
+        self._tell_hooks_of_flow()
+
+    def _tell_hooks_of_flow(self) -> None:
+        hooks = [node for node in self._flow.nodes if node.hook and not node.needs]
+        if len(self.states) < len(self._flow.nodes) - len(hooks) or self._begun & {node.name for node in hooks}:
+            return
+        for node in hooks:
+            self._hears(node, NodeState.FAILED if self.has_failed else NodeState.SUCCEEDED)
+
+    def _hears(self, hook: Node, end: NodeState) -> bool:
+        """Decides a hook by what it observes; whether it has ended without running."""
+        runs = hook.hook is not None and end in HEARD_BY[hook.hook]
+        self._begun.add(hook.name)
+        if runs:
+            self.ready.append(hook.name)
+        else:
+            self.states[hook.name] = NodeState.SKIPPED
+        return not runs
 
     @property
     def has_failed(self) -> bool:
         """Whether there is a failure, or one that could not run for one, that no dependent can take."""
-        lost = [name for name, state in self.states.items() if GROUPS[state] == FAILED]
+        hooks = {node.name for node in self._flow.nodes if node.hook}
+        lost = [name for name, state in self.states.items() if GROUPS[state] == FAILED and name not in hooks]
         return any(not self._is_handled(name) for name in lost)
 
     def _is_handled(self, name: str) -> bool:

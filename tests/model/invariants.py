@@ -10,7 +10,7 @@ from taskmesh.model.next_event import NodeFacts, next_event
 from taskmesh.model.states import RUN_TRANSITIONS, NodeState, RunState
 from tests.model.lab import Lab
 from tests.model.reference import ENDED
-from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
+from tests.model.shape import BEFORE_HOOKS, BEFORE_UNDOS, ROOT, Shape
 from tests.model.steering import INHERITED
 
 TOLD_ALL = -1
@@ -21,7 +21,8 @@ def check_history(before: Mapping[str, Any], now: Mapping[str, Any], undo_base: 
 
     Only an undo that failed, or was kept from running by one that did, may be tried again, with a higher token.
     """
-    for at, (state, attempt, token, holder, *_) in before.get("nodes", {}).items():
+    told = {at: node for at, node in before.get("nodes", {}).items() if at != BEFORE_HOOKS}
+    for at, (state, attempt, token, holder, *_) in told.items():
         assert now["nodes"][at][2] >= token, f"the token of node {at} fell"
         assert now["nodes"][at][1] >= attempt - 1 or at >= undo_base, f"attempts of node {at} are gone"
         again = now["altered"] if at < undo_base else state != "succeeded"
@@ -54,10 +55,13 @@ def check_kept(run: Mapping[str, Any], outbox: set[int]) -> None:
         assert done or at in outbox, f"nobody would ever look after node {at}"
 
 
-def check_next_events(shape: Shape, states: Mapping[int, str], due: set[int], timers: Container[int]) -> None:
+def check_next_events(
+    shape: Shape, states: Mapping[int, str], due: set[int], timers: Container[int], paused: str = ""
+) -> None:
     """Never stuck: each node that has not ended waits for something that comes. To be held for runs that go on.
 
-    A node whose end not all dependents know of is still due; so those that wait for it do not wait in vain.
+    A node whose end not all dependents know of is still due; so those that wait for it do not wait in vain. While a run
+    is being prepared, that it is resumed is what brings on hooks of the flow.
     """
     for at in shape.places if BEFORE_UNDOS in states else range(shape.undo_base):
         needed = shape.before(at) or ((ROOT,) if ROOT in states else ())
@@ -65,7 +69,10 @@ def check_next_events(shape: Shape, states: Mapping[int, str], due: set[int], ti
             state=NodeState(states.get(at, "waiting")),
             is_due=at in due,
             timer_at=0.0 if at in timers else None,
-            needs=tuple(str(each) for each in needed if each in due or states.get(each) not in ENDED),
+            is_held=paused not in ("", "user") and at in shape.flow_hooks,
+            needs=tuple(
+                str(each) for each in needed if each in due or (each != BEFORE_HOOKS and states.get(each) not in ENDED)
+            ),
         )
         assert facts.state.ended or next_event(facts, 0.0), f"nothing would bring node {at} on"
 

@@ -70,8 +70,9 @@ class Lab:
         deadline_seconds: float | None = None,
         parent: str = "",
     ) -> Answer:
-        further = ("parent", parent) if parent else ()
-        wanted = replace(admission(plan, run_id, digest), deadline_seconds=deadline_seconds, further=further)
+        admitted = admission(plan, run_id, digest)
+        further = (*admitted.further, "parent", parent) if parent else admitted.further
+        wanted = replace(admitted, deadline_seconds=deadline_seconds, further=further)
         [told] = self.store.admit_runs([wanted], with_flow)
         return Answer(told.word, ready=told.ready)
 
@@ -232,7 +233,7 @@ def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:
         first.packed,
         first.last,
         undo_base=plan.undo_base,
-        further=("context", CONTEXT),
+        further=("context", CONTEXT, *(("hooks", str(len(plan.graph.hooks))) if plan.graph.hooks else ())),
     )
 
 
@@ -260,7 +261,8 @@ def settlement(plan: Plan, key: NodeKey, token: int, state: str, halt: str) -> S
 def marking(plan: Plan, key: NodeKey, state: str) -> Marking:
     first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
     told = plan.pools, first.packed, first.last, plan.node(key.node).compensation is not None
-    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told, first.special)
+    special = first.special, plan.node(key.node).is_flow_hook
+    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told, *special)
 
 
 def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import OnFailure
+from taskmesh.model.hooks import Hook
 from taskmesh.model.triggers import Rule, Trigger
+from taskmesh.wire import pack
 from tests.model.answers import CONTEXT
 from tests.model.lab import BY_HAND_OUTPUT, INHERITED_OUTPUT, output_of
 from tests.model.reference import RunModel
-from tests.model.shape import ROOT, Shape
+from tests.model.shape import BEFORE_HOOKS, ROOT, Shape
 from tests.model.steering import BY_HAND, INHERITED
 from tests.model.stored import POOLS
 
@@ -27,7 +29,10 @@ OUTPUTS = {BY_HAND: BY_HAND_OUTPUT, INHERITED: INHERITED_OUTPUT}
 """What a node has given back that did not run."""
 
 
-def _shape(nodes: list[tuple[set[int], str]], undoable: set[int], rules: list[Trigger | None]) -> Shape:
+def _shape(
+    nodes: list[tuple[set[int], str]], undoable: set[int], rules: list[Trigger | None], hooks: list[tuple[int, Hook]]
+) -> Shape:
+    """Hooks come last, each of the node at its place; of the flow, where there is none."""
     parents = tuple(
         tuple(sorted({min(parent, at - 1) for parent in needs if at})) for at, (needs, _) in enumerate(nodes)
     )
@@ -35,7 +40,10 @@ def _shape(nodes: list[tuple[set[int], str]], undoable: set[int], rules: list[Tr
     triggers = {
         at: _fitting(wish, parents[at]) for at, wish in zip(places, rules, strict=False) if wish and parents[at]
     }
-    return Shape(parents, tuple(pool for _, pool in nodes), SLICE, frozenset(undoable & set(places)), triggers)
+    triggers |= {at: Trigger(hook=hook) for at, (_, hook) in enumerate(hooks, len(nodes))}
+    observed = tuple((of,) if of in places else () for of, _ in hooks)
+    pools = (*(pool for _, pool in nodes), *(POOLS[of % 2] for of, _ in hooks))
+    return Shape((*parents, *observed), pools, SLICE, frozenset(undoable & set(places)), triggers)
 
 
 def _fitting(wish: Trigger, parents: tuple[int, ...]) -> Trigger:
@@ -63,7 +71,10 @@ rules = st.sampled_from(
 plain_or_ruled: st.SearchStrategy[list[Trigger | None]] = st.one_of(
     st.just([]), st.just([]), st.lists(st.one_of(st.none(), rules), min_size=8, max_size=8)
 )
-shapes = st.builds(_shape, st.one_of(mixed, wide), undoables, plain_or_ruled)
+hooks = st.one_of(
+    st.just([]), st.just([]), st.lists(st.tuples(st.integers(0, 11), st.sampled_from(Hook)), min_size=1, max_size=3)
+)
+shapes = st.builds(_shape, st.one_of(mixed, wide), undoables, plain_or_ruled, hooks)
 outcomes = st.sampled_from(("succeeded", "succeeded", "succeeded", "failed", "failed", "cancelled", "skipped"))
 picks = st.integers(0, 99)
 deadlines = st.sampled_from((None, None, 5.0, LONGEST_DELAY_SECONDS))
@@ -94,7 +105,7 @@ class Run:
 
 def projection(model: RunModel) -> dict[str, Any]:
     """What must be stored of a run that is as the model says."""
-    nodes, shape = model.nodes, model.shape
+    nodes, shape, end = model.nodes, model.shape, model.kept_end
     joins = {at: model.arrived(at) for at in shape.places if model.is_counted(at)}
     missed = {(group, at): model.missing(group, at) for at in model.places for group in ("failed", "skipped")}
     return {
@@ -102,6 +113,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         "undos": model.undos,
         "compensation": model.compensation,
         "blocked": model.blocked,
+        "hooks": 0 if BEFORE_HOOKS in nodes else len(shape.flow_hooks),
         "status": model.status,
         "remaining": model.remaining,
         "halt": model.halt,
@@ -125,8 +137,10 @@ def projection(model: RunModel) -> dict[str, Any]:
             at: OUTPUTS[node.cause] if node.cause in OUTPUTS else output_of(node.token)
             for at, node in nodes.items()
             if at >= 0 and node.state == "succeeded"
-        },
-        "errors": {at: node.error for at, node in nodes.items() if node.error},
+        }
+        | ({BEFORE_HOOKS: pack([end[0], False if end[1] is None else end[1]])} if end else {}),
+        "errors": {at: node.error for at, node in nodes.items() if node.error}
+        | ({BEFORE_HOOKS: end[2]} if end else {}),
         "paused": model.paused,
         "deadline": model.deadline,
         "checkpoints": model.checkpoints,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from taskmesh.store.calls import Reset
 from tests.model.answers import RUN_HALTED
 from tests.model.reference import RunModel
+from tests.model.shape import BEFORE_HOOKS
 from tests.model.worlds import RETRY, SIGNAL, Doing, Move, Setting, World, doing_next, run_of, stored, with_worker
 
 KEEPER = "keeper"
@@ -92,6 +93,8 @@ def _wishes(run: RunModel) -> Iterator[Reset]:
         is_so = (node.state if node else "waiting") == wanted and arrived in (-1, run.arrived(at))
         if not is_so:
             yield Reset(at, node.state if node else "", node.token if node else 0, wanted, arrived, -1, 0)
+    if told := run.nodes.get(BEFORE_HOOKS):
+        yield Reset(BEFORE_HOOKS, told.state, told.token, "waiting", len(run.shape.flow_hooks), -1, 0)
 
 
 def _moves_of_undoing(setting: Setting, world: World) -> Iterator[Move]:
@@ -123,7 +126,9 @@ def _moves_of_worker(setting: Setting, world: World, at: int) -> Iterator[Move]:
 def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Move]:
     holder = world.workers[at][0]
     run = run_of(setting, world)
-    answer = run.claim(node, run.nodes[node].token, holder, world.living)
+    # What stands before hooks has no record any more while they wait again.
+    token = run.nodes[node].token if node in run.nodes else 1
+    answer = run.claim(node, token, holder, world.living)
     if answer.word == "held":
         return
     taken = stored(world, run)._replace(messages=world.messages - {node})
@@ -155,12 +160,14 @@ def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
     if _waits(setting, world, doing):
         run.retry(doing.node, node.token - (not doing.current), 0.0, holder, counts=False)
         return doing_next(stored(world, run), at, None)
-    if not run.is_halted and doing.node in setting.retrying and not node.retries:
+    is_halted = run.is_halted and not run.shape.trigger(doing.node).hook
+    if not is_halted and doing.node in setting.retrying and not node.retries:
         run.retry(doing.node, node.token - (not doing.current), 0.0, holder)
         return doing_next(stored(world, run), at, None)
-    state = "cancelled" if run.is_halted else "failed" if _fails(setting, run, doing.node) else "succeeded"
+    state = "cancelled" if is_halted else "failed" if _fails(setting, run, doing.node) else "succeeded"
     token = node.token - (not doing.current)
-    halts = state == "failed" and setting.fail_fast and not run.shape.is_undo(doing.node)
+    handled = run.shape.is_undo(doing.node) or run.shape.is_handled(doing.node)
+    halts = state == "failed" and setting.fail_fast and not handled
     answer = run.settle(doing.node, token, state, "failed" if halts else "", holder, setting.compensates)
     if answer.word not in ("settled", "again"):
         return doing_next(world, at, None)
@@ -223,7 +230,7 @@ def _moves_of_halt(setting: Setting, world: World) -> Iterator[Move]:
         return
     for node in sorted(run.nodes):
         run = run_of(setting, world)
-        if run.nodes[node].state not in ("ready", "running"):
+        if run.nodes[node].state not in ("ready", "running") or run.shape.trigger(node).hook:
             continue
         answer = run.claim(node, run.nodes[node].token, KEEPER, world.living)
         if answer.word == "claimed":
@@ -250,6 +257,7 @@ def _moves_of_leases(setting: Setting, world: World) -> Iterator[Move]:
 
 
 def _again(run: RunModel) -> dict[int, str]:
-    """What each node must be that runs again, where no node has a rule: whatever has not succeeded."""
-    again = {at for at in run.places if at not in run.nodes or run.nodes[at].state != "succeeded"}
-    return {at: "waiting" if again & set(run.shape.parents[at]) else "ready" for at in again}
+    """What each node must be that runs again, where none has a rule: what has not succeeded, and the flow's hooks."""
+    hooks = set(run.shape.flow_hooks)
+    again = hooks | {at for at in run.places if at not in run.nodes or run.nodes[at].state != "succeeded"}
+    return {at: "waiting" if at in hooks or again & set(run.shape.parents[at]) else "ready" for at in again}

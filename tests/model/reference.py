@@ -28,7 +28,8 @@ class RunModel(Telling, Steering, Family):
     """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept.
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
-    why an undo that has not heard from all others will not run.
+    why an undo that has not heard from all others will not run. ``kept_end`` is how it ended, which node had failed and
+    why, as the hooks of its flow were told.
     """
 
     def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
@@ -49,6 +50,7 @@ class RunModel(Telling, Steering, Family):
         self.undos = ""
         self.compensation: int | None = None
         self.blocked: dict[int, str] = {}
+        self.kept_end: tuple[str, int | None, bytes] | None = None
         if forked:
             # Nothing of it is ready before it is prepared; and it goes on until it is resumed, whatever it inherits.
             self.altered, self.paused, self.reopened = True, FORK, True
@@ -80,6 +82,11 @@ class RunModel(Telling, Steering, Family):
             return "compensating" if self.walk else "running"
         if self.undos in ("done", "failed"):
             return {"done": "compensated", "failed": "compensation_failed"}[self.undos]
+        return self.cause
+
+    @property
+    def cause(self) -> str:
+        """How it ends where nothing is undone."""
         return self.halt or ("succeeded" if self.failed_node is None else "failed")
 
     @property

@@ -17,6 +17,9 @@ ROOT = -1
 BEFORE_UNDOS = -4
 """Stands before the undos of the last nodes."""
 
+BEFORE_HOOKS = -6
+"""Stands before the hooks of the flow."""
+
 
 TO_PARENT = -5
 """Stands before the parent of a run that is a child."""
@@ -40,12 +43,19 @@ class Shape:
     def __post_init__(self) -> None:
         places = range(len(self.parents))
         children = {at: tuple(child for child in places if at in self.parents[child]) for at in places}
-        children[ROOT] = tuple(at for at in places if not self.parents[at])
+        children[ROOT] = tuple(at for at in places if not self.parents[at] and at not in self.flow_hooks)
+        if self.flow_hooks:
+            children[BEFORE_HOOKS] = self.flow_hooks
         if self.undoable:
             base = self.undo_base
             children[BEFORE_UNDOS] = tuple(base + at for at in places if not children[at])
             children |= {base + at: tuple(base + parent for parent in self.parents[at]) for at in places}
         object.__setattr__(self, "children", children)
+
+    @property
+    def flow_hooks(self) -> tuple[int, ...]:
+        """Those that wait for all else."""
+        return tuple(at for at, needs in enumerate(self.parents) if not needs and self.trigger(at).hook)
 
     @property
     def undo_base(self) -> int:
@@ -63,7 +73,9 @@ class Shape:
         return range(self.undo_base * (2 if self.undoable else 1))
 
     def before(self, place: int) -> tuple[int, ...]:
-        """The places that tell a node or an undo."""
+        """The places that tell a node or an undo; before a hook of the flow, all else must have ended."""
+        if place in self.flow_hooks:
+            return (*(at for at in range(self.undo_base) if at not in self.flow_hooks), BEFORE_HOOKS)
         return self._before_undo(place) if self.is_undo(place) else self.parents[place]
 
     def _before_undo(self, undo: int) -> tuple[int, ...]:
@@ -89,10 +101,12 @@ class Shape:
 
     def counts(self, at: int) -> bool:
         """Whether a node counts more than those that arrived."""
-        return not self.trigger(at).is_plain and not self.trigger(at).depends
+        return not (self.trigger(at).is_plain or self.trigger(at).depends or self.trigger(at).hook)
 
     def is_handled(self, at: int) -> bool:
-        """Whether somebody can go on after a node has failed."""
+        """Whether somebody can go on after a node has failed, or it is a hook."""
+        if self.trigger(at).hook:
+            return True
         return any(takes_failure(self.node(child), f"n{at}") for child in self.children[at] if not self.is_undo(at))
 
     def node(self, at: int) -> Node:

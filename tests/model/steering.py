@@ -10,6 +10,7 @@ from taskmesh.model.states import NodeState
 from taskmesh.store.calls import Reset
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.records import NodeModel
+from tests.model.shape import BEFORE_HOOKS
 
 if TYPE_CHECKING:
     from tests.model.reference import RunModel
@@ -69,6 +70,7 @@ class Steering:
         if not self.remaining:
             self.reach_parent()
             return Answer("ended", text=self.status)
+        self.begin_hooks()
         return Answer("resumed")
 
     def terminate(self: RunModel) -> Answer:
@@ -102,6 +104,8 @@ class Steering:
             return self.told_before("again", node, 0) if same else Answer("ended", text=self.status)
         if self.status != "running":
             return Answer("ended", text=self.status)
+        if node in self.shape.flow_hooks and self.waits(node):
+            return Answer("early")
         self.alter()
         if self.timers.keys() & {node} and record is not None and record.state == "retrying":
             del self.timers[node]
@@ -134,8 +138,14 @@ class Steering:
         for wish in wishes:
             record = self.nodes.get(wish.node)
             if (record.state if record else "", record.token if record else 0) == (wish.state, wish.token):
-                self._reset(wish)
+                reset = self._let_hooks_wait if wish.node == BEFORE_HOOKS else self._reset
+                reset(wish)
         return Answer("reset")
+
+    def _let_hooks_wait(self: RunModel, wish: Reset) -> None:
+        del self.nodes[wish.node]
+        self.kept_end = None
+        self.forgotten -= {wish.node}
 
     def _reset(self: RunModel, wish: Reset) -> None:
         record = self.nodes.get(wish.node)
@@ -183,6 +193,9 @@ class Steering:
         for at in self.places:
             if below & set(self.shape.parents[at]):
                 below.add(at)
+            if at in self.shape.flow_hooks:
+                found[at] = "waiting"
+                continue
             if at not in below and self._succeeded_without_running(at):
                 continue
             state = self.nodes[at].state if at in self.nodes else "waiting"

@@ -90,6 +90,7 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "halt": fields.get("halt", b"").decode(),
         "undos": fields.get("undos", b"").decode(),
         "compensation": int(fields["compensation"]) if "compensation" in fields else None,
+        "hooks": int(fields.get("hooks", 0)),
         "blocked": {at: value.decode() for at, value in _numbered(fields, "blocked:")},
         "failed_node": int(fields["failed_node"]) if "failed_node" in fields else None,
         "nodes": {at: _record(value) for at, value in _numbered(fields, "node:")},

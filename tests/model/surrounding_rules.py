@@ -11,7 +11,7 @@ from tests.model.case import LEASE_SECONDS
 from tests.model.forking_rules import ForkingRules
 from tests.model.lives import LONGEST_DELAY_SECONDS, pick_node, picks, times, token_of
 from tests.model.pair import HEALER, MOST_RUNS
-from tests.model.shape import BEFORE_UNDOS
+from tests.model.shape import BEFORE_HOOKS, BEFORE_UNDOS
 from tests.model.steering_rules import RARELY
 
 HOLDERS = ("first", "second")
@@ -118,7 +118,8 @@ class SurroundingRules(ForkingRules):
             self._work_on(run_id, state, state, dies=False)
         self.halt(pick, "failed", compensates=True)
         self.ring()
-        for node in (*range(run.model.shape.undo_base), BEFORE_UNDOS):
+        nodes = range(run.model.shape.undo_base)
+        for node in (*nodes, BEFORE_HOOKS, *nodes, BEFORE_UNDOS):
             self._look_after(run_id, node)
         for state in undone * 3:
             self._work_on(run_id, "succeeded", state, dies)

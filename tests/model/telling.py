@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from taskmesh.model.fates import decide, thresholds_of
+from taskmesh.model.hooks import fate_after
 from taskmesh.model.states import NodeState
 from taskmesh.model.triggers import Heard
 from tests.model import undoing
 from tests.model.answers import Answer
 from tests.model.records import NodeModel
-from tests.model.shape import BEFORE_UNDOS, ROOT, TO_PARENT
+from tests.model.shape import BEFORE_HOOKS, BEFORE_UNDOS, ROOT, TO_PARENT
 from tests.model.steering import INHERITED
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ GROUPS = {
 
 class Telling:
     """Nodes become ready when the last node that they need has told them of its success."""
+
+    kept_end: tuple[str, int | None, bytes] | None
 
     def has_told_all(self: RunModel, node: int) -> bool:
         if node == TO_PARENT:
@@ -58,7 +61,7 @@ class Telling:
         if self.terminated or not record.ended:
             return Answer("stale")
         if self.has_told_all(node) or record.told > start:
-            return self.told_before("again", node, start)
+            return self.told_before("again", node, start, names_hooks=node != BEFORE_HOOKS)
         if record.told < start:
             return Answer("behind")
         return self._tell_and_close("spread", node, start)
@@ -67,16 +70,26 @@ class Telling:
         """Tell the first slice of a node that has just ended."""
         if not self.remaining:
             self.reopened = False
-        return self._tell_and_close(word, node, 0)
+        return self._tell_and_close(word, node, 0, has_ended=True)
 
-    def _tell_and_close(self: RunModel, word: str, node: int, start: int) -> Answer:
+    def _tell_and_close(self: RunModel, word: str, node: int, start: int, has_ended: bool = False) -> Answer:
         before = self.remaining
-        found = self.tell(node, start)
+        ready, ended = self.tell(node, start)
         if before and not self.remaining:
             self.reopened = False
+        if (has_ended or before > self.remaining) and self.begin_hooks():
+            ended = [*ended, BEFORE_HOOKS]
         if self.reach_parent():
-            found = found[0], [*found[1], TO_PARENT]
-        return self._report(word, *found)
+            ended = [*ended, TO_PARENT]
+        return self._report(word, ready, ended)
+
+    def begin_hooks(self: RunModel) -> bool:
+        """The hooks of the flow are next, once nothing else is left; False before that, and when they were told."""
+        hooks = len(self.shape.flow_hooks)
+        is_due = 0 < hooks >= self.remaining and BEFORE_HOOKS not in self.nodes
+        if is_due:
+            self.nodes[BEFORE_HOOKS] = NodeModel("succeeded")
+        return is_due
 
     def tell_on(self: RunModel, node: int, skip: int, first: Answer | None = None) -> list[int]:
         """Tell all other dependents, and those of nodes that this skips; which became ready."""
@@ -129,6 +142,9 @@ class Telling:
 
     def _fate(self: RunModel, child: int, teller: int, ends: Mapping[int, str]) -> str | None:
         """What becomes of a node that ``teller`` has just told; ``ends`` are the states before anything did."""
+        hook = self.shape.trigger(child).hook
+        if hook:
+            return str(fate_after(hook, NodeState(self._observed(teller))))
         group = GROUPS[self.nodes[teller].state]
         if self.altered:
             self._recount(child, group)
@@ -141,6 +157,14 @@ class Telling:
             return "ready" if self.arrived(child) >= len(self.shape.parents[child]) or teller == ROOT else None
         return "upstream_failed" if group == "failed" else "skipped"
 
+    def _observed(self: RunModel, teller: int) -> str:
+        """What a hook hears of."""
+        if teller != BEFORE_HOOKS:
+            return self.nodes[teller].state
+        error = b"" if self.failed_node is None else self.nodes[self.failed_node].error
+        self.kept_end = self.cause, self.failed_node, error
+        return self.cause
+
     def _recount(self: RunModel, child: int, group: str) -> None:
         if group == "succeeded" and self.is_counted(child):
             self.counts[child] = self.counts.get(child, 0) + 1
@@ -149,7 +173,7 @@ class Telling:
 
     def is_counted(self: RunModel, node: int) -> bool:
         """Whether those that have arrived are counted."""
-        if self.shape.trigger(node).depends:
+        if self.shape.trigger(node).depends or self.shape.trigger(node).hook:
             return False
         return len(self.shape.before(node)) > 1 or (not self.shape.is_undo(node) and self.shape.counts(node))
 
@@ -176,12 +200,13 @@ class Telling:
     def _report(self: RunModel, word: str, ready: Iterable[int], skipped: Iterable[int]) -> Answer:
         return Answer(word, text=self.status, ready=tuple(ready), skipped=tuple(skipped))
 
-    def told_before(self: RunModel, word: str, node: int, start: int) -> Answer:
+    def told_before(self: RunModel, word: str, node: int, start: int, names_hooks: bool = True) -> Answer:
         told = self.shape.children.get(node, ())[start : start + self.shape.slice_size]
         places = [*told, BEFORE_UNDOS] if self.status == "compensating" else told
         places = [*places, TO_PARENT] if self.has_ended else places
         untold = [at for at in places if at in self.nodes and self.nodes[at].ended and not self.has_told_all(at)]
-        return self._report(word, self.in_state("ready", told), untold)
+        hooks = [BEFORE_HOOKS] if BEFORE_HOOKS in self.nodes and names_hooks else []
+        return self._report(word, self.in_state("ready", told), [*untold, *hooks])
 
     def in_state(self: RunModel, state: str, nodes: Iterable[int]) -> tuple[int, ...]:
         return tuple(at for at in nodes if at in self.nodes and self.nodes[at].state == state)

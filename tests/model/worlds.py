@@ -129,7 +129,7 @@ def run_of(setting: Setting, world: World) -> RunModel:
     run.now, run.timers = 0.0, dict.fromkeys(world.timers, 0.0)
     run.paused, run.left = world.paused, None if world.left is None else set(world.left)
     run.checkpoints, run.deadline = {}, None
-    run.remembered = []
+    run.remembered, run.kept_end = [], None
     run.altered, run.counts, run.reopened = world.altered, dict(world.counts), world.reopened
     run.forgotten, run.unlisted = world.forgotten, world.unlisted
     run.parent, run.told_life = setting.parent, 0 if TO_PARENT in run.nodes else -1

@@ -127,4 +127,4 @@ def _will_tell(run: Snapshot, place: int) -> bool:
 
 
 def _name(plan: Plan, place: int) -> str:
-    return "(start)" if place in STARTS else plan.name_of(place)
+    return "(start)" if place < 0 else plan.name_of(place)

@@ -108,7 +108,7 @@ MUTANTS = (
         "m9",
         "the dependents of what has begun and not succeeded are told that it has",
         f"{LUA}/prelude_endings.lua",
-        "tonumber(node), record[STATE], edges",
+        "tonumber(node), state, edges",
         "tonumber(node), 'succeeded', edges",
         "F7",
     ),

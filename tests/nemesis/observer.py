@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 
-from taskmesh.dispatch.plan import BEFORE_UNDOS
+from taskmesh.dispatch.plan import BEFORE_HOOKS, BEFORE_UNDOS
 from taskmesh.errors import TaskmeshError
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import NodeRecord, RunRecord
@@ -78,7 +78,7 @@ def _is_final(record: RunRecord, at: int) -> bool:
     state = record.nodes[at].state
     if at >= record.summary.nodes:
         return state is NodeState.SUCCEEDED
-    return state.ended and at != BEFORE_UNDOS
+    return state.ended and at not in (BEFORE_UNDOS, BEFORE_HOOKS)
 
 
 def _end(node: NodeRecord) -> tuple[object, ...]:

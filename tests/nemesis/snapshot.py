@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from taskmesh.dispatch.plan import BEFORE_FIRST, BEFORE_UNDOS, Plan
+from taskmesh.dispatch.plan import BEFORE_FIRST, BEFORE_HOOKS, BEFORE_UNDOS, Plan
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Reply
 from taskmesh.store.reader import NodeRecord, node_record, scored
@@ -37,7 +37,7 @@ class Snapshot:
 def places_of(plan: Plan) -> Sequence[int]:
     """All places of a flow that can have a record."""
     count = len(plan.flow.nodes)
-    return [BEFORE_FIRST, *range(count if plan.undo_base is None else 2 * count), BEFORE_UNDOS]
+    return [BEFORE_FIRST, *range(count if plan.undo_base is None else 2 * count), BEFORE_UNDOS, BEFORE_HOOKS]
 
 
 def asking(keys: Keys, run_id: str, plan: Plan) -> list[Command]:

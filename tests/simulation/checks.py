@@ -15,7 +15,7 @@ from taskmesh.wire import unpack
 from tests.model.interpreter import Sent, end_of_wait
 from tests.simulation.choosing import case_taken, lets_pass
 from tests.simulation.history import require
-from tests.simulation.rules import has_failed, may_end
+from tests.simulation.rules import ends_of_run, has_failed, may_end
 from tests.simulation.undone import check_undone
 from tests.simulation.works import ALWAYS, LIMIT_SECONDS, POOLS, PlannedRun
 from tests.simulation.world import World
@@ -124,6 +124,12 @@ class Checks:
     def _check_ended_node(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         name, state = f"{run.run_id}/{at}", record.nodes[at].state
         node, ends = run.plan.node(at), [record.nodes[parent].state for parent in run.plan.graph.parents[at]]
+        if node.is_flow_hook:
+            heard = ends_of_run(run.plan.flow, record)
+            is_right = any(may_end(node, state, [end]) for end in heard)
+            require(is_right, f"{name} is {state}, its run ended as one of {sorted(heard)}")
+            self._check_reason(run, record, at)
+            return
         is_shut = may_end(node, NodeState.SUCCEEDED, ends) and not self._lets_pass(run, record, at)
         if is_shut:
             require(state in ("skipped", "cancelled"), f"{name} is {state}, and its gates do not let it run")

@@ -254,8 +254,16 @@ class History:
             return
         if key.node != BEFORE_FIRST:
             node, parents = plan.node(key.node), plan.graph.parents[key.node]
+            if node.is_flow_hook:
+                self._require_all_else_ended(key, plan)
+                return
             ends = [self.nodes[NodeKey(key.run_id, parent)].ended_as for parent in parents]
             require(may_begin(node, ends), f"{key.member} was claimed after {ends}, and asks for {node.trigger}")
+
+    def _require_all_else_ended(self, key: NodeKey, plan: Plan) -> None:
+        others = [at for at, node in enumerate(plan.flow.nodes) if not node.is_flow_hook]
+        busy = [at for at in others if not self.nodes[NodeKey(key.run_id, at)].ended_as]
+        require(not busy, f"{key.member} is a hook of the flow, and began before nodes {busy} had ended")
 
     def _require_order_of_undo(self, key: NodeKey, plan: Plan) -> None:
         """Only what was committed is undone, after all that came later, and after the run itself."""

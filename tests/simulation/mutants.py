@@ -134,6 +134,10 @@ MUTANTS: dict[str, Mutation] = {
     "to wait for a breaker uses up attempts": _in_script(
         "retry_node", "if ARGV[7] == '0' then\n  record[ATTEMPT]", "if false then\n  record[ATTEMPT]"
     ),
+    "a hook runs after every end": _in_scripts(TELLERS, "if each == state then", "if true then"),
+    "the hooks of a flow do not wait for its last node": _in_scripts(
+        TELLERS, "remaining > found.hooks then", "remaining > found.hooks + 1 then"
+    ),
     "nobody answers what the keeper asks": _instead("taskmesh.worker.answering.Answering.run_pass", _do_nothing),
 }
 

@@ -12,6 +12,7 @@ from taskmesh.dispatch.plan import UNDO_PREFIX, Plan
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.depends import WORDS
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
+from taskmesh.model.hooks import Hook, hook_name
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.triggers import Rule, Trigger
 from tests.simulation.choosing import with_choices
@@ -110,6 +111,7 @@ def _flow(seed: int, run_id: str, calm: bool) -> Flow:
     leaning = chance_of(seed, "leaning").choice((0.0, 0.3, 0.9))
     nodes = _with_guards(chance_of(seed, run_id, "guards"), nodes, leaning)
     nodes = _with_undos(chance_of(seed, run_id, "undos"), nodes, pools)
+    nodes = _with_hooks(chance_of(seed, run_id, "hooks"), nodes, pools)
     policies = list(OnFailure) if any(node.compensation for node in nodes) else UNDOES_NOTHING
     return Flow("flow", "1", nodes, on_failure=chance.choice(policies), shard_by=chance.choice(("run", "node")))
 
@@ -159,6 +161,21 @@ def _with_undos(chance: Random, nodes: tuple[Node, ...], pools: tuple[str, ...])
 def _with_undo(chance: Random, node: Node, pools: tuple[str, ...]) -> Node:
     retry = _retry(chance) if chance.random() < 0.6 else None
     return replace(node, compensation=Compensation("task", chance.choice(pools), retry))
+
+
+def _with_hooks(chance: Random, nodes: tuple[Node, ...], pools: tuple[str, ...]) -> tuple[Node, ...]:
+    """Some nodes have hooks, and so may the flow; they come last."""
+    if chance.random() >= 0.4:
+        return nodes
+    observed = [node.name for node in nodes if chance.random() < 0.3] + [""] * (chance.random() < 0.7)
+    hooks = [(name, hook) for name in observed for hook in Hook if chance.random() < 0.5]
+    return (*nodes, *(_hook(chance, name, hook, pools) for name, hook in hooks))
+
+
+def _hook(chance: Random, observed: str, hook: Hook, pools: tuple[str, ...]) -> Node:
+    retry = _retry(chance) if chance.random() < 0.4 else None
+    needs, trigger = ((observed,) if observed else ()), Trigger(hook=hook)
+    return Node(hook_name(hook, observed), "task", {}, needs, chance.choice(pools), retry, trigger=trigger)
 
 
 def _wishes(chance: Random, seconds: float) -> list[tuple[str, float]]:

@@ -232,7 +232,7 @@ def test_tasks_are_held_to_those_that_are_known() -> None:
             with_node("w:x"),
             "3:6: node 'a': a node must be a mapping with the keys task, needs, rule, depends, when, args, pool, "
             "retry, timeout, schedule_to_start, schedule_to_close, heartbeat_timeout, breaker, fallback, compensate, "
-            "not 'w:x'",
+            "hooks, not 'w:x'",
         ),
         (
             with_node("{task: w:x, args: [1]}"),

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import BEFORE_HOOKS, Plan, Plans
 from taskmesh.keeper.halts import AGAIN_SECONDS, NODES_PER_PAGE, UNREADABLE_SECONDS, Halts
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
+from taskmesh.model.hooks import Hook
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.observability.tally import Tally
@@ -21,7 +22,8 @@ from taskmesh.store.elections import Elections
 from taskmesh.store.link import Command
 from taskmesh.wire import unpack
 from taskmesh.wire.messages import NodeMessage, decode_message
-from tests.contract.store_bench import OTHER, Bench, plan_of
+from tests.contract.store_bench import ME, OTHER, Bench, plan_of
+from tests.model.lab import settlement
 from tests.unit.test_keeper import SilentBroker
 
 GRACE_SECONDS = 6.0
@@ -251,3 +253,24 @@ def test_what_runs_in_a_halted_run_too_is_left_to_workers(bench: HaltsBench) -> 
         bench.look(GRACE_SECONDS + 10.0)
     assert bench.states() == {0: "cancelled", 1: "ready", 2: "retrying"}
     assert set(bench.published) == {NodeKey("r1", 1), NodeKey("r1", 2)}
+
+
+def test_hooks_of_a_halted_run_are_told_and_left_to_workers(bench: HaltsBench) -> None:
+    """Whoever ended the last node before them has died before he told them; no worker serves the first pool."""
+    hooks = (
+        Node("a.finally", "t", needs=("a",), pool="hooks", trigger=Trigger(hook=Hook.FINALLY)),
+        Node("flow:finally", "t", pool="hooks", trigger=Trigger(hook=Hook.FINALLY)),
+    )
+    plan = plan_of(Node("a", "t"), *hooks)
+    bench.side.admit(plan)
+    bench.side.halt("r1", "cancelled")
+    bench.looks()
+    assert (bench.status(), bench.states()) == (RunState.RUNNING, {0: "cancelled", 1: "ready"})
+    token = bench.side.claim(plan, 1).token
+    bench.side.store.settle_nodes([settlement(plan, NodeKey("r1", 1), token, "succeeded", "")], ME)
+    assert bench.states() == {0: "cancelled", 1: "succeeded", BEFORE_HOOKS: "succeeded"}
+    bench.looks(1.0 + AGAIN_SECONDS)
+    assert bench.states()[2] == "ready"
+    assert bench.published[-1] == NodeKey("r1", 2)
+    bench.looks(3.0 + AGAIN_SECONDS)
+    assert bench.side.run_through(plan, 2).run_status == "cancelled"

@@ -6,6 +6,8 @@ from collections.abc import Container
 
 import pytest
 
+from taskmesh.model.hooks import Hook
+from taskmesh.model.triggers import Trigger
 from tests.model.answers import Answer
 from tests.model.explorer import check_state, explore
 from tests.model.invariants import check_next_events
@@ -78,13 +80,44 @@ SETTINGS = {
     ),
 }
 
+HOOKED = Shape(
+    ((), (0,), (0,), ()),
+    ("one",) * 4,
+    2,
+    triggers={1: Trigger(hook=Hook.FINALLY), 2: Trigger(hook=Hook.ON_FAILURE), 3: Trigger(hook=Hook.FINALLY)},
+)
+"""A node with two hooks, and one of the flow."""
+HOOKED_CHAIN = Shape(
+    *(((), (0,), (), ()), ("one",) * 4, 2, frozenset({0})),
+    triggers={2: Trigger(hook=Hook.ON_FAILURE), 3: Trigger(hook=Hook.ON_SUCCESS)},
+)
+
+SETTINGS |= {
+    "a node with hooks": Setting(HOOKED, frozenset({1}), crashes=1, lapses=False),
+    "a node that fails fast, with hooks": Setting(HOOKED, frozenset({0, 3}), fail_fast=True, lapses=False, crashes=0),
+    "a flow with hooks that may be cancelled": Setting(
+        HOOKED_CHAIN, frozenset({1}), cancels=True, crashes=0, lapses=False
+    ),
+    "a flow with hooks that is undone": Setting(
+        HOOKED_CHAIN, frozenset({1}), fail_fast=True, compensates=True, crashes=0, lapses=False
+    ),
+    "a flow with a hook that is terminated and retried": Setting(
+        Shape(((), ()), ("one",) * 2, 2, triggers={1: Trigger(hook=Hook.FINALLY)}),
+        *(frozenset({0}),),
+        crashes=0,
+        steered=True,
+        reopens=1,
+        lapses=False,
+    ),
+}
+
 
 def _check(setting: Setting, world: World) -> None:
     check_state(setting, world)
     run = run_of(setting, world)
     if not run.has_ended:
         states = {at: node.state for at, node in run.nodes.items()}
-        check_next_events(setting.shape, states, run.outbox | run.forgotten, run.timers)
+        check_next_events(setting.shape, states, run.outbox | run.forgotten, run.timers, run.paused)
 
 
 @pytest.mark.timeout(400)

@@ -5,9 +5,10 @@
 -- ARGV  1 now  2 run id  3 node  4 succeeded | skipped  5 output  6 cause: by whom and why
 --       7 edges to the dependents  8 '1' = those are all  9 retention in ms
 --       10 '1' = a success of the node can be undone
---       11 which dependents are special ('' = none; see prelude_rules.lua)
+--       11 which dependents are special ('' = none; see prelude_rules.lua)  12 '1' = the node is a hook of the flow
 -- Returns {word, run status, number ready, ready..., skipped...}: marked | again (the same call before) |
---         ended (the run has, or the node otherwise), or {'unknown'} | {'preparing', kind, 0}.
+--         ended (the run has, or the node otherwise), or {'unknown'} | {'preparing', kind, 0} |
+--         {'early'} (a hook of the flow that still waits for all else).
 local run, outbox, timers, retrying = KEYS[1], KEYS[5], KEYS[#KEYS - 1], KEYS[#KEYS]
 local now, run_id, node, state, cause = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local edges = cmsgpack.unpack(ARGV[7])
@@ -21,6 +22,7 @@ if record and has_ended(record) then
   return report('again', found.status, told(run, edges, found.status))
 end
 if not OPEN[found.status] then return {'ended', found.status, 0} end
+if ARGV[12] == '1' and (not record or record[STATE] == 'waiting') then return {'early'} end
 redis.call('HLEN', KEYS[2])
 check_sorted_sets(3, #KEYS - 1)
 redis.call('SCARD', retrying)

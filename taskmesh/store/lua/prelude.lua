@@ -28,6 +28,7 @@
 --   parent                            whom its end is told, a msgpack array (dispatch/family.py); absent in one that is no child
 --   pins                              which versions the registered flows have that it begins, a msgpack map
 --   child:I                           the last end of a child run that node I has heard of: its ticket, a space, then how, packed
+--   hooks                             how many hooks of the flow wait for the end of all else; absent once they were told
 --   blocked:I                         "NUMBER/CAUSE": with the undoing of that number, an undo before undo I has failed
 -- A node record is a msgpack array with these places:
 local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, CAUSE = 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -49,6 +50,9 @@ local EDGE_WIDTH = 4
 local BEFORE_UNDOS = -4
 -- This place stands before the parent of a run that is a child: whoever takes it up tells the parent of the run's end.
 local TO_PARENT = -5
+-- This place stands before the hooks of the flow; its output is how the run is going to end and which node has failed, its
+-- error that of this node, '' where there is none.
+local BEFORE_HOOKS = -6
 -- As the cause of a skipped undo: there was nothing to undo, so the undos after it go on.
 local NOTHING_TO_UNDO = 'nothing'
 -- As the cause of a success: the node ran in the run from which this one was forked, and is that one's to undo.
@@ -234,6 +238,8 @@ local function told(run, edges, status)
   for at = 1, #edges, EDGE_WIDTH do look_at(edges[at]) end
   if status == 'compensating' then look_at(BEFORE_UNDOS) end
   if status and not OPEN[status] then look_at(TO_PARENT) end
+  -- Told or not: the answer with the hooks that became ready may have been lost, too.
+  if status and redis.call('HEXISTS', run, 'node:' .. BEFORE_HOOKS) == 1 then skipped[#skipped + 1] = BEFORE_HOOKS end
   return ready, skipped
 end
 
@@ -261,10 +267,10 @@ end
 -- The record of a node and what `count_down_and_write` needs to know of its run, in one read.
 local function look_up(run, node)
   local values = redis.call('HMGET', run, 'node:' .. node, 'remaining', 'status', 'halt', 'failed_node', 'watched',
-    'altered', 'undo_base', 'undos', 'compensation')
+    'altered', 'undo_base', 'undos', 'compensation', 'hooks')
   altered = values[7]
   return unpacked(values[1]), {
     remaining = values[2], status = values[3], halt = values[4], failed_node = values[5], watched = values[6],
-    undo_base = tonumber(values[8]), undos = values[9], compensation = values[10],
+    undo_base = tonumber(values[8]), undos = values[9], compensation = values[10], hooks = tonumber(values[11] or 0),
   }
 end

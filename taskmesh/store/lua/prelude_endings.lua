@@ -57,13 +57,28 @@ local function tell_undos(run, run_id, cause, edges, first_outbox, now, found)
   return ready, skipped, ended
 end
 
+local function final_status(found)
+  if found.undos == 'failed' then return 'compensation_failed' end
+  if found.undos == 'done' then return 'compensated' end
+  return found.halt or (found.failed_node and 'failed') or 'succeeded'
+end
+
+-- How a run is going to end, as the hooks of its flow are told; kept for their arguments.
+local function keep_end(run, found)
+  local status, failed_node = final_status(found), tonumber(found.failed_node)
+  change('output:' .. BEFORE_HOOKS, cmsgpack.pack({status, failed_node or false}))
+  change('error:' .. BEFORE_HOOKS, failed_node and redis.call('HGET', run, 'error:' .. failed_node) or '')
+  return status
+end
+
 -- Tells the dependents of an ended node, in its own direction. `special` is packed, '' where none of them is.
 local function tell_of(run, run_id, node, record, edges, special, first_outbox, now, found)
   if is_undo(found, node) then
     return tell_undos(run, run_id, lets_pass(record) and '' or 'needs:' .. node, edges, first_outbox, now, found)
   end
   local map = special ~= '' and cmsgpack.unpack(special)
-  return tell(run, run_id, tonumber(node), record[STATE], edges, map, first_outbox, now, found)
+  local state = tonumber(node) == BEFORE_HOOKS and keep_end(run, found) or record[STATE]
+  return tell(run, run_id, tonumber(node), state, edges, map, first_outbox, now, found)
 end
 
 -- Ends a run and writes all that has gathered. KEYS 2, 3, 4 are the flow, the open runs and the closed runs; `outbox`
@@ -98,12 +113,6 @@ local function note_outcome(found, node, state, can_be_undone, is_handled)
   end
 end
 
-local function final_status(found)
-  if found.undos == 'failed' then return 'compensation_failed' end
-  if found.undos == 'done' then return 'compensated' end
-  return found.halt or (found.failed_node and 'failed') or 'succeeded'
-end
-
 -- From now on the nodes of a run that count are its undos; they are told from the place before the first of them.
 local function begin_undos_and_write(run, run_id, found, outbox, now)
   change('status', 'compensating')
@@ -117,14 +126,29 @@ local function begin_undos_and_write(run, run_id, found, outbox, now)
   return 'compensating'
 end
 
--- Counts `ended` nodes off a run and writes all that has gathered. With the last one the run ends, or its undos begin:
--- the place before them, or before its parent, goes to `skipped`. Returns its status.
+-- From now on only the hooks of the flow are left of a run; they are told from the place before them.
+local function begin_hooks_and_write(run, run_id, hooks, outbox, now)
+  change('remaining', hooks)
+  save(BEFORE_HOOKS, {'succeeded', 0, 1, now, now, now, '', 0, ''})
+  put_due(outbox, run_id .. '/' .. BEFORE_HOOKS, now)
+  outdated[#outdated + 1] = 'hooks'
+  write(run)
+end
+
+-- Counts `ended` nodes off a run and writes all that has gathered. With the last one the run ends, or its undos begin,
+-- and before that the hooks of its flow: the place before any of these, or before its parent, goes to `skipped`. Returns
+-- its status.
 -- KEYS as of `end_run_and_write`; KEYS[6] is the outbox of the flow's first pool.
 local function count_down_and_write(run, run_id, ended, found, retention_ms, now, skipped)
   local remaining = tonumber(found.remaining) - ended
-  if ended == 0 or remaining > 0 then
+  if ended == 0 or remaining > found.hooks then
     if ended > 0 then change('remaining', remaining) end
     write(run)
+    return found.status
+  end
+  if found.hooks > 0 then
+    skipped[#skipped + 1] = BEFORE_HOOKS
+    begin_hooks_and_write(run, run_id, found.hooks, KEYS[6], now)
     return found.status
   end
   local status = final_status(found)

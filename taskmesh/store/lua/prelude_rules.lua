@@ -1,12 +1,13 @@
 -- Shared by the scripts, like prelude.lua and after it: when a node begins that needs others.
 --
 -- Nodes without a rule need no more than their edge says: all that they need must succeed. A chunk of edges to nodes of
--- which some are special comes with a map of those, by node, of {handled, thresholds, program, asked}:
+-- which some are special comes with a map of those, by node, of {handled, thresholds, program, asked, ends}:
 --   handled      1 = some dependent can go on after the node has failed, so its failure is none of the run's
 --   thresholds   false, or a rule: nodes needed, least of them that succeeded, failed, were skipped, ran, most that
 --                failed, were skipped, whether all must have ended, whether the rule asks for success
 --   program      false, or an expression in postfix order: pairs of a node and a word, or of an operator and 0
 --   asked        with a program: the nodes whose success it asks for
+--   ends         of a hook, which has none of the others: it begins when what it observes has ended so, else it is skipped
 
 -- Makes what decides of special nodes. In a function of its own, since Redis carries out all that stands before a script
 -- with each call: where no node is special, this is all that it costs.
@@ -93,6 +94,14 @@ local function load_rules()
   return fate_of, fate_by_thresholds, fate_by_program
 end
 
+-- What becomes of a hook once that which it observes has ended as `state`.
+local function fate_of_hook(ends, state)
+  for _, each in ipairs(ends) do
+    if each == state then return 'ready' end
+  end
+  return 'skipped'
+end
+
 -- Ends a node that cannot run any more. Nil where it has begun, or was ended, before; else whether it has dependents.
 local function leave_out(run, run_id, node, fate, is_leaf, outbox, cause, now, watched)
   local past = unpacked(redis.call('HGET', run, 'node:' .. node))
@@ -116,7 +125,9 @@ local function tell(run, run_id, teller, state, edges, special, first_outbox, no
     local node, needed, outbox = edges[at], edges[at + 1], KEYS[first_outbox + edges[at + 2]]
     local rule = special and special[node]
     local has_rule, fate = rule and (rule[2] or rule[3]), nil
-    if has_rule then
+    if rule and rule[5] then
+      fate = fate_of_hook(rule[5], state)
+    elseif has_rule then
       fate = fate_of(run, node, rule, teller, state)
     elseif state ~= 'succeeded' then
       fate = fate_of_others

@@ -3,7 +3,8 @@
 -- KEYS  1 run  2.. outboxes of the flow's pools, and last timers, retrying nodes of the run
 -- ARGV  1 now  2 run id  3 kind of the pause  4 for each node: node, its state ('' = no record), its token,
 --         ready | waiting | skipped (as nodes that it needs are, which stay so), how many of the nodes that it needs
---         have succeeded (-1 = not counted) and were skipped (the same), number of its pool
+--         have succeeded (-1 = not counted) and were skipped (the same), number of its pool. The place before the hooks
+--         of the flow comes after those, with how many they are: they wait for all else again
 -- Returns {'reset'} | {'unknown'} | {'running'} (the run is not paused for that any more).
 local run, timers, retrying = KEYS[1], KEYS[#KEYS - 1], KEYS[#KEYS]
 local now, run_id = read_clock(ARGV[1]), ARGV[2]
@@ -60,10 +61,20 @@ local function reset(node, record, wanted, arrived, skipped, outbox)
   end
 end
 
+local function let_hooks_wait(hooks, outbox)
+  change('hooks', hooks)
+  for _, kind in ipairs({'node:', 'output:', 'error:'}) do gone[#gone + 1] = kind .. BEFORE_HOOKS end
+  forgotten[#forgotten + 1] = {'ZREM', outbox, run_id .. '/' .. BEFORE_HOOKS}
+end
+
 for at = 1, #wishes, WIDTH do
   local record = unpacked(redis.call('HGET', run, 'node:' .. wishes[at]))
   if (record and record[STATE] or '') == wishes[at + 1] and (record and record[TOKEN] or 0) == wishes[at + 2] then
-    reset(wishes[at], record, wishes[at + 3], wishes[at + 4], wishes[at + 5], KEYS[2 + wishes[at + 6]])
+    if wishes[at] == BEFORE_HOOKS then
+      let_hooks_wait(wishes[at + 4], KEYS[2 + wishes[at + 6]])
+    else
+      reset(wishes[at], record, wishes[at + 3], wishes[at + 4], wishes[at + 5], KEYS[2 + wishes[at + 6]])
+    end
   end
 end
 change('remaining', tonumber(values[3]) + reopened)

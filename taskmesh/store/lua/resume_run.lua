@@ -1,14 +1,14 @@
 #!lua
 -- Lets a paused run go on. Its ready nodes have no messages: the caller, or in time the keeper, publishes them again.
--- One that was reopened though all of its nodes have ended ends again.
--- KEYS  1 run  2 flow  3 open  4 closed  and, of a run that is a child, 5 outbox of the flow's first pool
+-- One that was reopened though all of its nodes have ended ends again, or tells the hooks of its flow, where it has any.
+-- KEYS  1 run  2 flow  3 open  4 closed  and, of a run that is a child or was prepared, 5 outbox of the flow's first pool
 -- ARGV  1 now  2 run id  3 kind of the pause to end  4 retention in ms  5 by whom  6 why
 -- Returns {'resumed'} | {'unknown'} | {'ended', status} | {'running'} (it is not paused) |
 --         {'preparing', kind} (paused until something else is finished).
 local run, flow = KEYS[1], KEYS[2]
 local now, run_id = read_clock(ARGV[1]), ARGV[2]
 
-local values = redis.call('HMGET', run, 'status', 'paused', 'watched', 'remaining', 'failed_node')
+local values = redis.call('HMGET', run, 'status', 'paused', 'watched', 'remaining', 'failed_node', 'hooks')
 local paused = unpacked(values[2])
 if not values[1] then return {'unknown'} end
 if not OPEN[values[1]] then return {'ended', values[1]} end
@@ -25,5 +25,9 @@ if tonumber(values[4]) == 0 then
   return {'ended', status}
 end
 note(values[3], 'resume', 'running', now)
-write(run)
+if values[4] == values[6] then
+  begin_hooks_and_write(run, run_id, values[6], KEYS[5], now)
+else
+  write(run)
+end
 return {'resumed'}
