@@ -9,11 +9,13 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.events import EventWriter
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
+from taskmesh.keeper.events import EventRelay
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
@@ -22,6 +24,7 @@ from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
+from taskmesh.store.events import EventOutbox
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
@@ -71,6 +74,7 @@ class KeeperRole:
             foundation.clock,
         )
         self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
+        self._events = _event_relay(foundation, self._leadership, publisher, tally)
 
     async def keep(self) -> None:
         """Do a pass; to be called every PASS_SECONDS.
@@ -89,14 +93,17 @@ class KeeperRole:
                 self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
                 self._timers.begin()
                 self._scheduler.start()
+                self._events.start()
             else:
                 self._timers.end()
                 self._scheduler.stop()
+                self._events.stop()
 
     def leave(self) -> None:
         """Keep no more; others take over at once."""
         self._timers.end()
         self._scheduler.stop()
+        self._events.stop()
         try:
             self._leadership.resign()
         except StoreUnavailableError as error:
@@ -111,6 +118,12 @@ def alarm_clock(foundation: Foundation, dispatcher: Dispatcher, tally: Tally) ->
         foundation.clock,
         lambda seconds: tally.observe("timer_lateness_seconds", seconds),
     )
+
+
+def _event_relay(foundation: Foundation, leadership: Leadership, publisher: Publisher, tally: Tally) -> EventRelay:
+    outbox = EventOutbox(foundation.link, foundation.keys)
+    writer = EventWriter(outbox, foundation.plans, foundation.settings.namespace)
+    return EventRelay(outbox, writer, publisher, leadership, tally)
 
 
 def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:

@@ -11,9 +11,10 @@ from taskmesh.dispatch.child_inputs import ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
-from taskmesh.model.flow import Flow, Node, OnFailure
+from taskmesh.model.flow import Events, Flow, Node, OnFailure
 from taskmesh.model.graph import Graph
 from taskmesh.model.subflows import ChildStep, references_of
+from taskmesh.store.events import WATCHED
 from taskmesh.wire import pack
 from taskmesh.wire.flows import decode_flow, encode_flow, flow_hash
 
@@ -94,6 +95,11 @@ class Plan:
     def compensates(self) -> bool:
         """Whether a failure has undone what had succeeded."""
         return self.undo_base is not None and self.flow.on_failure is OnFailure.COMPENSATE
+
+    @property
+    def event_fields(self) -> tuple[str, ...]:
+        """The field of a run that says which of its ends are sent as events; nothing where none is."""
+        return () if self.flow.events is Events.NONE else (WATCHED, str(self.flow.events))
 
     def knows(self, place: int) -> bool:
         """Whether a node can have this place."""

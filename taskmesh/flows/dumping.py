@@ -12,7 +12,7 @@ from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import BreakerRules, Guard, default_ramp
-from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Flow, Node, OnFailure, Param, Switch, case_of
+from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Events, Flow, Node, OnFailure, Param, Switch, case_of
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy, TimeLimits
 from taskmesh.model.triggers import Trigger
@@ -44,6 +44,8 @@ def flow_document(flow: Flow) -> dict[str, Any]:
         fields["shard_by"] = flow.shard_by
     if flow.timeout_seconds is not None:
         fields["timeout"] = flow.timeout_seconds
+    if flow.events is not Events.NONE:
+        fields["events"] = str(flow.events)
     if flow.result is not None:
         fields["result"] = flow.result
     guards = {node.guard.rules.name: node.guard.rules for node in flow.nodes if node.guard}

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from taskmesh.model.policies import LIMIT_KEYS
 
-FLOW_KEYS = ("$schema", "flow", "version", "params", "on_failure", "shard_by", "timeout", "result", "breakers", "nodes")
+FLOW_KEYS = (
+    "$schema",
+    "flow",
+    "version",
+    "params",
+    "on_failure",
+    "shard_by",
+    "timeout",
+    "events",
+    "result",
+    "breakers",
+    "nodes",
+)
 PARAM_KEYS = ("type", "default", "required")
 NODE_KEYS = (
     "task",

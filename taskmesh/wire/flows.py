@@ -2,9 +2,10 @@
 
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
 breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
-schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step. A flow is
-written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
-worker that knows only an earlier one refuses it instead of ignoring something.
+schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
+has one more of the flow: which ends of its runs are published. A flow is written in the first schema that can say what
+it asks for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses it
+instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from typing import Any
 
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
-from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param, ParamType, Switch
+from taskmesh.model.flow import Case, Compensation, Events, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-SCHEMAS = range(PLAIN_SCHEMA, STEP_SCHEMA + 1)
+EVENTS_SCHEMA = 8
+SCHEMAS = range(PLAIN_SCHEMA, EVENTS_SCHEMA + 1)
 _HASH_BYTES = 16
 
 
@@ -38,10 +40,16 @@ def encode_flow(flow: Flow) -> bytes:
         flow.result,
         [_node_fields(node, schema) for node in flow.nodes],
     ]
-    return pack(fields if schema < TIMEOUT_SCHEMA else [*fields, _number(flow.timeout_seconds)])
+    if schema >= TIMEOUT_SCHEMA:
+        fields.append(_number(flow.timeout_seconds))
+    if schema >= EVENTS_SCHEMA:
+        fields.append(flow.events)
+    return pack(fields)
 
 
 def _schema_of(flow: Flow) -> int:
+    if flow.events is not Events.NONE:
+        return EVENTS_SCHEMA
     if any(node.step for node in flow.nodes):
         return STEP_SCHEMA
     if any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes):
@@ -137,6 +145,7 @@ def _flow_of(
     result: Any,
     nodes: list[Any],
     timeout_seconds: float | None = None,
+    events: str = Events.NONE,
 ) -> Flow:
     return Flow(
         name=name,
@@ -147,6 +156,7 @@ def _flow_of(
         result=result,
         nodes=tuple(_node_of(*each) for each in nodes),
         timeout_seconds=timeout_seconds,
+        events=Events(events),
     )
 
 

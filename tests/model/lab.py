@@ -230,6 +230,7 @@ def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:
         first.packed,
         first.last,
         undo_base=plan.undo_base,
+        further=plan.event_fields,
     )
 
 
