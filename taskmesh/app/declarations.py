@@ -191,12 +191,14 @@ class Declarations(Owner, Waits):
         on_failure: str = ...,
         shard_by: str = ...,
         timeout: float | None = None,
+        events: str = ...,
     ) -> Callable[[Callable[P, Any]], FlowDefinition[P]]: ...
 
     def flow(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a flow by a function that calls tasks, as ``@mesh.flow`` or ``@mesh.flow(version="3")``.
 
-        A run may take ``timeout`` seconds where its submitter gives no ``deadline_seconds``.
+        A run may take ``timeout`` seconds where its submitter gives no ``deadline_seconds``. ``events`` says which ends
+        are published for others: ``"runs"``, or ``"nodes"``, too; ``"none"`` where nothing is said.
 
         :raises UsageError: for a function that cannot describe a flow.
         """

@@ -9,11 +9,13 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.events import EventWriter
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
+from taskmesh.keeper.events import EventRelay
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import PROBING_PARTITION, Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
@@ -23,6 +25,7 @@ from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
+from taskmesh.store.events import EventOutbox
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
@@ -74,6 +77,7 @@ class KeeperRole:
         self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
         kept = foundation.housekeeping, foundation.reader, settings.store.retention_seconds
         self._sweep = PayloadSweep(foundation.payloads, *kept, tally, foundation.clock)
+        self._events = _event_relay(foundation, self._leadership, publisher, tally)
 
     async def keep(self) -> None:
         """Do a pass; to be called every PASS_SECONDS.
@@ -92,6 +96,7 @@ class KeeperRole:
                 self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
                 self._timers.begin()
                 self._scheduler.start()
+                self._events.start()
             else:
                 self._timers.end()
                 self._scheduler.stop()
@@ -99,12 +104,14 @@ class KeeperRole:
                 self._sweep.begin()
             else:
                 self._sweep.end()
+                self._events.stop()
 
     def leave(self) -> None:
         """Keep no more; others take over at once."""
         self._sweep.end()
         self._timers.end()
         self._scheduler.stop()
+        self._events.stop()
         try:
             self._leadership.resign()
         except StoreUnavailableError as error:
@@ -119,6 +126,12 @@ def alarm_clock(foundation: Foundation, dispatcher: Dispatcher, tally: Tally) ->
         foundation.clock,
         lambda seconds: tally.observe("timer_lateness_seconds", seconds),
     )
+
+
+def _event_relay(foundation: Foundation, leadership: Leadership, publisher: Publisher, tally: Tally) -> EventRelay:
+    outbox = EventOutbox(foundation.link, foundation.keys)
+    writer = EventWriter(outbox, foundation.plans, foundation.settings.namespace)
+    return EventRelay(outbox, writer, publisher, leadership, tally)
 
 
 def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:

@@ -20,9 +20,19 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from taskmesh.broker.amqp_link import AmqpLink, LinkEvents
-from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare_pool
+from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare
 from taskmesh.broker.confirm_window import Batch, ConfirmWindow, Parcel
-from taskmesh.broker.protocol import CONTENT_TYPE, DirectMessage, LinkState, Outgoing, exchange_name, pool_of_queue
+from taskmesh.broker.protocol import (
+    CONTENT_TYPE,
+    EVENTS,
+    EventMessage,
+    LinkState,
+    Message,
+    Outgoing,
+    events_exchange_name,
+    exchange_name,
+    pool_of_queue,
+)
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
 from taskmesh.resilience.backoff import full_jitter
@@ -85,7 +95,7 @@ class RabbitPublisher:
         self._link.start()
         self._watch_deadlines()
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         """Queue the batch; ``then`` is called once, on the loop, when the broker has confirmed all of it.
 
         :raises RuntimeError: when called from another thread than the loop's, or before ``start``.
@@ -116,7 +126,10 @@ class RabbitPublisher:
         self._channel = None
         await self._link.close()
 
-    def _parcel(self, message: Outgoing | DirectMessage, batch: Batch) -> Parcel:
+    def _parcel(self, message: Message, batch: Batch) -> Parcel:
+        if isinstance(message, EventMessage):
+            exchange, properties = events_exchange_name(self._settings.namespace), _properties(message.content_type)
+            return Parcel(exchange, message.routing_key, message.body, properties, EVENTS, batch, mandatory=False)
         if isinstance(message, Outgoing):
             exchange = exchange_name(self._settings.namespace, message.pool)
             return Parcel(exchange, _short(message.routing_key), message.body, self._properties, message.pool, batch)
@@ -146,7 +159,7 @@ class RabbitPublisher:
 
     def _send(self, channel: Channel, parcel: Parcel, now: float) -> None:
         self._window.send(parcel, now)
-        channel.basic_publish(parcel.exchange, parcel.routing_key, parcel.body, parcel.properties, mandatory=True)
+        channel.basic_publish(parcel.exchange, parcel.routing_key, parcel.body, parcel.properties, parcel.mandatory)
 
     def _is_declared(self, channel: Channel, pool: str | None) -> bool:
         """Whether messages of a pool can go; begins to declare it otherwise, which ends in ``_wake``."""
@@ -155,7 +168,7 @@ class RabbitPublisher:
         # Queues that were deleted are not made again before the pause is over.
         if self._declaring_since is None and not self._retrying:
             self._declaring_since = self._link.loop.time()
-            declare_pool(channel, self._settings, pool, lambda: self._on_declared(pool))
+            declare(channel, self._settings, pool, lambda: self._on_declared(pool))
         return False
 
     def _on_declared(self, pool: str) -> None:
@@ -247,9 +260,9 @@ class RabbitPublisher:
         self._watch = self._link.loop.call_later(timeout_seconds / _WATCHES_PER_TIMEOUT, self._watch_deadlines)
 
 
-def _properties(**more: Any) -> BasicProperties:
+def _properties(content_type: str = CONTENT_TYPE, **more: Any) -> BasicProperties:
     make: Callable[..., BasicProperties] = BasicProperties
-    return make(content_type=CONTENT_TYPE, delivery_mode=_PERSISTENT, **more)
+    return make(content_type=content_type, delivery_mode=_PERSISTENT, **more)
 
 
 def _short(routing_key: str) -> str:

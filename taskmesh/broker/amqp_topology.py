@@ -1,8 +1,10 @@
-"""The exchange and the queues of a pool on RabbitMQ.
+"""The exchange and the queues of a pool on RabbitMQ, and the exchange of events.
 
 exchange NAMESPACE.POOL (x-consistent-hash) ──weight──► queue NAMESPACE.POOL.0 ... N-1
                                                          │ over the delivery limit
                                                          └──► queue NAMESPACE.POOL.dead
+
+exchange NAMESPACE.events (topic) ──► queues of others
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 from pika.channel import Channel
 
-from taskmesh.broker.protocol import dead_queue_name, exchange_name, shard_queue_name
+from taskmesh.broker.protocol import EVENTS, dead_queue_name, events_exchange_name, exchange_name, shard_queue_name
 from taskmesh.broker.settings import BrokerSettings
 
 DELIVERY_LIMIT = 1_000
@@ -30,8 +32,18 @@ on the new queue under their old tags, takes what comes for repetitions by its n
 """
 
 EXCHANGE_TYPE = "x-consistent-hash"
+EVENTS_EXCHANGE_TYPE = "topic"
 
 _DEFAULT_EXCHANGE = ""
+
+
+def declare(channel: Channel, settings: BrokerSettings, what: str, done: Callable[[], None]) -> None:
+    """Create what is missing of a pool, or of the events; as ``declare_pool``."""
+    if what != EVENTS:
+        declare_pool(channel, settings, what, done)
+        return
+    name = events_exchange_name(settings.namespace)
+    channel.exchange_declare(name, EVENTS_EXCHANGE_TYPE, durable=True, callback=lambda _: done())
 
 
 def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Callable[[], None]) -> None:

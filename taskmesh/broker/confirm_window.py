@@ -20,7 +20,7 @@ class Batch:
 class Parcel:
     """One message, addressed. ``pool`` names the topology that it needs, None for a queue that is not ours.
 
-    ``properties`` are opaque here.
+    ``properties`` are opaque here. One that is not ``mandatory`` may find no queue that takes it.
     """
 
     exchange: str
@@ -29,6 +29,7 @@ class Parcel:
     properties: Any
     pool: str | None
     batch: Batch
+    mandatory: bool = True
     sent_at: float = 0.0
 
     @property

@@ -18,6 +18,7 @@ from kombu.entity import Queue
 from kombu.messaging import Consumer, Producer
 from kombu.transport.virtual import QoS
 
+from taskmesh.broker.protocol import events_exchange_name
 from taskmesh.broker.settings import BrokerSettings
 
 POLL_SECONDS = 0.5
@@ -50,6 +51,14 @@ def open_channel(connection: Any) -> Any:
     with channel.conn_or_acquire() as client:
         channel.conn_or_acquire = lambda given=None: nullcontext(given or client)
     return channel
+
+
+def declare_events(channel: Any, namespace: str) -> None:
+    """Tell this connection of the exchange of events, which here reaches those who listen at that moment.
+
+    A list that somebody has bound, and does not read any more, would grow for ever: here nothing can bound it.
+    """
+    channel.exchange_declare(events_exchange_name(namespace), type="fanout", durable=True)
 
 
 def ack_all(channel: Any, tags: Sequence[str]) -> None:

@@ -9,9 +9,17 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from taskmesh.broker.confirm_window import Batch
-from taskmesh.broker.embedded_connection import new_producer, open_channel
+from taskmesh.broker.embedded_connection import declare_events, new_producer, open_channel
 from taskmesh.broker.embedded_link import EmbeddedLink
-from taskmesh.broker.protocol import CONTENT_TYPE, DirectMessage, LinkState, Outgoing, shard_queue_name
+from taskmesh.broker.protocol import (
+    CONTENT_TYPE,
+    DirectMessage,
+    EventMessage,
+    LinkState,
+    Message,
+    events_exchange_name,
+    shard_queue_name,
+)
 from taskmesh.broker.rendezvous import pick_shard
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
@@ -22,12 +30,14 @@ MAX_BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """One message and the list that it goes to."""
+    """One message and the list that it goes to; with an exchange, those who listen to it."""
 
     queue: str
     body: bytes
     batch: Batch
     headers: Mapping[str, str] = field(default_factory=dict)
+    exchange: str = ""
+    content_type: str = CONTENT_TYPE
 
 
 class KombuPublisher:
@@ -56,7 +66,7 @@ class KombuPublisher:
         """Begin to connect; returns at once."""
         self._link.start()
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         """Queue the batch; ``then`` is called once, on the loop, when the broker has all of it.
 
         :raises RuntimeError: when called from another thread than the loop's, or before ``start``.
@@ -86,7 +96,10 @@ class KombuPublisher:
         self._inbox.put(None)
         await self._link.close()
 
-    def _addressed(self, message: Outgoing | DirectMessage, batch: Batch) -> _Message:
+    def _addressed(self, message: Message, batch: Batch) -> _Message:
+        if isinstance(message, EventMessage):
+            exchange = events_exchange_name(self._settings.namespace)
+            return _Message(message.routing_key, message.body, batch, {}, exchange, message.content_type)
         if isinstance(message, DirectMessage):
             return _Message(message.queue, message.body, batch, message.headers)
         shard = pick_shard(message.routing_key, self._settings.weights)
@@ -104,7 +117,9 @@ class KombuPublisher:
 
     def _session(self, connection: Any) -> None:
         """Publish until told to stop. What a lost connection left unsure is published again, by the next session."""
-        producer = new_producer(open_channel(connection))
+        channel = open_channel(connection)
+        declare_events(channel, self._settings.namespace)
+        producer = new_producer(channel)
         while True:
             self._sending = self._sending or self._take()
             if self._link.stopping.is_set():
@@ -129,9 +144,9 @@ class KombuPublisher:
             for message in messages:
                 producer.publish(
                     message.body,
-                    exchange="",
+                    exchange=message.exchange,
                     routing_key=message.queue,
                     headers=dict(message.headers),
-                    content_type=CONTENT_TYPE,
+                    content_type=message.content_type,
                     content_encoding="binary",
                 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -53,6 +54,22 @@ def open_consumer(
     from taskmesh.broker.embedded_consumer import KombuConsumer
 
     return KombuConsumer(settings, pools, on_fatal, prefetch)
+
+
+def listen_to_events(settings: BrokerSettings, binding: str) -> AbstractContextManager[Iterator[bytes]]:
+    """The bodies of the events that are published from now on; on RabbitMQ those whose routing keys match ``binding``.
+
+    Both the opening and the iterator raise ``BrokerUnavailableError`` where the broker is away.
+
+    :raises ConfigError: for a URL that cannot be right.
+    """
+    if is_rabbitmq(settings.url):
+        from taskmesh.broker.amqp_event_feed import listen_to_rabbitmq
+
+        return listen_to_rabbitmq(settings, binding)
+    from taskmesh.broker.embedded_event_feed import listen_embedded
+
+    return listen_embedded(settings)
 
 
 def is_rabbitmq(url: str) -> bool:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 CONTENT_TYPE = "application/vnd.taskmesh+msgpack"
+
+EVENTS = "events"
+"""What the exchange of events is called beside those of the pools."""
 
 
 class Outgoing(NamedTuple):
@@ -30,6 +33,17 @@ class DirectMessage:
     queue: str
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+
+
+class EventMessage(NamedTuple):
+    """An event for everybody who has bound a queue to the exchange of events; where nobody has, it is gone."""
+
+    routing_key: str
+    body: bytes
+    content_type: str
+
+
+Message: TypeAlias = Outgoing | DirectMessage | EventMessage
 
 
 class AckToken(NamedTuple):
@@ -68,7 +82,7 @@ class LinkState(StrEnum):
 
 
 class Publisher(Protocol):
-    """Publishes to the shards of a pool, or to one queue."""
+    """Publishes to the shards of a pool, to one queue, or to whoever wants to hear of events."""
 
     @property
     def state(self) -> LinkState: ...
@@ -84,7 +98,7 @@ class Publisher(Protocol):
             retry cannot mend (credentials, no permission, missing plugin), and then through ``on_fatal``.
         """
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         """Queue the batch; ``then`` is called once, on the loop, when the broker has confirmed all of it."""
 
     async def drain(self, timeout_seconds: float) -> bool:
@@ -136,6 +150,11 @@ class Consumer(Protocol):
 
 def exchange_name(namespace: str, pool: str) -> str:
     return f"{namespace}.{pool}"
+
+
+def events_exchange_name(namespace: str) -> str:
+    """The exchange of events; no pool has such a name (``model.validation``)."""
+    return exchange_name(namespace, EVENTS)
 
 
 def shard_queue_name(namespace: str, pool: str, shard: int) -> str:

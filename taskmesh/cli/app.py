@@ -11,6 +11,7 @@ from taskmesh.cli import (
     doctoring,
     explaining,
     flows,
+    hearing,
     importing,
     inspecting,
     letters,
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
     app.add_typer(_flow(), name="flow")
     app.add_typer(_schedule(), name="schedule")
     app.add_typer(_plugins(), name="plugins")
+    app.add_typer(_events(), name="events")
     return app
 
 
@@ -141,6 +143,13 @@ def _plugins() -> typer.Typer:
     app = _group("Look at the node types that flows can use here.")
     for command in (plugins.ls, plugins.show):
         app.command()(command)
+    return app
+
+
+def _events() -> typer.Typer:
+    app = _group("Hear of runs and nodes that have ended.")
+    app.callback()(lambda: None)
+    app.command()(hearing.tail)
     return app
 
 

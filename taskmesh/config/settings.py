@@ -30,9 +30,9 @@ def one_of(default: str, *choices: str) -> Any:
     return field(default=default, metadata={"choices": choices})
 
 
-def named(default: str | tuple[str, ...]) -> Any:
-    """A name, or names, that become part of exchange, queue and key names."""
-    return field(default=default, metadata={"name": True})
+def named(default: str | tuple[str, ...], *reserved: str) -> Any:
+    """A name, or names, that become part of exchange, queue and key names; none of those that are ``reserved``."""
+    return field(default=default, metadata={"name": True, "reserved": reserved})
 
 
 def servers(*schemes: str) -> Any:
@@ -120,7 +120,7 @@ class WorkerSection:
     processes: int = ranged(0, 0, 1024)
     io_processes: int = ranged(1, 1, 64)
     threads: int = ranged(1, 1, 1024)
-    pools: tuple[str, ...] = named(("default",))
+    pools: tuple[str, ...] = named(("default",), "events")
     lease_seconds: float = ranged(15.0, 1, 3600)
     drain_seconds: float = ranged(30.0, 0, DAY_SECONDS)
     unknown_task_seconds: float = ranged(60.0, 0, DAY_SECONDS)

@@ -130,8 +130,8 @@ def _check(key: Key, value: Any) -> None:
         raise InvalidValueError(f"must be between {rules['minimum']} and {rules['maximum']}")
     if "choices" in rules and value not in rules["choices"]:
         raise InvalidValueError(f"must be one of {', '.join(rules['choices'])}")
-    if "name" in rules and not NAME.fullmatch(value):
-        raise InvalidValueError("must be 1 to 64 letters, digits, '_' or '-', and begin with a letter or digit")
+    if "name" in rules:
+        _check_name(value, rules["reserved"])
     if "schemes" in rules and value is not None:
         _check_url(value, rules["schemes"])
     if "named_schemes" in rules:
@@ -168,6 +168,13 @@ def _check_program(text: str) -> None:
 _TEXT_RULES: Mapping[str, Callable[[str], None]] = MappingProxyType(
     {"networks": _check_network, "hosts": _check_host, "programs": _check_program}
 )
+
+
+def _check_name(name: str, reserved: tuple[str, ...]) -> None:
+    if not NAME.fullmatch(name):
+        raise InvalidValueError("must be 1 to 64 letters, digits, '_' or '-', and begin with a letter or digit")
+    if name in reserved:
+        raise InvalidValueError(f"must not be {name!r}, which stands for something else")
 
 
 def _check_url(url: str, schemes: tuple[str, ...]) -> None:

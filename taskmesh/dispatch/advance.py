@@ -18,6 +18,7 @@ from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, EdgeChunk, Plan
 from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
+from taskmesh.store.events import note_emitting
 from taskmesh.store.store import Request, Store
 from taskmesh.wire import pack
 
@@ -113,6 +114,7 @@ class Advancer:
     def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
         """Store runs and find their first nodes."""
         admissions = [admission_of(each) for each in entrances]
+        note_emitting(self._store, admissions)
         told = self._store.admit_runs(admissions)
         missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
@@ -229,7 +231,7 @@ def admission_of(entrance: Entrance) -> Admission:
         complete=first.last,
         deadline_seconds=entrance.deadline_seconds,
         undo_base=plan.undo_base,
-        further=(*entrance.further, *(("hooks", str(len(plan.graph.hooks))) if plan.graph.hooks else ())),
+        further=(*entrance.further, *plan.own_fields),
     )
 
 

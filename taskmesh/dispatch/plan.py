@@ -12,9 +12,10 @@ from taskmesh.dispatch.hook_inputs import HookInputs
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
-from taskmesh.model.flow import Flow, Node, OnFailure
+from taskmesh.model.flow import Events, Flow, Node, OnFailure
 from taskmesh.model.graph import Graph
 from taskmesh.model.subflows import ChildStep, references_of
+from taskmesh.store.events import WATCHED
 from taskmesh.wire import pack
 from taskmesh.wire.flows import decode_flow, encode_flow, flow_hash
 
@@ -98,6 +99,13 @@ class Plan:
     def compensates(self) -> bool:
         """Whether a failure has undone what had succeeded."""
         return self.undo_base is not None and self.flow.on_failure is OnFailure.COMPENSATE
+
+    @property
+    def own_fields(self) -> tuple[str, ...]:
+        """Fields of a run that its flow asks for: how many hooks it has, and which ends are sent as events."""
+        hooks = ("hooks", str(len(self.graph.hooks))) if self.graph.hooks else ()
+        events = () if self.flow.events is Events.NONE else (WATCHED, str(self.flow.events))
+        return (*hooks, *events)
 
     def knows(self, place: int) -> bool:
         """Whether a node can have this place."""

@@ -13,7 +13,7 @@ from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import BreakerRules, Guard, default_ramp
-from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Flow, Node, OnFailure, Param, Switch, case_of
+from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Events, Flow, Node, OnFailure, Param, Switch, case_of
 from taskmesh.model.hook_rules import hooks_by_node
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy, TimeLimits
@@ -37,17 +37,7 @@ def dump_flow(flow: Flow) -> str:
 
 def flow_document(flow: Flow) -> dict[str, Any]:
     """A flow as a flow file says it, in plain data. Different flows have different documents."""
-    fields: dict[str, Any] = {"flow": flow.name, "version": flow.version}
-    if flow.params:
-        fields["params"] = {param.name: _param_fields(param) for param in flow.params}
-    if flow.on_failure is not OnFailure.FAIL_FAST:
-        fields["on_failure"] = str(flow.on_failure)
-    if flow.shard_by != "run":
-        fields["shard_by"] = flow.shard_by
-    if flow.timeout_seconds is not None:
-        fields["timeout"] = flow.timeout_seconds
-    if flow.result is not None:
-        fields["result"] = flow.result
+    fields = _head_fields(flow)
     guards = {node.guard.rules.name: node.guard.rules for node in flow.nodes if node.guard}
     if guards:
         fields["breakers"] = {name: _breaker_fields(rules) for name, rules in guards.items()}
@@ -59,6 +49,23 @@ def flow_document(flow: Flow) -> dict[str, Any]:
         for node in flow.nodes
         if not node.hook
     }
+    return fields
+
+
+def _head_fields(flow: Flow) -> dict[str, Any]:
+    fields: dict[str, Any] = {"flow": flow.name, "version": flow.version}
+    if flow.params:
+        fields["params"] = {param.name: _param_fields(param) for param in flow.params}
+    if flow.on_failure is not OnFailure.FAIL_FAST:
+        fields["on_failure"] = str(flow.on_failure)
+    if flow.shard_by != "run":
+        fields["shard_by"] = flow.shard_by
+    if flow.timeout_seconds is not None:
+        fields["timeout"] = flow.timeout_seconds
+    if flow.events is not Events.NONE:
+        fields["events"] = str(flow.events)
+    if flow.result is not None:
+        fields["result"] = flow.result
     return fields
 
 

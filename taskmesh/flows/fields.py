@@ -6,7 +6,7 @@ from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import LIMIT_KEYS
 
 FLOW_KEYS = (
-    *("$schema", "flow", "version", "params", "on_failure", "shard_by", "timeout", "result", "breakers"),
+    *("$schema", "flow", "version", "params", "on_failure", "shard_by", "timeout", "events", "result", "breakers"),
     *("hooks", "nodes"),
 )
 PARAM_KEYS = ("type", "default", "required")

@@ -26,8 +26,9 @@ from taskmesh.flows.hooks import hooks_of
 from taskmesh.flows.policies import PolicyReading
 from taskmesh.flows.steps import FORMS, kind_of
 from taskmesh.flows.types import WorkReading
+from taskmesh.flows.words import one_of
 from taskmesh.model.breakers import BreakerRules, Guard
-from taskmesh.model.flow import Compensation, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.flow import Compensation, Events, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import RetryPolicy
 from taskmesh.model.problems import Hints, Path, Problem
 
@@ -68,9 +69,10 @@ class _Reading:
             name=self._title(fields, "flow") or name,
             version=self._title(fields, "version") or DEFAULT_VERSION,
             params=tuple(self._params(fields.get("params"))),
-            on_failure=self._on_failure(fields.get("on_failure")),
+            on_failure=one_of(fields, "on_failure", OnFailure.FAIL_FAST, self.found),
             shard_by=self.text(fields.get("shard_by"), ("shard_by",)) or "run",
             timeout_seconds=PolicyReading((), self.found).duration(fields.get("timeout"), ("timeout",)),
+            events=one_of(fields, "events", Events.NONE, self.found),
             result=fields["result"].plain() if "result" in fields else None,
             nodes=(*self._nodes(fields.get("nodes")), *hooks_of(fields.get("hooks"), ("hooks",), "", self)),
         )
@@ -152,16 +154,6 @@ class _Reading:
             return default if item is None else item.value is True
         self._wrong_type(path, str(path[-1]), "true or false", item)
         return default
-
-    def _on_failure(self, item: Item | None) -> OnFailure:
-        if item is None:
-            return OnFailure.FAIL_FAST
-        if item.value in list(OnFailure):
-            return OnFailure(str(item.value))
-        known = [str(each) for each in OnFailure]
-        hint = Hints(known).did_you_mean(item.text)
-        self.found(("on_failure",), f"on_failure must be one of {', '.join(known)}{hint}")
-        return OnFailure.FAIL_FAST
 
     def _nodes(self, item: Item | None) -> Iterator[Node]:
         for name, child, path in self._entries(item, ("nodes",), "a mapping of names to nodes"):

@@ -27,7 +27,7 @@ from taskmesh.model.breakers import DEFAULT_FAILURES
 from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
-from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
+from taskmesh.model.flow import ALL_PARAMS, Events, OnFailure, ParamType
 from taskmesh.model.node_types import TYPE_PATTERN
 from taskmesh.model.policies import DEFAULT_RETRY, EXCEPTION_PATTERN, MAX_ATTEMPTS, MAX_DELAYS, MAX_NAMES, Wait
 from taskmesh.model.references import NAME_PATTERN
@@ -152,6 +152,11 @@ _FLOW_PROPERTIES: dict[str, Any] = {
         default="run",
     ),
     "timeout": _duration("A run may take so long where its submitter gives no deadline; default: any time."),
+    "events": {
+        "enum": [str(each) for each in Events],
+        "default": str(Events.NONE),
+        "description": "Which ends are published for others: that of each run, or those of its nodes, too.",
+    },
     "result": {"description": "The result of a run; may hold references. Default: the output of the last node."},
     "breakers": _names_to("breaker", "The circuit breakers of the nodes: each name with its rules."),
     "hooks": {"$ref": "#/$defs/hooks", "description": "Tasks that hear how a run ends, before it does."},

@@ -31,6 +31,14 @@ class OnFailure(StrEnum):
     COMPENSATE = "compensate"  # as fail_fast; then what had succeeded is undone
 
 
+class Events(StrEnum):
+    """Of which ends of a run others hear."""
+
+    NONE = "none"
+    RUNS = "runs"  # that of the run
+    NODES = "nodes"  # that of each node, too
+
+
 class ParamType(StrEnum):
     """The type of a flow's parameter, in the words of JSON Schema."""
 
@@ -165,7 +173,7 @@ class Flow:
     ``shard_by`` is ``"run"``, ``"node"`` or ``"params.NAME"``. ``result`` is a value with references
     that becomes the result of the run; None means the output of the only last node, or a
     mapping of name to output where there are several. ``timeout_seconds`` is how long a run may take whose submitter
-    does not say so; None = any time.
+    does not say so; None = any time. ``events`` says what is published of its runs (see ``docs/events.md``).
     """
 
     name: str
@@ -176,6 +184,7 @@ class Flow:
     shard_by: str = "run"
     result: Value = None
     timeout_seconds: float | None = None
+    events: Events = Events.NONE
 
     @property
     def pools(self) -> tuple[str, ...]:

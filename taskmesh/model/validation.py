@@ -31,7 +31,9 @@ from taskmesh.model.waiting import waiting_findings
 
 MAX_NODES = 200_000
 
-POOL_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
+POOL_PATTERN = r"(?!events$)[A-Za-z_][A-Za-z0-9_-]{0,63}"
+POOL_RULE = "must be 1-64 letters, digits, _ or -, no digit first, and not events"
+"""The exchange of events stands where that of a pool with this name would."""
 TITLE_PATTERN = r"[^\s${}]{1,255}"
 VERSION_PATTERN = r"[A-Za-z0-9._+-]{1,64}"
 
@@ -193,7 +195,7 @@ class _Examination:
 
     def _checked_pool(self, pool: str, path: Path) -> str:
         if not _POOL.fullmatch(pool):
-            self.found((*path, "pool"), f"the pool name {pool!r} must be 1-64 letters, digits, _ or -, no digit first")
+            self.found((*path, "pool"), f"the pool name {pool!r} {POOL_RULE}")
         return pool
 
     def _look_at_policies(self, what: Node | Compensation, path: Path) -> None:

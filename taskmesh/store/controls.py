@@ -19,6 +19,7 @@ from taskmesh.store.calls import (
     Who,
     Word,
 )
+from taskmesh.store.events import note_emitting
 from taskmesh.store.family import News, RunKey
 from taskmesh.store.link import Command, Reply
 from taskmesh.store.store import WORDS, Request, Store, read_renewed, read_told
@@ -81,6 +82,7 @@ class Controls:
 
     def fork_run(self, run: Admission, fork: Fork, who: Who, with_flow: bool = False) -> Controlled:
         """Store a run that goes on from where another one is, paused for ``fork.kind``."""
+        note_emitting(self._store, [run])
         keys = self._store.keys.partition_of(run.run_id)
         due = [] if run.deadline_seconds is None else [keys.timers]
         arguments: list[str | bytes | int | float] = [

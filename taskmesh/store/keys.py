@@ -34,6 +34,10 @@ class Partition:
         """Sorted set of schedules to look at before their next tick, by when they were looked at last."""
         self.revisions = f"{self._tag}revisions"
         """Counter from which each change of a schedule draws its number."""
+        self.emitted = f"{self._tag}emitted"
+        """Sorted set of events to publish, by when they came to be (``prelude.lua``, which knows this name)."""
+        self.lost_events = f"{self.emitted}:lost"
+        """How many events went unpublished since there was no more room for them."""
         self._outboxes: dict[str, str] = {}
 
     def run(self, run_id: str) -> str:
@@ -127,6 +131,11 @@ class Keys:
     def scheduling(self) -> str:
         """Set of the numbers of the partitions that have had a schedule."""
         return f"{self.namespace}:scheduling"
+
+    @property
+    def emitting(self) -> str:
+        """Set of the numbers of the partitions that have had a run which sends events."""
+        return f"{self.namespace}:emitting"
 
     @property
     def breakers(self) -> str:

@@ -33,7 +33,6 @@ from taskmesh.store.scripts import Scripts
 SERVER_TIME = ""
 """As the time of a script call: take the server's own clock."""
 
-
 A = TypeVar("A")
 
 _log = logging.getLogger(__name__)

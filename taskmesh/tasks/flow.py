@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import Guard
 from taskmesh.model.durations import duration_problem
-from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.flow import ALL_PARAMS, Events, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
@@ -49,6 +49,7 @@ class FlowDefinition(Generic[P]):
         on_failure: OnFailure,
         shard_by: str,
         timeout_seconds: float | None = None,
+        events: Events = Events.NONE,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -57,6 +58,7 @@ class FlowDefinition(Generic[P]):
         self.on_failure = on_failure
         self.shard_by = shard_by
         self.timeout_seconds = timeout_seconds
+        self.events = events
         self._signature = Signature.of(function, name)
         self._params = _params(function, name)
         self._flow: Flow | None = None
@@ -93,6 +95,7 @@ class FlowDefinition(Generic[P]):
                 shard_by=self.shard_by,
                 result=result,
                 timeout_seconds=self.timeout_seconds,
+                events=self.events,
             )
         )
 
@@ -118,21 +121,26 @@ def make_flow(
     on_failure: str = OnFailure.FAIL_FAST,
     shard_by: str = "run",
     timeout: float | None = None,
+    events: str = Events.NONE,
 ) -> FlowDefinition[P]:
     """The flow that a function describes; ``name`` is the function's where none is given.
 
-    ``timeout`` is how long a run may take, in seconds, whose submitter does not say so.
+    ``timeout`` is how long a run may take, in seconds, whose submitter does not say so. ``events`` says which ends of
+    its runs are published: none, runs or nodes.
 
-    :raises UsageError: for a function that cannot describe a flow, an unknown ``on_failure``, or no usable ``timeout``.
+    :raises UsageError: for a function that cannot describe a flow, an unknown ``on_failure`` or ``events``, or no
+        usable ``timeout``.
     """
     name = name or function.__name__
     if on_failure not in list(OnFailure):
         raise UsageError(f"flow {name!r}: on_failure must be one of {', '.join(OnFailure)}, not {on_failure!r}")
+    if events not in list(Events):
+        raise UsageError(f"flow {name!r}: events must be one of {', '.join(Events)}, not {events!r}")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise UsageError(f"flow {name!r} must be a plain function, not async and no generator: it only describes")
     if timeout is not None and (problem := duration_problem(timeout)):
         raise UsageError(f"flow {name!r}: timeout {problem}")
-    return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by, timeout)
+    return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by, timeout, Events(events))
 
 
 def single_task_flow(

@@ -17,7 +17,7 @@ from taskmesh.model.flow import DEFAULT_POOL
 from taskmesh.model.node_types import MARK
 from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints, Path
-from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
+from taskmesh.model.validation import POOL_PATTERN, POOL_RULE, TITLE_PATTERN
 from taskmesh.model.values import Values
 from taskmesh.tasks.placeholders import Placeholder
 from taskmesh.tasks.signature import Signature
@@ -44,7 +44,7 @@ class TaskPolicy:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(POOL_PATTERN, self.pool):
-            raise UsageError(f"the pool name {self.pool!r} must be 1-64 letters, digits, _ or -, no digit first")
+            raise UsageError(f"the pool name {self.pool!r} {POOL_RULE}")
         problems = [f"{key} {problem}" for key, problem in self.limits.findings()]
         if problems:
             raise UsageError("; ".join(problems))

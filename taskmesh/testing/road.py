@@ -14,8 +14,9 @@ from taskmesh.broker.protocol import (
     DeadDelivery,
     Delivery,
     DirectMessage,
+    EventMessage,
     LinkState,
-    Outgoing,
+    Message,
     dead_queue_name,
     shard_queue_name,
 )
@@ -55,7 +56,10 @@ class Road:
         self._waiting: dict[str, deque[_Message]] = {}
         self._consumers: list[RoadConsumer] = []
 
-    def put(self, message: Outgoing | DirectMessage) -> None:
+    def put(self, message: Message) -> None:
+        """Nobody listens for events here."""
+        if isinstance(message, EventMessage):
+            return
         if isinstance(message, DirectMessage):
             kept = _Message(message.body, message.queue, message.queue, message.headers)
             copies = 1
@@ -104,7 +108,7 @@ class RoadPublisher:
 
     async def start(self) -> None: ...
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         for message in messages:
             self._road.put(message)
         if then is not None:

@@ -3,9 +3,10 @@
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
 breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
 schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
-has no more, but triggers of hooks; schema 9 has none either, but may refer to what is said of the run. A flow is
-written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
-worker that knows only an earlier one refuses it instead of ignoring something.
+has no more, but triggers of hooks; schema 9 has none either, but may refer to what is said of the run; schema 10 has
+one more of the flow: which ends of its runs are published. A flow is written in the first schema that can say what it asks
+for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses it instead
+of ignoring something.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.conditions import RUN, read_condition
-from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param, ParamType, Switch
+from taskmesh.model.flow import Case, Compensation, Events, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.references import compile_value
@@ -25,16 +26,17 @@ from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-HOOK_SCHEMA, RUN_SCHEMA = 8, 9
-SCHEMAS = range(PLAIN_SCHEMA, RUN_SCHEMA + 1)
+HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA = 8, 9, 10
+SCHEMAS = range(PLAIN_SCHEMA, EVENTS_SCHEMA + 1)
 _HASH_BYTES = 16
 _OPENING = b"${run."
 
 
 def encode_flow(flow: Flow) -> bytes:
     """The canonical bytes of a flow."""
-    body = _encoded(flow, _schema_of(flow))
-    return _encoded(flow, RUN_SCHEMA) if _reads_run(flow, body) else body
+    schema = _schema_of(flow)
+    body = _encoded(flow, schema)
+    return _encoded(flow, RUN_SCHEMA) if schema < RUN_SCHEMA and _reads_run(flow, body) else body
 
 
 def _reads_run(flow: Flow, body: bytes) -> bool:
@@ -58,10 +60,16 @@ def _encoded(flow: Flow, schema: int) -> bytes:
         flow.result,
         [_node_fields(node, schema) for node in flow.nodes],
     ]
-    return pack(fields if schema < TIMEOUT_SCHEMA else [*fields, _number(flow.timeout_seconds)])
+    if schema >= TIMEOUT_SCHEMA:
+        fields.append(_number(flow.timeout_seconds))
+    if schema >= EVENTS_SCHEMA:
+        fields.append(flow.events)
+    return pack(fields)
 
 
 def _schema_of(flow: Flow) -> int:
+    if flow.events is not Events.NONE:
+        return EVENTS_SCHEMA
     if any(node.hook for node in flow.nodes):
         return HOOK_SCHEMA
     if any(node.step for node in flow.nodes):
@@ -161,6 +169,7 @@ def _flow_of(
     result: Any,
     nodes: list[Any],
     timeout_seconds: float | None = None,
+    events: str = Events.NONE,
 ) -> Flow:
     return Flow(
         name=name,
@@ -171,6 +180,7 @@ def _flow_of(
         result=result,
         nodes=tuple(_node_of(*each) for each in nodes),
         timeout_seconds=timeout_seconds,
+        events=Events(events),
     )
 
 

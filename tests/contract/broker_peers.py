@@ -15,8 +15,8 @@ from taskmesh.broker.protocol import (
     Consumer,
     DeadDelivery,
     Delivery,
-    DirectMessage,
     LinkState,
+    Message,
     Outgoing,
     Publisher,
     dead_queue_name,
@@ -121,7 +121,7 @@ class Peers:
         await until(lambda: inbox.consumer.state is LinkState.UP or bool(self.fatal))
         return inbox
 
-    async def publish(self, publisher: Publisher, messages: Sequence[Outgoing | DirectMessage]) -> None:
+    async def publish(self, publisher: Publisher, messages: Sequence[Message]) -> None:
         """Publish, and wait until the broker has all of it."""
         confirmed = asyncio.Event()
         publisher.publish(messages, confirmed.set)

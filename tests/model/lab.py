@@ -233,7 +233,7 @@ def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:
         first.packed,
         first.last,
         undo_base=plan.undo_base,
-        further=("context", CONTEXT, *(("hooks", str(len(plan.graph.hooks))) if plan.graph.hooks else ())),
+        further=("context", CONTEXT, *plan.own_fields),
     )
 
 

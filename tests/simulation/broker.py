@@ -9,7 +9,7 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-from taskmesh.broker.protocol import DirectMessage, Outgoing, dead_queue_name, shard_queue_name
+from taskmesh.broker.protocol import DirectMessage, EventMessage, Outgoing, dead_queue_name, shard_queue_name
 from taskmesh.broker.rendezvous import pick_shard
 from tests.simulation.fate import Fate
 from tests.simulation.loop import Actor, SimLoop
@@ -139,8 +139,10 @@ class SimBroker:
         for name in (*self._shards_of(pool), dead_queue_name(self._namespace, pool)):
             self.queues.setdefault(name, Queue(name))
 
-    def publish(self, message: Outgoing | DirectMessage) -> bool:
-        """Keep a message; False where no queue takes it."""
+    def publish(self, message: Outgoing | DirectMessage | EventMessage) -> bool:
+        """Keep a message; False where no queue takes it. Nobody here listens for events."""
+        if isinstance(message, EventMessage):
+            return True
         queue = self._route(message)
         if queue is None:
             return False

@@ -13,8 +13,9 @@ from taskmesh.broker.protocol import (
     AckToken,
     DeadDelivery,
     Delivery,
-    DirectMessage,
+    EventMessage,
     LinkState,
+    Message,
     Outgoing,
     pool_of_queue,
     shard_queue_name,
@@ -191,7 +192,7 @@ class SimPublisher(_Link):
         self._connect()
         self._watch()
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         self._actor.check_alive()
         batch = Batch(len(messages), then)
         if not messages:
@@ -223,9 +224,11 @@ class SimPublisher(_Link):
         self._declared.clear()
         self._queue.extendleft(reversed(self._window.take_all()))
 
-    def _parcel(self, message: Outgoing | DirectMessage, batch: Batch) -> Parcel:
+    def _parcel(self, message: Message, batch: Batch) -> Parcel:
         if isinstance(message, Outgoing):
             return Parcel(message.pool, message.routing_key, message.body, message, message.pool, batch)
+        if isinstance(message, EventMessage):
+            return Parcel("events", message.routing_key, message.body, message, None, batch, mandatory=False)
         pool = pool_of_queue(self._settings.namespace, message.queue)
         return Parcel("", message.queue, message.body, message, pool, batch)
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmesh.broker.protocol import AckToken, Delivery, DirectMessage, LinkState, Outgoing
+from taskmesh.broker.protocol import AckToken, Delivery, DirectMessage, LinkState, Message, Outgoing
 from taskmesh.clock import SystemClock
 from taskmesh.dispatch.dispatcher import Dispatcher, outgoing
 from taskmesh.dispatch.plan import Plan, Plans
@@ -89,7 +89,7 @@ class FakeBroker:
         self.requeued: list[AckToken] = []
         self.published: list[Outgoing] = []
         self.direct: list[DirectMessage] = []
-        self._unconfirmed: list[tuple[Sequence[Outgoing | DirectMessage], Callable[[], None] | None]] = []
+        self._unconfirmed: list[tuple[Sequence[Message], Callable[[], None] | None]] = []
         self._tags = itertools.count(1)
         self.generation = 1
         self.paused = False
@@ -119,7 +119,7 @@ class FakeBroker:
 
     def collect_letters(self, wanted: bool) -> None: ...
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         self.published += [each for each in messages if isinstance(each, Outgoing)]
         self.direct += [each for each in messages if isinstance(each, DirectMessage)]
         self._unconfirmed.append((messages, then))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskmesh.broker.protocol import DirectMessage, LinkState, Outgoing
+from taskmesh.broker.protocol import LinkState, Message, Outgoing
 from taskmesh.client import publisher_thread
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.errors import BrokerUnavailableError, TaskmeshError
@@ -29,14 +29,14 @@ class HeldPublisher:
 
     def __init__(self, on_fatal: Callable[[TaskmeshError], None]) -> None:
         self.on_fatal = on_fatal
-        self.messages: list[Outgoing | DirectMessage] = []
+        self.messages: list[Message] = []
         self.batches: list[Callable[[], None]] = []
         self.arrived = threading.Condition()
         self.closed = False
 
     async def start(self) -> None: ...
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         assert then is not None
         with self.arrived:
             self.messages += messages

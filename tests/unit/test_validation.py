@@ -88,7 +88,7 @@ def test_all_problems_come_at_once() -> None:
         "node 'bad name': it refers to 'd', which is no node of this flow",
         "node 'bad name': the name is not allowed: a name begins with a letter or _, goes on with letters, digits, "
         "_ or -, and has at most 128 characters",
-        "node 'c': the pool name '9' must be 1-64 letters, digits, _ or -, no digit first",
+        "node 'c': the pool name '9' must be 1-64 letters, digits, _ or -, no digit first, and not events",
         "node 'c': the task name 'w x' must be 1-255 characters without spaces, $, { or }",
         "result refers to 'e', which is no node of this flow",
         "shard_by 'key' must be run, node or params.NAME",

@@ -26,6 +26,7 @@ if ARGV[12] == '1' and (not record or record[STATE] == 'waiting') then return {'
 redis.call('HLEN', KEYS[2])
 check_sorted_sets(3, #KEYS - 1)
 redis.call('SCARD', retrying)
+check_events(found.watched)
 
 if record and record[STATE] == 'running' then remember_attempt(run, node, record, now, state, 'marked', cause) end
 local marked = fresh_record(state, record, now)
@@ -43,7 +44,7 @@ if record and record[STATE] == 'retrying' then
 end
 if state == 'succeeded' then change('output:' .. node, ARGV[5]) end
 change('altered', 1)
-note(found.watched, 'node', tonumber(node), state, now, marked[ATTEMPT], '')
+note_end(found.watched, tonumber(node), state, now, marked[ATTEMPT], '')
 note_outcome(found, node, state, ARGV[10] == '1')
 local ready, skipped, ended = tell_of(run, run_id, node, marked, edges, ARGV[11], 6, now, found)
 local status = count_down_and_write(run, run_id, ended + 1, found, ARGV[9], now, skipped)

@@ -13,7 +13,8 @@
 --   altered                           there when nodes have been reset, or ended by hand: a node may have a record before
 --                                     all that it needs has ended
 --   history, history:N                how many things were remembered (below), and the newest of them; no field without any
---   watched                           there when somebody wants each transition announced
+--   watched                           who wants to hear of transitions, each of which is announced then: 1 = who watches,
+--                                     "runs" or "nodes" = whoever gets the events that the flow has sent of their ends
 --   undo_base                         place of the undo of node 0, as many as the flow has nodes; absent where none can be undone
 --   undos                             "some": a node that has succeeded can be undone, "done": one was, "failed": an undo failed
 --   compensation                      how often undoing was begun; absent while nothing says that it is to be, at the end
@@ -149,6 +150,49 @@ local function remember_attempt(run, node, record, now, state, cause, why)
     record[STARTED_AT], why, record[STATE], record[FINISHED_AT])
 end
 
+-- The keeper takes events from a sorted set of the run's partition, by when they came to be; no script is told more than the
+-- run, so the key is read from the run's own. An event is a msgpack array: run, kind, node, state, at, attempt.
+-- When nobody could publish for so long that there is no more room, the oldest go, and are counted.
+local EVENTS_KEPT = 50000
+local EVENT_STEP = 0.000001
+
+local function events_key()
+  return string.match(KEYS[1], '^(.-}:)run:') .. 'emitted'
+end
+
+local function sends_events(watched)
+  return watched == 'runs' or watched == 'nodes'
+end
+
+-- As check_sorted_sets, for the keys that `emit` writes to.
+local function check_events(watched)
+  if not sends_events(watched) then return end
+  redis.call('ZCARD', events_key())
+  redis.call('GET', events_key() .. ':lost')
+end
+
+local function make_room_for_event(key)
+  local surplus = redis.call('ZCARD', key) - EVENTS_KEPT + 1
+  if surplus <= 0 then return end
+  redis.call('ZREMRANGEBYRANK', key, 0, surplus - 1)
+  redis.call('INCRBY', key .. ':lost', surplus)
+end
+
+-- Has an end sent as an event, where the flow asks for that; `node` is -1 for that of the run.
+local function emit(watched, kind, node, state, now, attempt)
+  if watched ~= 'nodes' and not (watched == 'runs' and kind == 'run') then return end
+  local key = events_key()
+  make_room_for_event(key)
+  local before = due[key] and #due[key] / 2 or 0
+  local run_id = string.match(KEYS[1], '}:run:(.*)$')
+  put_due(key, cmsgpack.pack({run_id, kind, tonumber(node), state, now, attempt}), now + before * EVENT_STEP)
+end
+
+local function note_end(watched, node, state, now, attempt, ...)
+  note(watched, 'node', node, state, now, attempt, ...)
+  emit(watched, 'node', node, state, now, attempt)
+end
+
 local function write(run)
   -- The run's hash has been read before, so it is one; a sorted set may be the first to be touched here.
   for outbox, pairs_of in pairs(due) do redis.call('ZADD', outbox, unpack(pairs_of)) end
@@ -256,6 +300,7 @@ local function check_keys(found, most_ended)
   local may_end_run = tonumber(found.remaining) <= most_ended
   if may_end_run then redis.call('HLEN', KEYS[2]) end
   check_sorted_sets(may_end_run and 3 or 5)
+  check_events(found.watched)
 end
 
 -- Whether a node has heard of the end of the child run that it waits for; what it hears before it waits is kept.

@@ -44,7 +44,7 @@ local function tell_undos(run, run_id, cause, edges, first_outbox, now, found)
       record[SPREAD] = (leaf and not waits) and SPREAD_DONE or 0
       save(undo, record)
       if not waits then ended = ended + 1 end
-      if not lets_pass(record) and not waits then note(found.watched, 'node', undo, 'skipped', now, 0, '') end
+      if not lets_pass(record) and not waits then note_end(found.watched, undo, 'skipped', now, 0, '') end
       if record[SPREAD] == 0 then
         put_due(KEYS[first_outbox + math.max(pool, 0)], run_id .. '/' .. undo, now)
         local list = waits and ready or skipped
@@ -93,6 +93,7 @@ local function end_run_and_write(run, run_id, status, retention_ms, now, watched
   change('status', status)
   change('finished_at', now)
   note(watched, 'run', status, now)
+  emit(watched, 'run', -1, status, now, 0)
   write(run)
   redis.call('PEXPIRE', run, retention_ms)
   redis.call('ZREM', KEYS[3], run_id)

@@ -109,7 +109,7 @@ local function leave_out(run, run_id, node, fate, is_leaf, outbox, cause, now, w
   local record = fresh_record(fate, past, now)
   record[FINISHED_AT], record[SPREAD], record[CAUSE] = now, is_leaf and SPREAD_DONE or 0, cause
   save(node, record)
-  note(watched, 'node', node, fate, now, 0, '')
+  note_end(watched, node, fate, now, 0, '')
   if not is_leaf then put_due(outbox, run_id .. '/' .. node, now) end
   return not is_leaf
 end

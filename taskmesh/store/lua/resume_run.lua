@@ -16,6 +16,7 @@ if not paused then return {'running'} end
 if paused[1] ~= ARGV[3] then return {'preparing', paused[1]} end
 redis.call('HLEN', flow)
 check_sorted_sets(3)
+check_events(values[3])
 
 redis.call('HDEL', run, 'paused')
 remember(run, 'resume', now, 'running', ARGV[5], ARGV[6])

@@ -35,7 +35,7 @@ note_outcome(found, node, state, ARGV[13] == '1', ARGV[17] == '1')
 if state == 'failed' and ARGV[14] == '1' and not found.halt and not found.compensation then set(found, 'compensation', 0) end
 local is_halting = ARGV[8] ~= '' and not found.halt
 if is_halting then set(found, 'halt', ARGV[8]) end
-note(found.watched, 'node', tonumber(node), state, now, record[ATTEMPT], record[HOLDER])
+note_end(found.watched, tonumber(node), state, now, record[ATTEMPT], record[HOLDER])
 local ready, skipped, ended = tell_of(run, run_id, node, record, edges, ARGV[16], 6, now, found)
 -- What is left of it is ended by the keeper, where nobody claims it.
 if is_halting and tonumber(found.remaining) > ended + 1 then put_due(KEYS[#KEYS], run_id, now) end

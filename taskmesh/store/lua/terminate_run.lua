@@ -16,6 +16,7 @@ redis.call('HLEN', flow)
 check_sorted_sets(3, 4)
 check_sorted_sets(6)
 local waiting = redis.call('SCARD', retrying)
+check_events(values[2])
 
 redis.call('HDEL', run, 'paused')
 redis.call('UNLINK', retrying)

@@ -1,0 +1,52 @@
+"""Commands about events."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from taskmesh.cli.options import Format, Output
+
+Flow = Annotated[str, typer.Option("--flow", metavar="NAME", help="Only of runs of this flow.", show_default="any")]
+Type = Annotated[
+    str, typer.Option("--type", metavar="TYPE", help="Only run, node, run.failed, node.skipped ...", show_default="any")
+]
+Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many.", show_default="never")]
+
+
+def tail(flow: Flow = "", type_: Type = "", count: Count = None, output: Output = Format.TEXT) -> None:
+    """Print the events of runs and nodes that end from now on, of flows that send them; until Ctrl-C.
+
+    As JSON, one CloudEvent a line.
+    """
+    from taskmesh.app.event_tail import tail
+    from taskmesh.cli.output import console
+    from taskmesh.config import load_settings
+    from taskmesh.model.events import EventFilter
+
+    out = console()
+    with tail(load_settings(), EventFilter.of(type_, flow)) as events:
+        print("listening for events; Ctrl-C ends it", file=sys.stderr, flush=True)
+        for event in islice(events, count):
+            if output is Format.JSON:
+                print(json.dumps(event, ensure_ascii=False), flush=True)
+            else:
+                out.print(line_of(event), soft_wrap=True)
+
+
+def line_of(event: Mapping[str, Any]) -> str:
+    """An event for people; of what others have published, as much as can be read."""
+    data = event.get("data")
+    fields: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    line = f"{event.get('time', '?')}  {event.get('type', '?')}  {event.get('subject', '?')}"
+    if flow := fields.get("flow"):
+        line += f"  ({flow})"
+    error = fields.get("error")
+    if isinstance(error, Mapping):
+        line += f"  {error.get('type', '')}: {error.get('message', '')}"
+    return line.replace("\n", " ")
