@@ -17,6 +17,7 @@ from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.plan import BEFORE_FIRST, EdgeChunk, Plan
 from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
+from taskmesh.store.staging import stage_items
 from taskmesh.store.store import Request, Store
 from taskmesh.wire import pack
 
@@ -26,7 +27,7 @@ SPREADS_PER_EXCHANGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A run that wants in."""
+    """A run that wants in. ``items`` are the fields with those of its nodes, where they are copies."""
 
     plan: Plan
     run_id: str
@@ -35,6 +36,7 @@ class Entrance:
     params: bytes
     shard_key: str
     deadline_seconds: float | None = None
+    items: Sequence[bytes] = ()
 
 
 class Ending(NamedTuple):
@@ -109,9 +111,9 @@ class Advancer:
         """Store runs and find their first nodes."""
         admissions = [admission_of(each) for each in entrances]
         told = self._store.admit_runs(admissions)
-        missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
+        missing = [at for at, answer in enumerate(told) if answer.word in (Word.FLOW_MISSING, Word.ITEMS_MISSING)]
         if missing:
-            again = self._store.admit_runs([admissions[at] for at in missing], with_flow=True)
+            again = self._admit_with_all([admissions[at] for at in missing])
             for at, answer in zip(missing, again, strict=True):
                 told[at] = answer
         advances = [
@@ -125,6 +127,12 @@ class Advancer:
             for step in _steps(origin, each.plan, NodeKey(each.run_id, BEFORE_FIRST), each.shard_key, skip=1)
         )
         return self._follow(advances, deque(steps))
+
+    def _admit_with_all(self, admissions: Sequence[Admission]) -> list[Told]:
+        for each in admissions:
+            if each.items:
+                stage_items(self._store, each.run_id, each.items)
+        return self._store.admit_runs(admissions, with_flow=True)
 
     def settle(self, endings: Sequence[Ending], holder: str) -> list[Advance]:
         """End attempts of a holder and find what is ready next; ``stale`` where another attempt has taken over."""
@@ -216,6 +224,7 @@ def admission_of(entrance: Entrance) -> Admission:
         complete=first.last,
         deadline_seconds=entrance.deadline_seconds,
         undo_base=plan.undo_base,
+        items=entrance.items,
     )
 
 
@@ -242,6 +251,7 @@ def _settlement(ending: Ending) -> Settlement:
         special=first.special,
         handled=ending.state == "failed" and plan.rules.handles(ending.key.node),
         outlasts_halt=node.trigger.runs_always,
+        bound=plan.bound,
     )
 
 

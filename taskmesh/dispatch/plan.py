@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
+from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
+from taskmesh.model.copied import Computed
 from taskmesh.model.flow import Flow, Node, OnFailure
 from taskmesh.model.graph import Graph
 from taskmesh.wire import pack
@@ -60,6 +62,7 @@ class Plan:
         self.body = body
         self.hash = hash_
         self.graph = Graph.of(flow)
+        self._copies = flow.copies
         self.undo_base = len(flow.nodes) if flow.can_compensate else None
         self.pools = flow.pools
         self._undos: dict[int, Node] = {}
@@ -103,11 +106,16 @@ class Plan:
         return len(self.flow.nodes) + node
 
     def node(self, place: int) -> Node:
-        """The node or the undo at a place; the first node, where the place stands before some."""
-        return self._undo(place) if self.is_undo(place) else self.flow.nodes[max(place, 0)]
+        """The node or the undo at a place; the first node, where the place stands before some.
+
+        Of copies, the one that they are copies of: nothing but their names tells them apart.
+        """
+        if self.is_undo(place):
+            return self._undo(place)
+        return self._copies.node if self._copies else self.flow.nodes[max(place, 0)]
 
     def name_of(self, place: int) -> str:
-        return self.node(place).name
+        return self._copies.name_of(max(place, 0)) if self._copies else self.node(place).name
 
     def place_of(self, name: str) -> int | None:
         """The place of a node or an undo; None where there is none of this name."""
@@ -120,6 +128,8 @@ class Plan:
         return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS) else self.node(node).pool
 
     def inputs(self, node: int) -> Inputs:
+        if self._copies:
+            return ItemInputs(self._item_arguments, node)
         inputs = self._inputs.get(node)
         if inputs is None:
             inputs = self._inputs[node] = (
@@ -127,12 +137,30 @@ class Plan:
             )
         return inputs
 
-    def chunks(self, node: int) -> tuple[EdgeChunk, ...]:
+    def chunks(self, node: int) -> Sequence[EdgeChunk]:
         """The edges that leave a node, in slices of EDGES_PER_SCRIPT; one empty slice where there are none."""
+        if self._copies:
+            return self._first_copies if node == BEFORE_FIRST else _NO_EDGES
         chunks = self._chunks.get(node)
         if chunks is None:
             chunks = self._chunks[node] = self._cut(node)
         return chunks
+
+    @cached_property
+    def _item_arguments(self) -> ItemArguments:
+        assert self._copies is not None
+        return ItemArguments(self._copies)
+
+    @cached_property
+    def _first_copies(self) -> Sequence[EdgeChunk]:
+        return _Cut(self, self.graph.roots)
+
+    @cached_property
+    def bound(self) -> bytes:
+        """How many copies may run at once, and how many there are, as the scripts read it; empty without a bound."""
+        return (
+            pack([self._copies.most_at_once, self._copies.total]) if self._copies and self._copies.most_at_once else b""
+        )
 
     def _undo(self, place: int) -> Node:
         undo = self._undos.get(place)
@@ -151,10 +179,10 @@ class Plan:
 
     def _cut(self, node: int) -> tuple[EdgeChunk, ...]:
         dependents = self.dependents(node)
-        starts = range(0, len(dependents), EDGES_PER_SCRIPT) or range(1)
-        return tuple(self._chunk(dependents, start) for start in starts)
+        return tuple(_Cut(self, dependents))
 
-    def _chunk(self, dependents: Sequence[int], start: int) -> EdgeChunk:
+    def chunk(self, dependents: Sequence[int], start: int) -> EdgeChunk:
+        """The slice of the edges to ``dependents`` that begins at ``start``."""
         told = dependents[start : start + EDGES_PER_SCRIPT]
         packed = pack([part for each in told for part in self._edge(each)])
         return EdgeChunk(start, packed, start + EDGES_PER_SCRIPT >= len(dependents), self.rules.packed(told))
@@ -192,33 +220,54 @@ class Plan:
     def _edge_to_node(self, node: int) -> tuple[int, int, int, int]:
         graph = self.graph
         needed = max(1, len(graph.parents[node]))
-        return node, needed, self._pool_numbers[self.flow.nodes[node].pool], len(graph.successors[node])
+        return node, needed, self._pool_numbers[self.node(node).pool], len(graph.successors[node])
 
     def routing_key(self, shard_key: str, node: int) -> str:
         return f"{shard_key}/{node}" if self.flow.shard_by == "node" else shard_key
 
 
+class _Cut(Computed[EdgeChunk]):
+    """Edges to ``dependents`` in slices, each made when it is asked for."""
+
+    def __init__(self, plan: Plan, dependents: Sequence[int]) -> None:
+        super().__init__(max(1, -(-len(dependents) // EDGES_PER_SCRIPT)))
+        self._plan = plan
+        self._dependents = dependents
+
+    def _at(self, place: int) -> EdgeChunk:
+        return self._plan.chunk(self._dependents, place * EDGES_PER_SCRIPT)
+
+
+_NO_EDGES = (EdgeChunk(0, pack([]), last=True),)
+
+
 class Plans:
-    """The plans that this process has seen last, at most ``capacity`` of them. Safe in threads."""
+    """The plans that this process has seen last, at most ``capacity`` of them. Safe in threads.
+
+    Beside them as many of flows of copies: there is one for each number of items, and they are made in no time, so they
+    must not drive those out that are not.
+    """
 
     def __init__(self, fetch: Callable[[str, str], bytes | None], capacity: int = 256) -> None:
         self._fetch = fetch
         self._capacity = capacity
         self._plans: dict[str, Plan] = {}
+        self._copied: dict[str, Plan] = {}
         self._lock = threading.Lock()
 
     def add(self, plan: Plan) -> None:
+        plans = self._copied if plan.flow.copies else self._plans
         with self._lock:
-            self._plans[plan.hash] = plan
-            while len(self._plans) > self._capacity:
-                del self._plans[next(iter(self._plans))]
+            plans[plan.hash] = plan
+            while len(plans) > self._capacity:
+                del plans[next(iter(plans))]
 
     def of_body(self, body: bytes) -> Plan:
         """The plan of a flow's bytes.
 
         :raises WireError: as of ``Plan.from_body``.
         """
-        plan = self._plans.get(flow_hash(body))
+        plan = self._known(flow_hash(body))
         if plan is None:
             plan = Plan.from_body(body)
             self.add(plan)
@@ -226,7 +275,7 @@ class Plans:
 
     def get(self, hash_: str, run_id: str) -> Plan | None:
         """The plan with this hash, from the cache or from the partition of ``run_id``; None where neither has it."""
-        plan = self._plans.get(hash_)
+        plan = self._known(hash_)
         if plan is None:
             body = self._fetch(hash_, run_id)
             if body is None:
@@ -234,3 +283,6 @@ class Plans:
             plan = Plan.from_body(body)
             self.add(plan)
         return plan
+
+    def _known(self, hash_: str) -> Plan | None:
+        return self._plans.get(hash_) or self._copied.get(hash_)

@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from taskmesh.errors import FlowError
+from taskmesh.model.copied import Index, Names, Same
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.references import Template, compile_value
 from taskmesh.model.values import Value, Values
 
-Edges: TypeAlias = "tuple[tuple[int, ...], ...]"
+Edges: TypeAlias = "Sequence[Sequence[int]]"
 
 _T = TypeVar("_T")
 
@@ -105,13 +106,16 @@ class Graph:
     """A checked flow and its edges, by position in ``flow.nodes``. What derives from it is computed when needed."""
 
     flow: Flow
-    names: tuple[str, ...]
+    names: Sequence[str]
     index: Mapping[str, int]
     parents: Edges
     successors: Edges
 
     @classmethod
     def of(cls, flow: Flow) -> Graph:
+        if flow.copies:
+            none: Edges = Same((), len(flow.nodes))
+            return cls(flow, Names(flow.copies), Index(flow.copies), none, none)
         names = tuple(node.name for node in flow.nodes)
         index = {name: position for position, name in enumerate(names)}
         parents = tuple(tuple([index[name] for name in node.needs]) for node in flow.nodes)
@@ -119,13 +123,17 @@ class Graph:
         return cls(flow, names, index, parents, successors)
 
     @cached_property
-    def roots(self) -> tuple[int, ...]:
-        """The nodes that need nothing."""
+    def roots(self) -> Sequence[int]:
+        """The nodes that need nothing; of copies those that may begin at once."""
+        if self.flow.copies:
+            return self.flow.copies.first
         return tuple(position for position, parents in enumerate(self.parents) if not parents)
 
     @cached_property
-    def sinks(self) -> tuple[int, ...]:
+    def sinks(self) -> Sequence[int]:
         """The nodes that nothing needs."""
+        if self.flow.copies:
+            return range(len(self.flow.nodes))
         return tuple(position for position, successors in enumerate(self.successors) if not successors)
 
     def switch_to(self, position: int) -> int | None:
@@ -134,7 +142,7 @@ class Graph:
 
     @cached_property
     def _switches(self) -> Mapping[int, int]:
-        switches = [(at, node.switch) for at, node in enumerate(self.flow.nodes) if node.switch]
+        switches = [(at, node.switch) for at, node in enumerate(self.flow.kinds) if node.switch]
         return {self.index[name]: at for at, switch in switches for name in switch.targets}
 
     @cached_property
@@ -148,7 +156,7 @@ class Graph:
         return Lazy(lambda position: self._positions(self.arguments[position]))
 
     @cached_property
-    def result(self) -> Template:
+    def _result(self) -> Template:
         """What the result of the run is: as the flow says, else the output of the sink, or of each sink by name."""
         if self.flow.result is not None:
             return compile_value(self.flow.result)
@@ -156,9 +164,9 @@ class Graph:
         return compile_value(outputs if len(outputs) != 1 else next(iter(outputs.values())))
 
     @cached_property
-    def result_inputs(self) -> tuple[int, ...]:
+    def result_inputs(self) -> Sequence[int]:
         """The nodes whose outputs the result refers to."""
-        return self._positions(self.result)
+        return self.sinks if self.flow.copies else self._positions(self._result)
 
     def resolve_arguments(self, position: int, params: Values, outputs: Mapping[int, Value]) -> dict[str, Value]:
         """The arguments of a node. ``outputs`` holds at least the outputs of ``inputs[position]``. Not to be changed.
@@ -169,11 +177,13 @@ class Graph:
         return cast("dict[str, Value]", self.arguments[position].resolve(params, named))
 
     def resolve_result(self, params: Values, outputs: Mapping[int, Value]) -> Value:
-        """The result of the run. ``outputs`` holds at least the outputs of ``result_inputs``.
+        """The result of the run; of copies, the outputs of all. ``outputs`` has those of ``result_inputs`` at least.
 
         :raises UnresolvedReferenceError: when a reference points at something that an output does not hold.
         """
-        return self.result.resolve(params, {self.names[each]: outputs[each] for each in self.result_inputs})
+        if self.flow.copies:
+            return [outputs[each] for each in self.sinks]
+        return self._result.resolve(params, {self.names[each]: outputs[each] for each in self.result_inputs})
 
     def critical_path(self, durations: Mapping[str, float]) -> tuple[str, ...]:
         """The chain of nodes that took longest in all. ``durations`` are seconds by name; a missing one counts as 0."""

@@ -7,9 +7,12 @@ Each kind is a frozen value with what does not change from run to run; whatever 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from taskmesh.model.problems import Path
+
+if TYPE_CHECKING:
+    from taskmesh.model.flow import Node
 
 
 class Step:
@@ -22,6 +25,11 @@ class Step:
 
     runs_task: ClassVar[bool] = False
     """Whether its node has a task, too, which the step decides about."""
+
+    @property
+    def works_as(self) -> Node | None:
+        """The node with a task that it runs copies of, where it does; it is held to the rules of such nodes."""
+        return None
 
     def findings(self) -> Iterator[tuple[Path, str]]:
         """What is wrong with it: where, below its node, and a sentence about that."""

@@ -5,6 +5,7 @@ Named tuples where one is made for every node: a frozen dataclass takes four tim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,6 +18,8 @@ class Word(StrEnum):
     SAME = "same"
     CONFLICT = "conflict"
     FLOW_MISSING = "flow_missing"
+    ITEMS_MISSING = "items_missing"
+    STAGED = "staged"
     CLAIMED = "claimed"
     UNKNOWN = "unknown"
     EARLY = "early"
@@ -97,7 +100,8 @@ class NodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them.
+    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them, or all that may
+    run at once. ``items`` are the fields with the items of its nodes.
 
     ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone.
     """
@@ -115,6 +119,7 @@ class Admission:
     complete: bool
     deadline_seconds: float | None = None
     undo_base: int | None = None
+    items: Sequence[bytes] = ()
 
 
 class Claim(NamedTuple):
@@ -157,7 +162,7 @@ class Settlement(NamedTuple):
     failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
     in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
     own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
-    is ``handled``.
+    is ``handled``. ``bound`` is there where only so many of the nodes may run at once (see ``Plan.bound``).
     """
 
     key: NodeKey
@@ -179,6 +184,7 @@ class Settlement(NamedTuple):
     special: bytes = b""
     handled: bool = False
     outlasts_halt: bool = False
+    bound: bytes = b""
 
 
 class Spreading(NamedTuple):

@@ -155,6 +155,7 @@ class Store:
                 int(each.complete),
                 "" if each.deadline_seconds is None else each.deadline_seconds,
                 "" if each.undo_base is None else each.undo_base,
+                len(each.items) or "",
             ],
         )
 
@@ -186,7 +187,7 @@ class Store:
                 int(each.compensates),
                 holder,
                 each.special,
-                int(each.handled),
+                *(int(each.handled), each.bound),
             ],
         )
 

@@ -2,9 +2,10 @@
 
 Schema 2 has two more fields of a node: its retry policy and its time limits; schema 3 has one more: its circuit
 breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
-schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step. A flow is
-written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it had before; a
-worker that knows only an earlier one refuses it instead of ignoring something.
+schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
+has one more of the flow: of how many copies of its one node it consists. A flow is written in the first schema that can
+say what it asks for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one
+refuses it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from typing import Any
 
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
-from taskmesh.model.flow import Case, Compensation, Flow, Node, OnFailure, Param, ParamType, Switch
+from taskmesh.model.flow import Case, Compensation, Copies, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-SCHEMAS = range(PLAIN_SCHEMA, STEP_SCHEMA + 1)
+COPY_SCHEMA = 8
+SCHEMAS = range(PLAIN_SCHEMA, COPY_SCHEMA + 1)
 _HASH_BYTES = 16
 
 
@@ -36,12 +38,22 @@ def encode_flow(flow: Flow) -> bytes:
         flow.on_failure,
         flow.shard_by,
         flow.result,
-        [_node_fields(node, schema) for node in flow.nodes],
+        [_node_fields(node, schema) for node in flow.kinds],
     ]
-    return pack(fields if schema < TIMEOUT_SCHEMA else [*fields, _number(flow.timeout_seconds)])
+    if schema >= TIMEOUT_SCHEMA:
+        fields.append(_number(flow.timeout_seconds))
+    if flow.copies:
+        fields.append(_copy_fields(flow.copies))
+    return pack(fields)
+
+
+def _copy_fields(copies: Copies) -> list[Any]:
+    return [copies.total, copies.per_chunk, copies.most_at_once, copies.is_sliced]
 
 
 def _schema_of(flow: Flow) -> int:
+    if flow.copies:
+        return COPY_SCHEMA
     if any(node.step for node in flow.nodes):
         return STEP_SCHEMA
     if any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes):
@@ -137,7 +149,9 @@ def _flow_of(
     result: Any,
     nodes: list[Any],
     timeout_seconds: float | None = None,
+    copies: list[Any] | None = None,
 ) -> Flow:
+    kinds = tuple(_node_of(*each) for each in nodes)
     return Flow(
         name=name,
         version=version,
@@ -145,7 +159,7 @@ def _flow_of(
         on_failure=OnFailure(on_failure),
         shard_by=shard_by,
         result=result,
-        nodes=tuple(_node_of(*each) for each in nodes),
+        nodes=Copies(kinds[0], *copies) if copies else kinds,
         timeout_seconds=timeout_seconds,
     )
 

@@ -204,7 +204,8 @@ class Intake:
             return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
         about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo
-        return Work(attempt.id, attempt.runs, arguments, context, *about)
+        key = attempt.plan.inputs(attempt.key.node).idempotency_key(answer.fields)
+        return Work(attempt.id, attempt.runs, arguments, context, *about, key)
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes | Ending:
         """What the task is called with; or how the node ends that does not come so far."""

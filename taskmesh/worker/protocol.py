@@ -35,6 +35,7 @@ class Work(NamedTuple):
 
     ``timed`` asks to be told when it starts. ``checkpoint`` is what an earlier attempt said last, packed, or empty.
     ``deadline`` is the run's, in epoch seconds. ``is_undo``: the task takes what it has parameters for, and no more.
+    ``key`` is what services shall know it by; empty where that is its run and its node.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Work(NamedTuple):
     checkpoint: bytes = b""
     deadline: float | None = None
     is_undo: bool = False
+    key: str = ""
 
 
 class Failure(NamedTuple):
