@@ -160,8 +160,8 @@ def _named(name: str, registry: Registry) -> Flow:
 
 
 def _ask_for_app(flow: Flow) -> NoReturn:
-    undos = [node.compensation for node in flow.nodes if node.compensation]
-    tasks = [*(node.task for node in flow.nodes), *(undo.task for undo in undos)]
+    undos = [node.compensation for node in flow.working if node.compensation]
+    tasks = [*(node.task for node in flow.working), *(undo.task for undo in undos)]
     modules = sorted({task.partition(":")[0] for task in tasks if ":" in task})
     options = " ".join(f"-A {module}" for module in modules) or "-A MODULE"
     raise UsageError(

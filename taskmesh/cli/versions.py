@@ -71,7 +71,7 @@ def push(
     with opened(app) as mesh:
         flow = flow_of(file, mesh.registry, must_be_known=False)
         pushed = mesh.flows.push(flow, message=message, draft=draft, activate=activate)
-        unchecked = [] if len(mesh.registry) else sorted({node.task for node in flow.nodes})
+        unchecked = [] if len(mesh.registry) else sorted({node.task for node in flow.working if node.task})
     if unchecked:
         typer.echo(_warning(unchecked), err=True)
     if output is Format.JSON:

@@ -45,7 +45,7 @@ def flow_document(flow: Flow) -> dict[str, Any]:
         fields["timeout"] = flow.timeout_seconds
     if flow.result is not None:
         fields["result"] = flow.result
-    guards = {node.guard.rules.name: node.guard.rules for node in flow.nodes if node.guard}
+    guards = {node.guard.rules.name: node.guard.rules for node in flow.working if node.guard}
     if guards:
         fields["breakers"] = {name: _breaker_fields(rules) for name, rules in guards.items()}
     fields["nodes"] = {node.name: _node_fields(node) for node in flow.nodes}
@@ -85,6 +85,7 @@ def _work_fields(node: Node) -> dict[str, Any]:
     fields: dict[str, Any] = {"task": node.task} if node.task else {}
     if node.step and isinstance(node.args, Mapping):
         fields |= FORMS[node.step.kind].write(node.step, node.args)
+        fields |= _node_fields(node.step.works_as) if node.step.works_as else {}
     return fields
 
 

@@ -55,7 +55,7 @@ UNSUPPORTED_FLOW_KEYS = {
     **dict.fromkeys(("breaker", "compensate", "retry"), _NOT_SUPPORTED),
     "schedule": _IN_A_SCHEDULE,
 }
-UNSUPPORTED_NODE_KEYS = dict.fromkeys(("flow", "gate", "heartbeat", "isolation", "map", "on_failure"), _NOT_SUPPORTED)
+UNSUPPORTED_NODE_KEYS = dict.fromkeys(("flow", "gate", "heartbeat", "isolation", "on_failure"), _NOT_SUPPORTED)
 """Keys that may be expected here, and what to do instead."""
 
 DEFAULT_VERSION = "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from taskmesh.flows.choices import ChoiceReading
@@ -161,20 +162,26 @@ class _Reading:
 
     def _running(self, name: str, item: Item, path: Path) -> Node:
         fields = self.fields(item, path, "a node", NODE_KEYS, UNSUPPORTED_NODE_KEYS)
-        if isinstance(item.value, dict) and "task" not in fields:
-            self.found((*path, "task"), "the key 'task' is missing")
-        return Node(
-            name,
-            self.text(fields.get("task"), (*path, "task")) or "unnamed",
-            self._args(fields.get("args"), (*path, "args")),
-            tuple(self._needs(fields.get("needs"), (*path, "needs"))),
-            self.text(fields.get("pool"), (*path, "pool")),
-            self._retry(fields.get("retry"), (*path, "retry")),
-            PolicyReading(path, self.found).limits(fields),
-            guard=self._guard(fields, path),
-            compensation=self._compensation(fields.get("compensate"), (*path, "compensate")),
+        return replace(
+            self.task_node(fields, path),
+            needs=tuple(self._needs(fields.get("needs"), (*path, "needs"))),
             trigger=ChoiceReading(path, self).trigger(fields),
             when=self.text(fields.get("when"), (*path, "when")),
+        )
+
+    def task_node(self, fields: Mapping[str, Item], path: Path) -> Node:
+        """What these fields of the node at ``path`` say of its task and how that is run."""
+        if fields and "task" not in fields:
+            self.found((*path, "task"), "the key 'task' is missing")
+        return Node(
+            str(path[-1]),
+            self.text(fields.get("task"), (*path, "task")) or "unnamed",
+            self._args(fields.get("args"), (*path, "args")),
+            pool=self.text(fields.get("pool"), (*path, "pool")),
+            retry=self._retry(fields.get("retry"), (*path, "retry")),
+            limits=PolicyReading(path, self.found).limits(fields),
+            guard=self._guard(fields, path),
+            compensation=self._compensation(fields.get("compensate"), (*path, "compensate")),
         )
 
     def _stepping(self, name: str, kind: str, item: Item, path: Path) -> Node:
@@ -223,7 +230,7 @@ class _Reading:
             rules = PolicyReading(path, self.found).breaker(name, fields)
             yield name, rules
 
-    def _guard(self, fields: dict[str, Item], path: Path) -> Guard | None:
+    def _guard(self, fields: Mapping[str, Item], path: Path) -> Guard | None:
         name = self.text(fields.get("breaker"), (*path, "breaker"))
         fallback = self.text(fields.get("fallback"), (*path, "fallback"))
         if not name:

@@ -16,7 +16,8 @@ from taskmesh.flows.fields import (
     STEP_KEYS,
     SWITCH_KEYS,
 )
-from taskmesh.flows.steps import FORMS, Form
+from taskmesh.flows.forms import Form
+from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import DEFAULT_FAILURES
 from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS

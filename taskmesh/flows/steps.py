@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
-from taskmesh.flows.choices import Reading
-from taskmesh.flows.document import Item
-from taskmesh.model.problems import Path
-from taskmesh.model.steps import Step
-from taskmesh.model.values import Value
+from taskmesh.flows.forms import Form
+from taskmesh.flows.mapping import MAP
+from taskmesh.model.mapping import Map
 
-Fields = Mapping[str, Item]
-
-
-class Said(NamedTuple):
-    """What a flow file says of a step: what is fixed, and what may hold references, which becomes the node's args."""
-
-    step: Step
-    args: Mapping[str, Value]
-
-
-class Form(NamedTuple):
-    """How one kind stands in a flow file.
-
-    ``keys`` are those that it adds to a node, the one that names the kind included; ``properties`` describes each of
-    them as JSON Schema. ``read`` gets all fields of a node, the path to it, and what gathers problems; ``write`` is the
-    other way round.
-    """
-
-    keys: tuple[str, ...]
-    properties: Mapping[str, Any]
-    read: Callable[[Fields, Path, Reading], Said]
-    write: Callable[[Any, Mapping[str, Value]], dict[str, Any]]
-
-
-FORMS: Mapping[str, Form] = {}
+FORMS: Mapping[str, Form] = {Map.kind: MAP}
 """By kind, which is the key that names it."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import overload
@@ -139,7 +139,7 @@ class Node:
         """What it runs, for people."""
         if self.switch:
             return SWITCH
-        return self.step.kind if self.step and not self.step.runs_task else self.task
+        return self.step.label if self.step and not self.step.runs_task else self.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +229,12 @@ class Flow:
         """The pools whose workers it needs: those of its nodes first, then those of what undoes them."""
         undos = [node.compensation for node in self.kinds if node.compensation]
         return tuple(dict.fromkeys([*(node.pool for node in self.kinds), *(undo.pool for undo in undos)]))
+
+    @property
+    def working(self) -> Iterator[Node]:
+        """What it consists of, with the nodes that steps run copies of in place of those that have the steps."""
+        for node in self.kinds:
+            yield (node.step.works_as if node.step else None) or node
 
     @property
     def can_compensate(self) -> bool:

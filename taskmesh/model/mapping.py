@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from taskmesh.model.flow import Copies, Flow, Node, OnFailure
-from taskmesh.model.problems import Path, Problem
+from taskmesh.model.problems import Path
 from taskmesh.model.references import Compiler, Resolver, Template, compile_value, output_resolver, read_template
 from taskmesh.model.steps import Step
 from taskmesh.model.values import Value, Values
@@ -23,8 +23,9 @@ MAX_ITEMS = 200_000
 """As many as a flow may have nodes."""
 
 ITEM, INDEX = "item", "index"
-OVER, GIVEN = "over", "given"
-"""What the arguments of a mapped node are: its list, and by the text of its reference what all items are given."""
+OVER, GIVEN, ARGS = "over", "given", "args"
+"""What the arguments of a mapped node are: its list, and by the text of its reference what all items are given; in a
+flow's function, where those are not known yet, the arguments of the task."""
 
 ORIGIN = "of"
 """In the parameters of the run of its items, beside what they are given: whose items they are, as ``RUN/NODE``."""
@@ -62,6 +63,13 @@ class Map(Step):
     def with_body(self, body: Node) -> Map:
         return replace(self, body=body)
 
+    @property
+    def label(self) -> str:
+        return f"{self.kind} {self.body.task}"
+
+    def place_of(self, name: str) -> Path:
+        return (self.kind,) if name == OVER else ("args",)
+
     def needed(self, count: int) -> int:
         """How many of so many items must succeed."""
         if self.on_item_failure is ItemFailure.FAIL:
@@ -73,8 +81,15 @@ class Map(Step):
     def findings(self) -> Iterator[tuple[Path, str]]:
         if isinstance(self.body.args, str):
             yield ("args",), "args of a mapped task must name what each argument is, such as {value: ${item}}"
-        for problem in _read(self.body.args)[0]:
+        compiler = _read(self.body.args)
+        for problem in compiler.problems:
             yield problem.path, problem.message
+        if self.slice_size and compiler.entries:
+            entry = compiler.entries[0]
+            yield (
+                ("args",),
+                f"with 'slice' an item is a list of several, so take ${{item}}, not ${{item.{entry}}}",
+            )
         if self.slice_size < 0 or self.slice_size > MAX_ITEMS:
             yield ("slice",), f"slice must be a whole number from 1 to {MAX_ITEMS}"
         if self.slice_by and not self.slice_size:
@@ -93,6 +108,11 @@ class Map(Step):
             yield ("compensate",), "the items of a map cannot be undone by this version; remove it"
 
 
+def mapped(body: Node, step: Map, over: Value) -> Node:
+    """The node that runs ``body`` for each item of ``over``; what it waits for, and whether it runs, is to be said."""
+    return Node(body.name, "", mapped_args(over, body.args), pool=body.pool, step=step.with_body(body))
+
+
 def mapped_args(over: Value, args: Mapping[str, Value] | str) -> dict[str, Value]:
     """The arguments of a mapped node: ``over`` is its list, ``args`` are those of its body."""
     given = given_by(args)
@@ -101,7 +121,7 @@ def mapped_args(over: Value, args: Mapping[str, Value] | str) -> dict[str, Value
 
 def given_by(args: Value) -> Sequence[str]:
     """The references of a body's arguments to the outer run, as their texts."""
-    return _read(args)[1]
+    return tuple(_read(args).given)
 
 
 def copies_flow(outer: str, version: str, step: Map, copies: Copies) -> Flow:
@@ -132,10 +152,11 @@ def item_values(item: Any, index: int) -> dict[str, Value]:
     return {ITEM: item, INDEX: index}
 
 
-def _read(args: Value) -> tuple[Sequence[Problem], Sequence[str]]:
-    """What is wrong with a body's arguments, and their references to the outer run."""
+def _read(args: Value) -> _ItemCompiler:
+    """What is known of a body's arguments."""
     compiler = _ItemCompiler()
-    return read_template(args, ("args",), compiler).problems, tuple(compiler.given)
+    compiler.problems = list(read_template(args, ("args",), compiler).problems)
+    return compiler
 
 
 class _ItemCompiler(Compiler):
@@ -146,10 +167,12 @@ class _ItemCompiler(Compiler):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, None] = {}
+        self.entries: list[str] = []
 
     def resolver_of(self, parts: list[str], path: Path) -> Resolver | None:
         match parts:
             case ["item", *keys] if all(keys):
+                self.entries += [key for key in keys[:1] if not key.isdecimal()]
                 return output_resolver(ITEM, keys, (ITEM,))
             case ["index"]:
                 return output_resolver(INDEX, [], (INDEX,))

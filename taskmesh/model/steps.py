@@ -6,10 +6,11 @@ Each kind is a frozen value with what does not change from run to run; whatever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from taskmesh.model.problems import Path
+from taskmesh.model.values import Value
 
 if TYPE_CHECKING:
     from taskmesh.model.flow import Node
@@ -31,6 +32,28 @@ class Step:
         """The node with a task that it runs copies of, where it does; it is held to the rules of such nodes."""
         return None
 
+    def with_body(self, body: Node) -> Step:
+        """The same, running copies of that node."""
+        return self
+
+    @property
+    def label(self) -> str:
+        """What it does, for people."""
+        return self.kind
+
+    def place_of(self, name: str) -> Path:
+        """Where in its node an argument of this name is said, as a path of keys."""
+        return ("args", name)
+
     def findings(self) -> Iterator[tuple[Path, str]]:
         """What is wrong with it: where, below its node, and a sentence about that."""
         return iter(())
+
+
+def argument_places(step: Step | None, args: Mapping[str, Value] | str, path: Path) -> Iterator[tuple[Value, Path]]:
+    """The arguments of the node at ``path``, as far as they are said in places of their own."""
+    if step is None or isinstance(args, str):
+        yield args, (*path, "args")
+    else:
+        for name, value in args.items():
+            yield value, (*path, *step.place_of(name))

@@ -21,6 +21,7 @@ from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.params import fits, type_sentence
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.references import NAME_PATTERN, read_template
+from taskmesh.model.steps import argument_places
 from taskmesh.model.values import Value
 
 MAX_NODES = 200_000
@@ -131,7 +132,8 @@ class _Examination:
         path = ("nodes", node.name)
         if isinstance(node.args, str) and node.args != ALL_PARAMS:
             self.found((*path, "args"), f"args must map names to values, or be {ALL_PARAMS}")
-        references = self._look_at_references(node.args, (*path, "args"))
+        places = argument_places(node.step, node.args, path)
+        references = [name for value, place in places for name in self._look_at_references(value, place)]
         for position, name in enumerate(node.needs):
             self.know_node(name, (*path, "needs", position), "needs")
         needs = tuple(dict.fromkeys((*node.needs, *references, *self._choices.needed(node))))
@@ -140,6 +142,9 @@ class _Examination:
             self.found((*path, *below), problem)
         if node.switch is not None:
             return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
+        if node.step is not None and (body := node.step.works_as):
+            body = self._look_at_task(body, path)
+            return replace(node, needs=needs, pool=body.pool, step=node.step.with_body(body))
         if node.step is not None and not node.step.runs_task:
             return replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
         return replace(self._look_at_task(node, path), needs=needs)

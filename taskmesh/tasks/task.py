@@ -17,8 +17,10 @@ from taskmesh.model.flow import DEFAULT_POOL
 from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints
 from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
+from taskmesh.tasks.mapping import map_task
+from taskmesh.tasks.placeholders import ItemHandle, Placeholder
 from taskmesh.tasks.signature import Signature
-from taskmesh.tasks.trace import Placeholder, current_trace
+from taskmesh.tasks.trace import current_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -179,6 +181,23 @@ class Task(Generic[P, R]):
             return self._compensator
 
         return register if function is None else register(function)
+
+    def map(self, items: Any, /, **arguments: Any) -> Any:
+        """Inside of a flow's function, add a node that runs this task for each of ``items``, a list or a handle of one.
+
+        The first parameter that ``arguments`` leaves free gets the item; they are the same for all. Where ``items`` are
+        names with lists, it runs for each way to take one from each list, and the names are parameters. What is
+        returned is the handle of a list of outputs, in the order of the items.
+
+        :raises UsageError: outside of a flow's function, or for arguments that the function would not take.
+        """
+        trace = current_trace()
+        if trace is None:
+            raise UsageError(f"task {self.name!r} can be mapped only inside of a flow's function")
+        names = [*items] if isinstance(items, Mapping) else self._signature.free(arguments)
+        keys = [(name,) if isinstance(items, Mapping) else () for name in names]
+        of_item = {name: ItemHandle(trace, key) for name, key in zip(names, keys, strict=True)}
+        return map_task(trace, self, items, self._signature.bind((), {**of_item, **arguments}))
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """The arguments of a call by name, without defaults.

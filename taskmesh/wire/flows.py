@@ -17,9 +17,10 @@ from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import Case, Compensation, Copies, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
+from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
-from taskmesh.wire.steps import step_fields, step_of
+from taskmesh.wire.steps import WITH_BODY, step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
 COPY_SCHEMA = 8
@@ -79,7 +80,14 @@ def _node_fields(node: Node, schema: int) -> list[Any]:
     if schema >= CHOICE_SCHEMA:
         fields += [_trigger_fields(node.trigger), node.when, _switch_fields(node.switch)]
     if schema >= STEP_SCHEMA:
-        fields.append(step_fields(node.step))
+        fields.append(_step_fields(node.step, schema))
+    return fields
+
+
+def _step_fields(step: Step | None, schema: int) -> list[Any] | None:
+    fields = step_fields(step)
+    if fields and step and step.works_as:
+        fields.insert(1, _node_fields(step.works_as, schema))
     return fields
 
 
@@ -183,7 +191,14 @@ def _node_of(
     undone_by = _compensation_of(*compensation) if compensation else None
     guarded = _guard_of(*guard) if guard else None
     begins, way = _trigger_of(*trigger) if trigger else PLAIN, _switch_of(switch) if switch else None
-    return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way, step_of(step))
+    return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way, _step_of(step))
+
+
+def _step_of(fields: list[Any] | None) -> Step | None:
+    if fields and fields[0] in WITH_BODY:
+        kind, body, *rest = fields
+        fields = [kind, _node_of(*body), *rest]
+    return step_of(fields)
 
 
 def _trigger_of(rule: str, count: int, depends: str) -> Trigger:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from taskmesh.model.flow import Node
+from taskmesh.model.mapping import ItemFailure, Map
 from taskmesh.model.steps import Step
 
 Fields: TypeAlias = "list[Any]"
@@ -17,8 +19,21 @@ class Form(NamedTuple):
     read: Callable[..., Step]
 
 
-FORMS: Mapping[str, Form] = {}
+def _map_fields(step: Map) -> Fields:
+    rules = step.slice_size, step.slice_by, step.most_at_once, step.on_item_failure
+    # A whole number means something else than the same number as a part, so it stays what it is.
+    return [*rules, step.min_success]
+
+
+def _map_of(body: Node, size: int, by: str, most: int, on_item_failure: str, min_success: float) -> Map:
+    return Map(body, size, by, most, ItemFailure(on_item_failure), min_success)
+
+
+FORMS: Mapping[str, Form] = {Map.kind: Form(_map_fields, _map_of)}
 """By kind."""
+
+WITH_BODY = frozenset({Map.kind})
+"""The kinds that run copies of a node, which is the first of the values that they are read from."""
 
 
 def step_fields(step: Step | None) -> Fields | None:

@@ -1,0 +1,54 @@
+"""Mapped tasks in flows that are written as Python functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from taskmesh.errors import UsageError
+from taskmesh.model.catalog import TaskInfo
+from taskmesh.model.flow import Node
+from taskmesh.model.mapping import ARGS, OVER, ItemFailure, Map
+from taskmesh.tasks.trace import Handle, Trace
+
+
+class MapHandle(Handle):
+    """A mapped node, and the list of outputs that it will have."""
+
+    __slots__ = ()
+
+    def slices(self, size: int, by: str = "") -> MapHandle:
+        """Call the task with lists of at most ``size`` items. Which are together depends on the items themselves.
+
+        ``by`` names the entry of an item that decides; the whole item where it is empty.
+        """
+        return self._change(slice_size=size, slice_by=by)
+
+    def max_in_flight(self, count: int) -> MapHandle:
+        """Let at most ``count`` items have begun and not ended at any time."""
+        return self._change(most_at_once=count)
+
+    def on_item_failure(self, policy: str, min_success: float = 0) -> MapHandle:
+        """Say what the failure of an item means: ``fail`` (the default) or ``continue`` with the others.
+
+        To continue, ``min_success`` items must have succeeded in the end; with a decimal point, such as 0.9, it is a
+        part of all. In the list of outputs, ``{"failed": {"type": ..., "message": ...}}`` stands for what failed.
+
+        :raises UsageError: for any other policy.
+        """
+        if policy not in list(ItemFailure):
+            raise UsageError(f"{self!r}.on_item_failure(): it is fail or continue, not {policy!r}")
+        return self._change(on_item_failure=ItemFailure(policy), min_success=min_success)
+
+    def _change(self, **rules: Any) -> MapHandle:
+        assert isinstance(self._node.step, Map)
+        self._node.step = replace(self._node.step, **rules)
+        return self
+
+
+def map_task(trace: Trace, task: TaskInfo, over: Any, arguments: Mapping[str, Any]) -> MapHandle:
+    """Add a node that runs ``task`` for each item of ``over``, called with ``arguments``."""
+    step = Map(Node("", task.name))
+    handle = trace.step(step, {OVER: over, ARGS: arguments}, task)
+    return MapHandle(trace, trace.node_of(handle, "map()"))
