@@ -117,6 +117,12 @@ def test_an_end_that_is_told_again_lets_nothing_else_begin(bench: Bench) -> None
     assert bench.settle(plan, 0, token).ready == []
 
 
+def test_whoever_gets_the_message_of_an_ended_copy_publishes_the_next(bench: Bench) -> None:
+    plan, _ = _admit(bench, [*range(5)], BOUND)
+    bench.run_through(plan, 0)
+    assert [each.node for each in bench.advancer.resume(plan, NodeKey("r1", 0), "r1").ready] == [2]
+
+
 def test_an_end_by_another_lets_nothing_begin(bench: Bench) -> None:
     plan, _ = _admit(bench, [*range(5)], BOUND)
     token = bench.claim(plan, 0).token

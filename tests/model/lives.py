@@ -129,6 +129,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         "deadline": model.deadline,
         "checkpoints": model.checkpoints,
         "altered": model.altered,
+        "begun": model.begun if model.begun > shape.bound else 0,
         "remembered": model.remembered,
         "expires": model.has_ended,
     }

@@ -103,6 +103,7 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "deadline": float(fields["deadline"]) if "deadline" in fields else None,
         "checkpoints": dict(_numbered(fields, "checkpoint:")),
         "altered": "altered" in fields,
+        "begun": int(fields.get("begun", 0)),
         "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
         "expires": ttl > 0,
     }

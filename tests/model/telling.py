@@ -171,7 +171,9 @@ class Telling:
         return Answer(word, text=self.status, ready=tuple(ready), skipped=tuple(skipped))
 
     def told_before(self: RunModel, word: str, node: int, start: int) -> Answer:
+        record = self.nodes[node]
         told = self.shape.children[node][start : start + self.shape.slice_size]
+        told = told if record.let_begin is None else (record.let_begin,)
         places = [*told, BEFORE_UNDOS] if self.status == "compensating" else told
         untold = [at for at in places if at in self.nodes and self.nodes[at].ended and not self.has_told_all(at)]
         return self._report(word, self.in_state("ready", told), untold)

@@ -13,7 +13,7 @@ if not record then return {'unknown'} end
 if not has_ended(record) or found.status == TERMINATED then return {'stale'} end
 if record[SPREAD] ~= from then
   if record[SPREAD] ~= SPREAD_DONE and record[SPREAD] < from then return {'behind'} end
-  return report('again', found.status, told(run, edges, found.status))
+  return report('again', found.status, told(run, edges_told(record, edges), found.status))
 end
 check_keys(found, #edges / EDGE_WIDTH)
 
