@@ -7,8 +7,11 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BreakerOptions, breaker_rules
+from taskmesh.model.policies import Retry
+from taskmesh.model.subflows import OnParentClose
 from taskmesh.tasks.flow import FlowDefinition, make_flow
 from taskmesh.tasks.registry import Registry
+from taskmesh.tasks.subflows import subflow_of
 from taskmesh.tasks.task import Owner, Task, TaskOptions, make_task, policy_of
 from taskmesh.tasks.trace import Handle, current_trace
 
@@ -79,6 +82,30 @@ class Declarations(Owner):
         if trace is None:
             raise UsageError("mesh.switch() is for functions with @mesh.flow; elsewhere, Python's own if will do")
         return trace.switch(cases, otherwise)
+
+    def subflow(
+        self,
+        flow: FlowDefinition[Any] | str,
+        /,
+        params: Mapping[str, Any] | None = None,
+        *,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        on_parent_close: str = OnParentClose.CANCEL,
+    ) -> Handle:
+        """In a flow, add a node that begins a child run of another flow, waits for its end, and has its result.
+
+        ``flow`` is a flow with ``@mesh.flow``, or names a registered one: ``NAME``, ``NAME@NUMBER`` or ``NAME@latest``.
+        ``params`` may hold what calling a task returned. With ``retry``, a child that fails is followed by a fresh one.
+        ``timeout`` is how long a child may take, in seconds. ``on_parent_close`` says what becomes of it when the
+        parent is cancelled, fails or is terminated: ``cancel`` ends it, too; ``abandon`` lets it go on.
+
+        :raises UsageError: outside of a flow, for a name that is none, an unknown policy, or no usable ``timeout``.
+        """
+        trace = current_trace()
+        if trace is None:
+            raise UsageError("mesh.subflow() is for functions with @mesh.flow; elsewhere, submit the flow")
+        return trace.step(*subflow_of(flow, params or {}, retry, timeout, on_parent_close))
 
     @overload
     def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...

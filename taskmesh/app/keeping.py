@@ -9,6 +9,7 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
@@ -56,6 +57,7 @@ class KeeperRole:
             publisher,
             tally,
             self._leadership,
+            settings.limits.max_value_bytes,
         )
         self._keeper = Keeper(parts, settings.namespace, settings.broker.shards, grace_seconds)
         self._timers = Timers(
@@ -122,7 +124,7 @@ def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispa
             reader=reader,
             schedules=Schedules(foundation.store),
             definitions=definitions,
-            runs=TickRuns(definitions, Advancer(foundation.store), limit),
+            runs=TickRuns(definitions, Advancer(foundation.store), Pins(foundation.store), limit),
             publish=dispatcher.publish,
             active=ActiveRuns(foundation.reader, reader, Controls(foundation.store), foundation.keys),
             leadership=leadership,

@@ -157,9 +157,15 @@ class Mesh(Declarations):
         """A handle of a run that exists."""
         return Run(self._working.client, run_id)
 
-    def runs(self, status: RunState | None = None, flow: str | None = None, limit: int = 50) -> list[RunSummary]:
-        """The newest runs first."""
-        return self._working.client.list_runs(status, flow, limit)
+    def runs(
+        self,
+        status: RunState | None = None,
+        flow: str | None = None,
+        limit: int = 50,
+        parent: str | None = None,
+    ) -> list[RunSummary]:
+        """The newest runs first; with ``parent``, those that nodes of that run wait for, or have begun last."""
+        return self._working.client.list_runs(status, flow, limit, parent)
 
     @property
     def control(self) -> RunControl:

@@ -97,6 +97,7 @@ class Session:
             dead_letters,
             self.tally,
             foundation.clock,
+            settings.limits.max_value_bytes,
         )
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
         self._standing_back = StandingBack(self._consumer, foundation.clock)

@@ -21,6 +21,11 @@ _NOT_TLS = "WRONG_VERSION_NUMBER"
 """What OpenSSL says of an answer that is no TLS at all."""
 
 
+_LOST_QUEUE = "cluster_not_formed"
+_LOST_QUEUE_ADVICE = "; if it goes on, RabbitMQ has lost track of that queue: restart its node"
+"""A queue that is deleted while others declare it may leave a process behind that keeps its name (RabbitMQ 3.10)."""
+
+
 def login_fault(error: BaseException, url: AmqpUrl) -> Finding | None:
     """Why a connection could not be opened, when trying again cannot help."""
     text = str(error)
@@ -87,7 +92,8 @@ def brief(error: BaseException) -> str:
     """An error in one line, for the log."""
     cause = _innermost(error)
     if isinstance(cause, exceptions.ConnectionClosed | exceptions.ChannelClosed):
-        return f"{cause.reply_code} {cause.reply_text}"
+        advice = _LOST_QUEUE_ADVICE if _LOST_QUEUE in cause.reply_text else ""
+        return f"{cause.reply_code} {cause.reply_text}{advice}"
     return str(cause) or type(cause).__name__
 
 

@@ -22,12 +22,14 @@ OUTPUT_LENGTH = 120
 
 Status = Annotated[RunState | None, typer.Option("--status", help="Only runs with this status.")]
 OneNode = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Only this node, with all its attempts.")]
+ParentRun = Annotated[str | None, typer.Option("--parent", metavar="RUN", help="Only child runs of this run.")]
 FlowName = Annotated[str | None, typer.Option("--flow", metavar="NAME", help="Only runs of this flow.")]
 
 
 def ls(
     status: Status = None,
     flow: FlowName = None,
+    parent: ParentRun = None,
     limit: Limit = 50,
     output: Output = Format.TEXT,
 ) -> None:
@@ -36,7 +38,7 @@ def ls(
     from taskmesh.cli.targets import opened
 
     with opened() as mesh:
-        runs = mesh.runs(status=status, flow=flow, limit=limit)
+        runs = mesh.runs(status=status, flow=flow, limit=limit, parent=parent)
     if output is Format.JSON:
         print_json([_summary_document(each) for each in runs])
     else:
@@ -71,7 +73,7 @@ def _show_node(run: Run, name: str, output: Format) -> None:
     out = console()
     for key in ("task", "status", "attempts", "worker", "output"):
         out.print(f"{key:9} {json_text(document[key], indent=None)}", soft_wrap=True)
-    for key in ("rule", "cause"):
+    for key in ("rule", "cause", "child"):
         if key in document:
             out.print(f"{key:9} {document[key]}", soft_wrap=True)
     for condition in document.get("conditions", ()):
@@ -118,7 +120,7 @@ def compensate(run: RunId, output: Output = Format.TEXT) -> None:
 
 
 def _summary_document(summary: RunSummary) -> dict[str, Any]:
-    from taskmesh.cli.output import decisions
+    from taskmesh.cli.output import decisions, parent_of
 
     return {
         "run_id": summary.run_id,
@@ -131,6 +133,7 @@ def _summary_document(summary: RunSummary) -> dict[str, Any]:
         "submitted_at": summary.submitted_at,
         "finished_at": summary.finished_at,
         **decisions(summary),
+        **parent_of(summary),
     }
 
 
@@ -175,7 +178,8 @@ def _print_details(details: RunDetails, out: Console) -> None:
         value = "" if node.output is None else shortened(json_text(node.output, indent=None), OUTPUT_LENGTH)
         if node.error and node.status in LEFT_OUT:
             value = shortened(node.error["message"], OUTPUT_LENGTH)
-        texts = (node.task, str(node.attempts), duration_text(seconds_of(node)), value)
+        task = f"{node.task} → run {node.child}" if node.child else node.task
+        texts = (task, str(node.attempts), duration_text(seconds_of(node)), value)
         table.add_row(cell(f"{glyph} {node.name}", style), *map(cell, texts))
         if node.undo:
             glyph, style = NODE_LOOKS[node.undo.status]

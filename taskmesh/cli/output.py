@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
-    from taskmesh.store.reader import Origin, RunSummary
+    from taskmesh.store.family import Origin
+    from taskmesh.store.reader import RunSummary
 
 NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
     NodeState.WAITING: ("·", "dim"),
@@ -124,6 +125,7 @@ def run_document(details: RunDetails) -> dict[str, Any]:
         "finished_at": details.finished_at,
         **decisions(details),
         **({"forked_from": _origin(details.forked_from)} if details.forked_from else {}),
+        **parent_of(details),
         "nodes": {node.name: node_document(node) for node in details.nodes},
         **({"dead_letters": list(details.dead_letters)} if details.dead_letters else {}),
     }
@@ -133,6 +135,11 @@ def decisions(of: RunDetails | RunSummary) -> dict[str, Any]:
     """What people decided over a run, where they did."""
     decided = {"paused": of.paused, "halted_by": of.halted_by}
     return {name: each._asdict() for name, each in decided.items() if each is not None}
+
+
+def parent_of(of: RunDetails | RunSummary) -> dict[str, Any]:
+    """Which node of which run has begun it, where one has."""
+    return {"parent": {"run_id": of.parent.run_id, "node": of.parent.node}} if of.parent else {}
 
 
 def _origin(origin: Origin) -> dict[str, Any]:
@@ -152,6 +159,7 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         **({"decided": node.decided} if node.decided else {}),
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
         **({"cause": node.cause} if node.cause else {}),
+        **({"child": node.child} if node.child else {}),
         **({"rule": node.rule} if node.rule else {}),
         **({"conditions": [each._asdict() for each in node.conditions]} if node.conditions else {}),
         **({"undo": node_document(node.undo)} if node.undo else {}),

@@ -68,7 +68,9 @@ def title(details: RunDetails) -> str:
 
 
 def decided(details: RunDetails) -> Iterator[Text]:
-    """Who paused a run, or ended it early, and why."""
+    """Who began a run, paused it, or ended it early, and why."""
+    if details.parent is not None:
+        yield Text(f"begun by node {details.parent.node} of run {details.parent.run_id}")
     if details.forked_from is not None:
         origin = details.forked_from
         yield Text(_decision(f"forked from {origin_text(origin)}", origin.by, origin.why, details.submitted_at))

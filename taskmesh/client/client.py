@@ -26,6 +26,7 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import (
     ResultTimeoutError,
@@ -54,6 +55,7 @@ class Client:
         self._parts = parts
         self._limits = limits
         self._advancer = Advancer(parts.store)
+        self._pins = Pins(parts.store)
         self.control = RunControl(parts, limits.max_value_bytes)
         self._explainer = Explainer(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
@@ -69,7 +71,8 @@ class Client:
         :raises StoreUnavailableError: the store does not answer; submit again with the same ids.
         """
         self._limits.check(plan)
-        entrances = [entrance_of(plan, each, self._limits.max_value_bytes) for each in submissions]
+        wished = [entrance_of(plan, each, self._limits.max_value_bytes) for each in submissions]
+        entrances = [self._pins.pinned(each) for each in wished]
         self._parts.plans.add(plan)
         for start in range(0, len(entrances), RUNS_PER_BATCH):
             batch = entrances[start : start + RUNS_PER_BATCH]
@@ -200,14 +203,26 @@ class Client:
         """
         self._compensator.compensate(run_id, self._plan(run_id))
 
-    def list_runs(self, status: RunState | None, flow: str | None, limit: int) -> list[RunSummary]:
-        """The newest runs first. Looks at the newest 10 x ``limit`` when a filter is given."""
+    def list_runs(
+        self, status: RunState | None, flow: str | None, limit: int, parent: str | None = None
+    ) -> list[RunSummary]:
+        """The newest runs first. Looks at the newest 10 x ``limit`` when a filter is given, and at all of a parent.
+
+        :raises RunNotFoundError: there is no such parent.
+        """
+        if parent is not None:
+            return self._children(parent, status, flow)[:limit]
         depth = limit if status is None and flow is None else limit * 10
         kinds = [False, True] if status is None else [status.ended]
         # By id: a run that ends between the two readings is in both, and the later one is right.
         rows = {row.run_id: row for closed in kinds for row in self._parts.reader.list_runs(closed, depth)}
         chosen = [row for row in rows.values() if matches(row, status, flow)]
         return sorted(chosen, key=lambda row: -row.submitted_at)[:limit]
+
+    def _children(self, parent: str, status: RunState | None, flow: str | None) -> list[RunSummary]:
+        children = {node.child for node in self.details(parent).nodes if node.child}
+        rows = self._parts.reader.summaries(sorted(children))
+        return sorted((row for row in rows if matches(row, status, flow)), key=lambda row: -row.submitted_at)
 
     def chosen(self, wanted: RunFilter, among: Collection[RunState]) -> list[str]:
         """The ids of all runs that fit, and are in one of these states."""

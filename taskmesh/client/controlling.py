@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from taskmesh.client.forking import FORK, Forking, ForkWish
 from taskmesh.client.identity import this_user
@@ -10,9 +10,12 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import Reopening
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import Verdict, checked, verdict_of
+from taskmesh.dispatch.children import is_bound
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Controlled, Who, Word
 from taskmesh.store.controls import Controls
+from taskmesh.store.family import RunKey, run_key
+from taskmesh.store.family_reader import FamilyReader
 
 RUNS_PER_EXCHANGE = 200
 
@@ -29,7 +32,7 @@ class RunControl:
 
     def pause(self, run_ids: Sequence[str], who: Who) -> list[Verdict]:
         """Let nothing more of runs start until they are resumed. What runs goes on to its end."""
-        return self._batched(run_ids, lambda ids: self._controls.pause_runs(ids, checked(who)))
+        return self._batched(run_ids, lambda ids: self._pause(ids, checked(who)))
 
     def resume(self, run_ids: Sequence[str]) -> list[Verdict]:
         """Let paused runs go on."""
@@ -62,9 +65,19 @@ class RunControl:
             verdicts += [verdict_of(*each) for each in zip(batch, act(batch), strict=True)]
         return verdicts
 
+    def _pause(self, run_ids: Sequence[str], who: Who) -> list[Controlled]:
+        answers = self._controls.pause_runs(run_ids, who)
+        paused = [id_ for id_, each in zip(run_ids, answers, strict=True) if each.word is Word.PAUSED]
+        for child in self._children(paused):
+            self._pause([child], who)
+        return answers
+
     def _resume(self, run_ids: Sequence[str]) -> list[Controlled]:
         answers = self._of_known(run_ids, lambda known: self._controls.resume_runs(known, who=Who(this_user())))
-        self._restarting.start([id_ for id_, each in answers.items() if each.word is Word.RESUMED])
+        resumed = [id_ for id_, each in answers.items() if each.word is Word.RESUMED]
+        self._restarting.start(resumed)
+        for child in self._children(resumed):
+            self._resume([child])
         for run_id, answer in answers.items():
             if answer.word is Word.PREPARING:
                 finish = self._forking.finish if answer.detail.startswith(FORK) else self._reopening.finish
@@ -78,13 +91,25 @@ class RunControl:
 
     def _terminate(self, run_ids: Sequence[str], who: Who) -> list[Controlled]:
         answers = self._of_known(run_ids, lambda known: self._controls.terminate_runs(known, who))
+        for run_id in [id_ for id_, each in answers.items() if each.word is Word.TERMINATED]:
+            self._restarting.tell_parent(run_id)
         return [answers[run_id] for run_id in run_ids]
 
+    def _children(self, run_ids: Sequence[str]) -> Iterator[str]:
+        """The runs that nodes of runs wait for, and that go with them."""
+        for run_id in run_ids:
+            found = self._restarting.plan_of(run_id)
+            if found is not None and found[0].begins_children:
+                awaited = FamilyReader.of(self._parts.store).awaited_runs(run_id)
+                yield from (child for place, child in awaited if is_bound(found[0], place))
+
     def _of_known(
-        self, run_ids: Sequence[str], act: Callable[[Sequence[tuple[str, str]]], Sequence[Controlled]]
+        self, run_ids: Sequence[str], act: Callable[[Sequence[RunKey]], Sequence[Controlled]]
     ) -> dict[str, Controlled]:
         """Do something to the runs that are there, by their flows."""
-        rows = self._parts.reader.fields_of_runs(run_ids, ("flow",))
-        known = [(id_, flow.decode()) for id_, (flow,) in zip(run_ids, rows, strict=True) if flow]
-        done = dict(zip([id_ for id_, _ in known], act(known), strict=True))
+        rows = self._parts.reader.fields_of_runs(run_ids, ("flow", "parent"))
+        known = [
+            run_key(id_, flow, parent) for id_, (flow, parent) in zip(run_ids, rows, strict=True) if flow is not None
+        ]
+        done = dict(zip([each.run_id for each in known], act(known), strict=True))
         return {run_id: done.get(run_id, Controlled(Word.UNKNOWN)) for run_id in run_ids}

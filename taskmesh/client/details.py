@@ -14,7 +14,8 @@ from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Origin, Pause, RunRecord, RunSummary
+from taskmesh.store.family import WAITS_FOR_RUN, Origin, Outcome, Parent, run_of_ticket, ticket_of
+from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
 
 
@@ -22,13 +23,14 @@ from taskmesh.wire import unpack
 class NodeDetails:
     """One node of a run. Times in epoch seconds, None = not yet.
 
-    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``fallback`` where that gave the output, and
-    ``inherited`` where that is the output of the run from which its own was forked; ``when`` where its condition was
-    false, and ``branch`` where its switch went another way. ``conditions`` are those of a node that was taken up, or of
-    the cases of a switch up to the one that held; ``rule`` is what it asks of those that it needs, empty where all must
-    succeed.
+    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``run:ID`` while it waits for a child run,
+    ``fallback`` where that gave the output, and ``inherited`` where that is the output of the run from which its own
+    was forked; ``when`` where its condition was false, and ``branch`` where its switch went another way. ``conditions``
+    are those of a node that was taken up, or of the cases of a switch up to the one that held; ``rule`` is what it asks
+    of those that it needs, empty where all must succeed.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
+    ``child`` is the run that it waits for, or that it has begun last.
     """
 
     name: str
@@ -47,14 +49,16 @@ class NodeDetails:
     undo: NodeDetails | None = None
     conditions: tuple[Evaluated, ...] = ()
     rule: str = ""
+    child: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
     """One run with all its nodes, in the order of the flow. ``dead_letters``: ids of messages of it that lie there.
 
-    ``halt`` says whether it was cancelled or has failed. ``registered`` is the number of its flow's version, where that
-    is registered; ``version`` is what the flow itself says.
+    ``halt`` says whether it was cancelled or has failed. ``parent`` is whom the end of a child run is told.
+    ``registered`` is the number of its flow's version, where that is registered; ``version`` is what the flow itself
+    says.
     """
 
     run_id: str
@@ -69,6 +73,7 @@ class RunDetails:
     paused: Pause | None = None
     halted_by: Decision | None = None
     forked_from: Origin | None = None
+    parent: Parent | None = None
     error: str | None = None
     nodes: tuple[NodeDetails, ...] = ()
     dead_letters: tuple[str, ...] = ()
@@ -155,6 +160,7 @@ def run_details(record: RunRecord, plan: Plan) -> RunDetails:
         paused=summary.paused,
         halted_by=summary.halted_by,
         forked_from=summary.forked_from,
+        parent=summary.parent,
         error=_run_error(record, plan),
         nodes=nodes,
     )
@@ -232,7 +238,14 @@ def _node(
         undo=undo,
         conditions=_conditions(record, position, plan, stored),
         rule=_rule(node),
+        child=child_of(stored, record.heard.get(position)),
     )
+
+
+def child_of(stored: NodeRecord, heard: bytes | None) -> str:
+    """The child run that a node waits for, or that it has heard of last; empty where there is none."""
+    ticket = ticket_of(stored.cause) or (Outcome.read(heard).ticket if heard else "")
+    return run_of_ticket(ticket)
 
 
 def _rule(node: Node) -> str:
@@ -254,7 +267,7 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
 
 
 _LEFT_OUT = {NodeState.SKIPPED: "Skipped", NodeState.UPSTREAM_FAILED: "UpstreamFailed"}
-_TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH)
+_TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH, WAITS_FOR_RUN)
 
 
 def _conditions(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> tuple[Evaluated, ...]:

@@ -27,6 +27,7 @@ from taskmesh.model.explanation import (
 from taskmesh.model.next_event import NodeFacts
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
+from taskmesh.store.family import run_of_ticket, ticket_of
 from taskmesh.store.reader import NodeRecord, RunSummary
 from taskmesh.store.waits import Place, PoolRecord, Waits
 from taskmesh.wire import unpack
@@ -214,6 +215,7 @@ class _Around:
             lease_until=self._leases.get(record.holder) if record else None,
             needs=needs,
             breaker=_breaker(record),
+            child=run_of_ticket(ticket_of(record.cause)) if record else "",
             is_held=summary.paused is not None and not is_halted,
             is_halted=is_halted,
         )
@@ -258,7 +260,7 @@ def _attempts(record: NodeRecord | None, error: LastError) -> Attempts:
         attempt=record.attempt,
         retries=record.retries,
         started_at=record.started_at,
-        opened_at=record.scheduled_at or record.ready_at,
+        opened_at=record.opened_at,
         holder=record.holder,
         error=error,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.registered import archived
 from taskmesh.errors import FlowVersionError, TooLargeError, UsageError
 from taskmesh.model.flow import Flow
 from taskmesh.model.flow_versions import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, NAME_RULE, is_registrable
@@ -44,12 +45,6 @@ def refuse(name: str, number: int, expected: int | None, answer: Answer) -> None
         raise moved(name, expected, answer.number)
     if answer.word == "unknown":
         raise FlowVersionError(name, f"flow {name!r} has no version {number}")
-
-
-def archived(name: str, number: int) -> FlowVersionError:
-    """What is said when an archived version is to be used."""
-    sentence = f"{name}@{number} is archived; `taskmesh flow restore {name}@{number}` takes it back"
-    return FlowVersionError(name, sentence)
 
 
 def moved(name: str, expected: int | None, active: int) -> FlowVersionError:

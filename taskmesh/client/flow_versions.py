@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from taskmesh.client.flow_refusals import archived, moved, prepared, refuse, short_enough
+from taskmesh.client.flow_refusals import moved, prepared, refuse, short_enough
 from taskmesh.client.identity import this_user
 from taskmesh.client.verdicts import checked
 from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.registered import VERSIONS_PER_PAGE, Registered
 from taskmesh.errors import FlowVersionError, UsageError
 from taskmesh.flows import flow_document
 from taskmesh.model.differences import Difference, differences
@@ -21,13 +21,10 @@ from taskmesh.model.flow_versions import (
     RegisteredFlow,
     VersionState,
 )
-from taskmesh.model.problems import Hints
 from taskmesh.store.calls import Who
 from taskmesh.store.flow_versions import FlowVersions
 from taskmesh.tasks.flow import FlowDefinition
 
-VERSIONS_PER_PAGE = 100
-PLANS_KEPT = 256
 CHANGES_KEPT = 10_000
 """As many as the scripts keep of a flow."""
 
@@ -47,8 +44,7 @@ class FlowBox:
 
     def __init__(self, versions: FlowVersions) -> None:
         self._versions = versions
-        self._plans: dict[str, Plan] = {}
-        self._lock = threading.Lock()
+        self._registered = Registered(versions)
 
     def push(
         self,
@@ -75,12 +71,12 @@ class FlowBox:
         answer = self._versions.push(flow.name, body, who, draft)
         if activate:
             self._activate(flow.name, answer.number, None, who)
-        return Pushed(self._required(flow.name, answer.number), answer.word == "pushed")
+        return Pushed(self._registered.required(flow.name, answer.number), answer.word == "pushed")
 
     def version_of(self, flow: Flow) -> FlowVersion | None:
         """The version that has this content; None where a push would make a new one. Errors as of ``push``."""
         number = self._versions.number_of(flow.name, prepared(flow).hash)
-        return None if number is None else self._required(flow.name, number)
+        return None if number is None else self._registered.required(flow.name, number)
 
     def list(self) -> Sequence[RegisteredFlow]:
         """All registered flows, in alphabetical order."""
@@ -91,17 +87,17 @@ class FlowBox:
 
         :raises FlowVersionError: no flow has this name.
         """
-        newest = self._flow(name).latest
+        newest = self._registered.flow(name).latest
         if before is not None:
             newest = min(newest, before - 1)
-        return self._read(name, range(newest, max(0, newest - limit), -1))
+        return self._registered.read(name, range(newest, max(0, newest - limit), -1))
 
     def get(self, reference: str) -> FlowVersion:
         """The version that a reference means, whatever its state.
 
         :raises FlowVersionError: there is none. :raises UsageError: it is no reference.
         """
-        return self._find(FlowReference.parse(reference))
+        return self._registered.find(FlowReference.parse(reference))
 
     def active(self, name: str) -> int | None:
         """The number of the active version; None where none is, or where no flow has this name."""
@@ -115,17 +111,14 @@ class FlowBox:
 
     def definition(self, reference: str) -> Flow:
         """The flow itself; errors as of ``get``."""
-        return self._plan(self.get(reference)).flow
+        return self._registered.plan(self.get(reference)).flow
 
     def plan(self, reference: str) -> Plan:
         """What is submitted by a reference.
 
         :raises FlowVersionError: there is no such version, or it is archived. :raises UsageError: it is no reference.
         """
-        version = self.get(reference)
-        if version.state is VersionState.ARCHIVED:
-            raise archived(version.name, version.number)
-        return self._plan(version)
+        return self._registered.plan(self._registered.usable(reference))
 
     def diff(self, before: str | Flow, after: str | Flow) -> Sequence[Difference]:
         """What differs in meaning between two versions or flows, in the words of flow files; empty where nothing does.
@@ -144,20 +137,20 @@ class FlowBox:
         """
         version = self.get(reference)
         self._activate(version.name, version.number, expected, checked(Who(this_user(), reason)))
-        return self._required(version.name, version.number)
+        return self._registered.required(version.name, version.number)
 
     def rollback(self, name: str, *, expected: int | None = None, reason: str = "") -> FlowVersion:
         """Activate the version that was active before the one that is; archived ones are passed over.
 
         :raises FlowVersionError: none was, no flow has this name, or another than ``expected`` is active.
         """
-        active = self._flow(name).active or 0
+        active = self._registered.flow(name).active or 0
         if expected is not None and expected != active:
             raise moved(name, expected, active)
         target = self._before(name)
         # Only from what was seen: who asks again, as the answer was lost, must not go two steps back.
         self._activate(name, target, active, checked(Who(this_user(), reason)), "rollback")
-        return self._required(name, target)
+        return self._registered.required(name, target)
 
     def archive(self, reference: str, *, reason: str = "") -> FlowVersion:
         """Let a version be submitted and activated no more; runs of it go on.
@@ -170,7 +163,7 @@ class FlowBox:
             raise FlowVersionError(
                 version.name, f"{version.reference} is active and cannot be archived; activate another version first"
             )
-        return self._required(version.name, version.number)
+        return self._registered.required(version.name, version.number)
 
     def restore(self, reference: str, *, reason: str = "") -> FlowVersion:
         """Take an archived version back; it is a draft again if it was one, else inactive.
@@ -179,78 +172,23 @@ class FlowBox:
         """
         version = self.get(reference)
         self._versions.restore(version.name, version.number, checked(Who(this_user(), reason)))
-        return self._required(version.name, version.number)
+        return self._registered.required(version.name, version.number)
 
     def log(self, name: str, limit: int = VERSIONS_PER_PAGE) -> Sequence[FlowChange]:
         """What was done to a flow, the newest first; the newest 10,000 changes are kept.
 
         :raises FlowVersionError: no flow has this name.
         """
-        return self._versions.log(self._flow(name).name, limit)
+        return self._versions.log(self._registered.flow(name).name, limit)
 
     def _activate(self, name: str, number: int, expected: int | None, who: Who, kind: str = "activate") -> None:
         refuse(name, number, expected, self._versions.activate(name, number, expected, who, kind))
 
-    def _flow(self, name: str) -> RegisteredFlow:
-        [flow] = self._versions.flows([name])
-        if flow is None:
-            hint = Hints(self._versions.names()).did_you_mean(name)
-            raise FlowVersionError(name, f"no flow {name!r} is registered{hint or '; `taskmesh flow ls` lists them'}")
-        return flow
-
-    def _find(self, reference: FlowReference) -> FlowVersion:
-        if reference.number is not None:
-            return self._required(reference.name, reference.number)
-        flow = self._flow(reference.name)
-        if reference.latest:
-            return self._latest(flow)
-        if flow.active is None:
-            raise FlowVersionError(
-                flow.name,
-                f"no version of flow {flow.name!r} is active; `taskmesh flow activate {flow.name}@{flow.latest}` "
-                "activates the newest one",
-            )
-        return self._required(flow.name, flow.active)
-
-    def _latest(self, flow: RegisteredFlow) -> FlowVersion:
-        for newest in range(flow.latest, 0, -VERSIONS_PER_PAGE):
-            for version in self._read(flow.name, range(newest, max(0, newest - VERSIONS_PER_PAGE), -1)):
-                if version.state in (VersionState.ACTIVE, VersionState.INACTIVE):
-                    return version
-        raise FlowVersionError(
-            flow.name, f"every version of flow {flow.name!r} is a draft or archived; name its number"
-        )
-
-    def _required(self, name: str, number: int) -> FlowVersion:
-        for version in self._read(name, [number]):
-            return version
-        flow = self._flow(name)
-        raise FlowVersionError(name, f"flow {name!r} has no version {number}; its newest is {flow.latest}")
-
-    def _read(self, name: str, numbers: Sequence[int]) -> Sequence[FlowVersion]:
-        found = self._versions.versions([(name, number) for number in numbers])
-        return [version for version in found if version is not None]
-
     def _before(self, name: str) -> int:
         """The version that a rollback leads to."""
         trail = self._versions.trail(name)[::-1]
-        usable = {each.number for each in self._read(name, trail) if each.state is not VersionState.ARCHIVED}
+        usable = {each.number for each in self._registered.read(name, trail) if each.state is not VersionState.ARCHIVED}
         target = next((number for number in trail if number in usable), None)
         if target is None:
             raise FlowVersionError(name, f"no version of flow {name!r} was active before that could be gone back to")
         return target
-
-    def _plan(self, version: FlowVersion) -> Plan:
-        plan = self._plans.get(version.hash)
-        if plan is None:
-            body = self._versions.body(version)
-            if body is None:
-                raise FlowVersionError(
-                    version.name, f"the store has lost the body of {version.reference}; push it again"
-                )
-            plan = Plan.from_body(body)
-            with self._lock:
-                while len(self._plans) >= PLANS_KEPT:
-                    del self._plans[next(iter(self._plans))]
-                self._plans[version.hash] = plan
-        return plan

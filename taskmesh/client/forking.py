@@ -24,7 +24,8 @@ from taskmesh.errors import RunConflictError, RunNotFoundError, RunStateError, U
 from taskmesh.model.problems import listed
 from taskmesh.store.calls import Controlled, Fork, Inheritance, Who, Word
 from taskmesh.store.controls import Controls
-from taskmesh.store.reader import Origin, node_record
+from taskmesh.store.family import Origin
+from taskmesh.store.reader import node_record
 from taskmesh.wire import pack, unpack
 
 FORK = "fork of"
@@ -112,7 +113,7 @@ class Forking:
             raise RunStateError(source, "is being undone, or was: what it had done is not there to be taken over")
         plan, _ = found
         origins = [place_of(plan, node) for node in wish.nodes]
-        [packed] = self._parts.reader.run_fields(source, ("params",))
+        packed, pins = self._parts.reader.run_fields(source, ("params", "pins"))
         params = unpack(packed or b"\x80")
         submission = Submission({**params, **wish.params}, wish.run_id, summaries[0].tags, wish.deadline_seconds)
         entrance = entrance_of(plan, submission, self._max_value_bytes)
@@ -120,7 +121,8 @@ class Forking:
         taken = self._taken(source, plan, origins, changed)
         origin = pack([source, list(wish.nodes), list(changed), *who])
         fork = Fork(_kind(source), origin, taken.packed(len(plan.flow.nodes)))
-        return replace(entrance, digest=digest), fork
+        # What it begins by name, it begins in the versions of the run that it comes from.
+        return replace(entrance, digest=digest, further=("pins", pins) if pins else ()), fork
 
     def _taken(self, source: str, plan: Plan, origins: Sequence[int], changed: Sequence[str]) -> Inherited:
         records, readers = self._parts.reader.records_of_run(source), readers_of(plan, changed)

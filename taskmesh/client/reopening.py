@@ -18,6 +18,7 @@ from taskmesh.model.problems import Hints
 from taskmesh.model.states import RETRIABLE_RUN_STATES, RunState
 from taskmesh.store.calls import Controlled, Who, Word
 from taskmesh.store.controls import Controls
+from taskmesh.store.family import run_key
 
 RETRY = "retry"
 RERUN = "rerun"
@@ -57,9 +58,12 @@ class Reopening:
         self._resetting.reset(run_id, plan, shard_key, kind, origin)
         # Whatever was forgotten of a terminated run must be found by the keeper before anybody may die.
         self._restarting.hold(run_id)
-        [answer] = self._controls.resume_runs([(run_id, plan.hash)], kind)
+        [parent] = self._parts.reader.run_fields(run_id, ("parent",))
+        [answer] = self._controls.resume_runs([run_key(run_id, plan.hash.encode(), parent)], kind)
         if answer.word is Word.RESUMED:
             self._restarting.start([run_id])
+        elif answer.word is Word.ENDED:
+            self._restarting.tell_parent(run_id)
         return answer
 
     def _begin(self, run_id: str, kind: str, who: Who) -> Verdict:

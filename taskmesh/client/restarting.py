@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from taskmesh.client.parts import ClientParts
+from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Ready, outgoing
-from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plan import TO_PARENT, Plan
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import NodeKey, Word
 
@@ -29,6 +30,14 @@ class Restarting:
         """Have the ready nodes of a paused run looked after, wherever they come from."""
         for _ in self._redriven(run_id):
             pass
+
+    def tell_parent(self, run_id: str) -> None:
+        """Tell the parent of a run that has ended by hand, if it has one; the keeper would do it, too."""
+        [parent] = self._parts.reader.run_fields(run_id, ("parent",))
+        found = self.plan_of(run_id) if parent else None
+        if found is not None:
+            advance = Advancer(self._parts.store).resume(found[0], NodeKey(run_id, TO_PARENT), found[1])
+            self._parts.publisher.publish([outgoing(each) for each in advance.ready])
 
     def plan_of(self, run_id: str) -> tuple[Plan, str] | None:
         """What a run is made of, and its shard key; None where there is no such run."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from taskmesh.model.durations import duration_text
 from taskmesh.model.problems import listed
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
-from taskmesh.store.reader import Decision, Origin, RunSummary
+from taskmesh.store.family import Origin
+from taskmesh.store.reader import Decision, RunSummary
 
 NAMES_TOLD = 5
 
@@ -29,6 +30,8 @@ def run_reasons(summary: RunSummary, states: Mapping[NodeState, int], now: float
         yield f"it goes on: {summary.nodes - summary.remaining} of {summary.nodes} nodes have ended"
     if summary.halted_by is not None and not summary.status.ended:
         yield _decision("it is being cancelled", summary.halted_by, now)
+    if summary.parent is not None:
+        yield f"node {summary.parent.node!r} of run {summary.parent.run_id} has begun it"
     if summary.forked_from is not None:
         yield f"it was forked from {origin_text(summary.forked_from)}, by {summary.forked_from.by}"
 

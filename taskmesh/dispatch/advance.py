@@ -14,7 +14,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.plan import BEFORE_FIRST, EdgeChunk, Plan
+from taskmesh.dispatch.edges import EdgeChunk
+from taskmesh.dispatch.parents import Ended, Parents
+from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
 from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.staging import stage_items
@@ -27,7 +29,11 @@ SPREADS_PER_EXCHANGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A run that wants in. ``items`` are the fields with those of its nodes, where they are copies."""
+    """A run that wants in.
+
+    ``items`` are the fields with those of its nodes, where they are copies. ``further`` are more fields to keep with
+    it, names and values by turns.
+    """
 
     plan: Plan
     run_id: str
@@ -37,13 +43,15 @@ class Entrance:
     shard_key: str
     deadline_seconds: float | None = None
     items: Sequence[bytes] = ()
+    further: tuple[str | bytes, ...] = ()
 
 
 class Ending(NamedTuple):
     """An attempt that is over: succeeded, failed, cancelled, skipped, or retrying: after ``delay_seconds`` then.
 
     ``halt`` stops the run unless empty. One that is retrying and does not count uses up no attempt.
-    ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its own task.
+    ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its own task; ``ticket``
+    is that of the child run whose end it waits for.
     """
 
     plan: Plan
@@ -57,6 +65,7 @@ class Ending(NamedTuple):
     delay_seconds: float = 0.0
     counts: bool = True
     cause: str = ""
+    ticket: str = ""
 
 
 def not_started(plan: Plan, key: NodeKey, token: int, shard_key: str, halt: str) -> Ending:
@@ -106,6 +115,7 @@ class Advancer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._controls = Controls(store)
+        self._parents = Parents(store)
 
     def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
         """Store runs and find their first nodes."""
@@ -172,7 +182,7 @@ class Advancer:
     def resume(self, plan: Plan, key: NodeKey, shard_key: str) -> Advance:
         """Tell again the dependents of a node that has ended: its teller may have died half-way.
 
-        The node may be one of the places that stand before the first nodes and before the undos.
+        The node may be one of the places that stand before the first nodes, before the undos and before the parent.
         """
         [advance] = self._follow([Advance(Word.ENDED)], deque(_steps(0, plan, key, shard_key, skip=0)))
         return advance
@@ -180,12 +190,20 @@ class Advancer:
     def _follow(self, advances: list[Advance], steps: deque[_Step]) -> list[Advance]:
         while steps:
             batch = [steps.popleft() for _ in range(min(len(steps), SPREADS_PER_EXCHANGE))]
+            self._tell_parents(advances, [step for step in batch if step.key.node == TO_PARENT])
             for step, answer in zip(batch, self._store.spread_nodes([_spreading(each) for each in batch]), strict=True):
                 advance = advances[step.origin]
                 advance.run_status = answer.run_status or advance.run_status
                 advance.ready.extend(_ready(step.plan, step.key.run_id, step.shard_key, answer))
                 steps.extend(_skipped_steps(step.origin, step.plan, step.key.run_id, step.shard_key, answer))
         return advances
+
+    def _tell_parents(self, advances: list[Advance], steps: Sequence[_Step]) -> None:
+        """What is ready by that belongs to other runs."""
+        told = self._parents.tell([Ended(step.key.run_id, step.plan) for step in steps]) if steps else []
+        for step, ready in zip(steps, told, strict=True):
+            if ready is not None:
+                advances[step.origin].ready.append(ready)
 
 
 def _steps(origin: int, plan: Plan, key: NodeKey, shard_key: str, skip: int) -> Iterator[_Step]:
@@ -225,6 +243,7 @@ def admission_of(entrance: Entrance) -> Admission:
         deadline_seconds=entrance.deadline_seconds,
         undo_base=plan.undo_base,
         items=entrance.items,
+        further=entrance.further,
     )
 
 
@@ -250,8 +269,9 @@ def _settlement(ending: Ending) -> Settlement:
         compensates=plan.compensates,
         special=first.special,
         handled=ending.state == "failed" and plan.rules.handles(ending.key.node),
-        outlasts_halt=node.trigger.runs_always,
-        bound=plan.bound,
+        outlasts_halt=node.trigger.runs_always or bool(ending.ticket),
+        ticket=ending.ticket,
+        bound=b"" if plan.is_undo(ending.key.node) else plan.bound,
     )
 
 

@@ -29,9 +29,6 @@ class Inputs(Protocol):
         :raises UnresolvedReferenceError: an output does not have what a reference names.
         """
 
-    def idempotency_key(self, values: Sequence[bytes | None]) -> str:
-        """By what services shall know the node, from the same values; empty where that is its run and its name."""
-
 
 class NodeInputs:
     """The inputs of a node of a flow. Arguments that are constant, or all of the parameters, stay packed."""
@@ -46,9 +43,6 @@ class NodeInputs:
         self._constant = None if of_arguments else pack(graph.resolve_arguments(node, {}, {}))
         self.gate = Gate.of(graph, node)
         self.fields = (*self.gate.fields, *of_arguments) if self.gate else of_arguments
-
-    def idempotency_key(self, values: Sequence[bytes | None]) -> str:
-        return ""
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         if self._constant is not None:
@@ -77,6 +71,3 @@ class UndoInputs:
         output = values[-1]
         result = unpack(output) if output is not None else None
         return pack({**unpack(self._inputs.arguments(values[:-1])), UNDO_RESULT: result})
-
-    def idempotency_key(self, values: Sequence[bytes | None]) -> str:
-        return ""

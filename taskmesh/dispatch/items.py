@@ -47,7 +47,7 @@ def items_of(step: Map, over: Any) -> Items | None:
     if size > MAX_ITEMS_BYTES:
         raise TooLargeError(f"the items of the map have {size} bytes; a map can have {MAX_ITEMS_BYTES}")
     per_chunk = 1 if step.slice_size else max(1, min(CHUNK_ITEMS, CHUNK_BYTES * len(items) // size))
-    copies = Copies(step.body, len(items), per_chunk, step.most_at_once, bool(step.slice_size))
+    copies = Copies(step.body, len(items), per_chunk, step.most_at_once, bool(step.slice_size), step.needed(len(items)))
     return Items(copies, [pack(items[at : at + per_chunk]) for at in range(0, len(items), per_chunk)])
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
+from taskmesh.dispatch.child_inputs import ChildInputs, ChildUndoInputs
+from taskmesh.dispatch.edges import NO_EDGES, Cut, EdgeChunk
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
-from taskmesh.model.copied import Computed
 from taskmesh.model.flow import Flow, Node, OnFailure
-from taskmesh.model.graph import Graph
+from taskmesh.model.graph import Graph, Lazy
+from taskmesh.model.subflows import ChildStep, references_of
 from taskmesh.wire import pack
 from taskmesh.wire.flows import decode_flow, encode_flow, flow_hash
 
@@ -26,28 +27,17 @@ Fixed: a node that was told half-way is gone on with by slices of this size, may
 BEFORE_FIRST = -1
 """The place that stands before the first nodes of a flow: its dependents are those that need nothing."""
 
-
 BEFORE_UNDOS = -4
 """The place that stands before the undos of the last nodes, as the scripts know it."""
+
+TO_PARENT = -5
+"""The place that stands before the parent of a run that is a child: whoever takes it up tells the parent of the end."""
 
 NO_POOL = -1
 """As the pool of an undo on an edge: nothing could undo its node."""
 
 UNDO_PREFIX = "undo:"
 """The name of an undo begins so, which no name of a node can."""
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeChunk:
-    """A slice of the edges that leave one node. ``start`` counts the edges before it.
-
-    ``special`` are those of the dependents that have rules, packed for the scripts; empty where none has.
-    """
-
-    start: int
-    packed: bytes
-    last: bool
-    special: bytes = b""
 
 
 class Plan:
@@ -68,6 +58,7 @@ class Plan:
         self._undos: dict[int, Node] = {}
         self._chunks: dict[int, tuple[EdgeChunk, ...]] = {}
         self._inputs: dict[int, Inputs] = {}
+        self._inner: dict[int, Plan] = {}
         self.rules = Rules(self.graph)
 
     @classmethod
@@ -94,6 +85,8 @@ class Plan:
 
     def knows(self, place: int) -> bool:
         """Whether a node can have this place."""
+        if place == TO_PARENT:
+            return True
         if self.undo_base is None:
             return BEFORE_FIRST <= place < len(self.flow.nodes)
         return place == BEFORE_UNDOS or BEFORE_FIRST <= place < 2 * self.undo_base
@@ -106,16 +99,17 @@ class Plan:
         return len(self.flow.nodes) + node
 
     def node(self, place: int) -> Node:
-        """The node or the undo at a place; the first node, where the place stands before some.
-
-        Of copies, the one that they are copies of: nothing but their names tells them apart.
-        """
+        """The node or the undo at a place, or the first before some. Of copies, the one that they are copies of."""
         if self.is_undo(place):
-            return self._undo(place)
+            return self._undo(self.undo_of(0) if self._copies else place)
         return self._copies.node if self._copies else self.flow.nodes[max(place, 0)]
 
     def name_of(self, place: int) -> str:
-        return self._copies.name_of(max(place, 0)) if self._copies else self.node(place).name
+        if self._copies is None:
+            return self.node(place).name
+        if self.is_undo(place):
+            return f"{UNDO_PREFIX}{self._copies.name_of(place - self._copies.total)}"
+        return self._copies.name_of(max(place, 0))
 
     def place_of(self, name: str) -> int | None:
         """The place of a node or an undo; None where there is none of this name."""
@@ -125,25 +119,45 @@ class Plan:
         return self.undo_of(node) if self.undo_base is not None else None
 
     def pool_of(self, node: int) -> str:
-        return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS) else self.node(node).pool
+        return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS, TO_PARENT) else self.node(node).pool
 
     def inputs(self, node: int) -> Inputs:
         if self._copies:
-            return ItemInputs(self._item_arguments, node)
+            return self._undo_inputs(node) if self.is_undo(node) else ItemInputs(self._item_arguments, node)
         inputs = self._inputs.get(node)
         if inputs is None:
-            inputs = self._inputs[node] = (
-                self._undo_inputs(node) if self.is_undo(node) else NodeInputs(self.graph, node)
-            )
+            inputs = self._inputs[node] = self._undo_inputs(node) if self.is_undo(node) else self._inputs_of(node)
         return inputs
+
+    @cached_property
+    def references(self) -> tuple[str, ...]:
+        """The registered flows that it begins by their names, those of flows that stand in its nodes included."""
+        return tuple(dict.fromkeys(references_of(self.flow)))
+
+    @cached_property
+    def begins_children(self) -> bool:
+        """Whether any node begins a child run."""
+        return any(isinstance(node.step, ChildStep) for node in self.flow.kinds)
+
+    def begins_child(self, place: int) -> bool:
+        """Whether a node begins a child run, or the undo at a place has one undone."""
+        return isinstance(self.node(place).step, ChildStep)
+
+    def inner_plan(self, place: int) -> Plan | None:
+        """The plan of the flow that stands in a node; None where none does."""
+        step = self.node(place).step
+        flow = step.flow if isinstance(step, ChildStep) else None
+        if flow is not None and place not in self._inner:
+            self._inner[place] = Plan.of(flow)
+        return self._inner.get(place)
 
     def chunks(self, node: int) -> Sequence[EdgeChunk]:
         """The edges that leave a node, in slices of EDGES_PER_SCRIPT; one empty slice where there are none."""
         if self._copies:
-            return self._first_copies if node == BEFORE_FIRST else _NO_EDGES
+            return self._cuts[node] if node in (BEFORE_FIRST, BEFORE_UNDOS) else NO_EDGES
         chunks = self._chunks.get(node)
         if chunks is None:
-            chunks = self._chunks[node] = self._cut(node)
+            chunks = self._chunks[node] = tuple(self._cut(node))
         return chunks
 
     @cached_property
@@ -152,8 +166,8 @@ class Plan:
         return ItemArguments(self._copies)
 
     @cached_property
-    def _first_copies(self) -> Sequence[EdgeChunk]:
-        return _Cut(self, self.graph.roots)
+    def _cuts(self) -> Lazy[Sequence[EdgeChunk]]:
+        return Lazy(self._cut)
 
     @cached_property
     def bound(self) -> bytes:
@@ -167,21 +181,31 @@ class Plan:
         if undo is None:
             node = self.flow.nodes[place - len(self.flow.nodes)]
             name, by = f"{UNDO_PREFIX}{node.name}", node.compensation
+            # Without a task of its own, what undoes a child run is that run.
+            step = node.step if by and not by.task else None
             undo = (
-                Node(name, by.task, {}, (), by.pool, by.retry, by.limits) if by else Node(name, "", pool=self.pools[0])
+                Node(name, by.task, {}, (), by.pool, by.retry, by.limits, step=step)
+                if by
+                else Node(name, "", pool=self.pools[0])
             )
             self._undos[place] = undo
         return undo
 
-    def _undo_inputs(self, place: int) -> UndoInputs:
+    def _inputs_of(self, node: int) -> Inputs:
+        return ChildInputs(self.graph, node) if self.begins_child(node) else NodeInputs(self.graph, node)
+
+    def _undo_inputs(self, place: int) -> Inputs:
         node = place - len(self.flow.nodes)
+        if self.begins_child(place):
+            return ChildUndoInputs(node)
         return UndoInputs(self.inputs(node), node)
 
-    def _cut(self, node: int) -> tuple[EdgeChunk, ...]:
+    def _cut(self, node: int) -> Sequence[EdgeChunk]:
         dependents = self.dependents(node)
-        return tuple(_Cut(self, dependents))
+        count = max(1, -(-len(dependents) // EDGES_PER_SCRIPT))
+        return Cut(count, lambda place: self._chunk(dependents, place * EDGES_PER_SCRIPT))
 
-    def chunk(self, dependents: Sequence[int], start: int) -> EdgeChunk:
+    def _chunk(self, dependents: Sequence[int], start: int) -> EdgeChunk:
         """The slice of the edges to ``dependents`` that begins at ``start``."""
         told = dependents[start : start + EDGES_PER_SCRIPT]
         packed = pack([part for each in told for part in self._edge(each)])
@@ -195,8 +219,11 @@ class Plan:
         """The places that a place tells of its end, in the order in which it tells them."""
         if place == BEFORE_FIRST:
             return self.graph.roots
+        if place == TO_PARENT:
+            return ()
         if place == BEFORE_UNDOS:
-            return [self.undo_of(node) for node in self.graph.sinks]
+            sinks = self.graph.sinks
+            return range(len(sinks), 2 * len(sinks)) if self._copies else [self.undo_of(node) for node in sinks]
         if self.is_undo(place):
             return [self.undo_of(node) for node in self.graph.parents[place - len(self.flow.nodes)]]
         return self.graph.successors[place]
@@ -213,7 +240,7 @@ class Plan:
 
     def _edge_to_undo(self, place: int) -> tuple[int, int, int, int]:
         graph, node = self.graph, place - len(self.flow.nodes)
-        by = self.flow.nodes[node].compensation
+        by = self.node(node).compensation
         pool = self._pool_numbers[by.pool] if by else NO_POOL
         return place, max(1, len(graph.successors[node])), pool, len(graph.parents[node])
 
@@ -224,21 +251,6 @@ class Plan:
 
     def routing_key(self, shard_key: str, node: int) -> str:
         return f"{shard_key}/{node}" if self.flow.shard_by == "node" else shard_key
-
-
-class _Cut(Computed[EdgeChunk]):
-    """Edges to ``dependents`` in slices, each made when it is asked for."""
-
-    def __init__(self, plan: Plan, dependents: Sequence[int]) -> None:
-        super().__init__(max(1, -(-len(dependents) // EDGES_PER_SCRIPT)))
-        self._plan = plan
-        self._dependents = dependents
-
-    def _at(self, place: int) -> EdgeChunk:
-        return self._plan.chunk(self._dependents, place * EDGES_PER_SCRIPT)
-
-
-_NO_EDGES = (EdgeChunk(0, pack([]), last=True),)
 
 
 class Plans:

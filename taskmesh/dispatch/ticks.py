@@ -13,6 +13,7 @@ from typing import NamedTuple
 from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.references import Template
@@ -81,9 +82,10 @@ class Definitions:
 class TickRuns:
     """Begins the runs of recorded ticks."""
 
-    def __init__(self, definitions: Definitions, advancer: Advancer, max_value_bytes: int) -> None:
+    def __init__(self, definitions: Definitions, advancer: Advancer, pins: Pins, max_value_bytes: int) -> None:
         self._definitions = definitions
         self._advancer = advancer
+        self._pins = pins
         self._max_value_bytes = max_value_bytes
 
     def admit(self, recorded: Sequence[Recorded]) -> tuple[list[Ready], list[SettledTick]]:
@@ -110,7 +112,7 @@ class TickRuns:
             tags = {**schedule.tags, SCHEDULE_TAG: schedule.id}
             params = schedule.params_at(recorded.tick, found.template)
             submission = Submission(params, recorded.run_id, tags, schedule.deadline_seconds)
-            return entrance_of(found.plan, submission, self._max_value_bytes)
+            return self._pins.pinned(entrance_of(found.plan, submission, self._max_value_bytes))
         except (UsageError, WireError) as error:
             return str(error)
 

@@ -73,7 +73,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
     if node.retry is not None:
         fields["retry"] = _retry_fields(node.retry)
     fields |= _guard_fields(node.guard) | _limit_fields(node.limits)
-    if node.compensation is not None:
+    if node.compensation is not None and node.compensation.task:
         fields["compensate"] = _compensation_fields(node.compensation)
     return fields
 

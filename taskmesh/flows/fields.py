@@ -55,7 +55,10 @@ UNSUPPORTED_FLOW_KEYS = {
     **dict.fromkeys(("breaker", "compensate", "retry"), _NOT_SUPPORTED),
     "schedule": _IN_A_SCHEDULE,
 }
-UNSUPPORTED_NODE_KEYS = dict.fromkeys(("flow", "gate", "heartbeat", "isolation", "on_failure"), _NOT_SUPPORTED)
+INLINE_KEYS = tuple(key for key in FLOW_KEYS if key != "$schema")
+"""Those of a flow that stands in a node."""
+
+UNSUPPORTED_NODE_KEYS = dict.fromkeys(("gate", "heartbeat", "isolation", "on_failure"), _NOT_SUPPORTED)
 """Keys that may be expected here, and what to do instead."""
 
 DEFAULT_VERSION = "1"

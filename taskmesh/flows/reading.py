@@ -13,6 +13,7 @@ from taskmesh.flows.fields import (
     COMPENSATE_KEYS,
     DEFAULT_VERSION,
     FLOW_KEYS,
+    INLINE_KEYS,
     NODE_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
@@ -45,13 +46,25 @@ class _Reading:
 
     def flow(self, root: Item) -> Flow:
         fields = self.fields(root, (), "the file", FLOW_KEYS, UNSUPPORTED_FLOW_KEYS)
+        if isinstance(root.value, dict) and "flow" not in fields:
+            self.found(("flow",), "the key 'flow' is missing")
+        return self._flow(root, fields, "unnamed")
+
+    def inner_flow(self, item: Item, path: Path) -> Flow:
+        """A flow that stands in a node; where it says no name, its own is still to be made."""
+        inner = _Reading()
+        fields = inner.fields(item, (), "a flow in a node", INLINE_KEYS, UNSUPPORTED_FLOW_KEYS)
+        flow = inner._flow(item, fields, "")
+        self.problems += [replace(each, path=(*path, *each.path)) for each in inner.problems]
+        return flow
+
+    def _flow(self, root: Item, fields: dict[str, Item], name: str) -> Flow:
         if "breakers" in fields:
             self._breakers = dict(self._declared(fields["breakers"]))
-        for key in ("flow", "nodes"):
-            if isinstance(root.value, dict) and key not in fields:
-                self.found((key,), f"the key {key!r} is missing")
+        if isinstance(root.value, dict) and "nodes" not in fields:
+            self.found(("nodes",), "the key 'nodes' is missing")
         return Flow(
-            name=self._title(fields, "flow") or "unnamed",
+            name=self._title(fields, "flow") or name,
             version=self._title(fields, "version") or DEFAULT_VERSION,
             params=tuple(self._params(fields.get("params"))),
             on_failure=self._on_failure(fields.get("on_failure")),
@@ -192,6 +205,8 @@ class _Reading:
             name,
             task="",
             args=said.args,
+            retry=said.retry,
+            limits=said.limits,
             needs=tuple(self._needs(fields.get("needs"), (*path, "needs"))),
             pool=self.text(fields.get("pool"), (*path, "pool")),
             trigger=choices.trigger(fields),

@@ -10,6 +10,7 @@ from taskmesh.flows.fields import (
     CASE_KEYS,
     COMPENSATE_KEYS,
     FLOW_KEYS,
+    INLINE_KEYS,
     NODE_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
@@ -45,6 +46,7 @@ def flow_schema() -> dict[str, Any]:
                     *[_step_schema(kind, form) for kind, form in FORMS.items()],
                 ]
             },
+            "inline": _object(INLINE_KEYS, _FLOW_PROPERTIES, required=["nodes"]),
             "case": {
                 **_object(CASE_KEYS, _CASE_PROPERTIES),
                 "oneOf": [{"required": ["when", "then"]}, {"required": ["else"]}],

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from taskmesh.flows.forms import Form
 from taskmesh.flows.mapping import MAP
-from taskmesh.model.mapping import Map
+from taskmesh.flows.subflows import SUBFLOW_FORM
 
-FORMS: Mapping[str, Form] = {Map.kind: MAP}
+FORMS: Mapping[str, Form] = {"flow": SUBFLOW_FORM, "map": MAP}
 """By kind, which is the key that names it."""
 
 

@@ -14,6 +14,7 @@ from taskmesh.dispatch.advance import Advancer, not_started
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.errors import WireError
+from taskmesh.keeper.child_halts import ChildHalts, Halted
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.aside import aside
@@ -37,14 +38,6 @@ TOLD_ALL = -1
 _log = logging.getLogger(__name__)
 
 
-class _Halted(NamedTuple):
-    """A halted run, and what the messages of its nodes need."""
-
-    run_id: str
-    plan: Plan
-    shard_key: str
-
-
 class _Pass(NamedTuple):
     """How far the nodes of a run have been seen."""
 
@@ -64,6 +57,7 @@ class Halts:
         self._parts = parts
         self._advancer = Advancer(parts.store)
         self._holder = f"{holder}/halts"
+        self._children = ChildHalts(parts, self._holder)
         self._grace_seconds = grace_seconds
         self._watching_since: float | None = None
         self._passes: dict[str, _Pass] = {}
@@ -90,17 +84,21 @@ class Halts:
         self._watching_since = since
         return bool(run_ids)
 
-    async def _open(self, run_ids: Sequence[str], now: float) -> list[_Halted]:
+    async def _open(self, run_ids: Sequence[str], now: float) -> list[Halted]:
         """Those that go on to their end; the others are forgotten."""
         rows = await aside(self._parts.reader.fields_of_runs, run_ids, ("status", "halt", "flow", "shard_key"))
         over, unreadable, found = [], [], []
         for run_id, (status, halt, flow_hash, shard_key) in zip(run_ids, rows, strict=True):
-            if status != RunState.RUNNING.encode() or not halt:
+            is_terminated = status == RunState.TERMINATED.encode()
+            if not is_terminated and (status != RunState.RUNNING.encode() or not halt):
                 over.append(run_id)
             elif (plan := await aside(self._plan, (flow_hash or b"").decode(), run_id)) is None:
                 unreadable.append(run_id)
+            elif is_terminated:
+                await self._children.terminate(run_id, plan)
+                over.append(run_id)
             else:
-                found.append(_Halted(run_id, plan, (shard_key or b"").decode()))
+                found.append(Halted(run_id, plan, (shard_key or b"").decode(), (halt or b"").decode()))
         await aside(self._parts.housekeeping.forget_halted, over)
         await aside(self._parts.housekeeping.postpone_halted, unreadable, now + UNREADABLE_SECONDS)
         for run_id in over:
@@ -114,7 +112,7 @@ class Halts:
             _log.error("the flow of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
             return None
 
-    async def _try(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
+    async def _try(self, run: Halted, now: float, pages: int, patient: bool) -> int:
         """``_go_on``, but what cannot be read makes room for the others."""
         try:
             return await self._go_on(run, now, pages, patient)
@@ -124,7 +122,7 @@ class Halts:
             await aside(self._parts.housekeeping.postpone_halted, [run.run_id], now + UNREADABLE_SECONDS)
             return 1
 
-    async def _go_on(self, run: _Halted, now: float, pages: int, patient: bool) -> int:
+    async def _go_on(self, run: Halted, now: float, pages: int, patient: bool) -> int:
         """See more of the nodes of a run, until something had to be done; returns how many pages of them were read."""
         begun = seen = self._passes.get(run.run_id, _Pass())
         if seen.cursor == 0 and await self._wake(run):
@@ -151,16 +149,16 @@ class Halts:
             pause_seconds = max(AGAIN_SECONDS, AGAIN_SECONDS_PER_PAGE * seen.pages)
             await aside(self._parts.housekeeping.postpone_halted, [run_id], now + pause_seconds)
 
-    async def _wake(self, run: _Halted) -> bool:
+    async def _wake(self, run: Halted) -> bool:
         """End nodes that wait for their next attempt; says whether there were any."""
         nodes = await aside(self._parts.housekeeping.retrying_nodes, run.run_id, NODES_PER_PAGE)
         keys = [NodeKey(run.run_id, node) for node in nodes if run.plan.knows(node) and not _runs_always(run, node)]
-        pools = [(key, run.plan.pool_of(key.node)) for key in keys]
+        pools = [(key, run.plan.pool_of(key.node)) for key in await self._children.waking(run, keys)]
         answers = await aside(self._parts.store.wake_nodes, pools)
-        woken = [(key, answer.token) for key, answer in zip(keys, answers, strict=True) if answer.token]
+        woken = [(key, answer.token) for (key, _), answer in zip(pools, answers, strict=True) if answer.token]
         return await self._end(run, woken)
 
-    async def _end_all(self, run: _Halted, records: Mapping[int, NodeRecord], patient: bool) -> bool:
+    async def _end_all(self, run: Halted, records: Mapping[int, NodeRecord], patient: bool) -> bool:
         """End what can start, take what nobody runs any more, and tell on; says whether any node has ended."""
         places = range(BEFORE_FIRST, len(run.plan.flow.nodes))
         known = {at: record for at, record in records.items() if at in places}
@@ -168,6 +166,7 @@ class Halts:
             if record.state.ended and record.spread != TOLD_ALL:
                 told = await aside(self._advancer.resume, run.plan, NodeKey(run.run_id, at), run.shard_key)
                 self._parts.dispatcher.publish(told.ready)
+        await self._children.stop(run, known)
         states = (NodeState.READY,) if patient else (NodeState.READY, NodeState.RUNNING)
         return await self._end(
             run,
@@ -178,8 +177,13 @@ class Halts:
             ],
         )
 
-    async def _end(self, run: _Halted, nodes: Sequence[tuple[NodeKey, int]]) -> bool:
+    async def _end(self, run: Halted, nodes: Sequence[tuple[NodeKey, int]]) -> bool:
         """Claim nodes as a worker does, each with its token, and end them; says whether any has ended."""
+        parents = [each for each in nodes if run.plan.begins_child(each[0].node)] if run.plan.begins_children else []
+        has_ended = await self._children.end(run, parents) if parents else False
+        return await self._end_plain(run, [each for each in nodes if each not in parents]) or has_ended
+
+    async def _end_plain(self, run: Halted, nodes: Sequence[tuple[NodeKey, int]]) -> bool:
         claims = [Claim(key, token, ()) for key, token in nodes]
         answers = list(zip(claims, await aside(self._parts.store.claim_nodes, claims, self._holder), strict=True))
         claimed = [(claim.key, answer) for claim, answer in answers if answer.word is Word.CLAIMED]
@@ -193,7 +197,7 @@ class Halts:
         self._parts.dispatcher.publish([ready for advance in advances for ready in advance.ready])
         return any(advance.word in (Word.SETTLED, Word.AGAIN) for advance in advances)
 
-    async def _give_back(self, run: _Halted, claimed: Sequence[tuple[NodeKey, ClaimAnswer]]) -> None:
+    async def _give_back(self, run: Halted, claimed: Sequence[tuple[NodeKey, ClaimAnswer]]) -> None:
         """A run that has ended and goes on again meanwhile is halted no more: a worker must get its nodes."""
         keys = [key for key, _ in claimed]
         releases = [Release(key, answer.token, run.plan.pool_of(key.node), counts=False) for key, answer in claimed]
@@ -207,6 +211,6 @@ class Halts:
         )
 
 
-def _runs_always(run: _Halted, node: int) -> bool:
+def _runs_always(run: Halted, node: int) -> bool:
     """Whether a halt does not concern a node: a worker runs it."""
     return node >= 0 and run.plan.node(node).trigger.runs_always

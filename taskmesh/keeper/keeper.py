@@ -57,6 +57,7 @@ class KeeperParts:
     publisher: Publisher
     tally: Tally
     leadership: Leadership
+    max_value_bytes: int = 1_048_576
 
 
 class _Probe(NamedTuple):

@@ -114,6 +114,8 @@ def _reasons(
         yield from _of_running(node, facts, past, around)
     elif event.kind is EventKind.TAKEOVER:
         yield _of_orphan(facts, past, around)
+    elif facts.child:
+        yield from _of_parent(facts, around, _moment(event.at or 0.0, around.now))
     else:
         yield from _of_retrying(node, facts, past, around, event)
 
@@ -224,6 +226,15 @@ def _of_retrying(
     yield from _limit_of_all(node, past, around)
     if not around.is_kept:
         yield "nobody rings timers now: start a worker or `taskmesh keeper`"
+
+
+def _of_parent(facts: NodeFacts, around: Circumstances, when: str) -> Iterator[str]:
+    yield f"waits for the end of run {facts.child}, which it has begun; `taskmesh explain {facts.child}` goes on there"
+    if facts.is_halted:
+        yield "nothing more of its own run starts, so the keeper has that run end, unless it is to go on alone"
+    yield f"looks by itself whether that has ended {when}"
+    if not around.is_kept:
+        yield "nobody ends what is halted, and nobody rings timers: start a worker or `taskmesh keeper`"
 
 
 def _wait(policy: RetryPolicy) -> str:

@@ -148,7 +148,7 @@ class Copies(Sequence[Node]):
 
     Each is called with an item of its own (see ``model.mapping``). So many items stand in one field of the run;
     ``is_sliced`` says that each is a list of several. With ``most_at_once``, no more of the copies than that have begun
-    and not ended at any time; 0 = no bound.
+    and not ended at any time; 0 = no bound. ``least`` is how many must succeed for their run to have a result.
     """
 
     node: Node
@@ -156,6 +156,7 @@ class Copies(Sequence[Node]):
     per_chunk: int = 1
     most_at_once: int = 0
     is_sliced: bool = False
+    least: int = 0
 
     @property
     def first(self) -> range:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from taskmesh.model.flow import Copies, Flow, Node, OnFailure
+from taskmesh.model.flow import Compensation, Copies, Flow, Node, OnFailure
 from taskmesh.model.problems import Path
 from taskmesh.model.references import Compiler, Resolver, Template, compile_value, output_resolver, read_template
-from taskmesh.model.steps import Step
+from taskmesh.model.subflows import ChildStep, OnParentClose
 from taskmesh.model.values import Value, Values
 
 MAX_ITEMS = 200_000
@@ -30,6 +30,9 @@ flow's function, where those are not known yet, the arguments of the task."""
 ORIGIN = "of"
 """In the parameters of the run of its items, beside what they are given: whose items they are, as ``RUN/NODE``."""
 
+MOST_BYTES = "most_bytes"
+"""And how large the list of what they give back may be."""
+
 
 class ItemFailure(StrEnum):
     """What the failure of one item means for the others."""
@@ -39,7 +42,7 @@ class ItemFailure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Map(Step):
+class Map(ChildStep):
     """Runs ``body`` for each item. With ``slice_size``, items are taken together in slices of at most so many.
 
     ``slice_by`` names the part of an item by which it gets to its slice; by the whole where empty. ``most_at_once`` is
@@ -55,13 +58,16 @@ class Map(Step):
     most_at_once: int = 0
     on_item_failure: ItemFailure = ItemFailure.FAIL
     min_success: float = 0
+    on_parent_close: OnParentClose = OnParentClose.CANCEL
 
     @property
     def works_as(self) -> Node:
         return self.body
 
-    def with_body(self, body: Node) -> Map:
-        return replace(self, body=body)
+    def placed(self, node: Node, body: Node) -> Node:
+        """Its node, running copies of ``body``. What undoes it is the run of its items, where those can be undone."""
+        undo = Compensation("", body.pool) if body.compensation else None
+        return replace(node, pool=body.pool, step=replace(self, body=body), compensation=undo)
 
     @property
     def label(self) -> str:
@@ -102,15 +108,15 @@ class Map(Step):
         least = self.min_success
         if least < 0 or (not isinstance(least, int) and least > 1):
             yield ("min_success",), "min_success must be a whole number of items, or a part of all between 0.0 and 1.0"
+        if least and self.body.compensation:
+            yield ("min_success",), "min_success cannot be told of a task that can be undone: leave one of them out"
         if least and self.on_item_failure is ItemFailure.FAIL:
             yield ("min_success",), "min_success needs on_item_failure: continue; else the first failure is enough"
-        if self.body.compensation is not None:
-            yield ("compensate",), "the items of a map cannot be undone by this version; remove it"
 
 
 def mapped(body: Node, step: Map, over: Value) -> Node:
     """The node that runs ``body`` for each item of ``over``; what it waits for, and whether it runs, is to be said."""
-    return Node(body.name, "", mapped_args(over, body.args), pool=body.pool, step=step.with_body(body))
+    return step.placed(Node(body.name, "", mapped_args(over, body.args)), body)
 
 
 def mapped_args(over: Value, args: Mapping[str, Value] | str) -> dict[str, Value]:
@@ -124,16 +130,17 @@ def given_by(args: Value) -> Sequence[str]:
     return tuple(_read(args).given)
 
 
-def copies_flow(outer: str, version: str, step: Map, copies: Copies) -> Flow:
+def copies_flow(outer: Flow, step: Map, copies: Copies) -> Flow:
     """The flow of which the items of a node of the flow ``outer`` are a run."""
-    goes_on = step.on_item_failure is ItemFailure.CONTINUE
-    return Flow(
-        name=f"{outer}.{step.body.name}"[:_LONGEST_NAME],
-        version=version,
-        nodes=copies,
-        on_failure=OnFailure.CONTINUE if goes_on else OnFailure.FAIL_FAST,
-        shard_by="node",
-    )
+    name = f"{outer.name}.{step.body.name}"[:_LONGEST_NAME]
+    return Flow(name, outer.version, copies, on_failure=_on_failure(outer, step), shard_by="node")
+
+
+def _on_failure(outer: Flow, step: Map) -> OnFailure:
+    """Where the outer flow undoes what it did, the items that have succeeded are undone after one has failed."""
+    if step.on_item_failure is ItemFailure.CONTINUE:
+        return OnFailure.CONTINUE
+    return OnFailure.COMPENSATE if outer.on_failure is OnFailure.COMPENSATE else OnFailure.FAIL_FAST
 
 
 _LONGEST_NAME = 255

@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     TAKEOVER = "takeover"  # its holder is gone: the redelivered message, or the keeper
     TIMER = "timer"  # its next attempt is due
     BREAKER = "breaker"  # the same, when its circuit breaker may be tried
+    CHILD = "child"  # the end of the child run that it waits for
     RESUME = "resume"  # somebody resumes its run
 
 
@@ -37,8 +38,9 @@ class NodeFacts:
     """What is stored of an unfinished node, and around it; times in epoch seconds of the store's clock.
 
     ``is_due``: it stands where the keeper finds it. ``needs``: those of the nodes it needs which have not told it of
-    their end, and will. ``breaker`` names the one that it waits for. ``lease_until`` is None where its holder has
-    none. ``is_held``: its run is paused, and goes on. ``is_halted``: nothing new of its run starts.
+    their end, and will. ``breaker`` names the one that it waits for, ``child`` the child run. ``lease_until`` is None
+    where its holder has none. ``is_held``: its run is paused, and goes on. ``is_halted``: nothing new of its run
+    starts.
     """
 
     state: NodeState
@@ -48,6 +50,7 @@ class NodeFacts:
     lease_until: float | None = None
     needs: tuple[str, ...] = ()
     breaker: str = ""
+    child: str = ""
     is_held: bool = False
     is_halted: bool = False
 
@@ -74,5 +77,5 @@ def _of_retrying(facts: NodeFacts, now: float) -> NextEvent | None:
     if facts.timer_at is None and not facts.is_due:
         return None
     due = facts.timer_at if facts.timer_at is not None else facts.ready_at
-    kind = EventKind.BREAKER if facts.breaker else EventKind.TIMER
+    kind = EventKind.BREAKER if facts.breaker else EventKind.CHILD if facts.child else EventKind.TIMER
     return NextEvent(kind, min(now, due) if facts.is_halted else due)

@@ -61,3 +61,8 @@ def listed(names: Sequence[str], shown: int) -> str:
     """The first of many names."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names as they stand in a sentence."""
+    return ", ".join(map(repr, names))

@@ -32,9 +32,9 @@ class Step:
         """The node with a task that it runs copies of, where it does; it is held to the rules of such nodes."""
         return None
 
-    def with_body(self, body: Node) -> Step:
-        """The same, running copies of that node."""
-        return self
+    def placed(self, node: Node, body: Node) -> Node:
+        """Its node, running copies of ``body``; only where it runs copies."""
+        raise NotImplementedError
 
     @property
     def label(self) -> str:

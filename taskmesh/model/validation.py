@@ -14,14 +14,16 @@ from dataclasses import replace
 from taskmesh.errors import FlowError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
+from taskmesh.model.child_rules import ChildRules
 from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.params import fits, type_sentence
-from taskmesh.model.problems import Hints, Path, Problem
+from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.references import NAME_PATTERN, read_template
 from taskmesh.model.steps import argument_places
+from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
 
 MAX_NODES = 200_000
@@ -138,15 +140,17 @@ class _Examination:
             self.know_node(name, (*path, "needs", position), "needs")
         needs = tuple(dict.fromkeys((*node.needs, *references, *self._choices.needed(node))))
         self._choices.look_at_trigger(node, needs)
+        if node.step is not None and (body := node.step.works_as):
+            node = node.step.placed(node, self._look_at_task(body, path))
         for below, problem in node.step.findings() if node.step else ():
             self.found((*path, *below), problem)
         if node.switch is not None:
             return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
-        if node.step is not None and (body := node.step.works_as):
-            body = self._look_at_task(body, path)
-            return replace(node, needs=needs, pool=body.pool, step=node.step.with_body(body))
         if node.step is not None and not node.step.runs_task:
-            return replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
+            self._look_at_policies(node, path)
+            node = replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
+            rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
+            return rules.completed(node, node.step) if isinstance(node.step, ChildStep) else node
         return replace(self._look_at_task(node, path), needs=needs)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:
@@ -217,7 +221,7 @@ class _Examination:
         lacking = [name for name, must in by.parameters if must and name not in (*args, UNDO_RESULT)] if by else []
         if lacking and by:
             self.found(
-                path, f"task {by.name!r} cannot undo it: it needs {_listed(lacking)}, which the node is not given"
+                path, f"task {by.name!r} cannot undo it: it needs {quoted(lacking)}, which the node is not given"
             )
 
     def look_at_on_failure(self, nodes: Sequence[Node]) -> None:
@@ -272,7 +276,7 @@ class _Examination:
                 self.found((*path, name), f"task {info.name!r} takes no argument {name!r}{hint}", on_key=True)
         missing = [name for name, required in known.items() if required and name not in args]
         if missing:
-            self.found(path, f"task {info.name!r} also needs the argument{'s'[: len(missing) > 1]} {_listed(missing)}")
+            self.found(path, f"task {info.name!r} also needs the argument{'s'[: len(missing) > 1]} {quoted(missing)}")
 
     def _given(self, node: Node) -> Iterable[str] | None:
         """The names of the arguments of a node; None where only a run will tell."""
@@ -293,7 +297,3 @@ class _Examination:
 
 def _subject(path: Path) -> str:
     return "it" if path[0] == "nodes" else str(path[0])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names)

@@ -19,7 +19,6 @@ class Word(StrEnum):
     CONFLICT = "conflict"
     FLOW_MISSING = "flow_missing"
     ITEMS_MISSING = "items_missing"
-    STAGED = "staged"
     CLAIMED = "claimed"
     UNKNOWN = "unknown"
     EARLY = "early"
@@ -48,6 +47,8 @@ class Word(StrEnum):
     COMPENSATING = "compensating"
     NOTHING = "nothing"
     WOKEN = "woken"
+    TOLD = "told"
+    KEPT = "kept"
     BEATEN = "beaten"
     FIRED = "fired"
     MOVED = "moved"
@@ -100,10 +101,10 @@ class NodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them, or all that may
-    run at once. ``items`` are the fields with the items of its nodes.
+    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all that may run at once.
 
-    ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone.
+    ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone. ``items`` are fields
+    with what copies work on; ``further`` are more fields of the run, names and values by turns.
     """
 
     run_id: str
@@ -120,6 +121,7 @@ class Admission:
     deadline_seconds: float | None = None
     undo_base: int | None = None
     items: Sequence[bytes] = ()
+    further: tuple[str | bytes, ...] = ()
 
 
 class Claim(NamedTuple):
@@ -162,7 +164,7 @@ class Settlement(NamedTuple):
     failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
     in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
     own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
-    is ``handled``. ``bound`` is there where only so many of the nodes may run at once (see ``Plan.bound``).
+    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` is the plan's.
     """
 
     key: NodeKey
@@ -185,6 +187,7 @@ class Settlement(NamedTuple):
     handled: bool = False
     outlasts_halt: bool = False
     bound: bytes = b""
+    ticket: str = ""
 
 
 class Spreading(NamedTuple):

@@ -13,13 +13,15 @@ from taskmesh.store.calls import (
     Fork,
     Inheritance,
     Marking,
+    Renewed,
     Reset,
     Told,
     Who,
     Word,
 )
+from taskmesh.store.family import News, RunKey
 from taskmesh.store.link import Command, Reply
-from taskmesh.store.store import WORDS, Request, Store, read_told
+from taskmesh.store.store import WORDS, Request, Store, read_renewed, read_told
 from taskmesh.wire import pack
 
 NOBODY = Who()
@@ -40,24 +42,30 @@ class Controls:
         """Let nothing new of the runs start; they end with ``status``, or are undone. A paused one answers so."""
         return self._ask([self._halt(each, status, who, compensate) for each in run_ids])
 
-    def compensate_runs(self, runs: Sequence[tuple[str, str, str]]) -> list[Controlled]:
+    def compensate_runs(self, runs: Sequence[tuple[str, str, str]], parent: bytes = b"") -> list[Controlled]:
         """Begin to undo what ended runs did, or go on; each comes with the hash and the first pool of its flow.
 
-        Afterwards the place ``BEFORE_UNDOS`` of each must tell its dependents.
+        Afterwards the place ``BEFORE_UNDOS`` of each must tell its dependents. A ``parent`` that asks is told the end.
         """
-        return self._ask([self._compensate(*each) for each in runs])
+        return self._ask([self._compensate(*each, parent) for each in runs])
 
     def pause_runs(self, run_ids: Sequence[str], who: Who = NOBODY) -> list[Controlled]:
         """Let no ready node of the runs start until they are resumed."""
         return self._ask([self._script("pause_run", each, [self._store.now, *who]) for each in run_ids])
 
-    def resume_runs(self, runs: Sequence[tuple[str, str]], kind: str = BY_USER, who: Who = NOBODY) -> list[Controlled]:
-        """Let paused runs go on, each with its flow's hash; their ready nodes are left to the caller to publish."""
-        return self._ask([self._resume(*each, kind, who) for each in runs])
+    def resume_runs(
+        self, runs: Sequence[RunKey | tuple[str, str]], kind: str = BY_USER, who: Who = NOBODY
+    ) -> list[Controlled]:
+        """Let paused runs go on; their ready nodes are left to the caller to publish."""
+        return self._ask([self._resume(RunKey(*each), kind, who) for each in runs])
 
-    def terminate_runs(self, runs: Sequence[tuple[str, str]], who: Who = NOBODY) -> list[Controlled]:
-        """End runs at once; each comes with the hash of its flow."""
-        return self._ask([self._terminate(*each, who) for each in runs])
+    def terminate_runs(self, runs: Sequence[RunKey | tuple[str, str]], who: Who = NOBODY) -> list[Controlled]:
+        """End runs at once. Afterwards the place ``TO_PARENT`` of each that is a child must tell its parent."""
+        return self._ask([self._terminate(RunKey(*each), who) for each in runs])
+
+    def tell_parents(self, news: Sequence[News]) -> list[Renewed]:
+        """Tell nodes how child runs have ended; those that have a token in the answer are ready."""
+        return self._store.ask(Request([self._tell_parent(each) for each in news], read_renewed, Renewed(Word.BROKEN)))
 
     def mark_nodes(self, markings: Sequence[Marking]) -> list[Told]:
         """End nodes by hand."""
@@ -91,6 +99,7 @@ class Controls:
             *who,
             fork.origin,
             fork.inherits,
+            *run.further,
         ]
         script_keys = [keys.run(run.run_id), keys.flow(run.flow_hash), keys.open_runs, *due]
         [answer] = self._ask([self._store.script("fork_run", script_keys, arguments)])
@@ -111,6 +120,10 @@ class Controls:
         script_keys = [keys.run(run_id), *keys.outboxes(pools), keys.timers, keys.retrying(run_id)]
         [answer] = self._ask([self._store.script("reset_nodes", script_keys, arguments)])
         return answer
+
+    def _tell_parent(self, each: News) -> Command:
+        keys = self._store.keys_of_retrying(each.key, each.pool)
+        return self._store.script("tell_parent", keys, [self._store.now, *each.key, each.ticket, each.outcome])
 
     def _mark(self, each: Marking) -> Command:
         run_id, node = each.key
@@ -144,27 +157,32 @@ class Controls:
         arguments = [self._store.now, run_id, status, *who, "1" if compensate else "0"]
         return self._store.script("halt_run", [keys.run(run_id), keys.halted], arguments)
 
-    def _resume(self, run_id: str, flow_hash: str, kind: str, who: Who) -> Command:
-        keys = self._store.keys.partition_of(run_id)
+    def _resume(self, run: RunKey, kind: str, who: Who) -> Command:
+        keys, run_id = self._store.keys.partition_of(run.run_id), run.run_id
+        above = [keys.outbox(run.pool_of_child)] if run.pool_of_child else []
         return self._store.script(
             "resume_run",
-            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs],
+            [keys.run(run_id), keys.flow(run.flow_hash), keys.open_runs, keys.closed_runs, *above],
             [self._store.now, run_id, kind, self._store.retention_ms, *who],
         )
 
-    def _compensate(self, run_id: str, flow_hash: str, pool: str) -> Command:
+    def _compensate(self, run_id: str, flow_hash: str, pool: str, parent: bytes) -> Command:
         keys = self._store.keys.partition_of(run_id)
         return self._store.script(
             "compensate_run",
             [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.outbox(pool)],
-            [self._store.now, run_id],
+            [self._store.now, run_id, parent],
         )
 
-    def _terminate(self, run_id: str, flow_hash: str, who: Who) -> Command:
-        keys = self._store.keys.partition_of(run_id)
+    def _terminate(self, run: RunKey, who: Who) -> Command:
+        keys, run_id = self._store.keys.partition_of(run.run_id), run.run_id
+        above = [keys.outbox(run.pool_of_child)] if run.pool_of_child else []
         return self._store.script(
             "terminate_run",
-            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.retrying(run_id)],
+            [
+                *(keys.run(run_id), keys.flow(run.flow_hash), keys.open_runs, keys.closed_runs),
+                *(keys.retrying(run_id), keys.halted, *above),
+            ],
             [self._store.now, run_id, self._store.retention_ms, *who],
         )
 

@@ -101,7 +101,11 @@ class FlowVersions:
 
     def body(self, version: FlowVersion) -> bytes | None:
         """The bytes of a version."""
-        key = self._keys.flow_body(version.name, version.hash)
+        return self.body_of(version.hash, version.name)
+
+    def body_of(self, flow_hash: str, name: str) -> bytes | None:
+        """The bytes of the version of a flow with this address."""
+        key = self._keys.flow_body(name, flow_hash)
         [body] = self._all([Command(key, "HGET", key, "body")])
         return None if body is None else bytes(body)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
+from taskmesh.store.family import Origin, Parent
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, Reply, found_damage, value_of
 from taskmesh.store.remembered import Remembered, read_remembered
@@ -57,6 +58,11 @@ class NodeRecord:
         return self.cause.startswith(BY_HAND)
 
     @property
+    def opened_at(self) -> float:
+        """When it was ready first, since it was reset last."""
+        return self.scheduled_at or self.ready_at
+
+    @property
     def is_inherited(self) -> bool:
         """Whether it has its output from the run which its own was forked from."""
         return self.cause == INHERITED
@@ -79,21 +85,6 @@ class Pause(NamedTuple):
     at: float
 
 
-class Origin(NamedTuple):
-    """The run from which one was forked: from which of its nodes on, with which parameters changed, by whom and why."""
-
-    run_id: str
-    nodes: tuple[str, ...]
-    changed: tuple[str, ...]
-    by: str
-    why: str
-
-    @classmethod
-    def read(cls, packed: bytes) -> Origin:
-        run_id, nodes, changed, by, why = unpack(packed)
-        return cls(run_id, tuple(nodes), tuple(changed), by, why)
-
-
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One row of a list of runs."""
@@ -111,12 +102,14 @@ class RunSummary:
     paused: Pause | None = None
     halted_by: Decision | None = None
     forked_from: Origin | None = None
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """All that is stored of one run; nodes that wait have no record.
 
+    ``heard`` has, by node, the last end of a child run that it was told.
     ``history`` has what the records do not tell any more, the oldest first; ``forgotten`` older entries are gone.
     """
 
@@ -127,6 +120,7 @@ class RunRecord:
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     outputs: dict[int, bytes] = field(default_factory=dict)
     errors: dict[int, bytes] = field(default_factory=dict)
+    heard: dict[int, bytes] = field(default_factory=dict)
     history: tuple[Remembered, ...] = ()
     forgotten: int = 0
 
@@ -227,7 +221,7 @@ class Reader:
 
 _SUMMARY_FIELDS = (
     *("status", "header", "remaining", "submitted_at", "finished_at", "halt"),
-    *("paused", "halted_by", "forked_from"),
+    *("paused", "halted_by", "forked_from", "parent"),
 )
 _SUMMARY_KEYS = tuple(name.encode() for name in _SUMMARY_FIELDS)
 _RECORD_FIELDS = frozenset((b"status", b"header", b"remaining", b"submitted_at", b"flow", b"params"))
@@ -258,6 +252,7 @@ def _summary(run_id: str, fields: dict[bytes, Any]) -> RunSummary:
         paused=Pause(*unpack(paused)) if paused and not status.ended else None,
         halted_by=Decision(*unpack(halted_by)) if halted_by else None,
         forked_from=Origin.read(forked_from) if (forked_from := fields.get(b"forked_from")) else None,
+        parent=Parent.read(parent) if (parent := fields.get(b"parent")) else None,
     )
 
 
@@ -278,6 +273,7 @@ def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         nodes=records_of(fields),
         outputs=dict(_numbered(fields, b"output:")),
         errors=dict(_numbered(fields, b"error:")),
+        heard=dict(_numbered(fields, b"child:")),
         history=tuple(read_remembered(packed) for _, packed in entries),
         forgotten=entries[0][0] if entries else 0,
     )

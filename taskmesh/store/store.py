@@ -99,7 +99,7 @@ class Store:
         return self.ask(Request([self._spread(each) for each in spreadings], read_told, Told(Word.BROKEN)))
 
     def release_nodes(self, releases: Sequence[Release], holder: str) -> list[Renewed]:
-        return self.ask(Request([self._release(each, holder) for each in releases], _renewed, Renewed(Word.BROKEN)))
+        return self.ask(Request([self._release(each, holder) for each in releases], read_renewed, Renewed(Word.BROKEN)))
 
     def redrive_nodes(
         self, nodes: Sequence[tuple[NodeKey, str]], epochs: Mapping[int, int] | None = None
@@ -109,12 +109,12 @@ class Store:
         A keeper gives the epochs of the partitions that it leads: where another one leads by now, the answer is stale.
         """
         commands = [self._redrive(key, pool, epochs) for key, pool in nodes]
-        return self.ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
+        return self.ask(Request(commands, read_renewed, Renewed(Word.BROKEN)))
 
     def wake_nodes(self, nodes: Sequence[tuple[NodeKey, str]]) -> list[Renewed]:
         """Make retrying nodes ready that are due, or whose run is halted; each comes with its pool."""
         commands = [self._wake(key, pool) for key, pool in nodes]
-        return self.ask(Request(commands, _renewed, Renewed(Word.BROKEN)))
+        return self.ask(Request(commands, read_renewed, Renewed(Word.BROKEN)))
 
     def beat_nodes(self, beats: Sequence[Beat], holder: str) -> list[Beaten]:
         """Keep the checkpoints of running attempts, and hear whether they should go on."""
@@ -155,7 +155,7 @@ class Store:
                 int(each.complete),
                 "" if each.deadline_seconds is None else each.deadline_seconds,
                 "" if each.undo_base is None else each.undo_base,
-                len(each.items) or "",
+                *(len(each.items) or "", *each.further),
             ],
         )
 
@@ -172,8 +172,7 @@ class Store:
             self._keys_of_settling(each),
             [
                 self.now,
-                each.key.run_id,
-                each.key.node,
+                *each.key,
                 each.token,
                 each.state,
                 each.output,
@@ -219,11 +218,10 @@ class Store:
     def _retry(self, each: Settlement, holder: str) -> Command:
         return self.script(
             "retry_node",
-            self._keys_of_retrying(each.key, each.pool),
+            self.keys_of_retrying(each.key, each.pool),
             [
                 self.now,
-                each.key.run_id,
-                each.key.node,
+                *each.key,
                 each.token,
                 each.delay_seconds,
                 each.error,
@@ -231,13 +229,14 @@ class Store:
                 each.cause,
                 holder,
                 int(each.outlasts_halt),
+                each.ticket,
             ],
         )
 
     def _wake(self, key: NodeKey, pool: str) -> Command:
-        return self.script("wake_node", self._keys_of_retrying(key, pool), [self.now, key.run_id, key.node])
+        return self.script("wake_node", self.keys_of_retrying(key, pool), [self.now, *key])
 
-    def _keys_of_retrying(self, key: NodeKey, pool: str) -> list[str]:
+    def keys_of_retrying(self, key: NodeKey, pool: str) -> list[str]:
         keys = self.keys.partition_of(key.run_id)
         return [keys.run(key.run_id), keys.outbox(pool), keys.timers, keys.retrying(key.run_id)]
 
@@ -295,6 +294,7 @@ def read_told(reply: Reply) -> Told:
     return Told(word, reply[1].decode(), tuple(reply[3 : 3 + count]), tuple(reply[3 + count :]))
 
 
-def _renewed(reply: Reply) -> Renewed:
+def read_renewed(reply: Reply) -> Renewed:
+    """The answer of a script that may have made a node ready."""
     word = WORDS[reply[0]]
     return Renewed(word, reply[1], reply[2]) if len(reply) > 1 else Renewed(word)

@@ -6,16 +6,18 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NoReturn, ParamSpec
+from contextvars import ContextVar
+from typing import Any, Generic, ParamSpec
 
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import Guard
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
+from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
 from taskmesh.tasks.signature import Signature
-from taskmesh.tasks.trace import Trace
+from taskmesh.tasks.trace import Handle, Trace, current_trace
 
 P = ParamSpec("P")
 
@@ -30,6 +32,10 @@ _TYPES: Mapping[object, ParamType] = {
     list: ParamType.ARRAY,
     dict: ParamType.OBJECT,
 }
+
+
+_compiling: ContextVar[tuple[FlowDefinition[Any], ...]] = ContextVar("taskmesh_compiling", default=())
+"""The flows whose functions are being traced, each called by the one before."""
 
 
 class FlowDefinition(Generic[P]):
@@ -51,6 +57,7 @@ class FlowDefinition(Generic[P]):
         self.on_failure = on_failure
         self.shard_by = shard_by
         self.timeout_seconds = timeout_seconds
+        self._signature = Signature.of(function, name)
         self._params = _params(function, name)
         self._flow: Flow | None = None
 
@@ -61,24 +68,43 @@ class FlowDefinition(Generic[P]):
         :raises UsageError: when the function uses a placeholder as if it were a value.
         """
         if self._flow is None:
-            trace = Trace(self.name)
-            result = trace.run(self.function, {param.name: param for param in self._params})
-            self._flow = complete(
-                Flow(
-                    name=self.name,
-                    version=self.version,
-                    nodes=trace.nodes(),
-                    params=self._params,
-                    on_failure=self.on_failure,
-                    shard_by=self.shard_by,
-                    result=result,
-                    timeout_seconds=self.timeout_seconds,
+            if self in (above := _compiling.get()):
+                raise UsageError(
+                    f"flow {self.name!r} calls itself, so it would have no end; register it, and begin it by its name: "
+                    f"mesh.subflow({self.name!r}, ...), behind a condition"
                 )
-            )
+            token = _compiling.set((*above, self))
+            try:
+                self._flow = self._compiled()
+            finally:
+                _compiling.reset(token)
         return self._flow
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
-        raise UsageError(f"flow {self.name!r} cannot be called; submit it, or call its tasks from another flow")
+    def _compiled(self) -> Flow:
+        trace = Trace(self.name)
+        result = trace.run(self.function, {param.name: param for param in self._params})
+        return complete(
+            Flow(
+                name=self.name,
+                version=self.version,
+                nodes=trace.nodes(),
+                params=self._params,
+                on_failure=self.on_failure,
+                shard_by=self.shard_by,
+                result=result,
+                timeout_seconds=self.timeout_seconds,
+            )
+        )
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Handle:
+        """In the function of another flow, add a node that begins a child run of this one, and waits for its result.
+
+        :raises UsageError: outside of a flow, or for arguments that the flow does not take.
+        """
+        trace = current_trace()
+        if trace is None:
+            raise UsageError(f"flow {self.name!r} can be called in the function of another flow alone; submit it")
+        return trace.step(Subflow(inline=self.compile()), self._signature.bind(args, kwargs), self.name)
 
     def __repr__(self) -> str:
         return f"<flow {self.name!r} version {self.version!r}>"

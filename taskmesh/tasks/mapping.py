@@ -9,8 +9,20 @@ from typing import Any
 from taskmesh.errors import UsageError
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import Node
-from taskmesh.model.mapping import ARGS, OVER, ItemFailure, Map
-from taskmesh.tasks.trace import Handle, Trace
+from taskmesh.model.mapping import ARGS, ITEM, OVER, ItemFailure, Map
+from taskmesh.tasks.trace import Handle, Placeholder, Trace
+
+
+class ItemHandle(Placeholder):
+    """The item with which a mapped task is called."""
+
+    __slots__ = ()
+
+    def _root(self) -> str:
+        return ITEM
+
+    def _with_keys(self, keys: tuple[str, ...]) -> ItemHandle:
+        return ItemHandle(self._trace, keys)
 
 
 class MapHandle(Handle):
@@ -50,5 +62,5 @@ class MapHandle(Handle):
 def map_task(trace: Trace, task: TaskInfo, over: Any, arguments: Mapping[str, Any]) -> MapHandle:
     """Add a node that runs ``task`` for each item of ``over``, called with ``arguments``."""
     step = Map(Node("", task.name))
-    handle = trace.step(step, {OVER: over, ARGS: arguments}, task)
+    handle = trace.step(step, {OVER: over, ARGS: arguments}, task.name, task=task)
     return MapHandle(trace, trace.node_of(handle, "map()"))

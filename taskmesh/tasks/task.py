@@ -17,10 +17,9 @@ from taskmesh.model.flow import DEFAULT_POOL
 from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints
 from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
-from taskmesh.tasks.mapping import map_task
-from taskmesh.tasks.placeholders import ItemHandle, Placeholder
+from taskmesh.tasks.mapping import ItemHandle, map_task
 from taskmesh.tasks.signature import Signature
-from taskmesh.tasks.trace import current_trace
+from taskmesh.tasks.trace import Placeholder, current_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")

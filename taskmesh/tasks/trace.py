@@ -8,22 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.model.catalog import TaskInfo
-from taskmesh.model.flow import SWITCH, Compensation, Node, Switch, case_of
-from taskmesh.model.mapping import ARGS, OVER, Map, mapped
+from taskmesh.model.flow import SWITCH, Node
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.references import MAX_DEPTH, escape_text
 from taskmesh.model.steps import Step
-from taskmesh.model.triggers import PLAIN, Trigger, read_rule, rule_problem
-from taskmesh.tasks.placeholders import ParamHandle, Placeholder
+from taskmesh.model.triggers import Trigger, read_rule, rule_problem
+from taskmesh.tasks.traced_node import TracedNode
 
 _current: ContextVar[Trace | None] = ContextVar("taskmesh_trace", default=None)
 
 _UNFIT_FOR_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+_UNFIT_FOR_KEYS = re.compile(r"[.${}]|^$")
 
 
 def current_trace() -> Trace | None:
@@ -31,38 +31,69 @@ def current_trace() -> Trace | None:
     return _current.get()
 
 
-@dataclass(slots=True)
-class _TracedNode:
-    """A node while its name and its needs can still change."""
+def _refused(use: str) -> Callable[..., NoReturn]:
+    def refuse(self: Placeholder, *_: object) -> NoReturn:
+        raise UsageError(f"{self!r} has no value while the flow is traced, so it cannot be {use}; do that in a task")
 
-    name: str
-    task: TaskInfo | None
-    args: dict[str, Any]
-    after: list[_TracedNode] = field(default_factory=list)
-    trigger: Trigger = PLAIN
-    when: str = ""
-    cases: list[tuple[str, list[_TracedNode]]] = field(default_factory=list)
-    step: Step | None = None
+    return refuse
 
-    def draft(self, args: Mapping[str, Any]) -> Node:
-        """The node as it is now, called with ``args``."""
-        needs, task = tuple(dict.fromkeys(each.name for each in self.after)), self.task
-        if task is not None and isinstance(self.step, Map):
-            body = self._running(task, args[ARGS], needs=())
-            node = mapped(body, self.step, args[OVER])
-            return replace(node, needs=needs, trigger=self.trigger, when=self.when)
-        if task is None and self.step is not None:
-            return Node(self.name, "", args, needs, pool="", trigger=self.trigger, when=self.when, step=self.step)
-        if task is None:
-            cases = [case_of(when, tuple(each.name for each in then)) for when, then in self.cases]
-            return Node(
-                self.name, "", needs=needs, pool="", switch=Switch(tuple(cases)), trigger=self.trigger, when=self.when
-            )
-        return replace(self._running(task, args, needs), trigger=self.trigger, when=self.when)
 
-    def _running(self, task: TaskInfo, args: Mapping[str, Any], needs: tuple[str, ...]) -> Node:
-        policies = task.retry, task.limits, task.guard, Compensation.by(task.compensator)
-        return Node(self.name, task.name, args, needs, task.pool, *policies)
+class Placeholder:
+    """Stands for a value that only a run will have. It can be passed to tasks; ``[key]`` refers to a part of it."""
+
+    __slots__ = ("_keys", "_trace")
+
+    def __init__(self, trace: Trace, keys: tuple[str, ...] = ()) -> None:
+        self._trace = trace
+        self._keys = keys
+
+    def _root(self) -> str:
+        raise NotImplementedError
+
+    def _with_keys(self, keys: tuple[str, ...]) -> Placeholder:
+        raise NotImplementedError
+
+    def __getitem__(self, key: object) -> Any:
+        """Refer to an entry of an object, or to a position of a list."""
+        if not isinstance(key, str | int) or isinstance(key, bool) or _UNFIT_FOR_KEYS.search(str(key)):
+            raise UsageError(f"{self!r} cannot be indexed with {key!r}: use a number, or a text without . $ {{ }}")
+        return self._with_keys((*self._keys, str(key)))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise UsageError(f'{self!r} has no attribute {name!r}; for an entry of its value write ["{name}"]')
+
+    def __repr__(self) -> str:
+        return f"<placeholder ${{{'.'.join((self._root(), *self._keys))}}}>"
+
+    # Where Python would go on with something else than the value, such as the truth of an object that is always true.
+    __bool__ = _refused("tested (if, while, and, or, not)")
+    __iter__ = __len__ = __contains__ = __reversed__ = _refused("looped over or counted")
+    __str__ = __format__ = _refused("made into text")
+    __int__ = __float__ = __index__ = _refused("made into a number")
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refused("compared")
+    __hash__ = _refused("a key or a member of a set")
+    __call__ = _refused("called")
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refused("calculated with")
+    __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __rmod__ = __pow__ = _refused("calculated with")
+    __neg__ = __abs__ = __invert__ = __and__ = __or__ = __rshift__ = __lshift__ = _refused("calculated with")
+
+
+class ParamHandle(Placeholder):
+    """A parameter of the flow that is being traced."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, trace: Trace, name: str, keys: tuple[str, ...] = ()) -> None:
+        super().__init__(trace, keys)
+        self._name = name
+
+    def _root(self) -> str:
+        return f"params.{self._name}"
+
+    def _with_keys(self, keys: tuple[str, ...]) -> ParamHandle:
+        return ParamHandle(self._trace, self._name, keys)
 
 
 class Handle(Placeholder):
@@ -70,7 +101,7 @@ class Handle(Placeholder):
 
     __slots__ = ("_node",)
 
-    def __init__(self, trace: Trace, node: _TracedNode, keys: tuple[str, ...] = ()) -> None:
+    def __init__(self, trace: Trace, node: TracedNode, keys: tuple[str, ...] = ()) -> None:
         super().__init__(trace, keys)
         self._node = node
 
@@ -135,8 +166,8 @@ class Trace:
 
     def __init__(self, flow: str) -> None:
         self._flow = flow
-        self._nodes: list[_TracedNode] = []
-        self._names: dict[str, _TracedNode] = {}
+        self._nodes: list[TracedNode] = []
+        self._names: dict[str, TracedNode] = {}
         self._numbers: dict[str, int] = {}
 
     def run(self, function: Callable[..., Any], params: Mapping[str, object]) -> Any:
@@ -152,7 +183,7 @@ class Trace:
         """Add a node that runs ``task``."""
         # The caller may change its lists and dicts afterwards.
         args = {name: self._snapshot(value, MAX_DEPTH) for name, value in arguments.items()}
-        return self._add(_TracedNode(self._free_name(task.name), task, args))
+        return self._add(TracedNode(self._free_name(task.name), task, args))
 
     def switch(self, cases: Mapping[str, Any], otherwise: Any) -> Handle:
         """Add a node that chooses between others: conditions with the nodes that each leads to, and what is left.
@@ -162,31 +193,42 @@ class Trace:
         ways = [(when, self._nodes_of(then)) for when, then in cases.items()]
         if otherwise is not None:
             ways.append(("", self._nodes_of(otherwise)))
-        return self._add(_TracedNode(self._free_name(SWITCH), None, {}, cases=ways))
+        return self._add(TracedNode(self._free_name(SWITCH), None, {}, cases=ways))
 
-    def step(self, step: Step, arguments: Mapping[str, Any], task: TaskInfo | None = None) -> Handle:
-        """Add a node that takes a step, with the task that this decides about; ``arguments`` may hold handles."""
+    def step(
+        self,
+        step: Step,
+        arguments: Mapping[str, Any],
+        name: str = "",
+        retry: RetryPolicy | None = None,
+        limits: TimeLimits = NO_LIMITS,
+        task: TaskInfo | None = None,
+    ) -> Handle:
+        """Add a node that takes a step; ``arguments`` may hold handles. Called after ``name``.
+
+        ``task`` is what the step decides about, where it does.
+        """
         args = {name: self._snapshot(value, MAX_DEPTH) for name, value in arguments.items()}
-        name = self._free_name(task.name if task else step.kind)
-        return self._add(_TracedNode(name, task, args, step=step))
+        node = TracedNode(self._free_name(name or step.kind), task, args, step=step, retry=retry, limits=limits)
+        return self._add(node)
 
-    def node_of(self, handle: Any, what: str) -> _TracedNode:
+    def node_of(self, handle: Any, what: str) -> TracedNode:
         """:raises UsageError: for anything that is not a node of this flow; ``what`` asks for one."""
         if not isinstance(handle, Handle):
             raise UsageError(f"{what} takes what calling a task returned, not {handle!r}")
         self.check_own(handle)
         return handle._node
 
-    def _nodes_of(self, then: Any) -> list[_TracedNode]:
+    def _nodes_of(self, then: Any) -> list[TracedNode]:
         handles = then if isinstance(then, list | tuple) else [then]
         return [self.node_of(each, "switch()") for each in handles]
 
-    def _add(self, node: _TracedNode) -> Handle:
+    def _add(self, node: TracedNode) -> Handle:
         self._nodes.append(node)
         self._names[node.name] = node
         return Handle(self, node)
 
-    def rename(self, node: _TracedNode, name: str) -> None:
+    def rename(self, node: TracedNode, name: str) -> None:
         other = self._names.get(name)
         if other is not None and other is not node:
             raise UsageError(f"flow {self._flow!r} has a node {name!r} already; give this one another name")

@@ -49,7 +49,7 @@ def encode_flow(flow: Flow) -> bytes:
 
 
 def _copy_fields(copies: Copies) -> list[Any]:
-    return [copies.total, copies.per_chunk, copies.most_at_once, copies.is_sliced]
+    return [copies.total, copies.per_chunk, copies.most_at_once, copies.is_sliced, copies.least]
 
 
 def _schema_of(flow: Flow) -> int:

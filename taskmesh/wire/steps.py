@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 from taskmesh.model.flow import Node
 from taskmesh.model.mapping import ItemFailure, Map
 from taskmesh.model.steps import Step
+from taskmesh.model.subflows import OnParentClose, Subflow
 
 Fields: TypeAlias = "list[Any]"
 
@@ -29,7 +30,20 @@ def _map_of(body: Node, size: int, by: str, most: int, on_item_failure: str, min
     return Map(body, size, by, most, ItemFailure(on_item_failure), min_success)
 
 
-FORMS: Mapping[str, Form] = {Map.kind: Form(_map_fields, _map_of)}
+def _subflow_fields(step: Subflow) -> Fields:
+    # Flows hold nodes, and nodes may hold flows.
+    from taskmesh.wire.flows import encode_flow
+
+    return [step.reference, encode_flow(step.inline) if step.inline else None, step.on_parent_close]
+
+
+def _subflow_of(reference: str, inline: bytes | None, on_parent_close: str) -> Subflow:
+    from taskmesh.wire.flows import decode_flow
+
+    return Subflow(reference, decode_flow(inline) if inline else None, OnParentClose(on_parent_close))
+
+
+FORMS: Mapping[str, Form] = {Subflow.kind: Form(_subflow_fields, _subflow_of), Map.kind: Form(_map_fields, _map_of)}
 """By kind."""
 
 WITH_BODY = frozenset({Map.kind})

@@ -10,6 +10,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node, OnFailure
 from taskmesh.store.calls import NodeKey
+from taskmesh.store.family import WAITS_FOR_RUN
 from taskmesh.wire import pack
 from taskmesh.worker.protocol import Failure, Outcome
 
@@ -94,8 +95,16 @@ class Attempt:
         return guard.fallback if guard and self.uses_fallback else self.node.task
 
     def succeeded(self, outcome: Outcome) -> Ending:
-        ending = Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=outcome.output)
+        ending = self.gave(outcome.output)
         return ending._replace(cause=FALLBACK) if self.uses_fallback else ending
+
+    def gave(self, output: bytes) -> Ending:
+        return Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=output)
+
+    def awaiting(self, ticket: str, delay_seconds: float) -> Ending:
+        """It waits for the end of a child run, which was no attempt so far, and looks by itself after the delay."""
+        waiting = Ending(self.plan, self.key, self.token, self.shard_key, "retrying", delay_seconds=delay_seconds)
+        return waiting._replace(counts=False, cause=f"{WAITS_FOR_RUN}{ticket}", ticket=ticket)
 
     def parked(self, delay_seconds: float) -> Ending:
         """Its breaker refuses: it was no attempt, and comes again."""
@@ -115,7 +124,7 @@ class Attempt:
 
     def decided(self, case: str) -> Ending:
         """It is a switch, and goes the way of this case."""
-        return Ending(self.plan, self.key, self.token, self.shard_key, "succeeded", output=pack(case))
+        return self.gave(pack(case))
 
     def postponed(self, failure: Failure, delay_seconds: float) -> Ending:
         """It failed, and there will be another attempt."""

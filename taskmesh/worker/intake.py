@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.item_inputs import ItemInputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
@@ -14,6 +15,7 @@ from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
 from taskmesh.worker.admission import Admission
 from taskmesh.worker.attempt import Attempt, InFlight
+from taskmesh.worker.child_runs import ChildRuns
 from taskmesh.worker.inner import inner_ending, is_inner
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
@@ -42,6 +44,7 @@ class Intake:
         self._in_flight = in_flight
         self._settler = settler
         self._holder = holder
+        self._child_runs = ChildRuns(parts, settler)
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
         self._generation = 0
@@ -100,6 +103,7 @@ class Intake:
         :raises StoreUnavailableError: nothing was handed over; put the attempts back.
         """
         works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
+        self._child_runs.flush()
         pool.submit([work for work in works if work is not None])
 
     def put_back(self, attempts: Sequence[Attempt]) -> None:
@@ -182,6 +186,9 @@ class Intake:
         attempt.token = answer.token
         attempt.number = answer.attempt
         attempt.retries, attempt.crashes, attempt.past = answer.retries, answer.crashes, answer.past
+        if attempt.plan.begins_child(attempt.key.node):
+            self._child_runs.add(attempt, answer, self._values(attempt, answer))
+            return None
         if ending := self._admission.ending(attempt, answer, pool.tasks):
             self._settler.end(attempt, ending)
             return None
@@ -204,19 +211,23 @@ class Intake:
             return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
         about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo
-        key = attempt.plan.inputs(attempt.key.node).idempotency_key(answer.fields)
+        inputs = attempt.plan.inputs(attempt.key.node)
+        key = inputs.idempotency_key(answer.fields) if isinstance(inputs, ItemInputs) else ""
         return Work(attempt.id, attempt.runs, arguments, context, *about, key)
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes | Ending:
         """What the task is called with; or how the node ends that does not come so far."""
-        inputs = attempt.plan.inputs(attempt.key.node)
-        values: Sequence[bytes | None] = answer.fields
-        if len(inputs.fields) > FIELDS_PER_CLAIM:
-            values = self._parts.reader.run_fields(attempt.key.run_id, inputs.fields)
+        inputs, values = attempt.plan.inputs(attempt.key.node), self._values(attempt, answer)
         if inputs.gate is None:
             return inputs.arguments(values)
         count = len(inputs.gate.fields)
         return inner_ending(attempt, inputs.gate, values[:count]) or inputs.arguments(values[count:])
+
+    def _values(self, attempt: Attempt, answer: ClaimAnswer) -> Sequence[bytes | None]:
+        fields = attempt.plan.inputs(attempt.key.node).fields
+        if len(fields) > FIELDS_PER_CLAIM:
+            return self._parts.reader.run_fields(attempt.key.run_id, fields)
+        return answer.fields
 
     def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A message that nobody needs is acked; but the dependents of an ended node may not all have been told."""

@@ -28,3 +28,4 @@ class Parts:
     dead_letters: DeadLetters
     tally: Tally
     clock: Clock
+    max_value_bytes: int = 1_048_576

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from taskmesh.broker.protocol import AckToken
@@ -50,6 +50,8 @@ class Settler:
         self._advancer = Advancer(parts.store)
         self._endings: deque[Ended] = deque()
         self._releases: deque[tuple[Attempt, bool]] = deque()
+        self.on_waiting: Callable[[Ending, Advance], None] = lambda ending, advance: None
+        """Told the answer about each node that is to wait for a child run."""
 
     @property
     def waiting(self) -> int:
@@ -82,17 +84,21 @@ class Settler:
         :raises StoreUnavailableError: not all dependents could be told; put the batch back.
         """
         advances = self._advancer.follow([ended.ending for ended in batch], told)
+        for ended, advance in zip(batch, advances, strict=True):
+            if ended.ending.ticket:
+                self.on_waiting(ended.ending, advance)
         self._note_refused(batch, advances)
         ready = [each for advance in advances for each in advance.ready]
         self._publish_then_ack(ready, [token for ended in batch for token in ended.acks])
         for ended, advance in zip(batch, advances, strict=True):
-            if advance.word is Word.RETRYING:
-                self._wake_soon(ended.ending)
+            if advance.word is Word.RETRYING and ended.ending.delay_seconds <= SHORT_WAIT_SECONDS:
+                self._wake_after(ended.ending, ended.ending.delay_seconds)
+            if advance.word is Word.TOLD:
+                self._wake_after(ended.ending, 0.0)
 
-    def _wake_soon(self, ending: Ending) -> None:
-        if ending.delay_seconds <= SHORT_WAIT_SECONDS:
-            sleeper = Sleeper(ending.plan, ending.key, ending.shard_key)
-            self._parts.alarm.set(sleeper, self._parts.clock.monotonic() + ending.delay_seconds)
+    def _wake_after(self, ending: Ending, seconds: float) -> None:
+        sleeper = Sleeper(ending.plan, ending.key, ending.shard_key)
+        self._parts.alarm.set(sleeper, self._parts.clock.monotonic() + seconds)
 
     def put_back(self, batch: Sequence[Ended]) -> None:
         """Settle again later: what has been settled answers the same."""

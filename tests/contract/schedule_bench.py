@@ -7,6 +7,7 @@ from typing import Any
 
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plan import Plan, Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.keeper.active_runs import ActiveRuns
@@ -99,7 +100,7 @@ class ScheduleBench:
     def begin(self, recorded: Sequence[Recorded]) -> list[SettledTick]:
         """What a keeper does with recorded ticks, but for settling them."""
         definitions = Definitions(self.reader, Plans(self.runs.flow_body))
-        ready, settled = TickRuns(definitions, Advancer(self.store), 1_000_000).admit(recorded)
+        ready, settled = TickRuns(definitions, Advancer(self.store), Pins(self.store), 1_000_000).admit(recorded)
         self.published.extend(ready)
         return settled
 

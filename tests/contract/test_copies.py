@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from taskmesh.dispatch.copies import copies_entrance, copies_params, copies_plan
+from taskmesh.dispatch.copies import copies_params, copies_plan
+from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.items import items_of
 from taskmesh.dispatch.plan import BEFORE_FIRST, EDGES_PER_SCRIPT, Plan
 from taskmesh.model.flow import Flow, Node
@@ -34,7 +35,8 @@ def _admit(bench: Bench, values: Sequence[Any], step: Map = ALONE, run_id: str =
     items = items_of(step, values)
     assert items is not None
     plan = copies_plan(OUTER, step, items)
-    entrance = copies_entrance(plan, items, run_id, copies_params(GIVEN, "outer-run/square"))
+    submission = Submission(copies_params(GIVEN, "outer-run/square", 1_000_000), run_id)
+    entrance = replace(entrance_of(plan, submission, 1_000_000), items=items.chunks)
     [advance] = bench.advancer.admit([entrance])
     return plan, [each.node for each in advance.ready]
 

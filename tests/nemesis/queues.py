@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from taskmesh.broker.protocol import dead_queue_name, exchange_name, shard_queue_name
 from tests.harness.rabbitmq import RabbitServer
@@ -26,6 +26,18 @@ def delete_shard(server: RabbitServer, namespace: str, shard: int) -> int:
     with channel_to(server) as channel:
         deleted = channel.queue_delete(shard_queue_name(namespace, POOL, shard))
     return int(deleted.method.message_count)
+
+
+def fewest_consumers(server: RabbitServer, namespace: str, shards: int) -> int:
+    """Of the shard whose queue has the fewest; 0 where one is not there."""
+    with channel_to(server) as channel:
+        try:
+            told = [
+                channel.queue_declare(shard_queue_name(namespace, POOL, each), passive=True) for each in range(shards)
+            ]
+        except ChannelClosedByBroker:
+            return 0
+    return min(int(each.method.consumer_count) for each in told)
 
 
 def delete_exchange(server: RabbitServer, namespace: str) -> None:

@@ -272,7 +272,7 @@ def test_a_flow_is_traced_once_and_cannot_be_called() -> None:
 
     assert order.compile() is order.compile()
     assert calls == [1]
-    with pytest.raises(UsageError, match="flow 'order' cannot be called"):
+    with pytest.raises(UsageError, match="flow 'order' can be called in the function of another flow alone"):
         order()
 
 

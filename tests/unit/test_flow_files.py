@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.flows import dump_flow, flow_schema, load_flow, load_flow_file, yaml_reader
 from taskmesh.flows import files as flow_files
-from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS, SWITCH_KEYS
+from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS, STEP_KEYS, SWITCH_KEYS
 from taskmesh.flows.json_reader import read_json
 from taskmesh.flows.schema import schema_text
+from taskmesh.flows.steps import FORMS
 from taskmesh.flows.yaml_reader import read_yaml
 from taskmesh.model.durations import MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, OnFailure, Param, ParamType
@@ -435,18 +436,19 @@ def test_the_published_schema_is_current() -> None:
 
 def test_the_schema_names_every_key_and_describes_it() -> None:
     schema = flow_schema()
-    (node, switch), param = schema["$defs"]["node"]["anyOf"], schema["$defs"]["param"]["anyOf"][1]
+    (node, switch, *steps), param = schema["$defs"]["node"]["anyOf"], schema["$defs"]["param"]["anyOf"][1]
 
     assert tuple(schema["properties"]) == FLOW_KEYS
     assert tuple(node["properties"]) == NODE_KEYS
     assert tuple(switch["properties"]) == SWITCH_KEYS
     assert tuple(param["properties"]) == PARAM_KEYS
-    for described in (schema, node, switch):
+    assert [tuple(step["properties"]) for step in steps] == [(*form.keys, *STEP_KEYS) for form in FORMS.values()]
+    for described in (schema, node, switch, *steps):
         assert all("description" in each for each in described["properties"].values())
         assert described["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("reference", ["type", "node", "param", "name"])
+@pytest.mark.parametrize("reference", ["type", "node", "param", "name", "inline"])
 def test_the_references_of_the_schema_lead_somewhere(reference: str) -> None:
     assert f'"$ref": "#/$defs/{reference}"' in schema_text()
     assert reference in flow_schema()["$defs"]

@@ -267,7 +267,7 @@ def test_a_slice_is_known_by_what_is_in_it() -> None:
     keys = []
     for values in ([*range(100)], [*range(101)]):
         items = _items(values, slice_size=10)
-        params = pack(copies_params({}, "run/square"))
+        params = pack(copies_params({}, "run/square", 1000))
         of_all = ItemArguments(items.copies)
         inputs = [ItemInputs(of_all, place) for place in range(len(items.chunks))]
         found = {each.idempotency_key([params, chunk]) for each, chunk in zip(inputs, items.chunks, strict=True)}
@@ -289,7 +289,7 @@ def _arguments(step: Map, over: Any, given: dict[str, Any] | None = None) -> lis
     items = items_of(step, over)
     assert items is not None
     plan = copies_plan(Flow("f", "1", ()), step, items)
-    stored = {"params": pack(copies_params(given or {}, "r/n"))}
+    stored = {"params": pack(copies_params(given or {}, "r/n", 1000))}
     stored |= {f"items:{at}": chunk for at, chunk in enumerate(items.chunks)}
     inputs = [plan.inputs(place) for place in range(items.copies.total)]
     return [unpack(each.arguments([stored[field] for field in each.fields])) for each in inputs]

@@ -10,6 +10,7 @@ import pytest
 
 from taskmesh.clock import SystemClock
 from taskmesh.dispatch.advance import Advancer
+from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plan import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.errors import StoreUnavailableError
@@ -52,7 +53,7 @@ class SchedulerBench(ScheduleBench):
         self.tally = Tally()
         self.leadership = Leadership(Elections(self.link, self.keys), "me", 60.0)
         definitions = Definitions(self.reader, Plans(self.runs.flow_body))
-        self.frail = FrailRuns(definitions, Advancer(self.store), 1_000_000)
+        self.frail = FrailRuns(definitions, Advancer(self.store), Pins(self.store), 1_000_000)
         self.definitions = definitions
 
     @property

@@ -6,6 +6,7 @@
 --       12 seconds until its deadline ('' = none)
 --       13 place of the undo of node 0 ('' = none of the nodes can be undone)
 --       14 how many fields with items must be there ('' = none; see stage_items)
+--       15.. further fields of the run, names and values by turns
 -- Returns {word, ready...}: admitted | same | conflict | flow_missing | items_missing.
 -- Repeated: the same answer but "same".
 local run, flow, open, first_outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -32,6 +33,7 @@ if ARGV[12] ~= '' then
 end
 if ARGV[13] ~= '' then change('undo_base', ARGV[13]) end
 if ARGV[14] ~= '' then redis.call('PERSIST', run) end
+for at = 15, #ARGV, 2 do change(ARGV[at], ARGV[at + 1]) end
 if ARGV[11] == '0' then
   -- The first nodes are too many for one script: node -1 stands before them and spreads like any other.
   save(-1, {'succeeded', 0, 1, now, now, now, '', #edges / EDGE_WIDTH, ''})

@@ -29,7 +29,7 @@ local record = unpacked(values[1])
 -- An undo comes after what its run was halted for, and after its deadline.
 if values[3] == 'compensating' then values[5], values[OWN_FIELDS] = false, false end
 if not record then return {redis.call('EXISTS', run) == 0 and 'unknown' or 'early'} end
-if values[3] == TERMINATED then return {'ended', SPREAD_DONE} end
+if values[3] == TERMINATED and tonumber(node) ~= TO_PARENT then return {'ended', SPREAD_DONE} end
 if has_ended(record) then return {'ended', record[SPREAD]} end
 if record[STATE] == 'retrying' or record[STATE] == 'waiting' then return {'early'} end
 if tonumber(ARGV[3]) > record[TOKEN] then return {'future'} end

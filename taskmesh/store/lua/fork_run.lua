@@ -5,7 +5,7 @@
 -- ARGV  1 now  2 run id  3 digest of what it was asked for  4 flow body ('' = must be stored)  5 header  6 flow hash
 --       7 params  8 shard key  9 number of nodes  10 seconds until its deadline ('' = none)
 --       11 place of the undo of node 0 ('' = none of the nodes can be undone)  12 kind of the pause  13 by whom  14 why
---       15 where it comes from  16 what it inherits
+--       15 where it comes from  16 what it inherits  17.. further fields of the run, names and values
 -- Returns {'admitted'} | {'preparing', kind} (it is there, and still to be prepared) | {'same'} (it is there) |
 --         {'conflict'} | {'flow_missing'}.
 local run, flow, open = KEYS[1], KEYS[2], KEYS[3]
@@ -32,6 +32,7 @@ if ARGV[10] ~= '' then
   put_due(KEYS[4], run_id .. '/' .. RUN_DEADLINE, deadline)
 end
 if ARGV[11] ~= '' then change('undo_base', ARGV[11]) end
+for at = 17, #ARGV, 2 do change(ARGV[at], ARGV[at + 1]) end
 write(run)
 redis.call('ZADD', open, now, run_id)
 return {'admitted'}

@@ -26,6 +26,9 @@
 --   checkpoint:I                      what an attempt of node I said last of its progress
 --   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why
 --   inherits                          which nodes it takes from there, and as of when, a msgpack array
+--   parent                            whom its end is told, a msgpack array (dispatch/family.py); absent in one that is no child
+--   pins                              which versions the registered flows have that it begins, a msgpack map
+--   child:I                           the last end of a child run that node I has heard of: its ticket, a space, then how, packed
 --   blocked:I                         "NUMBER/CAUSE": with the undoing of that number, an undo before undo I has failed
 -- A node record is a msgpack array with these places:
 local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, CAUSE = 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -47,6 +50,8 @@ local EDGE_WIDTH = 4
 -- The undo of node I is a node, too, at the place undo_base + I; the edges between undos are those of the flow, reversed.
 -- This place stands before the undos of the last nodes.
 local BEFORE_UNDOS = -4
+-- This place stands before the parent of a run that is a child: whoever takes it up tells the parent of the run's end.
+local TO_PARENT = -5
 -- As the cause of a skipped undo: there was nothing to undo, so the undos after it go on.
 local NOTHING_TO_UNDO = 'nothing'
 -- As the cause of a success: the node ran in the run from which this one was forked, and is that one's to undo.
@@ -230,6 +235,7 @@ local function told(run, edges, status)
   end
   for at = 1, #edges, EDGE_WIDTH do look_at(edges[at]) end
   if status == 'compensating' then look_at(BEFORE_UNDOS) end
+  if status and not OPEN[status] then look_at(TO_PARENT) end
   return ready, skipped
 end
 
@@ -246,6 +252,12 @@ local function check_keys(found, most_ended)
   local may_end_run = tonumber(found.remaining) <= most_ended
   if may_end_run then redis.call('HLEN', KEYS[2]) end
   check_sorted_sets(may_end_run and 3 or 5)
+end
+
+-- Whether a node has heard of the end of the child run that it waits for; what it hears before it waits is kept.
+local function has_heard(run, node, ticket)
+  local heard = ticket ~= '' and redis.call('HGET', run, 'child:' .. node)
+  return heard and string.sub(heard, 1, #ticket + 1) == ticket .. ' '
 end
 
 -- The record of a node and what `count_down_and_write` needs to know of its run, in one read.

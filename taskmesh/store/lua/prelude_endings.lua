@@ -66,8 +66,15 @@ local function tell_of(run, run_id, node, record, edges, special, first_outbox, 
   return tell(run, run_id, tonumber(node), record[STATE], edges, map, first_outbox, now, found)
 end
 
--- Ends a run and writes all that has gathered. KEYS 2, 3, 4 are the flow, the open runs and the closed runs.
-local function end_run_and_write(run, run_id, status, retention_ms, now, watched)
+-- Ends a run and writes all that has gathered. KEYS 2, 3, 4 are the flow, the open runs and the closed runs; `outbox`
+-- is that of the flow's first pool, where the place before the parent stands until the parent was told. Returns whether
+-- there is a parent.
+local function end_run_and_write(run, run_id, status, retention_ms, now, watched, outbox)
+  local is_child = redis.call('HEXISTS', run, 'parent') == 1
+  if is_child then
+    save(TO_PARENT, {'succeeded', 0, 1, now, now, now, '', 0, ''})
+    put_due(outbox, run_id .. '/' .. TO_PARENT, now)
+  end
   change('status', status)
   change('finished_at', now)
   note(watched, 'run', status, now)
@@ -77,6 +84,7 @@ local function end_run_and_write(run, run_id, status, retention_ms, now, watched
   redis.call('ZADD', KEYS[4], now, run_id)
   if redis.call('HINCRBY', KEYS[2], 'open_runs', -1) <= 0 then redis.call('PEXPIRE', KEYS[2], retention_ms) end
   redis.call('SPUBLISH', run .. ':end', status)
+  return is_child
 end
 
 -- What the end of a node means for that of its run.
@@ -110,7 +118,7 @@ local function begin_undos_and_write(run, run_id, found, outbox, now)
 end
 
 -- Counts `ended` nodes off a run and writes all that has gathered. With the last one the run ends, or its undos begin:
--- the place before them goes to `skipped`. Returns its status.
+-- the place before them, or before its parent, goes to `skipped`. Returns its status.
 -- KEYS as of `end_run_and_write`; KEYS[6] is the outbox of the flow's first pool.
 local function count_down_and_write(run, run_id, ended, found, retention_ms, now, skipped)
   local remaining = tonumber(found.remaining) - ended
@@ -125,6 +133,7 @@ local function count_down_and_write(run, run_id, ended, found, retention_ms, now
     return begin_undos_and_write(run, run_id, found, KEYS[6], now)
   end
   change('remaining', 0)
-  end_run_and_write(run, run_id, status, retention_ms, now, found.watched)
+  local is_child = end_run_and_write(run, run_id, status, retention_ms, now, found.watched, KEYS[6])
+  if is_child then skipped[#skipped + 1] = TO_PARENT end
   return status
 end

@@ -14,7 +14,8 @@ if ARGV[4] ~= '' and redis.call('HGET', KEYS[5], 'epoch') ~= ARGV[4] then return
 
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'halt', 'paused', 'status')
 local record = unpacked(values[1])
-if not record or record[SPREAD] == SPREAD_DONE or record[STATE] == 'waiting' or values[5] == TERMINATED then
+local is_void = values[5] == TERMINATED and tonumber(node) ~= TO_PARENT
+if not record or record[SPREAD] == SPREAD_DONE or record[STATE] == 'waiting' or is_void then
   redis.call('ZREM', outbox, member)
   return {'settled'}
 end

@@ -7,7 +7,9 @@
 -- ARGV  1 now  2 run id  3 node  4 token  5 delay in seconds  6 error
 --       7 '1' = the attempt counts, '0' = it does not  8 what it waits for ('' = just the delay)  9 holder
 --       10 '1' = a halt of the run does not concern it, so it waits for its delay all the same
--- Returns {word, run status, 0}: retrying | again (the same call before), or {word}: stale | unknown.
+--       11 ticket of the child run whose end it waits for ('' = none); with it the status may be `paused`, too
+-- Returns {word, run status, 0}: retrying | told (the same, but the child has ended, so its wait is over) |
+--         again (the same call before), or {word}: stale | unknown.
 local run, outbox, timers, retrying = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node, delay = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[5])
 local member = run_id .. '/' .. node
@@ -29,7 +31,9 @@ if ARGV[7] == '0' then
 else
   record[RETRIES] = record[RETRIES] + 1
 end
-record[READY_AT] = is_halted(found) and ARGV[10] ~= '1' and now or now + delay
+local is_told = has_heard(run, node, ARGV[11])
+local waits = not is_told and (ARGV[10] == '1' or not is_halted(found))
+record[READY_AT] = waits and now + delay or now
 record[HOLDER], record[CAUSE] = '', ARGV[8]
 save(node, record)
 if ARGV[6] ~= '' then change('error:' .. node, ARGV[6]) end
@@ -38,4 +42,5 @@ put_due(outbox, member, record[READY_AT])
 note(found.watched, 'node', tonumber(node), 'retrying', now, record[ATTEMPT], '', ARGV[8])
 write(run)
 redis.call('SADD', retrying, node)
-return {'retrying', found.status, 0}
+local is_paused = ARGV[11] ~= '' and redis.call('HEXISTS', run, 'paused') == 1
+return {is_told and 'told' or 'retrying', is_paused and 'paused' or found.status, 0}

@@ -10,7 +10,8 @@ local edges = cmsgpack.unpack(ARGV[5])
 
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
-if not has_ended(record) or found.status == TERMINATED then return {'stale'} end
+local is_void = found.status == TERMINATED and tonumber(node) ~= TO_PARENT
+if not has_ended(record) or is_void then return {'stale'} end
 if record[SPREAD] ~= from then
   if record[SPREAD] ~= SPREAD_DONE and record[SPREAD] < from then return {'behind'} end
   return report('again', found.status, told(run, edges_told(record, edges), found.status))

@@ -1,0 +1,222 @@
+"""Child runs: begun, waited for and undone from the nodes of their parents.
+
+A worker that has claimed such a node, or the keeper in a halted run, asks here what becomes of the node. Everything may
+be asked again: a child has the same id whoever begins it, and what has ended says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from taskmesh.dispatch.advance import Advance, Advancer, Entrance
+from taskmesh.dispatch.births import Birth, Bodies, NoChild, entrance_of_child
+from taskmesh.dispatch.child_inputs import Around, ChildInputs, ChildUndoInputs
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.lookup import look_up
+from taskmesh.dispatch.outcomes import Child, outcomes_of
+from taskmesh.dispatch.parents import Ended, Parents
+from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan, Plans
+from taskmesh.errors import StoreUnavailableError
+from taskmesh.model.states import RunState
+from taskmesh.model.subflows import ChildStep, OnParentClose
+from taskmesh.store.calls import ClaimAnswer, NodeKey, Who, Word
+from taskmesh.store.controls import Controls
+from taskmesh.store.family import CHILD_CANCELLED, CHILD_FAILED, Outcome, Parent, run_key, undo_ticket
+from taskmesh.store.family_reader import FamilyReader
+from taskmesh.store.flow_versions import flow_versions_of
+from taskmesh.store.store import Store
+
+
+class Taken(NamedTuple):
+    """A node that was claimed: ``values`` are those of the fields of its inputs, without those of its gate."""
+
+    plan: Plan
+    key: NodeKey
+    shard_key: str
+    answer: ClaimAnswer
+    values: Sequence[bytes | None]
+
+
+class Verdict(NamedTuple):
+    """What becomes of a node: it waits, by its ``ticket``, or has ended as succeeded, failed or cancelled.
+
+    ``kind`` and ``message`` are those of its error; a failure that is ``final`` is not tried again.
+    """
+
+    state: str
+    ticket: str = ""
+    output: bytes = b""
+    kind: str = ""
+    message: str = ""
+    is_final: bool = False
+
+
+WAITS, SUCCEEDED, FAILED, CANCELLED = "waits", "succeeded", "failed", "cancelled"
+
+
+class Children:
+    """Looks after the child runs of claimed nodes."""
+
+    def __init__(self, store: Store, plans: Plans, max_value_bytes: int) -> None:
+        self._reader = FamilyReader.of(store)
+        self._advancer = Advancer(store)
+        self._parents = Parents(store)
+        self._controls = Controls(store)
+        self._plans = plans
+        self._max_value_bytes = max_value_bytes
+        # By the name of a registered flow, where other plans are by a run.
+        registered = Plans(flow_versions_of(store).body_of)
+        self._bodies = Bodies(registered.get, max_value_bytes)
+
+    def take_up(self, taken: Sequence[Taken]) -> tuple[list[Verdict], list[Ready]]:
+        """What becomes of nodes, and what is ready by that in their children; those that wait are to be parked.
+
+        :raises StoreUnavailableError: some children may have begun; take all of the nodes up again.
+        """
+        ready: list[Ready] = []
+        decided = [self._decided(each, ready) for each in taken]
+        births = [(at, each) for at, each in enumerate(decided) if isinstance(each, Entrance)]
+        advances = self._advancer.admit([entrance for _, entrance in births]) if births else []
+        verdicts = [each if isinstance(each, Verdict) else Verdict(WAITS) for each in decided]
+        for (at, entrance), advance in zip(births, advances, strict=True):
+            verdicts[at] = self._begun(taken[at], entrance, advance)
+            ready += advance.ready
+        return verdicts, ready
+
+    def pause(self, run_id: str, parent: str) -> None:
+        """Have a child do as its parent, which was paused while the child was begun."""
+        self._controls.pause_runs([run_id], Who(f"run {parent}", "its parent is paused"))
+
+    def stop(self, run_ids: Sequence[str], parent: str, why: str, compensates: bool) -> None:
+        """Cancel children, and have undone what they did where their parent is undone. Again is fine."""
+        who = Who(f"run {parent}", why)
+        rest = list(run_ids)
+        if compensates:
+            answers = self._controls.halt_runs(rest, RunState.CANCELLED, who, compensate=True)
+            rest = [each for each, answer in zip(rest, answers, strict=True) if answer.word is Word.NOTHING]
+        self._controls.halt_runs(rest, RunState.CANCELLED, who)
+
+    def terminate(self, run_ids: Sequence[str], parent: str) -> None:
+        """End children at once, with their parent. Again is fine."""
+        rows = zip(run_ids, self._reader.fields_of_runs(run_ids, ("flow", "parent")), strict=True)
+        found = [run_key(run_id, flow, above) for run_id, (flow, above) in rows if flow is not None]
+        self._controls.terminate_runs(found, Who(f"run {parent}", "its parent was terminated"))
+
+    def look_after(self, key: NodeKey, run_id: str) -> None:
+        """End a child that was begun without a right to its node, unless that may still wait for it."""
+        [(status,)] = self._reader.fields_of_runs([key.run_id], ("status",))
+        [record] = self._reader.node_records([key])
+        is_over = status is None or RunState(status.decode()).ended
+        if is_over or record is None or record.state.ended:
+            self.stop([run_id], key.run_id, "its parent has gone on without it", compensates=False)
+
+    def _decided(self, taken: Taken, ready: list[Ready]) -> Verdict | Entrance:
+        try:
+            return self._undone(taken, ready) if taken.plan.is_undo(taken.key.node) else self._decide(taken)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:
+            # Whatever is wrong with one node, it must not stop the others.
+            return Verdict(FAILED, kind=type(error).__name__, message=str(error), is_final=True)
+
+    def _decide(self, taken: Taken) -> Verdict | Entrance:
+        """What is known of a node already, or the child that it begins."""
+        inputs = taken.plan.inputs(taken.key.node)
+        assert isinstance(inputs, ChildInputs)
+        around = inputs.around(taken.values)
+        ticket = around.child_id(taken.key)
+        if around.heard is not None and around.heard.ticket == ticket:
+            return self._ended(taken, around.heard)
+        if taken.answer.halt:
+            return self._halted(taken, ticket)
+        return self._entrance(taken, inputs, around)
+
+    def _entrance(self, taken: Taken, inputs: ChildInputs, around: Around) -> Verdict | Entrance:
+        left_seconds = None if _policy(taken) is OnParentClose.ABANDON else taken.answer.left_seconds
+        arguments = inputs.arguments(taken.values)
+        birth = Birth(taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds)
+        made = self._bodies.flow_of(birth)
+        if isinstance(made, NoChild):
+            return Verdict(SUCCEEDED, output=made.output)
+        return entrance_of_child(birth, made, 0, self._max_value_bytes)
+
+    def _begun(self, taken: Taken, entrance: Entrance, advance: Advance) -> Verdict:
+        """What becomes of a node whose child is there: it may have been begun before, and have ended."""
+        self._plans.add(entrance.plan)
+        if advance.word is Word.ADMITTED:
+            return Verdict(WAITS, entrance.run_id)
+        outcome = self._outcome(taken.key, entrance.run_id)
+        return self._ended(taken, outcome) if outcome is not None else Verdict(WAITS, entrance.run_id)
+
+    def _halted(self, taken: Taken, run_id: str) -> Verdict:
+        """A node of a run that goes on no more ends when its child has ended; without a child it does not begin."""
+        [status] = self._reader.statuses([run_id])
+        if status is None or _policy(taken) is OnParentClose.ABANDON:
+            return Verdict(CANCELLED, message=taken.answer.halt)
+        outcome = self._outcome(taken.key, run_id)
+        if outcome is not None:
+            return self._ended(taken, outcome)
+        [(compensation,)] = self._reader.fields_of_runs([taken.key.run_id], ("compensation",))
+        self.stop([run_id], taken.key.run_id, taken.answer.halt, compensation is not None)
+        return Verdict(WAITS, run_id)
+
+    def _outcome(self, key: NodeKey, run_id: str) -> Outcome | None:
+        """How a child has ended, which the node is told, too: its undo asks for that."""
+        [child] = look_up(self._reader, self._plans, [NodeKey(run_id, key.node)])
+        if child.plan is None:
+            return None
+        self._parents.tell([Ended(run_id, child.plan)])
+        return outcomes_of(self._reader, [Child(run_id, child.plan, run_id)])[0]
+
+    def _ended(self, taken: Taken, outcome: Outcome) -> Verdict:
+        """What the end of its child means for a node."""
+        if outcome.status is RunState.SUCCEEDED:
+            size = len(outcome.output)
+            if size <= self._max_value_bytes:
+                return Verdict(SUCCEEDED, output=outcome.output)
+            message = f"the result has {size} bytes; limits.max_value_bytes allows {self._max_value_bytes}"
+            return Verdict(FAILED, kind="TooLargeError", message=message, is_final=True)
+        if taken.answer.halt and outcome.is_cancelled:
+            return Verdict(CANCELLED, message=outcome.message)
+        kind = CHILD_CANCELLED if outcome.is_cancelled else CHILD_FAILED
+        return Verdict(FAILED, kind=kind, message=outcome.message, is_final=outcome.is_cancelled)
+
+    def _undone(self, taken: Taken, ready: list[Ready]) -> Verdict:
+        """Have the child of a node undone, or say how that came out."""
+        inputs = taken.plan.inputs(taken.key.node)
+        assert isinstance(inputs, ChildUndoInputs)
+        heard, walk, parent = inputs.child(taken.values)
+        run_id = heard.ticket if heard is not None else ""
+        [child] = look_up(self._reader, self._plans, [NodeKey(run_id, BEFORE_UNDOS)])
+        if child.plan is None:
+            message = f"run {run_id} cannot be undone: it, or its flow, is not in the store any more"
+            return Verdict(FAILED, kind="RunNotFoundError", message=message, is_final=True)
+        ticket, depth = undo_ticket(run_id, walk), parent.depth + 1 if parent else 2
+        name, pool = taken.plan.name_of(taken.key.node), child.plan.pools[0]
+        told = Parent(*taken.key, name, ticket, depth, pool).packed()
+        [answer] = self._controls.compensate_runs([(run_id, child.plan.hash, pool)], told)
+        if answer.word is Word.COMPENSATING:
+            ready += self._advancer.resume(child.plan, child.key, child.shard_key).ready
+            return Verdict(WAITS, ticket)
+        if answer.word is Word.NOTHING or answer.detail == RunState.COMPENSATED:
+            return Verdict(SUCCEEDED, output=_NULL)
+        message = f"run {run_id} is {answer.detail or 'not in the store any more'}"
+        return Verdict(FAILED, kind=CHILD_FAILED, message=message, is_final=True)
+
+
+def is_bound(plan: Plan, place: int) -> bool:
+    """Whether the child of a node ends, and pauses, with its parent."""
+    node = plan.node(place)
+    is_kept = isinstance(node.step, ChildStep) and node.step.on_parent_close is OnParentClose.ABANDON
+    return not is_kept and not node.trigger.runs_always
+
+
+_NULL = b"\xc0"
+"""The packed output of what gives nothing back."""
+
+
+def _policy(taken: Taken) -> OnParentClose:
+    step = taken.plan.node(taken.key.node).step
+    assert isinstance(step, ChildStep)
+    return step.on_parent_close

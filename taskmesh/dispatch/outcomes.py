@@ -1,0 +1,102 @@
+"""How child runs have ended, read from what is stored of them: their results, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from taskmesh.dispatch.gathering import gathered
+from taskmesh.dispatch.plan import Plan
+from taskmesh.errors import UnresolvedReferenceError
+from taskmesh.model.flow import OnFailure
+from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.family import Outcome
+from taskmesh.store.family_reader import FamilyReader
+from taskmesh.store.reader import node_record
+from taskmesh.wire import pack, unpack
+
+_FIELDS = ("status", "halt", "halted_by", "failed_node")
+_NEEDS = "needs:"
+_UNWANTED = (RunState.CANCELLED, RunState.TERMINATED)
+
+
+class Child(NamedTuple):
+    """A child run, its flow, and the ticket by which its parent waits for it."""
+
+    run_id: str
+    plan: Plan
+    ticket: str
+
+
+def outcomes_of(reader: FamilyReader, children: Sequence[Child]) -> list[Outcome | None]:
+    """How each of them has ended; None for one that has not, or is not there.
+
+    :raises StoreUnavailableError: nothing is known.
+    """
+    rows = reader.fields_of_runs([each.run_id for each in children], _FIELDS) if children else []
+    stood = [RunState(row[0].decode()) if row[0] else None for row in rows]
+    done = [
+        each
+        for each, status in zip(children, stood, strict=True)
+        if status is RunState.SUCCEEDED and not each.plan.flow.copies
+    ]
+    results = iter(_results(reader, done))
+    found: list[Outcome | None] = []
+    for child, status, row in zip(children, stood, rows, strict=True):
+        if _is_gathered(child, status, row):
+            found.append(gathered(reader, child.run_id, child.plan, child.ticket))
+        elif status is RunState.SUCCEEDED:
+            found.append(next(results))
+        else:
+            found.append(_unhappy(reader, child, status, row) if status is not None and status.ended else None)
+    return found
+
+
+def _is_gathered(child: Child, status: RunState | None, row: Sequence[bytes | None]) -> bool:
+    """Whether it consists of copies that have all come to their ends, which may be failures where the others go on."""
+    flow, (_, halt, *_rest) = child.plan.flow, row
+    goes_on = flow.on_failure is OnFailure.CONTINUE and status is RunState.FAILED and not halt
+    return flow.copies is not None and (status is RunState.SUCCEEDED or goes_on)
+
+
+def _results(reader: FamilyReader, children: Sequence[Child]) -> Iterator[Outcome]:
+    wanted = [
+        (each.run_id, ["params", *(f"output:{source}" for source in each.plan.graph.result_inputs)])
+        for each in children
+    ]
+    for child, (params, *outputs) in zip(children, reader.picked(wanted), strict=True):
+        graph = child.plan.graph
+        values = zip(graph.result_inputs, outputs, strict=True)
+        # A node that did not run gives null, as in arguments.
+        known = {source: unpack(output) if output is not None else None for source, output in values}
+        try:
+            result = pack(graph.resolve_result(unpack(params or b"\x80"), known))
+        except UnresolvedReferenceError as error:
+            yield Outcome(child.ticket, RunState.FAILED, message=f"run {child.run_id} has no result: {error}")
+        else:
+            yield Outcome(child.ticket, RunState.SUCCEEDED, result)
+
+
+def _unhappy(reader: FamilyReader, child: Child, status: RunState, row: Sequence[bytes | None]) -> Outcome:
+    _, halt, halted_by, failed_node = row
+    is_cancelled = status in _UNWANTED or halt == RunState.CANCELLED.encode()
+    said = f"run {child.run_id} of flow {child.plan.flow.name!r} ended as {status}"
+    if halted_by is not None:
+        by, why, _ = unpack(halted_by)
+        said += f", by {by}" + (f" ({why})" if why else "")
+    if failed_node is not None:
+        said += f": {_first_failure(reader, child, int(failed_node))}"
+    return Outcome(child.ticket, status, message=said, is_cancelled=is_cancelled)
+
+
+def _first_failure(reader: FamilyReader, child: Child, place: int) -> str:
+    """What the node said for whose failure the run has failed."""
+    while True:
+        record, error = reader.run_fields(child.run_id, (f"node:{place}", f"error:{place}"))
+        stored = node_record(record) if record else None
+        if stored is None or stored.state is not NodeState.UPSTREAM_FAILED or not stored.cause.startswith(_NEEDS):
+            break
+        # What it was told by has ended before, so this comes to an end.
+        place = int(stored.cause.removeprefix(_NEEDS))
+    fields = unpack(error) if error else {"type": "", "message": "unknown"}
+    return f"node {child.plan.name_of(place)!r}: {fields['type']}: {fields['message']}"

@@ -1,0 +1,70 @@
+"""Tells parents that their child runs have ended.
+
+The place ``TO_PARENT`` of a child stands in its outbox from its end until this is done, as any node does whose
+dependents do not all know of its end. So whoever dies in between, another process comes here again; a parent that was
+told twice says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.lookup import LookedUp, look_up
+from taskmesh.dispatch.outcomes import Child, outcomes_of
+from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.store.calls import Renewed
+from taskmesh.store.controls import Controls
+from taskmesh.store.family import News, Outcome, Parent
+from taskmesh.store.family_reader import FamilyReader
+from taskmesh.store.store import Store
+
+
+class Ended(NamedTuple):
+    """A run that has ended, and its flow."""
+
+    run_id: str
+    plan: Plan
+
+
+class Parents:
+    """Tells the nodes that wait for child runs."""
+
+    def __init__(self, store: Store) -> None:
+        self._controls = Controls(store)
+        self._reader = FamilyReader.of(store)
+        self._plans = Plans(self._reader.flow_body)
+
+    def tell(self, ended: Sequence[Ended]) -> list[Ready | None]:
+        """For each child, the node that is ready by that, or None. One that goes on again has nothing to tell.
+
+        :raises StoreUnavailableError: some may have been told; tell all again.
+        """
+        rows = self._reader.fields_of_runs([each.run_id for each in ended], ("parent",))
+        parents = [Parent.read(packed) if packed else None for (packed,) in rows]
+        found = [(at, parent) for at, parent in enumerate(parents) if parent is not None]
+        children = [Child(ended[at].run_id, ended[at].plan, parent.ticket) for at, parent in found]
+        outcomes = outcomes_of(self._reader, children)
+        nodes = look_up(self._reader, self._plans, [parent.key for _, parent in found])
+        told = [
+            (at, node, outcome)
+            for (at, _), node, outcome in zip(found, nodes, outcomes, strict=True)
+            if outcome is not None and node.plan is not None
+        ]
+        answers = self._controls.tell_parents([_news(node, outcome) for _, node, outcome in told]) if told else []
+        ready: list[Ready | None] = [None] * len(ended)
+        for (at, node, _), answer in zip(told, answers, strict=True):
+            ready[at] = _ready(node, answer)
+        return ready
+
+
+def _news(node: LookedUp, outcome: Outcome) -> News:
+    assert node.plan is not None
+    return News(node.key, node.plan.pool_of(node.key.node), outcome.ticket, outcome.packed())
+
+
+def _ready(node: LookedUp, answer: Renewed) -> Ready | None:
+    if not answer.token or node.plan is None:
+        return None
+    return Ready(node.plan, node.key.run_id, node.key.node, node.shard_key, answer.attempt, answer.token)

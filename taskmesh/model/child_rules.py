@@ -1,0 +1,73 @@
+"""The rules for nodes that begin child runs, and for the flows that stand in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
+from taskmesh.model.params import takes_any_params
+from taskmesh.model.policies import NO_LIMITS
+from taskmesh.model.problems import Hints, Path, Problem
+from taskmesh.model.subflows import ChildStep
+
+
+class Found(Protocol):
+    """Notes a problem."""
+
+    def __call__(self, path: Path, message: str, on_key: bool = False) -> None: ...
+
+
+class ChildRules:
+    """Looks at the children of one draft; ``examine`` finds what is wrong with a flow, and completes it."""
+
+    def __init__(self, draft: Flow, found: Found, examine: Callable[[Flow], tuple[Sequence[Problem], Flow]]) -> None:
+        self._draft = draft
+        self._found = found
+        self._examine = examine
+
+    def completed(self, node: Node, step: ChildStep) -> Node:
+        """The node with the flow that stands in it completed, and with what undoes it."""
+        if step.works_as:
+            return node
+        path: Path = ("nodes", node.name)
+        if replace(node.limits, start_to_close=None) != NO_LIMITS:
+            self._found(path, "a node that begins a child run has no limits but its timeout")
+        if node.task or node.guard:
+            self._found(path, "a node that begins a child run has no task and no breaker of its own")
+        flow = step.flow
+        if flow is None:
+            return replace(node, compensation=_undo(node))
+        inner = self._completed(flow, node, path)
+        self._look_at_args(node, inner, path)
+        compensation = _undo(node) if inner.can_compensate else None
+        return replace(node, step=step.having(inner), compensation=compensation)
+
+    def _completed(self, flow: Flow, node: Node, path: Path) -> Flow:
+        named = flow if flow.name else replace(flow, name=f"{self._draft.name}.{node.name}")
+        problems, inner = self._examine(named)
+        for problem in problems:
+            self._found((*path, "flow", *problem.path), f"in its flow, {problem}", problem.on_key)
+        if inner.on_failure is OnFailure.COMPENSATE and not inner.can_compensate and not problems:
+            sentence = "in its flow, on_failure is compensate, but nothing says what would undo any of the nodes"
+            self._found((*path, "flow", "on_failure"), sentence)
+        return inner
+
+    def _look_at_args(self, node: Node, inner: Flow, path: Path) -> None:
+        declared = {param.name: param for param in inner.params}
+        given = node.args if isinstance(node.args, Mapping) else {}
+        if not isinstance(node.args, Mapping):
+            self._found((*path, "args"), "args of a node that begins a child run must map names to values")
+        for name in given:
+            if name not in declared and not takes_any_params(inner):
+                hint = Hints(declared).did_you_mean(name)
+                self._found((*path, "args", name), f"its flow has no parameter {name!r}{hint}", on_key=True)
+        missing = [name for name, param in declared.items() if param.required and name not in given]
+        if missing:
+            self._found((*path, "args"), f"its flow also needs the parameter {', '.join(map(repr, missing))}")
+
+
+def _undo(node: Node) -> Compensation:
+    """Without a task: the child itself is undone."""
+    return Compensation("", node.pool)

@@ -1,0 +1,50 @@
+"""A node of a flow that is being traced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from taskmesh.model.catalog import TaskInfo
+from taskmesh.model.flow import Compensation, Node, Switch, case_of
+from taskmesh.model.mapping import ARGS, OVER, Map, mapped
+from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
+from taskmesh.model.steps import Step
+from taskmesh.model.triggers import PLAIN, Trigger
+
+
+@dataclass(slots=True)
+class TracedNode:
+    """A node while its name and its needs can still change."""
+
+    name: str
+    task: TaskInfo | None
+    args: dict[str, Any]
+    after: list[TracedNode] = field(default_factory=list)
+    trigger: Trigger = PLAIN
+    when: str = ""
+    cases: list[tuple[str, list[TracedNode]]] = field(default_factory=list)
+    step: Step | None = None
+    retry: RetryPolicy | None = None
+    limits: TimeLimits = NO_LIMITS
+
+    def draft(self, args: Mapping[str, Any]) -> Node:
+        """The node as it is now, called with ``args``."""
+        needs, task = tuple(dict.fromkeys(each.name for each in self.after)), self.task
+        if task is not None and isinstance(self.step, Map):
+            node = mapped(self._running(task, args[ARGS], ()), self.step, args[OVER])
+            return replace(node, needs=needs, trigger=self.trigger, when=self.when)
+        if task is None and self.step is not None:
+            allowed = "", self.retry, self.limits
+            return Node(self.name, "", args, needs, *allowed, trigger=self.trigger, when=self.when, step=self.step)
+        if task is None:
+            cases = [case_of(when, tuple(each.name for each in then)) for when, then in self.cases]
+            return Node(
+                self.name, "", needs=needs, pool="", switch=Switch(tuple(cases)), trigger=self.trigger, when=self.when
+            )
+        return replace(self._running(task, args, needs), trigger=self.trigger, when=self.when)
+
+    def _running(self, task: TaskInfo, args: Mapping[str, Any], needs: tuple[str, ...]) -> Node:
+        policies = task.retry, task.limits, task.guard, Compensation.by(task.compensator)
+        return Node(self.name, task.name, args, needs, task.pool, *policies)
