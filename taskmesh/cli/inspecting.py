@@ -179,6 +179,7 @@ def _print_details(details: RunDetails, out: Console) -> None:
         if node.error and node.status in LEFT_OUT:
             value = shortened(node.error["message"], OUTPUT_LENGTH)
         task = f"{node.task} → run {node.child}" if node.child else node.task
+        task += f", {node.items}" if node.items else ""
         texts = (task, str(node.attempts), duration_text(seconds_of(node)), value)
         table.add_row(cell(f"{glyph} {node.name}", style), *map(cell, texts))
         if node.undo:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskmesh.client.counting import Counted
 from taskmesh.client.left_out import NEEDS, facts_of, why_not_run
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, evaluated
 from taskmesh.dispatch.plan import Plan
@@ -30,7 +31,8 @@ class NodeDetails:
     of those that it needs, empty where all must succeed.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
-    ``child`` is the run that it waits for, or that it has begun last.
+    ``child`` is the run that it waits for, or that it has begun last; ``items`` says how far that is, where its nodes
+    are the items of a map.
     """
 
     name: str
@@ -50,6 +52,7 @@ class NodeDetails:
     conditions: tuple[Evaluated, ...] = ()
     rule: str = ""
     child: str = ""
+    items: Counted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ def _node(
 ) -> NodeDetails:
     node = plan.node(position)
     return NodeDetails(
-        name=node.name,
+        name=plan.name_of(position),
         task=node.label,
         status=_state(record, stored),
         needs=node.needs,

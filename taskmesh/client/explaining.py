@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from taskmesh.client.details import place_of
 from taskmesh.client.left_out import why_left_out
@@ -191,7 +191,7 @@ class _Around:
         )
 
     def explain(self, seen: _Seen, place: int, error: LastError) -> NodeExplanation:
-        node = seen.plan.node(place)
+        node = replace(seen.plan.node(place), name=seen.plan.name_of(place))
         record, pool = seen.records.get(place), self._pools[node.pool]
         needed = dict(_untold(seen, place)) if seen.state(place) is NodeState.WAITING else {}
         around = Circumstances(
@@ -249,6 +249,9 @@ def _untold(seen: _Seen, place: int) -> Iterator[tuple[str, NodeState]]:
     """The nodes that a waiting node needs and that have yet to end, or yet to tell their dependents of it."""
     for parent in seen.plan.tellers(place):
         record = seen.records.get(parent)
+        if record is None and seen.plan.flow.copies and parent >= 0:
+            # It waits, too: for one that has begun.
+            continue
         if record is None or not record.state.ended or record.spread != TOLD_ALL:
             yield seen.name(parent), seen.state(parent)
 

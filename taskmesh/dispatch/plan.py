@@ -53,6 +53,7 @@ class Plan:
         self.hash = hash_
         self.graph = Graph.of(flow)
         self._copies = flow.copies
+        self._items = ItemArguments(flow.copies) if flow.copies else None
         self.undo_base = len(flow.nodes) if flow.can_compensate else None
         self.pools = flow.pools
         self._undos: dict[int, Node] = {}
@@ -122,8 +123,8 @@ class Plan:
         return self.pools[0] if node in (BEFORE_FIRST, BEFORE_UNDOS, TO_PARENT) else self.node(node).pool
 
     def inputs(self, node: int) -> Inputs:
-        if self._copies:
-            return self._undo_inputs(node) if self.is_undo(node) else ItemInputs(self._item_arguments, node)
+        if self._items:
+            return self._undo_inputs(node) if self.is_undo(node) else ItemInputs(self._items, node)
         inputs = self._inputs.get(node)
         if inputs is None:
             inputs = self._inputs[node] = self._undo_inputs(node) if self.is_undo(node) else self._inputs_of(node)
@@ -159,11 +160,6 @@ class Plan:
         if chunks is None:
             chunks = self._chunks[node] = tuple(self._cut(node))
         return chunks
-
-    @cached_property
-    def _item_arguments(self) -> ItemArguments:
-        assert self._copies is not None
-        return ItemArguments(self._copies)
 
     @cached_property
     def _cuts(self) -> Lazy[Sequence[EdgeChunk]]:
@@ -230,6 +226,8 @@ class Plan:
 
     def tellers(self, place: int) -> Sequence[int]:
         """The places that a node or an undo hears from before anything becomes of it."""
+        if self._copies and not self.is_undo(place) and place not in self._copies.first:
+            return range(place)
         if not self.is_undo(place):
             return self.graph.parents[place] or (BEFORE_FIRST,)
         later = self.graph.successors[place - len(self.flow.nodes)]
