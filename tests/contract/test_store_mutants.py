@@ -10,6 +10,7 @@ import pytest
 from taskmesh.store.link import Link
 from taskmesh.store.scripts import Script, Scripts
 from tests.model.case import Situation
+from tests.model.child_situations import FAMILY
 from tests.model.lives import SLICE
 from tests.model.ruled_situations import RULED
 from tests.model.situations import SITUATIONS
@@ -200,7 +201,7 @@ MISTAKES = {
     "a later halt replaces the first": Mistake("halt_run", "if not values[3] then", "if true then"),
     "a terminated run takes an end": Mistake("settle_node", " or found.status == TERMINATED", ""),
     "a terminated run wakes nodes": Mistake("wake_node", "not record or found.status == TERMINATED", "not record"),
-    "a terminated run goes on telling": Mistake("spread_node", " or found.status == TERMINATED", ""),
+    "a terminated run goes on telling": Mistake("spread_node", " or is_void", ""),
     "a terminated run takes a node back": Mistake("release_node", "values[3] ~= TERMINATED and ", ""),
     "a reset is counted again": Mistake("reset_nodes", "(record and record[TOKEN] or 0) == wishes[at + 2]", "true"),
     "a failed run is not undone": Mistake("settle_node", "set(found, 'compensation', 0)", ""),
@@ -234,6 +235,57 @@ MISTAKES_OF_RULES = {
 }
 """To be found where nodes have rules and expressions."""
 
+MISTAKES_OF_FAMILY = {
+    "the end of a child leaves nothing to tell": Mistake(
+        "settle_node", "if is_child then\n    save", "if false then\n    save"
+    ),
+    "the settler of a child does not hear that a parent is to be told": Mistake(
+        "settle_node", "if is_child then skipped", "if false then skipped"
+    ),
+    "every run has a parent": Mistake("settle_node", "redis.call('HEXISTS', run, 'parent') == 1", "true"),
+    "a repeated end of a child forgets the parent": Mistake(
+        "settle_node", "not OPEN[status] then look_at", "false then look_at"
+    ),
+    "a child that is terminated leaves nothing to tell": Mistake(
+        "terminate_run", "if is_child then\n    save", "if false then\n    save"
+    ),
+    "a child that is terminated cannot tell it": Mistake("spread_node", "and tonumber(node) ~= TO_PARENT", ""),
+    "a child that is terminated is not claimed to tell it": Mistake(
+        "claim_node", " and tonumber(node) ~= TO_PARENT", ""
+    ),
+    "a child that is terminated is not looked after": Mistake("redrive_node", "and tonumber(node) ~= TO_PARENT", ""),
+    "a child that ends with a resume leaves nothing to tell": Mistake(
+        "resume_run", "if is_child then\n    save", "if false then\n    save"
+    ),
+    "the children of a terminated run are not looked for": Mistake("terminate_run", "if waiting > 0", "if false"),
+    "early news is lost": Mistake(
+        "retry_node", "local is_told = has_heard(run, node, ARGV[11])", "local is_told = false"
+    ),
+    "the news of another child is taken": Mistake(
+        "retry_node", "string.sub(heard, 1, #ticket + 1) == ticket .. ' '", "true"
+    ),
+    "who waits in a paused run does not hear of it": Mistake("retry_node", "is_paused and 'paused' or", ""),
+    "another child wakes a node": Mistake("tell_parent", "record[CAUSE] ~= 'run:' .. ticket", "false"),
+    "news takes a node from who runs it": Mistake(
+        "tell_parent", "local waits = record[STATE] == 'retrying'", "local waits = true"
+    ),
+    "news does not wake a node": Mistake(
+        "tell_parent", "if waits then make_ready_again", "if false then make_ready_again"
+    ),
+    "news is not kept": Mistake("tell_parent", "change('child:' .. node, ARGV[5])", ""),
+    "a node that has heard keeps its timer": Mistake(
+        "tell_parent", "redis.call('ZREM', timers, run_id .. '/' .. node)", ""
+    ),
+    "a node that has heard still counts as waiting": Mistake("tell_parent", "redis.call('SREM', retrying, node)", ""),
+    "news comes to an ended run": Mistake("tell_parent", "not OPEN[found.status] or ", ""),
+    "a person undoes what has succeeded": Mistake("compensate_run", "parent ~= '' and found.status", "found.status"),
+    "a parent undoes a child again and again": Mistake("compensate_run", "or is_answered", ""),
+    "a child does not know who has it undone": Mistake(
+        "compensate_run", "if parent ~= '' then change('parent', parent) end", ""
+    ),
+}
+"""To be found in runs that begin others, and in those that are begun."""
+
 
 class MistakenScripts(Scripts):
     """The scripts, one of them with a mistake."""
@@ -253,6 +305,11 @@ def test_a_mistake_is_found(link: Link, namespace: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", MISTAKES_OF_RULES)
 def test_a_mistake_of_rules_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     _find(MISTAKES_OF_RULES[name], Tour(link, namespace), monkeypatch, RULED)
+
+
+@pytest.mark.parametrize("name", MISTAKES_OF_FAMILY)
+def test_a_mistake_of_family_is_found(link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    _find(MISTAKES_OF_FAMILY[name], Tour(link, namespace), monkeypatch, FAMILY)
 
 
 def _find(mistake: Mistake, tour: Tour, monkeypatch: pytest.MonkeyPatch, situations: Mapping[str, Situation]) -> None:

@@ -25,6 +25,7 @@ RUN, HOLDER = "r1", "me"
 JOIN = Shape(((), (0,), (0,), (0,), (1, 2)), ("one", "two", "two", "one", "one"), 2)
 """Node 0 tells three dependents in two slices, into both outboxes; node 4 counts."""
 SINGLE = Shape(((),), ("one",), 2)
+UNDOABLE = Shape(((),), ("one",), 2, frozenset({0}))
 SKIPPED = Shape(((), (0,), (1,)), ("one", "two", "one"), 2)
 RULES = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(Rule.ALL_DONE)})
 DEPENDS = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(depends="n0.failed || n1")})
@@ -113,6 +114,23 @@ def _fork(lab: Lab, plan: Plan) -> Answer:
     return lab.fork(plan, RUN, b"digest", with_flow=True)
 
 
+def _admit_child(lab: Lab, plan: Plan) -> Answer:
+    return lab.admit(plan, RUN, b"digest", with_flow=True, parent="a parent")
+
+
+def _wait(lab: Lab, plan: Plan) -> Answer:
+    return lab.wait(plan, NodeKey(RUN, 0), 2, 60.0, HOLDER, "child")
+
+
+def _tell_parent(lab: Lab, plan: Plan) -> Answer:
+    return lab.tell_parent(plan, NodeKey(RUN, 0), "child")
+
+
+def _terminate(lab: Lab, plan: Plan) -> Answer:
+    return lab.terminate(plan, RUN)
+
+
+CHILD_RUNS = (_admit_child, _renew, _claim)
 REOPENED = (*RUNNING, lambda lab, plan: lab.terminate(plan, RUN), _reopen)
 
 CASES = {
@@ -171,6 +189,15 @@ CASES = {
         SINGLE, lambda lab, plan: lab.resume(plan, RUN, "retry"), (*RUNNING, _settle, _reopen)
     ),
     "watch": Case(JOIN, _watch, (_admit,)),
+    "wait for a child": Case(JOIN, _wait, RUNNING),
+    "tell a parent": Case(JOIN, _tell_parent, (*RUNNING, _wait)),
+    "tell a parent that runs": Case(JOIN, _tell_parent, RUNNING),
+    "terminate what waits": Case(JOIN, _terminate, (*RUNNING, _wait)),
+    "end a child": Case(SINGLE, _settle, CHILD_RUNS),
+    "terminate a child": Case(SINGLE, _terminate, CHILD_RUNS),
+    "undo a child for its parent": Case(
+        UNDOABLE, lambda lab, plan: lab.compensate(plan, RUN, "undo of it"), (*CHILD_RUNS, _settle)
+    ),
 }
 KEYS: dict[str, Callable[[Lab, Plan], str]] = {
     "run": lambda lab, plan: lab.keys.run(RUN),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from taskmesh.model.flow import OnFailure
@@ -35,7 +36,8 @@ class Call(NamedTuple):
 class Situation:
     """Where a run of a small graph is after some calls.
 
-    With a ``neighbour``, another run of the same flow is open all the time. One that is ``forked`` begins as a fork.
+    With a ``neighbour``, another run of the same flow is open all the time. One that is ``forked`` begins as a fork,
+    one with a ``parent`` as a child of that.
     """
 
     shape: Shape
@@ -44,6 +46,7 @@ class Situation:
     deadline: float | None = None
     neighbour: bool = False
     forked: bool = False
+    parent: str = ""
 
 
 def situations_of(group: Mapping[str, tuple[tuple[Any, ...], ...]], shape: Shape, **rest: Any) -> dict[str, Situation]:
@@ -62,7 +65,7 @@ class Case:
         self._runs: dict[str, Run] = {}
         if situation.neighbour:
             self._admit(NEIGHBOUR_ID, situation.shape, None, forked=False)
-        self._admit(RUN_ID, situation.shape, situation.deadline, situation.forked)
+        self._admit(RUN_ID, situation.shape, situation.deadline, situation.forked, situation.parent)
         self.model = self._runs[RUN_ID].model
         for holder in ("first", "second"):
             self.renew(holder)
@@ -83,11 +86,11 @@ class Case:
         """All that the calls before have left behind."""
         return projection(self.model), set(self.model.outbox), dict(self.model.timers)
 
-    def _admit(self, run_id: str, shape: Shape, deadline: float | None, forked: bool) -> None:
-        model = RunModel(shape, None if deadline is None else self._now + deadline, forked)
+    def _admit(self, run_id: str, shape: Shape, deadline: float | None, forked: bool, parent: str = "") -> None:
+        model = RunModel(shape, None if deadline is None else self._now + deadline, forked, parent)
         run = self._runs[run_id] = Run(self._plan, model, run_id.encode())
         model.now = self._now
-        enter = self._lab.fork if forked else self._lab.admit
+        enter = self._lab.fork if forked else partial(self._lab.admit, parent=parent)
         admitted = enter(self._plan, run_id, run.digest, True, deadline)
         _same(admitted, Answer("admitted", ready=tuple(at for at in sorted(model.nodes) if at >= 0)))
 
@@ -123,6 +126,17 @@ class Case:
         answer = self._lab.retry(self._plan, NodeKey(RUN_ID, node), token, delay, holder, counts)
         return _same(answer, self.model.retry(node, token, delay, holder, counts))
 
+    def wait(
+        self, node: int, ticket: str = "c1", delay: float = 50.0, token: int | None = None, holder: str | None = None
+    ) -> Answer:
+        token, holder = self._right(node, token, holder)
+        answer = self._lab.wait(self._plan, NodeKey(RUN_ID, node), token, delay, holder, ticket)
+        return _same(answer, self.model.retry(node, token, delay, holder, False, ticket))
+
+    def tell(self, node: int, ticket: str = "c1") -> Answer:
+        answer = self._lab.tell_parent(self._plan, NodeKey(RUN_ID, node), ticket)
+        return _same(answer, self.model.tell_parent(node, ticket))
+
     def beat(self, node: int, checkpoint: bytes, token: int | None = None, holder: str | None = None) -> Answer:
         token, holder = self._right(node, token, holder)
         answer = self._lab.beat(RUN_ID, node, token, checkpoint, holder)
@@ -146,8 +160,8 @@ class Case:
     def halt(self, status: str = "cancelled", compensates: bool = False) -> Answer:
         return _same(self._lab.halt(RUN_ID, status, compensates), self.model.halt_with(status, compensates))
 
-    def compensate(self) -> Answer:
-        return _same(self._lab.compensate(self._plan, RUN_ID), self.model.compensate())
+    def compensate(self, parent: str = "") -> Answer:
+        return _same(self._lab.compensate(self._plan, RUN_ID, parent), self.model.compensate(parent))
 
     def pause(self) -> Answer:
         return _same(self._lab.pause(RUN_ID), self.model.pause())

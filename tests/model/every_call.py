@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 from tests.model.case import RUN_ID, Call, Case
 from tests.model.lives import holder_of, token_of
-from tests.model.shape import BEFORE_UNDOS, ROOT
+from tests.model.shape import BEFORE_UNDOS, ROOT, TO_PARENT
 from tests.model.steering import FORK
+
+PARENT = "a parent"
+"""Whom the children of situations tell their end."""
 
 KINDS = ("retry", "rerun n0")
 
@@ -18,6 +21,8 @@ SCRIPT_OF = {
     "claim": "claim_node",
     "settle": "settle_node",
     "retry": "retry_node",
+    "wait": "retry_node",
+    "tell": "tell_parent",
     "beat": "beat_node",
     "wake": "wake_node",
     "spread": "spread_node",
@@ -40,6 +45,15 @@ def every_call(case: Case) -> Iterator[Call]:
     shape = case.model.shape
     for place in (*shape.places, ROOT, *([BEFORE_UNDOS] if shape.undoable else [])):
         yield from _calls_to_node(case, place)
+    if case.model.parent:
+        yield from _calls_to_parent(case)
+
+
+def _calls_to_parent(case: Case) -> Iterator[Call]:
+    """What can happen about the place before the parent."""
+    yield Call("claim", (TO_PARENT, "first", 1))
+    yield Call("spread", (TO_PARENT, 0))
+    yield Call("redrive", (TO_PARENT,))
 
 
 def _calls_to_run(case: Case) -> Iterator[Call]:
@@ -51,6 +65,8 @@ def _calls_to_run(case: Case) -> Iterator[Call]:
             yield Call("halt", (status, compensates))
     for name in ("pause", "terminate", "compensate"):
         yield Call(name, ())
+    for parent in (PARENT, "undo of it"):
+        yield Call("compensate", (parent,))
     if not case.model.shape.bound:
         yield from _calls_to_prepare(case)
 
@@ -80,6 +96,10 @@ def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
         yield Call("retry", (node, 1.0, True, *right))
         yield Call("beat", (node, b"other", *right))
         yield Call("release", (node, True, *right))
+        yield Call("wait", (node, "c1", 1.0, *right))
+    for ticket in ("c1", "c2"):
+        yield Call("wait", (node, ticket, 1.0, token, holder))
+        yield Call("tell", (node, ticket))
     for name in ("wake", "redrive"):
         yield Call(name, (node,))
     for place in range(len(case.model.shape.slices(node))):

@@ -26,6 +26,7 @@ from taskmesh.store.calls import (
     Who,
 )
 from taskmesh.store.controls import Controls
+from taskmesh.store.family import News, RunKey
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
@@ -60,9 +61,16 @@ class Lab:
     # One method for each script.
 
     def admit(
-        self, plan: Plan, run_id: str, digest: bytes, with_flow: bool, deadline_seconds: float | None = None
+        self,
+        plan: Plan,
+        run_id: str,
+        digest: bytes,
+        with_flow: bool,
+        deadline_seconds: float | None = None,
+        parent: str = "",
     ) -> Answer:
-        wanted = replace(admission(plan, run_id, digest), deadline_seconds=deadline_seconds)
+        further = ("parent", parent) if parent else ()
+        wanted = replace(admission(plan, run_id, digest), deadline_seconds=deadline_seconds, further=further)
         [told] = self.store.admit_runs([wanted], with_flow)
         return Answer(told.word, ready=told.ready)
 
@@ -78,6 +86,16 @@ class Lab:
         ended = settlement(plan, key, token, state, halt)
         ended = ended._replace(compensates=compensates, bound=plan.bound)
         return _told(self.store.settle_nodes([ended], holder))
+
+    def wait(self, plan: Plan, key: NodeKey, token: int, delay: float, holder: str, ticket: str) -> Answer:
+        """As a node that has begun a child run."""
+        waiting = settlement(plan, key, token, "retrying", "")._replace(cause=f"run:{ticket}", ticket=ticket)
+        waiting = waiting._replace(delay_seconds=delay, counts=False, outlasts_halt=True)
+        return _told(self.store.settle_nodes([waiting], holder))
+
+    def tell_parent(self, plan: Plan, key: NodeKey, ticket: str) -> Answer:
+        news = News(key, plan.pool_of(key.node), ticket, f"{ticket} news".encode())
+        return _renewed(self._controls.tell_parents([news]))
 
     def retry(self, plan: Plan, key: NodeKey, token: int, delay: float, holder: str, counts: bool = True) -> Answer:
         failed = settlement(plan, key, token, "retrying", "")
@@ -103,14 +121,14 @@ class Lab:
     def halt(self, run_id: str, status: str, compensates: bool = False) -> Answer:
         return _controlled(self._controls.halt_runs([run_id], status, compensate=compensates))
 
-    def compensate(self, plan: Plan, run_id: str) -> Answer:
-        return _controlled(self._controls.compensate_runs([(run_id, plan.hash, plan.pools[0])]))
+    def compensate(self, plan: Plan, run_id: str, parent: str = "") -> Answer:
+        return _controlled(self._controls.compensate_runs([(run_id, plan.hash, plan.pools[0])], parent.encode()))
 
     def pause(self, run_id: str) -> Answer:
         return _controlled(self._controls.pause_runs([run_id], Who("somebody", "why")))
 
     def resume(self, plan: Plan, run_id: str, kind: str = "user") -> Answer:
-        return _controlled(self._controls.resume_runs([(run_id, plan.hash)], kind))
+        return _controlled(self._controls.resume_runs([_run_key(plan, run_id)], kind))
 
     def mark(self, plan: Plan, run_id: str, node: int, state: str) -> Answer:
         return _told(self._controls.mark_nodes([marking(plan, NodeKey(run_id, node), state)]))
@@ -144,7 +162,7 @@ class Lab:
         )
 
     def terminate(self, plan: Plan, run_id: str) -> Answer:
-        return _controlled(self._controls.terminate_runs([(run_id, plan.hash)], Who("somebody", "why")))
+        return _controlled(self._controls.terminate_runs([_run_key(plan, run_id)], Who("somebody", "why")))
 
     def renew(self, holder: str, lease_seconds: float) -> bool:
         return self._housekeeping.renew_holder(holder, lease_seconds)
@@ -185,6 +203,10 @@ class Lab:
 
     def read(self, plans: Mapping[str, Plan]) -> Stored:
         return read_stored(self.link, self.keys, plans)
+
+
+def _run_key(plan: Plan, run_id: str) -> RunKey:
+    return RunKey(run_id, plan.hash, plan.pools[0])
 
 
 def admission(plan: Plan, run_id: str, digest: bytes) -> Admission:

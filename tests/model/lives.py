@@ -131,6 +131,8 @@ def projection(model: RunModel) -> dict[str, Any]:
         "altered": model.altered,
         "begun": model.begun if model.begun > shape.bound else 0,
         "remembered": model.remembered,
+        "parent": model.parent,
+        "heard": model.news,
         "expires": model.has_ended,
     }
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from tests.model import copies
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
+from tests.model.family import Family, cause_of
 from tests.model.records import ENDED, NodeModel
-from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
+from tests.model.shape import BEFORE_UNDOS, ROOT, TO_PARENT, Shape
 from tests.model.steering import FORK, Steering
 from tests.model.telling import Telling
 
@@ -24,7 +25,7 @@ FIRST_CLAIM = 2
 __all__ = ["ENDED", "NodeModel", "RunModel"]
 
 
-class RunModel(Telling, Steering):
+class RunModel(Telling, Steering, Family):
     """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept.
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
@@ -32,8 +33,10 @@ class RunModel(Telling, Steering):
     will, where only so many may run at once.
     """
 
-    def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False) -> None:
+    def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
         self.shape = shape
+        self.parent = parent
+        self.news: dict[int, str] = {}
         self.nodes: dict[int, NodeModel] = {}
         self.halt = ""
         self.failed_node: int | None = None
@@ -112,8 +115,9 @@ class RunModel(Telling, Steering):
         record = self.nodes.get(node)
         if record is None or (record.state in ("retrying", "waiting") and not self.terminated):
             return Answer("early")
-        if self.terminated or record.ended:
-            return Answer("ended", (-1 if self.terminated or self.has_told_all(node) else record.told,))
+        is_void = self.terminated and node != TO_PARENT
+        if is_void or record.ended:
+            return Answer("ended", (-1 if is_void or self.has_told_all(node) else record.told,))
         if token > record.token:
             return Answer("future")
         if record.state == "running" and record.holder != holder and record.holder in living:
@@ -181,7 +185,8 @@ class RunModel(Telling, Steering):
         if compensates and self.compensation is None:
             self.compensation = 0
 
-    def retry(self, node: int, token: int, delay: float, holder: str, counts: bool = True) -> Answer:
+    def retry(self, node: int, token: int, delay: float, holder: str, counts: bool = True, ticket: str = "") -> Answer:
+        """With a ticket, the node waits for the end of a child run."""
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -191,8 +196,9 @@ class RunModel(Telling, Steering):
             return Answer("again", text=self.status)
         if (record.state, record.token, record.holder) != ("running", token, holder):
             return Answer("stale")
-        self.remember_attempt(node, "retrying", "" if counts else "handed_on")
-        due = self.now if self.is_halted else self.now + delay
+        self.remember_attempt(node, "retrying", cause_of(ticket) or ("" if counts else "handed_on"))
+        has_heard = bool(ticket) and self.news.get(node) == ticket
+        due = self.now if has_heard or (self.is_halted and not ticket) else self.now + delay
         self.nodes[node] = record._replace(
             state="retrying",
             holder="",
@@ -200,11 +206,13 @@ class RunModel(Telling, Steering):
             retries=record.retries + counts,
             due=due,
             error=b"retrying",
+            cause=cause_of(ticket),
         )
         self.timers[node] = due
         self.enter_outbox(node)
         self.unlisted -= {node}
-        return Answer("retrying", text=self.status)
+        is_paused = bool(ticket and self.paused)
+        return Answer("told" if has_heard else "retrying", text="paused" if is_paused else self.status)
 
     def wake(self, node: int) -> Answer:
         record = self.nodes.get(node) if not self.terminated else None
@@ -212,7 +220,7 @@ class RunModel(Telling, Steering):
             return Answer("early")
         self.timers.pop(node, None)
         if record is not None and record.state == "retrying":
-            return self._make_ready("woken", node, record)
+            return self.make_ready("woken", node, record)
         if record is None or record.state != "ready":
             return Answer("settled")
         return Answer("again", (record.attempt, record.token))
@@ -224,18 +232,19 @@ class RunModel(Telling, Steering):
         if record is None or (record.state, record.token, record.holder) != ("running", token, holder):
             return Answer("stale")
         self.remember_attempt(node, "ready", "released")
-        return self._make_ready("released", node, record._replace(attempt=record.attempt - (not counts)))
+        return self.make_ready("released", node, record._replace(attempt=record.attempt - (not counts)))
 
     def redrive(self, node: int, living: Container[str]) -> Answer:
         record = self.nodes.get(node)
+        if node == TO_PARENT:
+            return self.redrive_to_parent()
         if self.left is not None:
             self.leave_outbox(node)
         if record is None or self.terminated or record.state == "waiting" or self.has_told_all(node):
             return Answer("settled")
         self.enter_outbox(node)
-        if record.state == "running" and record.holder in living:
-            return Answer("held")
-        if self.paused and not self.halt and record.state in ("ready", "running"):
+        is_paused = self.paused and not self.halt and record.state in ("ready", "running")
+        if is_paused or (record.state == "running" and record.holder in living):
             return Answer("held")
         if record.state == "retrying":
             self.timers[node] = self.now if self.is_halted else record.due
@@ -244,21 +253,24 @@ class RunModel(Telling, Steering):
             return Answer("redrive", (record.attempt, record.token))
         if record.state == "running":
             self.remember_attempt(node, "ready", "redriven")
-        return self._make_ready("redrive", node, record)
+        return self.make_ready("redrive", node, record)
 
     def remember_attempt(self, node: int, state: str, cause: str) -> None:
         """What the record of a node does not tell any more; to be called before it changes."""
         record = self.nodes[node]
         self.remembered.append(("node", self.now, node, state, cause, record.attempt, record.holder))
 
-    def compensate(self) -> Answer:
+    def compensate(self, parent: str = "") -> Answer:
         if self.status == "compensating":
+            self.parent = parent or self.parent
             return Answer("compensating")
-        if self.status not in ("failed", "cancelled", "compensation_failed"):
+        can_begin = self.status in ("failed", "cancelled", "compensation_failed")
+        can_begin = can_begin or bool(parent and self.status == "succeeded")
+        if not can_begin or (parent and self.parent == parent):
             return Answer("ended", text=self.status)
         if not self.undos:
             return Answer("nothing")
-        self.undos = "some"
+        self.undos, self.parent, self.lives = "some", parent or self.parent, self.lives + 1
         self.remembered.append(("reopen", self.now, "compensating"))
         self.begin_undos()
         return Answer("compensating")
@@ -267,7 +279,7 @@ class RunModel(Telling, Steering):
         self.compensation, self.paused, self.reopened = self.walk + 1, "", False
         self.nodes[BEFORE_UNDOS] = NodeModel("succeeded", walk=self.walk)
 
-    def _make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
+    def make_ready(self, word: str, node: int, record: NodeModel) -> Answer:
         self.enter_outbox(node)
-        record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="", due=0.0)
+        record = self.nodes[node] = record._replace(state="ready", token=record.token + 1, holder="", due=0.0, cause="")
         return Answer(word, (record.attempt, record.token))

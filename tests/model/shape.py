@@ -18,6 +18,10 @@ BEFORE_UNDOS = -4
 """Stands before the undos of the last nodes."""
 
 
+TO_PARENT = -5
+"""Stands before the parent of a run that is a child."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """A graph: for each node those that it needs, its pool, and how many dependents one script may tell.
@@ -70,7 +74,7 @@ class Shape:
 
     def slices(self, node: int) -> list[int]:
         """Where the slices of a node's dependents begin; one empty slice where there are none."""
-        return list(range(0, len(self.children[node]), self.slice_size) or range(1))
+        return list(range(0, len(self.children.get(node, ())), self.slice_size) or range(1))
 
     def pool_of(self, node: int) -> str:
         if node < len(self.pools):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskmesh.model.flow import OnFailure
 from tests.model.case import LEASE_SECONDS, situations_of
+from tests.model.child_situations import FAMILY
 from tests.model.lives import SLICE
 from tests.model.ruled_situations import RULED
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
@@ -295,4 +296,5 @@ SITUATIONS = {
     **situations_of(_NEIGHBOURS, ONE, neighbour=True),
     **situations_of(_FORKED, CHAIN, forked=True, deadline=5.0),
     **RULED,
+    **FAMILY,
 }

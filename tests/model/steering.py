@@ -65,6 +65,7 @@ class Steering:
         self.paused, self.reopened = "", False
         self.remembered.append(("resume", self.now, "running"))
         if not self.remaining:
+            self.reach_parent()
             return Answer("ended", text=self.status)
         return Answer("resumed")
 
@@ -79,6 +80,7 @@ class Steering:
         self.unlisted |= self.retrying
         self.left, self.paused = set(self.outbox), ""
         self.remembered.append(("halt", self.now, "terminated"))
+        self.reach_parent()
         return Answer("terminated")
 
     def leave_outbox(self: RunModel, node: int) -> None:
@@ -116,7 +118,7 @@ class Steering:
             return Answer("running")
         if self.walk or self.status in ("compensated", "compensation_failed"):
             return Answer("ended", text=self.status)
-        self.compensation = None
+        self.compensation, self.lives = None, self.lives + 1
         self.alter()
         self.remembered.append(("reopen", self.now, "paused"))
         self.left, self.halt, self.failed_node, self.deadline = None, "", None, None

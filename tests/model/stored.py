@@ -105,6 +105,8 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "altered": "altered" in fields,
         "begun": int(fields.get("begun", 0)),
         "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
+        "parent": fields.get("parent", b"").decode(),
+        "heard": {at: value.partition(b" ")[0].decode() for at, value in _numbered(fields, "child:")},
         "expires": ttl > 0,
     }
 

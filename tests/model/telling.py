@@ -12,7 +12,7 @@ from taskmesh.model.triggers import Heard
 from tests.model import undoing
 from tests.model.answers import Answer
 from tests.model.records import NodeModel
-from tests.model.shape import BEFORE_UNDOS, ROOT
+from tests.model.shape import BEFORE_UNDOS, ROOT, TO_PARENT
 from tests.model.steering import INHERITED
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Telling:
     """Nodes become ready when the last node that they need has told them of its success."""
 
     def has_told_all(self: RunModel, node: int) -> bool:
+        if node == TO_PARENT:
+            return self.has_told_parent()
         return self.nodes[node].ended and self.nodes[node].told == len(self.shape.children[node])
 
     def arrived(self: RunModel, node: int) -> int:
@@ -48,6 +50,8 @@ class Telling:
         )
 
     def spread(self: RunModel, node: int, start: int) -> Answer:
+        if node == TO_PARENT:
+            return self.spread_to_parent()
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -70,6 +74,8 @@ class Telling:
         found = self.tell(node, start)
         if before and not self.remaining:
             self.reopened = False
+        if self.reach_parent():
+            found = found[0], [*found[1], TO_PARENT]
         return self._report(word, *found)
 
     def tell_on(self: RunModel, node: int, skip: int, first: Answer | None = None) -> list[int]:
@@ -171,10 +177,11 @@ class Telling:
         return Answer(word, text=self.status, ready=tuple(ready), skipped=tuple(skipped))
 
     def told_before(self: RunModel, word: str, node: int, start: int) -> Answer:
+        told = self.shape.children.get(node, ())[start : start + self.shape.slice_size]
         record = self.nodes[node]
-        told = self.shape.children[node][start : start + self.shape.slice_size]
         told = told if record.let_begin is None else (record.let_begin,)
         places = [*told, BEFORE_UNDOS] if self.status == "compensating" else told
+        places = [*places, TO_PARENT] if self.has_ended else places
         untold = [at for at in places if at in self.nodes and self.nodes[at].ended and not self.has_told_all(at)]
         return self._report(word, self.in_state("ready", told), untold)
 
