@@ -124,7 +124,7 @@ class Plan:
 
     def inputs(self, node: int) -> Inputs:
         if self._items:
-            return self._undo_inputs(node) if self.is_undo(node) else ItemInputs(self._items, node)
+            return self._undo_inputs(node) if self.is_undo(node) else self._inputs_of(node)
         inputs = self._inputs.get(node)
         if inputs is None:
             inputs = self._inputs[node] = self._undo_inputs(node) if self.is_undo(node) else self._inputs_of(node)
@@ -148,6 +148,7 @@ class Plan:
         """The plan of the flow that stands in a node; None where none does."""
         step = self.node(place).step
         flow = step.flow if isinstance(step, ChildStep) else None
+        place = 0 if self._copies else place
         if flow is not None and place not in self._inner:
             self._inner[place] = Plan.of(flow)
         return self._inner.get(place)
@@ -188,7 +189,8 @@ class Plan:
         return undo
 
     def _inputs_of(self, node: int) -> Inputs:
-        return ChildInputs(self.graph, node) if self.begins_child(node) else NodeInputs(self.graph, node)
+        inputs = ItemInputs(self._items, node) if self._items else NodeInputs(self.graph, node)
+        return ChildInputs(inputs, node) if self.begins_child(node) else inputs
 
     def _undo_inputs(self, place: int) -> Inputs:
         node = place - len(self.flow.nodes)

@@ -1,4 +1,4 @@
-"""Mapped nodes in flow files: ``map`` beside ``task``."""
+"""Mapped nodes in flow files: ``map`` beside ``task`` or ``flow``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 from taskmesh.flows.choices import Reading
 from taskmesh.flows.document import Item
 from taskmesh.flows.forms import Fields, Form, Said
+from taskmesh.flows.subflows import SUBFLOW_FORM
+from taskmesh.model.flow import Node
 from taskmesh.model.mapping import MAX_ITEMS, OVER, ItemFailure, Map, mapped
-from taskmesh.model.policies import LIMIT_KEYS
 from taskmesh.model.problems import Hints, Path
 from taskmesh.model.values import Value
 
 _OWN_KEYS = ("map", "slice", "slice_by", "max_in_flight", "on_item_failure", "min_success")
-_TASK_KEYS = ("task", "args", "retry", *LIMIT_KEYS, "breaker", "fallback", "compensate")
+_OF_TASKS = ("task", "schedule_to_start", "schedule_to_close", "heartbeat_timeout", "breaker", "fallback", "compensate")
+_BODY_KEYS = (*_OF_TASKS, *SUBFLOW_FORM.keys)
 
 
 def _read(fields: Fields, path: Path, reading: Reading) -> Said:
     step = Map(
-        reading.task_node(fields, path),
+        _body(fields, path, reading),
         slice_size=_count(fields.get("slice"), (*path, "slice"), reading),
         slice_by=reading.text(fields.get("slice_by"), (*path, "slice_by")),
         most_at_once=_count(fields.get("max_in_flight"), (*path, "max_in_flight"), reading),
@@ -34,6 +36,16 @@ def _read(fields: Fields, path: Path, reading: Reading) -> Said:
     node = mapped(step.body, step, over)
     assert isinstance(node.args, Mapping)
     return Said(step, node.args)
+
+
+def _body(fields: Fields, path: Path, reading: Reading) -> Node:
+    """What runs for each item: a task, or a flow."""
+    if "flow" not in fields:
+        return reading.task_node(fields, path)
+    for key in [key for key in _OF_TASKS if key in fields]:
+        reading.found((*path, key), f"{key!r} belongs to a task, and each item is a run of a flow; keep one", True)
+    said, pool = SUBFLOW_FORM.read(fields, path, reading), reading.text(fields.get("pool"), (*path, "pool"))
+    return Node(str(path[-1]), "", said.args, (), pool, said.retry, said.limits, step=said.step)
 
 
 def _count(item: Item | None, path: Path, reading: Reading) -> int:
@@ -80,8 +92,8 @@ def _write(step: Map, args: Mapping[str, Value]) -> dict[str, Any]:
 _PROPERTIES: dict[str, Any] = {
     "map": {
         "type": ["string", "array", "object"],
-        "description": "The list, for each item of which the task is run; or names with lists, for each way to take "
-        "one from each. In args, ${item} and ${index} stand for the item and its place.",
+        "description": "The list, for each item of which the task or the flow is run; or names with lists, for each "
+        "way to take one from each. In args, ${item} and ${index} stand for the item and its place.",
     },
     "slice": {
         "type": "integer",
@@ -114,4 +126,4 @@ _PROPERTIES: dict[str, Any] = {
     },
 }
 
-MAP = Form((*_OWN_KEYS, *_TASK_KEYS), _PROPERTIES, _read, _write)
+MAP = Form((*_OWN_KEYS, *_BODY_KEYS), {**SUBFLOW_FORM.properties, **_PROPERTIES}, _read, _write)

@@ -8,7 +8,7 @@ from taskmesh.flows.forms import Form
 from taskmesh.flows.mapping import MAP
 from taskmesh.flows.subflows import SUBFLOW_FORM
 
-FORMS: Mapping[str, Form] = {"flow": SUBFLOW_FORM, "map": MAP}
+FORMS: Mapping[str, Form] = {"map": MAP, "flow": SUBFLOW_FORM}
 """By kind, which is the key that names it."""
 
 

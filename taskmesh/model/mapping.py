@@ -71,7 +71,7 @@ class Map(ChildStep):
 
     @property
     def label(self) -> str:
-        return f"{self.kind} {self.body.task}"
+        return f"{self.kind} {self.body.label}"
 
     def place_of(self, name: str) -> Path:
         return (self.kind,) if name == OVER else ("args",)

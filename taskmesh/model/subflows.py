@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import ClassVar, Self
 
 from taskmesh.errors import UsageError
-from taskmesh.model.flow import Flow
+from taskmesh.model.flow import Flow, Node
 from taskmesh.model.flow_versions import FlowReference
 from taskmesh.model.problems import Path
 from taskmesh.model.steps import Step
@@ -79,8 +79,15 @@ def references_of(flow: Flow) -> Iterator[str]:
 
 def child_steps(flow: Flow) -> Iterator[ChildStep]:
     """The steps of a flow that begin child runs, and those of the flows that stand in them."""
-    for node in flow.nodes:
-        if isinstance(node.step, ChildStep):
-            yield node.step
-            if node.step.flow is not None:
-                yield from child_steps(node.step.flow)
+    for node in flow.kinds:
+        yield from _child_steps_of(node)
+
+
+def _child_steps_of(node: Node) -> Iterator[ChildStep]:
+    if not isinstance(node.step, ChildStep):
+        return
+    yield node.step
+    if node.step.flow is not None:
+        yield from child_steps(node.step.flow)
+    if node.step.works_as is not None:
+        yield from _child_steps_of(node.step.works_as)

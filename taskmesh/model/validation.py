@@ -63,7 +63,7 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
         examination.found(("nodes",), f"{len(draft.nodes)} nodes; a flow may have {MAX_NODES}: split it into several")
         return examination.problems, draft
     nodes = with_pools([examination.look_at_node(node) for node in draft.nodes])
-    examination.look_at_result()
+    examination.look_at_references(draft.result, ("result",))
     examination.look_at_on_failure(nodes)
     order = examination.order(nodes)
     return examination.problems, replace(draft, nodes=tuple(nodes[position] for position in order))
@@ -96,7 +96,8 @@ class _Examination:
             self.found(("nodes",), "the flow has no nodes; it needs at least one")
         self._look_at_params()
         self._look_at_shard_by()
-        self._look_at_timeout()
+        if draft.timeout_seconds is not None and (problem := duration_problem(draft.timeout_seconds)):
+            self.found(("timeout",), f"timeout {problem}")
         for name, count in self._names.items():
             if count > 1:
                 self.found(("nodes", name), f"{count} nodes have this name; give each its own", on_key=True)
@@ -124,34 +125,37 @@ class _Examination:
         elif shard_by not in ("run", "node"):
             self.found(("shard_by",), f"shard_by {shard_by!r} must be run, node or params.NAME")
 
-    def _look_at_timeout(self) -> None:
-        seconds = self._draft.timeout_seconds
-        if seconds is not None and (problem := duration_problem(seconds)):
-            self.found(("timeout",), f"timeout {problem}")
-
     def look_at_node(self, node: Node) -> Node:
         """The node with its needs and its pool filled in."""
         path = ("nodes", node.name)
         if isinstance(node.args, str) and node.args != ALL_PARAMS:
             self.found((*path, "args"), f"args must map names to values, or be {ALL_PARAMS}")
         places = argument_places(node.step, node.args, path)
-        references = [name for value, place in places for name in self._look_at_references(value, place)]
+        references = [name for value, place in places for name in self.look_at_references(value, place)]
         for position, name in enumerate(node.needs):
             self.know_node(name, (*path, "needs", position), "needs")
         needs = tuple(dict.fromkeys((*node.needs, *references, *self._choices.needed(node))))
         self._choices.look_at_trigger(node, needs)
         if node.step is not None and (body := node.step.works_as):
-            node = node.step.placed(node, self._look_at_task(body, path))
+            node = node.step.placed(node, self._look_at_body(body, path))
         for below, problem in node.step.findings() if node.step else ():
             self.found((*path, *below), problem)
         if node.switch is not None:
             return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
         if node.step is not None and not node.step.runs_task:
-            self._look_at_policies(node, path)
-            node = replace(node, needs=needs, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
-            rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
-            return rules.completed(node, node.step) if isinstance(node.step, ChildStep) else node
+            return replace(self._look_at_step(node, path), needs=needs)
         return replace(self._look_at_task(node, path), needs=needs)
+
+    def _look_at_body(self, body: Node, path: Path) -> Node:
+        for below, problem in body.step.findings() if body.step else ():
+            self.found((*path, *below), problem)
+        return self._look_at_step(body, path) if body.step else self._look_at_task(body, path)
+
+    def _look_at_step(self, node: Node, path: Path) -> Node:
+        self._look_at_policies(node, path)
+        node = replace(node, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
+        rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
+        return rules.completed(node, node.step) if isinstance(node.step, ChildStep) else node
 
     def _look_at_task(self, node: Node, path: Path) -> Node:
         """The node with what its task says of it filled in."""
@@ -230,10 +234,7 @@ class _Examination:
             sentence = "on_failure is compensate, but nothing says what would undo any of the nodes"
             self.found(("on_failure",), sentence)
 
-    def look_at_result(self) -> None:
-        self._look_at_references(self._draft.result, ("result",))
-
-    def _look_at_references(self, value: Value, path: Path) -> Iterable[str]:
+    def look_at_references(self, value: Value, path: Path) -> Iterable[str]:
         """Names the nodes that the value refers to."""
         reading = read_template(value, path)
         self.problems += reading.problems

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from taskmesh.errors import UsageError
 from taskmesh.model.catalog import TaskInfo
-from taskmesh.model.flow import Node
+from taskmesh.model.flow import Flow, Node
 from taskmesh.model.mapping import ARGS, ITEM, OVER, ItemFailure, Map
+from taskmesh.model.subflows import Subflow
 from taskmesh.tasks.trace import Handle, Placeholder, Trace
 
 
@@ -57,6 +58,20 @@ class MapHandle(Handle):
         assert isinstance(self._node.step, Map)
         self._node.step = replace(self._node.step, **rules)
         return self
+
+
+def of_item(trace: Trace, items: Any, free: Callable[[], Sequence[str]]) -> dict[str, Any]:
+    """Which parameters get the item or a part of it; ``free`` names the one that does where ``items`` has no names."""
+    if isinstance(items, Mapping):
+        return {name: ItemHandle(trace, (name,)) for name in items}
+    return {name: ItemHandle(trace) for name in free()}
+
+
+def map_flow(trace: Trace, flow: Flow, over: Any, arguments: Mapping[str, Any]) -> MapHandle:
+    """Add a node that begins a child run of ``flow`` for each item of ``over``, with ``arguments`` as its params."""
+    step = Map(Node("", "", step=Subflow(inline=flow)))
+    handle = trace.step(step, {OVER: over, ARGS: arguments}, flow.name)
+    return MapHandle(trace, trace.node_of(handle, "map()"))
 
 
 def map_task(trace: Trace, task: TaskInfo, over: Any, arguments: Mapping[str, Any]) -> MapHandle:

@@ -17,7 +17,7 @@ from taskmesh.model.flow import DEFAULT_POOL
 from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints
 from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
-from taskmesh.tasks.mapping import ItemHandle, map_task
+from taskmesh.tasks.mapping import map_task, of_item
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import Placeholder, current_trace
 
@@ -193,10 +193,8 @@ class Task(Generic[P, R]):
         trace = current_trace()
         if trace is None:
             raise UsageError(f"task {self.name!r} can be mapped only inside of a flow's function")
-        names = [*items] if isinstance(items, Mapping) else self._signature.free(arguments)
-        keys = [(name,) if isinstance(items, Mapping) else () for name in names]
-        of_item = {name: ItemHandle(trace, key) for name, key in zip(names, keys, strict=True)}
-        return map_task(trace, self, items, self._signature.bind((), {**of_item, **arguments}))
+        taken = of_item(trace, items, lambda: self._signature.free(arguments))
+        return map_task(trace, self, items, self._signature.bind((), {**taken, **arguments}))
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """The arguments of a call by name, without defaults.

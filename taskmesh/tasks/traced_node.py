@@ -32,8 +32,8 @@ class TracedNode:
     def draft(self, args: Mapping[str, Any]) -> Node:
         """The node as it is now, called with ``args``."""
         needs, task = tuple(dict.fromkeys(each.name for each in self.after)), self.task
-        if task is not None and isinstance(self.step, Map):
-            node = mapped(self._running(task, args[ARGS], ()), self.step, args[OVER])
+        if isinstance(self.step, Map):
+            node = mapped(self._body(self.step, args[ARGS]), self.step, args[OVER])
             return replace(node, needs=needs, trigger=self.trigger, when=self.when)
         if task is None and self.step is not None:
             allowed = "", self.retry, self.limits
@@ -44,6 +44,12 @@ class TracedNode:
                 self.name, "", needs=needs, pool="", switch=Switch(tuple(cases)), trigger=self.trigger, when=self.when
             )
         return replace(self._running(task, args, needs), trigger=self.trigger, when=self.when)
+
+    def _body(self, step: Map, args: Mapping[str, Any]) -> Node:
+        """What runs for each item."""
+        if self.task is not None:
+            return self._running(self.task, args, ())
+        return Node(self.name, "", args, (), "", self.retry, self.limits, step=step.body.step)
 
     def _running(self, task: TaskInfo, args: Mapping[str, Any], needs: tuple[str, ...]) -> Node:
         policies = task.retry, task.limits, task.guard, Compensation.by(task.compensator)

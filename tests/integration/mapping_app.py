@@ -89,6 +89,16 @@ def twice(count: int) -> Any:
 
 
 @mesh.flow(version="1")
+def row(values: list, factor: int) -> Any:  # type: ignore[type-arg]
+    return total(square.map(values, factor=factor))
+
+
+@mesh.flow(version="1")
+def rows(values: list, factor: int) -> Any:  # type: ignore[type-arg]
+    return row.map(values, factor=factor).max_in_flight(2)
+
+
+@mesh.flow(version="1")
 def crossed() -> Any:
     return square.map({"value": [1, 2], "factor": [10, 100]})
 

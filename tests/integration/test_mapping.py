@@ -74,6 +74,13 @@ def test_a_map_over_the_outputs_of_a_map(bench: MeshBench) -> None:
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_map_in_a_map(bench: MeshBench) -> None:
+    values = [[*range(size)] for size in range(10)]
+    found = bench.mesh.submit(app.rows, values=values, factor=2).result(timeout=PATIENCE_SECONDS)
+    assert found == [sum(2 * each * each for each in row) for row in values]
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_product_runs_for_each_way_to_take_one_of_each(bench: MeshBench) -> None:
     assert bench.mesh.submit(app.crossed).result(timeout=PATIENCE_SECONDS) == [10, 100, 40, 400]
 

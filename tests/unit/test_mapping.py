@@ -18,6 +18,7 @@ from taskmesh.flows import load_flow
 from taskmesh.flows.dumping import dump_flow
 from taskmesh.model.flow import Copies, Flow, Node, OnFailure
 from taskmesh.model.mapping import MAX_ITEMS, ItemFailure, Map, mapped
+from taskmesh.model.subflows import Subflow, child_steps
 from taskmesh.tasks.flow import FlowDefinition
 from taskmesh.tasks.task import make_task
 from taskmesh.wire import pack, unpack
@@ -93,6 +94,8 @@ def test_both_faces_say_the_same() -> None:
         "a: {map: {x: [1], y: '${nodes.listing.output}'}, task: t, args: {v: '${item.x}'}, retry: {max_attempts: 3}}",
         "a: {map: [1], task: t, on_item_failure: continue, min_success: 2, max_in_flight: 7, timeout: 5, pool: io}",
         "a: {map: [1], task: t, on_item_failure: continue, min_success: 1.0, needs: [listing], rule: all_done}",
+        "a: {map: [1], flow: other@3, args: {v: '${item}', n: '${params.n}'}, retry: {max_attempts: 3}, timeout: 60}",
+        "a: {map: [[1]], flow: {params: {v: array}, nodes: {b: {map: '${params.v}', task: t}}}, args: {v: '${item}'}}",
     ],
 )
 def test_a_mapped_node_is_read_back_from_bytes_and_from_text(node: str) -> None:
@@ -120,6 +123,10 @@ def test_a_mapped_node_is_read_back_from_bytes_and_from_text(node: str) -> None:
         ("a: {map: [1], task: t, min_success: 0.5}", "min_success needs on_item_failure: continue"),
         ("a: {map: [1], task: t, on_item_failure: continue, min_success: 1.5}", "a part of all between 0.0 and 1.0"),
         ("a: {map: [1], task: t, on_item_failure: continue, min_success: many}", "min_success must be a number"),
+        ("a: {map: [1], flow: other, task: t}", "'task' belongs to a task, and each item is a run of a flow"),
+        ("a: {map: [1], flow: other, args: {v: '${itm}'}}", "'${itm}' is not a reference; write ${item}"),
+        ("a: {map: [1], flow: 'other@x'}", "other@x"),
+        ("a: {map: [1], flow: {nodes: {b: {task: t}}}, args: {v: '${item}'}}", "its flow has no parameter 'v'"),
         ("a: {task: t, args: {v: '${item}'}}", "'${item}' is not a reference; write ${params.NAME}"),
     ],
 )
@@ -149,6 +156,27 @@ def test_names_with_lists_are_parameters() -> None:
     [node] = flow.compile().nodes
     assert isinstance(node.step, Map)
     assert node.step.body.args == {"value": "${item.value}", "factor": "${item.factor}"}
+
+
+def test_a_flow_is_mapped_as_a_task_is() -> None:
+    @_defined
+    def flow(n: int) -> Any:
+        return _defined(_row).map([[1, 2]], factor=n)
+
+    [node] = flow.compile().nodes
+    assert isinstance(node.step, Map)
+    assert node.step.body.args == {"values": "${item}", "factor": "${params.n}"}
+    assert isinstance(node.step.body.step, Subflow)
+    assert [type(each) for each in child_steps(flow.compile())] == [Map, Subflow, Map]
+
+
+def _row(values: list[int], factor: int) -> Any:
+    return SQUARE.map(values, factor=factor)
+
+
+def test_a_flow_is_mapped_only_inside_of_another() -> None:
+    with pytest.raises(UsageError, match="can be mapped in the function of another flow alone"):
+        _defined(_row).map([1])
 
 
 def test_a_text_of_a_flow_function_stands_for_itself() -> None:
