@@ -98,6 +98,10 @@ def _check_ends(before: World, after: World) -> None:
 def check_state(setting: Setting, world: World) -> None:
     """What must hold of every state."""
     nodes = dict(world.nodes)
+    if setting.shape.bound:
+        begun = [at for at, node in world.nodes if node.state not in ENDED]
+        assert len(begun) <= setting.shape.bound, "more copies have begun than may run at once"
+        return
     for at, node in world.nodes:
         if not world.is_prepared and node.state != "waiting" and node.cause != BY_HAND:
             _check_order(setting, nodes, at, node)
