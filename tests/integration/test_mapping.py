@@ -13,6 +13,7 @@ import pytest
 from taskmesh import NodeState, Run, RunCancelledError, RunFailedError, RunState, RunStateError
 from tests.integration import mapping_app as app
 from tests.integration.mesh_bench import MeshBench, Worker, kill9
+from tests.integration.shell import Shell
 
 APP = "tests.integration.mapping_app"
 PATIENCE_SECONDS = 60.0
@@ -215,3 +216,45 @@ def test_no_item_is_lost_with_a_worker(bench: MeshBench, worker: Worker) -> None
     bench.worker(app=APP)
     assert run.result(timeout=2 * PATIENCE_SECONDS) == sum(each * each for each in range(20_000))
     assert len(bench.times_run("square")) == 20_000
+
+
+EMBEDDED_APP = """
+from taskmesh import Mesh
+
+mesh = Mesh()
+
+@mesh.task
+def listing(count: int) -> list:
+    return list(range(count))
+
+@mesh.task
+def check(value: int, at: int) -> int:
+    if value == 2:
+        raise ValueError("two")
+    return value + at
+"""
+
+EMBEDDED_FLOW = """
+flow: checks
+params: {count: integer}
+nodes:
+  listing: {task: "map_app:listing", args: {count: "${params.count}"}}
+  check:
+    map: ${nodes.listing.output}
+    task: map_app:check
+    args: {value: "${item}", at: "${index}"}
+    max_in_flight: 2
+    on_item_failure: continue
+    min_success: 3
+"""
+
+
+def test_a_flow_file_with_a_map_runs_without_servers(shell: Shell) -> None:
+    (shell.directory / "map_app.py").write_text(EMBEDDED_APP)
+    (shell.directory / "checks.yaml").write_text(EMBEDDED_FLOW)
+    run = ("run", "checks.yaml", "-A", "map_app", "-p")
+    document = shell.json(*run, "count=5", "--id", "first")
+    assert document["result"] == [0, 2, {"failed": {"type": "ValueError", "message": "two"}}, 6, 8]
+    assert document["nodes"]["check"]["items"] == {"ended": 5, "total": 5}
+    assert "map map_app:check → run" in shell("show", "first")
+    assert "2 of 3 items have succeeded, and 3 must" in shell(*run, "count=3", code=1)
