@@ -97,7 +97,7 @@ MISTAKES = {
     ),
     "copies that are left out are not counted": Mistake("settle_node", "return ready, ended", "return ready, 0"),
     "a repeated settle forgets the copy that it let begin": Mistake(
-        "settle_node", "return record[NEXT] and {record[NEXT], 1, 0, 0} or edges", "return edges"
+        "settle_node", "if record[NEXT] then edges = {record[NEXT], 1, 0, 0} end\n", ""
     ),
     "a retry keeps its holder": Mistake(
         "retry_node", "record[HOLDER], record[CAUSE] = '', ARGV[8]", "record[CAUSE] = ARGV[8]"

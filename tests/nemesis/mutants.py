@@ -67,8 +67,7 @@ MUTANTS = (
         "m4",
         "a repeated settle counts again",
         f"{LUA}/settle_node.lua",
-        "if has_ended(record) then "
-        "return report('again', found.status, told(run, edges_told(record, edges), found.status)) end\n"
+        "if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end\n"
         "if record[STATE] ~= 'running' then return {'stale'} end\n",
         "",
         "D16",

@@ -83,8 +83,7 @@ MUTANTS: dict[str, Mutation] = {
     "whoever releases is believed": _in_script("release_node", "not is_of(record, token, ARGV[6])", "false"),
     "a repeated settle counts again": _in_script(
         "settle_node",
-        "if has_ended(record) then "
-        "return report('again', found.status, told(run, edges_told(record, edges), found.status)) end\n"
+        "if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end\n"
         "if record[STATE] ~= 'running' then return {'stale'} end\n",
         "",
     ),

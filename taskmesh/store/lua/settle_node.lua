@@ -16,10 +16,15 @@ local edges = cmsgpack.unpack(ARGV[9])
 local record, found = look_up(run, node)
 if not record then return {'unknown'} end
 if not is_of(record, token, ARGV[15]) or found.status == TERMINATED then return {'stale'} end
-if has_ended(record) then return report('again', found.status, told(run, edges_told(record, edges), found.status)) end
+if record[NEXT] then edges = {record[NEXT], 1, 0, 0} end
+if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end
 if record[STATE] ~= 'running' then return {'stale'} end
 local is_halting, is_bound, first, last, begins = ARGV[8] ~= '' and not found.halt, ARGV[18] ~= '', 1, 0
-if is_bound then first, last, begins = next_copies(run, ARGV[18], found.halt or is_halting) end
+local next_copies, note_next, tell_next
+if is_bound then
+  next_copies, note_next, tell_next = load_copies()
+  first, last, begins = next_copies(run, ARGV[18], found.halt or is_halting)
+end
 check_keys(found, #edges / EDGE_WIDTH + 1 + last - first + 1)
 
 record[STATE], record[CAUSE] = state, ARGV[12]
