@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from taskmesh.model.policies import NO_LIMITS
+from taskmesh.model.states import NodeState
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Conversation, Reply, value_of
 from taskmesh.store.reader import NodeRecord, Reader, RunRecord, node_record
 from taskmesh.wire import unpack
+from tests.simulation.choosing import case_taken, lets_pass
 from tests.simulation.history import require
 from tests.simulation.rules import has_failed, may_end
 from tests.simulation.undone import check_undone
@@ -118,10 +120,26 @@ class Checks:
     def _check_ended_node(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         name, state = f"{run.run_id}/{at}", record.nodes[at].state
         node, ends = run.plan.node(at), [record.nodes[parent].state for parent in run.plan.graph.parents[at]]
-        require(may_end(node, state, ends), f"{name} is {state} after {ends}, and asks for {node.trigger}")
+        is_shut = may_end(node, NodeState.SUCCEEDED, ends) and not self._lets_pass(run, record, at)
+        if is_shut:
+            require(state in ("skipped", "cancelled"), f"{name} is {state}, and its gates do not let it run")
+        else:
+            require(may_end(node, state, ends), f"{name} is {state} after {ends}, and asks for {node.trigger}")
         self._check_reason(run, record, at)
         if state == "succeeded":
             self._check_success(run, record, at)
+
+    def _lets_pass(self, run: PlannedRun, record: RunRecord, at: int) -> bool:
+        given = [
+            (node, record.outputs[each]) for each, node in enumerate(run.plan.flow.nodes) if each in record.outputs
+        ]
+        cases = {node.name: str(unpack(output)) for node, output in given if node.switch}
+        return lets_pass(run.plan.flow, at, self._values(run, record), cases)
+
+    def _values(self, run: PlannedRun, record: RunRecord) -> dict[str, int]:
+        """What tasks gave."""
+        done = [(at, node) for at, node in enumerate(run.plan.flow.nodes) if at in record.outputs and not node.switch]
+        return {node.name: _value(record, at) for at, node in done}
 
     def _check_attempts(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         """What did not count has used up none."""
@@ -151,6 +169,10 @@ class Checks:
 
     def _check_success(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         node = run.plan.flow.nodes[at]
+        if node.switch is not None:
+            took, must = unpack(record.outputs[at]), case_taken(node.switch, self._values(run, record))
+            require(took == must, f"{run.run_id}/{at} went by {took!r} and not by {must!r}")
+            return
         conduct = run.conducts[node.name]
         require(ALWAYS not in (conduct.failures, conduct.crashes), f"{run.run_id}/{at} succeeded, which it cannot")
         times = self._world.executions.times[run.run_id, node.name]

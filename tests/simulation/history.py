@@ -127,6 +127,8 @@ class History:
         if word == "settled":
             self._require_right_to_settle(key, node, token, arguments[14])
             node.state, node.ended_as = state, state
+            # A node that its gates did not let run has had no attempt.
+            node.taken_back += state == "skipped"
             self.commits += 1
         if word in ("settled", "again"):
             self._note_told(key, reply)

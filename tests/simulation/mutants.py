@@ -112,6 +112,11 @@ MUTANTS: dict[str, Mutation] = {
         TELLERS, "if value == UNKNOWN then return nil end", "if value == UNKNOWN then return 'ready' end"
     ),
     "a failure that is taken fails its run": _in_script("settle_node", "not is_handled and ", ""),
+    "a false condition lets its node run": _instead("taskmesh.dispatch.gates.CONDITION", ""),
+    "a switch leads to every branch": _instead("taskmesh.dispatch.gates.Gate._is_taken", lambda *_: True),
+    "a node that its gates shut out has had an attempt": _in_script(
+        "settle_node", "if state == 'skipped' then record[ATTEMPT]", "if false then record[ATTEMPT]"
+    ),
     "two probes try a breaker": _in_script("consult_breaker", "holder == probe or now >= held_until", "true"),
     "a node behind a breaker waits for ever": _instead(
         "taskmesh.worker.breakers.BreakerBoard._come_again_seconds", _wait_for_ever

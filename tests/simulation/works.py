@@ -14,6 +14,7 @@ from taskmesh.model.depends import WORDS
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.triggers import Rule, Trigger
+from tests.simulation.choosing import with_choices
 from tests.simulation.fate import chance_of
 
 POOLS = ("default", "other")
@@ -99,6 +100,7 @@ def _flow(seed: int, run_id: str, calm: bool) -> Flow:
     pools = POOLS if chance.random() < 0.3 else POOLS[:1]
     nodes = tuple(_node(chance, at, needs, chance.choice(pools), calm) for at, needs in enumerate(parents))
     nodes = _with_rules(chance_of(seed, run_id, "rules"), nodes)
+    nodes = with_choices(chance_of(seed, run_id, "choices"), nodes)
     # Of all runs of a simulation alike: where many lean on the same thing, their processes try it at the same time.
     leaning = chance_of(seed, "leaning").choice((0.0, 0.3, 0.9))
     nodes = _with_guards(chance_of(seed, run_id, "guards"), nodes, leaning)
@@ -140,13 +142,13 @@ def _term(chance: Random, name: str) -> str:
 def _with_guards(chance: Random, nodes: tuple[Node, ...], leaning: float) -> tuple[Node, ...]:
     if chance.random() >= leaning:
         return nodes
-    return tuple(replace(node, guard=GUARD) if chance.random() < 0.6 else node for node in nodes)
+    return tuple(replace(node, guard=GUARD) if node.task and chance.random() < 0.6 else node for node in nodes)
 
 
 def _with_undos(chance: Random, nodes: tuple[Node, ...], pools: tuple[str, ...]) -> tuple[Node, ...]:
     if chance.random() >= 0.5:
         return nodes
-    return tuple(_with_undo(chance, node, pools) if chance.random() < 0.7 else node for node in nodes)
+    return tuple(_with_undo(chance, node, pools) if node.task and chance.random() < 0.7 else node for node in nodes)
 
 
 def _with_undo(chance: Random, node: Node, pools: tuple[str, ...]) -> Node:
