@@ -92,7 +92,7 @@ class Declarations(Owner):
         retry: Retry | None = None,
         timeout: float | None = None,
         on_parent_close: str = OnParentClose.CANCEL,
-    ) -> Handle:
+    ) -> Any:
         """In a flow, add a node that begins a child run of another flow, waits for its end, and has its result.
 
         ``flow`` is a flow with ``@mesh.flow``, or names a registered one: ``NAME``, ``NAME@NUMBER`` or ``NAME@latest``.
@@ -106,6 +106,36 @@ class Declarations(Owner):
         if trace is None:
             raise UsageError("mesh.subflow() is for functions with @mesh.flow; elsewhere, submit the flow")
         return trace.step(*subflow_of(flow, params or {}, retry, timeout, on_parent_close))
+
+    def repeat(
+        self,
+        what: FlowDefinition[Any] | Task[Any, Any] | str,
+        /,
+        params: Mapping[str, Any] | None = None,
+        *,
+        until: str,
+        max_iterations: int,
+        last_as: str = "",
+        count_as: str = "",
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        on_parent_close: str = OnParentClose.CANCEL,
+    ) -> Any:
+        """In a flow, add a node that runs a flow or a task again and again, until a condition holds.
+
+        Each iteration is a child run, as of ``subflow``; the output of the node is the result of the last one.
+        ``until`` is CEL over ``output``, the result of the iteration, and ``iteration``, counted from 1. Where it does
+        not hold after ``max_iterations`` the node fails. ``last_as`` names the parameter that gets what the iteration
+        before gave, null in the first, ``count_as`` the one that gets its number. With ``retry``, an iteration that
+        fails is followed by a fresh loop. ``timeout`` is for one iteration.
+
+        :raises UsageError: as of ``subflow``.
+        """
+        trace = current_trace()
+        if trace is None:
+            raise UsageError("mesh.repeat() is for functions with @mesh.flow; elsewhere, Python's own while will do")
+        called = subflow_of(what, params or {}, retry, timeout, on_parent_close)
+        return trace.step(*called.repeated(until, max_iterations, last_as, count_as))
 
     @overload
     def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...

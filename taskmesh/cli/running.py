@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
     from taskmesh.app.run import Run
     from taskmesh.client.details import RunDetails
-    from taskmesh.model.flow import Flow
+    from taskmesh.model.subflows import flows_in
+from taskmesh.model.flow import Flow
 
 RUN_FAILED = 1
 RESULT_LENGTH = 500
@@ -105,7 +106,7 @@ def working(mesh: Mesh, threads: int, *flows: Flow) -> Iterator[None]:
     if threads == 0:
         yield
         return
-    pools = sorted({pool for flow in flows for pool in flow.pools})
+    pools = sorted({pool for flow in flows for each in flows_in(flow) for pool in each.pools})
     with mesh.local_worker(threads, pools):
         yield
 

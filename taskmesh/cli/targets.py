@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from taskmesh.errors import FlowError, FlowVersionError, UsageError
+from taskmesh.model.subflows import flows_in
 
 if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
@@ -160,8 +161,9 @@ def _named(name: str, registry: Registry) -> Flow:
 
 
 def _ask_for_app(flow: Flow) -> NoReturn:
-    undos = [node.compensation for node in flow.working if node.compensation]
-    tasks = [*(node.task for node in flow.working), *(undo.task for undo in undos)]
+    nodes = [node for each in flows_in(flow) for node in each.working]
+    undos = [node.compensation for node in nodes if node.compensation]
+    tasks = [*(node.task for node in nodes), *(undo.task for undo in undos)]
     modules = sorted({task.partition(":")[0] for task in tasks if ":" in task})
     options = " ".join(f"-A {module}" for module in modules) or "-A MODULE"
     raise UsageError(

@@ -67,11 +67,12 @@ def push(
     """
     from taskmesh.cli.output import print_json
     from taskmesh.cli.targets import flow_of, opened
+    from taskmesh.model.subflows import tasks_in
 
     with opened(app) as mesh:
         flow = flow_of(file, mesh.registry, must_be_known=False)
         pushed = mesh.flows.push(flow, message=message, draft=draft, activate=activate)
-        unchecked = [] if len(mesh.registry) else sorted({node.task for node in flow.working if node.task})
+        unchecked = [] if len(mesh.registry) else sorted(tasks_in(flow))
     if unchecked:
         typer.echo(_warning(unchecked), err=True)
     if output is Format.JSON:

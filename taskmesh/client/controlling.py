@@ -10,7 +10,7 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import Reopening
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import Verdict, checked, verdict_of
-from taskmesh.dispatch.children import is_bound
+from taskmesh.dispatch.children import TERMINATED, is_bound
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Controlled, Who, Word
 from taskmesh.store.controls import Controls
@@ -68,7 +68,7 @@ class RunControl:
     def _pause(self, run_ids: Sequence[str], who: Who) -> list[Controlled]:
         answers = self._controls.pause_runs(run_ids, who)
         paused = [id_ for id_, each in zip(run_ids, answers, strict=True) if each.word is Word.PAUSED]
-        for child in self._children(paused):
+        for _, child in self._children(paused):
             self._pause([child], who)
         return answers
 
@@ -76,7 +76,7 @@ class RunControl:
         answers = self._of_known(run_ids, lambda known: self._controls.resume_runs(known, who=Who(this_user())))
         resumed = [id_ for id_, each in answers.items() if each.word is Word.RESUMED]
         self._restarting.start(resumed)
-        for child in self._children(resumed):
+        for _, child in self._children(resumed):
             self._resume([child])
         for run_id, answer in answers.items():
             if answer.word is Word.PREPARING:
@@ -90,18 +90,23 @@ class RunControl:
         return answers
 
     def _terminate(self, run_ids: Sequence[str], who: Who) -> list[Controlled]:
+        # Read before, as a terminated run waits for nothing. What is begun meanwhile, or left by a caller that dies, is
+        # ended by the keeper.
+        children = list(self._children(run_ids))
         answers = self._of_known(run_ids, lambda known: self._controls.terminate_runs(known, who))
-        for run_id in [id_ for id_, each in answers.items() if each.word is Word.TERMINATED]:
-            self._restarting.tell_parent(run_id)
+        self._restarting.tell_parents([id_ for id_, each in answers.items() if each.word is Word.TERMINATED])
+        for parent, child in children:
+            self._terminate([child], Who(f"run {parent}", TERMINATED))
         return [answers[run_id] for run_id in run_ids]
 
-    def _children(self, run_ids: Sequence[str]) -> Iterator[str]:
-        """The runs that nodes of runs wait for, and that go with them."""
-        for run_id in run_ids:
-            found = self._restarting.plan_of(run_id)
-            if found is not None and found[0].begins_children:
+    def _children(self, run_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The runs that nodes of runs wait for, and that go with them, each after its parent."""
+        rows = self._parts.reader.fields_of_runs(run_ids, ("flow",)) if run_ids else []
+        for run_id, (flow_hash,) in zip(run_ids, rows, strict=True):
+            plan = self._parts.plans.get(flow_hash.decode(), run_id) if flow_hash else None
+            if plan is not None and plan.begins_children:
                 awaited = FamilyReader.of(self._parts.store).awaited_runs(run_id)
-                yield from (child for place, child in awaited if is_bound(found[0], place))
+                yield from ((run_id, child) for place, child in awaited if is_bound(plan, place))
 
     def _of_known(
         self, run_ids: Sequence[str], act: Callable[[Sequence[RunKey]], Sequence[Controlled]]

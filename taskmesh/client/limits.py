@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from taskmesh.client.compensation import refuse_empty
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import TooLargeError
+from taskmesh.model.subflows import flows_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +19,9 @@ class ClientLimits:
 
     def check(self, plan: Plan) -> None:
         """:raises TooLargeError: the flow has too many nodes. :raises UsageError: it has none."""
-        flow = plan.flow
-        if len(flow.nodes) > self.max_nodes:
-            raise TooLargeError(
-                f"flow {flow.name!r} has {len(flow.nodes)} nodes; limits.max_nodes allows {self.max_nodes}"
-            )
+        for flow in flows_in(plan.flow):
+            if len(flow.nodes) > self.max_nodes:
+                raise TooLargeError(
+                    f"flow {flow.name!r} has {len(flow.nodes)} nodes; limits.max_nodes allows {self.max_nodes}"
+                )
         refuse_empty(plan)

@@ -64,7 +64,7 @@ class Reopening:
         if answer.word is Word.RESUMED:
             self._restarting.start([run_id])
         elif answer.word is Word.ENDED:
-            self._restarting.tell_parent(run_id)
+            self._restarting.tell_parents([run_id])
         return answer
 
     def _begin(self, run_id: str, kind: str, who: Who) -> Verdict:

@@ -31,10 +31,14 @@ class Restarting:
         for _ in self._redriven(run_id):
             pass
 
-    def tell_parent(self, run_id: str) -> None:
-        """Tell the parent of a run that has ended by hand, if it has one; the keeper would do it, too."""
-        [parent] = self._parts.reader.run_fields(run_id, ("parent",))
-        found = self.plan_of(run_id) if parent else None
+    def tell_parents(self, run_ids: Sequence[str]) -> None:
+        """Tell the parents of runs that have ended by hand, where they have one; the keeper would do it, too."""
+        rows = self._parts.reader.fields_of_runs(run_ids, ("parent",)) if run_ids else []
+        for run_id in [run_id for run_id, (parent,) in zip(run_ids, rows, strict=True) if parent]:
+            self._tell_parent(run_id)
+
+    def _tell_parent(self, run_id: str) -> None:
+        found = self.plan_of(run_id)
         if found is not None:
             advance = Advancer(self._parts.store).resume(found[0], NodeKey(run_id, TO_PARENT), found[1])
             self._parts.publisher.publish([outgoing(each) for each in advance.ready])

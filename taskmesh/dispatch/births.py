@@ -13,6 +13,7 @@ from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.items import items_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
+from taskmesh.model.loops import Loop
 from taskmesh.model.mapping import GIVEN, OVER, Map
 from taskmesh.model.subflows import MAX_DEPTH, ChildStep, Subflow
 from taskmesh.store.calls import NodeKey
@@ -24,7 +25,10 @@ LEAST_SECONDS = 0.001
 
 
 class Birth(NamedTuple):
-    """A claimed node that is to begin a child. ``left_seconds`` is the time until the deadline of its run, if any."""
+    """A claimed node that is to begin a child. ``left_seconds`` is the time until the deadline of its run, if any.
+
+    ``turn`` counts the children that it has begun before within its attempt; ``last`` is what the last of them gave.
+    """
 
     plan: Plan
     key: NodeKey
@@ -32,6 +36,8 @@ class Birth(NamedTuple):
     arguments: bytes
     around: Around
     left_seconds: float | None
+    turn: int = 0
+    last: Any = None
 
 
 class ChildFlow(NamedTuple):
@@ -65,11 +71,14 @@ class Bodies:
         assert isinstance(step, ChildStep)
         return MAKERS[type(step)](self, birth, step)
 
-    def registered(self, birth: Birth, reference: str) -> Plan:
-        """A registered flow, in the version that the run was submitted with.
+    def plan_of(self, birth: Birth, reference: str) -> Plan:
+        """The flow that stands in the node, or a registered one, in the version that the run was submitted with.
 
         :raises UsageError: its body is not there any more.
         """
+        inner = birth.plan.inner_plan(birth.key.node)
+        if inner is not None:
+            return inner
         name, hash_ = birth.around.body_of(reference)
         plan = self._fetch(hash_, name)
         if plan is None:
@@ -78,9 +87,15 @@ class Bodies:
 
 
 def _of_subflow(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
-    assert isinstance(step, Subflow)
-    plan = birth.plan.inner_plan(birth.key.node) or bodies.registered(birth, step.reference)
-    return ChildFlow(plan, unpack(birth.arguments))
+    return ChildFlow(bodies.plan_of(birth, step.reference), unpack(birth.arguments))
+
+
+def _of_loop(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
+    assert isinstance(step, Loop)
+    params = unpack(birth.arguments)
+    params |= {step.last_as: birth.last} if step.last_as else {}
+    params |= {step.count_as: birth.turn + 1} if step.count_as else {}
+    return ChildFlow(bodies.plan_of(birth, step.reference), params)
 
 
 def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChild:
@@ -96,11 +111,11 @@ def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChil
 
 Maker: TypeAlias = Callable[[Bodies, Birth, ChildStep], ChildFlow | NoChild]
 
-MAKERS: Mapping[type[ChildStep], Maker] = {Subflow: _of_subflow, Map: _of_map}
+MAKERS: Mapping[type[ChildStep], Maker] = {Subflow: _of_subflow, Loop: _of_loop, Map: _of_map}
 """How each kind of step says what its child is; a kind of its own has a row of its own."""
 
 
-def entrance_of_child(birth: Birth, child: ChildFlow, turn: int, max_value_bytes: int) -> Entrance:
+def entrance_of_child(birth: Birth, child: ChildFlow, max_value_bytes: int) -> Entrance:
     """The child run, which has an id that every worker gives it that takes the node up.
 
     :raises UsageError: it would be nested too deep. :raises FlowError: the parameters are not its flow's.
@@ -113,7 +128,7 @@ def entrance_of_child(birth: Birth, child: ChildFlow, turn: int, max_value_bytes
             f"run {birth.key.run_id} is {depth - 1} runs deep, and no deeper sub-flow is begun; a flow that begins "
             "itself needs a condition that ends it"
         )
-    run_id = around.child_id(birth.key, turn)
+    run_id = around.child_id(birth.key, birth.turn)
     submission = Submission(child.params, run_id, around.tags, _deadline(birth, child.plan))
     entrance = entrance_of(child.plan, submission, max_value_bytes)
     parent = Parent(*birth.key, node.name, run_id, depth, child.plan.pools[0])

@@ -30,6 +30,13 @@ class Around(NamedTuple):
         """The run that the node begins; ``turn`` counts those that follow each other."""
         return child_id(key, self.record.opened_at, self.record.retries, turn)
 
+    def turn(self, key: NodeKey, most: int) -> int | None:
+        """Which of its children the node has heard of, of ``most`` that follow each other; None where it is of none."""
+        if self.heard is None:
+            return None
+        ticket = self.heard.ticket
+        return next((turn for turn in range(most) if self.child_id(key, turn) == ticket), None)
+
     def body_of(self, reference: str) -> tuple[str, str]:
         """The name and the hash of the version that a reference means in this run."""
         name, hash_ = unpack(self.pins)[reference]
@@ -50,16 +57,21 @@ class ChildInputs:
         return self._inputs.arguments(values[: -self._extra])
 
     def around(self, values: Sequence[bytes | None]) -> Around:
-        record, heard, header, parent, pins = values[-self._extra :]
-        assert record is not None
-        assert header is not None
-        return Around(
-            node_record(record),
-            Outcome.read(heard) if heard else None,
-            unpack(header)[2],
-            Parent.read(parent) if parent else None,
-            pins or pack({}),
-        )
+        return _around(*values[-self._extra :])
+
+
+def _around(
+    record: bytes | None, heard: bytes | None, header: bytes | None, parent: bytes | None, pins: bytes | None
+) -> Around:
+    assert record is not None
+    assert header is not None
+    return Around(
+        node_record(record),
+        Outcome.read(heard) if heard else None,
+        unpack(header)[2],
+        Parent.read(parent) if parent else None,
+        pins or pack({}),
+    )
 
 
 class ChildUndoInputs:
@@ -68,12 +80,12 @@ class ChildUndoInputs:
     gate = None
 
     def __init__(self, node: int) -> None:
-        self.fields = (f"child:{node}", "compensation", "parent")
+        self.fields = (f"node:{node}", f"child:{node}", "compensation", "parent", "header", "pins")
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         return pack({})
 
-    def child(self, values: Sequence[bytes | None]) -> tuple[Outcome | None, int, Parent | None]:
-        """How the child ended, and how often its parent's undoing was begun."""
-        heard, walk, parent = values
-        return Outcome.read(heard) if heard else None, int(walk or 0), Parent.read(parent) if parent else None
+    def around(self, values: Sequence[bytes | None]) -> tuple[Around, int]:
+        """What stands around the node that is undone, and how often undoing was begun in its run."""
+        record, heard, walk, parent, header, pins = values
+        return _around(record, heard, header, parent, pins), int(walk or 0)

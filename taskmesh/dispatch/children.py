@@ -7,17 +7,17 @@ be asked again: a child has the same id whoever begins it, and what has ended sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.births import Birth, Bodies, NoChild, entrance_of_child
 from taskmesh.dispatch.child_inputs import Around, ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.lookup import look_up
-from taskmesh.dispatch.outcomes import Child, outcomes_of
 from taskmesh.dispatch.parents import Ended, Parents
-from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan, Plans
+from taskmesh.dispatch.plan import BEFORE_UNDOS, TO_PARENT, Plan, Plans
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.model.loops import Loop
 from taskmesh.model.states import RunState
 from taskmesh.model.subflows import ChildStep, OnParentClose
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Who, Word
@@ -26,6 +26,7 @@ from taskmesh.store.family import CHILD_CANCELLED, CHILD_FAILED, Outcome, Parent
 from taskmesh.store.family_reader import FamilyReader
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
+from taskmesh.wire import unpack
 
 
 class Taken(NamedTuple):
@@ -51,6 +52,11 @@ class Verdict(NamedTuple):
     message: str = ""
     is_final: bool = False
 
+
+TERMINATED = "its parent was terminated"
+"""Why a child was."""
+
+EXHAUSTED = "LoopExhausted"
 
 WAITS, SUCCEEDED, FAILED, CANCELLED = "waits", "succeeded", "failed", "cancelled"
 
@@ -81,7 +87,7 @@ class Children:
         verdicts = [each if isinstance(each, Verdict) else Verdict(WAITS) for each in decided]
         for (at, entrance), advance in zip(births, advances, strict=True):
             verdicts[at] = self._begun(taken[at], entrance, advance)
-            ready += advance.ready
+            ready += advance.ready if verdicts[at].state == WAITS else ()
         return verdicts, ready
 
     def pause(self, run_id: str, parent: str) -> None:
@@ -101,7 +107,7 @@ class Children:
         """End children at once, with their parent. Again is fine."""
         rows = zip(run_ids, self._reader.fields_of_runs(run_ids, ("flow", "parent")), strict=True)
         found = [run_key(run_id, flow, above) for run_id, (flow, above) in rows if flow is not None]
-        self._controls.terminate_runs(found, Who(f"run {parent}", "its parent was terminated"))
+        self._controls.terminate_runs(found, Who(f"run {parent}", TERMINATED))
 
     def look_after(self, key: NodeKey, run_id: str) -> None:
         """End a child that was begun without a right to its node, unless that may still wait for it."""
@@ -124,50 +130,64 @@ class Children:
         """What is known of a node already, or the child that it begins."""
         inputs = taken.plan.inputs(taken.key.node)
         assert isinstance(inputs, ChildInputs)
-        around = inputs.around(taken.values)
-        ticket = around.child_id(taken.key)
-        if around.heard is not None and around.heard.ticket == ticket:
-            return self._ended(taken, around.heard)
-        if taken.answer.halt:
-            return self._halted(taken, ticket)
-        return self._entrance(taken, inputs, around)
+        around, step = inputs.around(taken.values), _step(taken)
+        turn = around.turn(taken.key, most_turns(step))
+        if turn is None or around.heard is None:
+            return self._next(taken, inputs, around, 0, None)
+        verdict = self._ended(taken, around.heard)
+        if verdict.state != SUCCEEDED or not isinstance(step, Loop):
+            return verdict
+        output = unpack(verdict.output)
+        if step.is_done(output, turn + 1):
+            return verdict
+        if turn + 1 < step.max_iterations:
+            return self._next(taken, inputs, around, turn + 1, output)
+        message = (
+            f"{step.condition!r} was false after each of {turn + 1} iterations; the last was run {around.heard.ticket}"
+        )
+        return Verdict(FAILED, kind=EXHAUSTED, message=message, is_final=True)
 
-    def _entrance(self, taken: Taken, inputs: ChildInputs, around: Around) -> Verdict | Entrance:
-        left_seconds = None if _policy(taken) is OnParentClose.ABANDON else taken.answer.left_seconds
+    def _next(self, taken: Taken, inputs: ChildInputs, around: Around, turn: int, last: Any) -> Verdict | Entrance:
+        """A child that the node does not know the end of."""
+        if taken.answer.halt:
+            return self._halted(taken, around.child_id(taken.key, turn))
+        left_seconds = None if _step(taken).on_parent_close is OnParentClose.ABANDON else taken.answer.left_seconds
         arguments = inputs.arguments(taken.values)
-        birth = Birth(taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds)
+        birth = Birth(taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds, turn, last)
         made = self._bodies.flow_of(birth)
         if isinstance(made, NoChild):
             return Verdict(SUCCEEDED, output=made.output)
-        return entrance_of_child(birth, made, 0, self._max_value_bytes)
+        return entrance_of_child(birth, made, self._max_value_bytes)
 
     def _begun(self, taken: Taken, entrance: Entrance, advance: Advance) -> Verdict:
         """What becomes of a node whose child is there: it may have been begun before, and have ended."""
         self._plans.add(entrance.plan)
-        if advance.word is Word.ADMITTED:
-            return Verdict(WAITS, entrance.run_id)
-        outcome = self._outcome(taken.key, entrance.run_id)
-        return self._ended(taken, outcome) if outcome is not None else Verdict(WAITS, entrance.run_id)
+        run_id = entrance.run_id
+        if advance.word is not Word.ADMITTED:
+            [(above,)] = self._reader.fields_of_runs([run_id], ("parent",))
+            if above is None or Parent.read(above).key != taken.key:
+                message = f"a run {run_id}, which it would begin, is there already, and is none of its children"
+                return Verdict(FAILED, kind="RunConflictError", message=message, is_final=True)
+            self._hear(run_id)
+        return Verdict(WAITS, run_id)
 
     def _halted(self, taken: Taken, run_id: str) -> Verdict:
         """A node of a run that goes on no more ends when its child has ended; without a child it does not begin."""
         [status] = self._reader.statuses([run_id])
-        if status is None or _policy(taken) is OnParentClose.ABANDON:
+        if status is None or _step(taken).on_parent_close is OnParentClose.ABANDON:
             return Verdict(CANCELLED, message=taken.answer.halt)
-        outcome = self._outcome(taken.key, run_id)
-        if outcome is not None:
-            return self._ended(taken, outcome)
-        [(compensation,)] = self._reader.fields_of_runs([taken.key.run_id], ("compensation",))
-        self.stop([run_id], taken.key.run_id, taken.answer.halt, compensation is not None)
+        if status.ended:
+            self._hear(run_id)
+        else:
+            [(compensation,)] = self._reader.fields_of_runs([taken.key.run_id], ("compensation",))
+            self.stop([run_id], taken.key.run_id, taken.answer.halt, compensation is not None)
         return Verdict(WAITS, run_id)
 
-    def _outcome(self, key: NodeKey, run_id: str) -> Outcome | None:
-        """How a child has ended, which the node is told, too: its undo asks for that."""
-        [child] = look_up(self._reader, self._plans, [NodeKey(run_id, key.node)])
-        if child.plan is None:
-            return None
-        self._parents.tell([Ended(run_id, child.plan)])
-        return outcomes_of(self._reader, [Child(run_id, child.plan, run_id)])[0]
+    def _hear(self, run_id: str) -> None:
+        """Have the node of a child hear of its end, if that has come; it does not wait then."""
+        [child] = look_up(self._reader, self._plans, [NodeKey(run_id, TO_PARENT)])
+        if child.plan is not None:
+            self._parents.tell([Ended(run_id, child.plan)])
 
     def _ended(self, taken: Taken, outcome: Outcome) -> Verdict:
         """What the end of its child means for a node."""
@@ -183,11 +203,18 @@ class Children:
         return Verdict(FAILED, kind=kind, message=outcome.message, is_final=outcome.is_cancelled)
 
     def _undone(self, taken: Taken, ready: list[Ready]) -> Verdict:
-        """Have the child of a node undone, or say how that came out."""
+        """Have the children of a node undone, the last one first, or say how that came out."""
         inputs = taken.plan.inputs(taken.key.node)
         assert isinstance(inputs, ChildUndoInputs)
-        heard, walk, parent = inputs.child(taken.values)
-        run_id = heard.ticket if heard is not None else ""
+        around, walk = inputs.around(taken.values)
+        key = NodeKey(taken.key.run_id, taken.key.node - len(taken.plan.flow.nodes))
+        for turn in range(around.turn(key, most_turns(_step(taken))) or 0, -1, -1):
+            verdict = self._undo(taken, around.child_id(key, turn), walk, around.parent, ready)
+            if verdict.state != SUCCEEDED:
+                return verdict
+        return Verdict(SUCCEEDED, output=_NULL)
+
+    def _undo(self, taken: Taken, run_id: str, walk: int, parent: Parent | None, ready: list[Ready]) -> Verdict:
         [child] = look_up(self._reader, self._plans, [NodeKey(run_id, BEFORE_UNDOS)])
         if child.plan is None:
             message = f"run {run_id} cannot be undone: it, or its flow, is not in the store any more"
@@ -216,7 +243,12 @@ _NULL = b"\xc0"
 """The packed output of what gives nothing back."""
 
 
-def _policy(taken: Taken) -> OnParentClose:
+def most_turns(step: ChildStep) -> int:
+    """How many children a node begins at most within one attempt."""
+    return step.max_iterations if isinstance(step, Loop) else 1
+
+
+def _step(taken: Taken) -> ChildStep:
     step = taken.plan.node(taken.key.node).step
     assert isinstance(step, ChildStep)
-    return step.on_parent_close
+    return step

@@ -7,6 +7,7 @@ told twice says so.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,11 +15,14 @@ from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.lookup import LookedUp, look_up
 from taskmesh.dispatch.outcomes import Child, outcomes_of
 from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.errors import WireError
 from taskmesh.store.calls import Renewed
 from taskmesh.store.controls import Controls
 from taskmesh.store.family import News, Outcome, Parent
 from taskmesh.store.family_reader import FamilyReader
 from taskmesh.store.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
@@ -42,7 +46,7 @@ class Parents:
         :raises StoreUnavailableError: some may have been told; tell all again.
         """
         rows = self._reader.fields_of_runs([each.run_id for each in ended], ("parent",))
-        parents = [Parent.read(packed) if packed else None for (packed,) in rows]
+        parents = [_parent(each.run_id, packed) for each, (packed,) in zip(ended, rows, strict=True)]
         found = [(at, parent) for at, parent in enumerate(parents) if parent is not None]
         children = [Child(ended[at].run_id, ended[at].plan, parent.ticket) for at, parent in found]
         outcomes = outcomes_of(self._reader, children)
@@ -57,6 +61,14 @@ class Parents:
         for (at, node, _), answer in zip(told, answers, strict=True):
             ready[at] = _ready(node, answer)
         return ready
+
+
+def _parent(run_id: str, packed: bytes | None) -> Parent | None:
+    try:
+        return Parent.read(packed) if packed else None
+    except (WireError, TypeError) as error:
+        _log.error("the parent of run %s cannot be read: %s", run_id, error, extra={"run": run_id})
+        return None
 
 
 def _news(node: LookedUp, outcome: Outcome) -> News:

@@ -147,7 +147,7 @@ class Plan:
     def inner_plan(self, place: int) -> Plan | None:
         """The plan of the flow that stands in a node; None where none does."""
         step = self.node(place).step
-        flow = step.flow if isinstance(step, ChildStep) else None
+        flow = step.inline if isinstance(step, ChildStep) else None
         place = 0 if self._copies else place
         if flow is not None and place not in self._inner:
             self._inner[place] = Plan.of(flow)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from taskmesh.flows.forms import Form
+from taskmesh.flows.loops import LOOP_FORM
 from taskmesh.flows.mapping import MAP
 from taskmesh.flows.subflows import SUBFLOW_FORM
 
-FORMS: Mapping[str, Form] = {"map": MAP, "flow": SUBFLOW_FORM}
-"""By kind, which is the key that names it."""
+FORMS: Mapping[str, Form] = {"map": MAP, "repeat_until": LOOP_FORM, "flow": SUBFLOW_FORM}
+"""By kind, which is the key that names it; a node that has the keys of two is of the first."""
 
 
 def kind_of(keys: Mapping[str, object]) -> str | None:

@@ -36,11 +36,10 @@ class ChildRules:
             self._found(path, "a node that begins a child run has no limits but its timeout")
         if node.task or node.guard:
             self._found(path, "a node that begins a child run has no task and no breaker of its own")
-        flow = step.flow
-        if flow is None:
+        if step.inline is None:
             return replace(node, compensation=_undo(node))
-        inner = self._completed(flow, node, path)
-        self._look_at_args(node, inner, path)
+        inner = self._completed(step.inline, node, path)
+        self._look_at_args(node, step, inner, path)
         compensation = _undo(node) if inner.can_compensate else None
         return replace(node, step=step.having(inner), compensation=compensation)
 
@@ -54,16 +53,16 @@ class ChildRules:
             self._found((*path, "flow", "on_failure"), sentence)
         return inner
 
-    def _look_at_args(self, node: Node, inner: Flow, path: Path) -> None:
+    def _look_at_args(self, node: Node, step: ChildStep, inner: Flow, path: Path) -> None:
         declared = {param.name: param for param in inner.params}
         given = node.args if isinstance(node.args, Mapping) else {}
         if not isinstance(node.args, Mapping):
             self._found((*path, "args"), "args of a node that begins a child run must map names to values")
-        for name in given:
+        for name in (*given, *step.given):
             if name not in declared and not takes_any_params(inner):
                 hint = Hints(declared).did_you_mean(name)
                 self._found((*path, "args", name), f"its flow has no parameter {name!r}{hint}", on_key=True)
-        missing = [name for name, param in declared.items() if param.required and name not in given]
+        missing = [name for name, param in declared.items() if param.required and name not in (*given, *step.given)]
         if missing:
             self._found((*path, "args"), f"its flow also needs the parameter {', '.join(map(repr, missing))}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -107,22 +107,36 @@ class Condition:
         return ", ".join([*parts, *(["..."] if len(self.uses) > MAX_SHOWN else [])])
 
 
-def read_condition(text: str) -> Condition:
-    """:raises ConditionError: for text that is no condition, or one that would not be bounded."""
-    if len(text) > MAX_LENGTH:
-        raise ConditionError(f"has {len(text)} characters; at most {MAX_LENGTH} are allowed")
-    tokens = list(_tokens(text))
-    _check_bounds(tokens)
-    _check_words(tokens)
-    uses = tuple(dict.fromkeys(_uses(tokens)))
+def read_over(text: str, names: Collection[str], forms: str) -> Expression:
+    """A bounded expression over variables of these names; ``forms`` says what may be written.
+
+    :raises ConditionError: for text that is none.
+    """
+    tokens = _bounded(text)
     try:
         expression = _compiled(text)
     except ExpressionError as error:
         raise ConditionError(f"is no CEL: {error}") from None
     bound = {name for name, _, _ in _macros(tokens)}
-    unknown = sorted(set(expression.variables) - bound - {"params", "nodes"})
+    unknown = sorted(set(expression.variables) - bound - set(names))
     if unknown:
-        raise ConditionError(f"uses {unknown[0]!r}, which means nothing here; {_FORMS}")
+        raise ConditionError(f"uses {unknown[0]!r}, which means nothing here; {forms}")
+    return expression
+
+
+def _bounded(text: str) -> list[re.Match[str]]:
+    if len(text) > MAX_LENGTH:
+        raise ConditionError(f"has {len(text)} characters; at most {MAX_LENGTH} are allowed")
+    tokens = list(_tokens(text))
+    _check_bounds(tokens)
+    _check_words(tokens)
+    return tokens
+
+
+def read_condition(text: str) -> Condition:
+    """:raises ConditionError: for text that is no condition, or one that would not be bounded."""
+    uses = tuple(dict.fromkeys(_uses(_bounded(text))))
+    read_over(text, ("params", "nodes"), _FORMS)
     return Condition(text, uses)
 
 

@@ -233,9 +233,11 @@ class Flow:
 
     @property
     def working(self) -> Iterator[Node]:
-        """What it consists of, with the nodes that steps run copies of in place of those that have the steps."""
+        """Its nodes, each with the one that its step runs copies of after it."""
         for node in self.kinds:
-            yield (node.step.works_as if node.step else None) or node
+            yield node
+            if node.step and node.step.works_as:
+                yield node.step.works_as
 
     @property
     def can_compensate(self) -> bool:

@@ -58,6 +58,9 @@ class Map(ChildStep):
     most_at_once: int = 0
     on_item_failure: ItemFailure = ItemFailure.FAIL
     min_success: float = 0
+    # It begins no flow that somebody has written.
+    reference: str = ""
+    inline: Flow | None = None
     on_parent_close: OnParentClose = OnParentClose.CANCEL
 
     @property

@@ -28,18 +28,18 @@ class Step:
     """Whether its node has a task, too, which the step decides about."""
 
     @property
+    def label(self) -> str:
+        """What its node runs, for people."""
+        return self.kind
+
+    @property
     def works_as(self) -> Node | None:
-        """The node with a task that it runs copies of, where it does; it is held to the rules of such nodes."""
+        """The node that it runs copies of, where it does; that is held to the rules of nodes."""
         return None
 
     def placed(self, node: Node, body: Node) -> Node:
         """Its node, running copies of ``body``; only where it runs copies."""
         raise NotImplementedError
-
-    @property
-    def label(self) -> str:
-        """What it does, for people."""
-        return self.kind
 
     def place_of(self, name: str) -> Path:
         """Where in its node an argument of this name is said, as a path of keys."""

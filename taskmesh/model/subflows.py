@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import ClassVar, Self
 
 from taskmesh.errors import UsageError
-from taskmesh.model.flow import Flow, Node
+from taskmesh.model.flow import Flow
 from taskmesh.model.flow_versions import FlowReference
 from taskmesh.model.problems import Path
 from taskmesh.model.steps import Step
@@ -29,16 +29,29 @@ class ChildStep(Step):
 
     __slots__ = ()
 
+    reference: str
+    inline: Flow | None
     on_parent_close: OnParentClose
 
     @property
-    def flow(self) -> Flow | None:
-        """The flow that it has in itself, if any."""
-        return None
+    def label(self) -> str:
+        return f"{self.kind} {self.inline.name if self.inline else self.reference}"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The parameters of the child that it fills in by itself."""
+        return ()
 
     def having(self, flow: Flow) -> Self:
         """The same with another flow in itself."""
         raise NotImplementedError
+
+    def findings(self) -> Iterator[tuple[Path, str]]:
+        if self.inline is None:
+            try:
+                FlowReference.parse(self.reference)
+            except UsageError as error:
+                yield ("flow",), str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +68,26 @@ class Subflow(ChildStep):
     inline: Flow | None = None
     on_parent_close: OnParentClose = OnParentClose.CANCEL
 
-    @property
-    def flow(self) -> Flow | None:
-        return self.inline
-
     def having(self, flow: Flow) -> Self:
         return replace(self, inline=flow)
 
-    def findings(self) -> Iterator[tuple[Path, str]]:
-        if self.inline is None:
-            try:
-                FlowReference.parse(self.reference)
-            except UsageError as error:
-                yield ("flow",), str(error)
+
+def flows_in(flow: Flow) -> Iterator[Flow]:
+    """A flow, and all flows that stand in its nodes, at any depth."""
+    yield flow
+    for node in flow.working:
+        if isinstance(node.step, ChildStep) and node.step.inline is not None:
+            yield from flows_in(node.step.inline)
+
+
+def tasks_in(flow: Flow) -> set[str]:
+    """The tasks of the nodes of a flow, and of the flows in it."""
+    return {node.task for each in flows_in(flow) for node in each.working if node.task}
 
 
 def references_of(flow: Flow) -> Iterator[str]:
     """The registered flows that a flow names, and those that flows inside it name."""
-    for step in child_steps(flow):
-        if isinstance(step, Subflow) and step.reference:
-            yield step.reference
-
-
-def child_steps(flow: Flow) -> Iterator[ChildStep]:
-    """The steps of a flow that begin child runs, and those of the flows that stand in them."""
-    for node in flow.kinds:
-        yield from _child_steps_of(node)
-
-
-def _child_steps_of(node: Node) -> Iterator[ChildStep]:
-    if not isinstance(node.step, ChildStep):
-        return
-    yield node.step
-    if node.step.flow is not None:
-        yield from child_steps(node.step.flow)
-    if node.step.works_as is not None:
-        yield from _child_steps_of(node.step.works_as)
+    for each in flows_in(flow):
+        for node in each.working:
+            if isinstance(node.step, ChildStep) and node.step.reference:
+                yield node.step.reference

@@ -18,7 +18,7 @@ from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
 from taskmesh.tasks.mapping import MapHandle, map_flow, of_item
 from taskmesh.tasks.signature import Signature
-from taskmesh.tasks.trace import Handle, Trace, current_trace
+from taskmesh.tasks.trace import Trace, current_trace
 
 P = ParamSpec("P")
 
@@ -97,7 +97,7 @@ class FlowDefinition(Generic[P]):
             )
         )
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Handle:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """In the function of another flow, add a node that begins a child run of this one, and waits for its result.
 
         :raises UsageError: outside of a flow, or for arguments that the flow does not take.

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from taskmesh.errors import UsageError
 from taskmesh.model.durations import duration_problem
+from taskmesh.model.flow import Compensation, Flow
 from taskmesh.model.flow_versions import FlowReference
+from taskmesh.model.loops import Loop
 from taskmesh.model.policies import Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints
-from taskmesh.model.subflows import OnParentClose, Subflow
-from taskmesh.tasks.flow import FlowDefinition
+from taskmesh.model.subflows import ChildStep, OnParentClose, Subflow
+from taskmesh.tasks.flow import FlowDefinition, single_task_flow
+from taskmesh.tasks.task import Task
 
 
 class CalledFlow(NamedTuple):
     """The arguments of ``Trace.step``."""
 
-    step: Subflow
+    step: ChildStep
     arguments: Mapping[str, Any]
     name: str
     retry: RetryPolicy | None
     limits: TimeLimits
 
+    def repeated(self, condition: str, max_iterations: int, last_as: str, count_as: str) -> CalledFlow:
+        """The same again and again."""
+        step = self.step
+        loop = Loop(condition, max_iterations, step.reference, step.inline, step.on_parent_close, last_as, count_as)
+        return self._replace(step=loop)
+
 
 def subflow_of(
-    flow: FlowDefinition[Any] | str,
+    flow: FlowDefinition[Any] | Task[Any, Any] | str,
     params: Mapping[str, Any],
     retry: Retry | None,
     timeout_seconds: float | None,
@@ -39,8 +49,15 @@ def subflow_of(
     if timeout_seconds is not None and (problem := duration_problem(timeout_seconds)):
         raise UsageError(f"the timeout of a sub-flow {problem}")
     policy, limits = OnParentClose(on_parent_close), TimeLimits(timeout_seconds)
-    if isinstance(flow, str):
-        step, name = Subflow(flow, None, policy), FlowReference.parse(flow).name
-    else:
-        step, name = Subflow("", flow.compile(), policy), flow.name
-    return CalledFlow(step, params, name, retry.policy if retry else None, limits)
+    reference, inline, name = _flow(flow)
+    return CalledFlow(Subflow(reference, inline, policy), params, name, retry.policy if retry else None, limits)
+
+
+def _flow(what: FlowDefinition[Any] | Task[Any, Any] | str) -> tuple[str, Flow | None, str]:
+    if isinstance(what, str):
+        return what, None, FlowReference.parse(what).name
+    if isinstance(what, Task):
+        node = single_task_flow(what.name, what.pool, what.retry, what.limits, what.guard).nodes[0]
+        undone = replace(node, compensation=Compensation.by(what.compensator))
+        return "", Flow(what.name, "1", (undone,)), what.name
+    return "", what.compile(), what.name

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from taskmesh.model.flow import Node
+from taskmesh.model.loops import Loop
 from taskmesh.model.mapping import ItemFailure, Map
 from taskmesh.model.steps import Step
 from taskmesh.model.subflows import OnParentClose, Subflow
@@ -43,7 +44,21 @@ def _subflow_of(reference: str, inline: bytes | None, on_parent_close: str) -> S
     return Subflow(reference, decode_flow(inline) if inline else None, OnParentClose(on_parent_close))
 
 
-FORMS: Mapping[str, Form] = {Subflow.kind: Form(_subflow_fields, _subflow_of), Map.kind: Form(_map_fields, _map_of)}
+def _loop_fields(step: Loop) -> Fields:
+    child = _subflow_fields(Subflow(step.reference, step.inline, step.on_parent_close))
+    return [step.condition, step.max_iterations, step.last_as, step.count_as, *child]
+
+
+def _loop_of(condition: str, most: int, last_as: str, count_as: str, *child: Any) -> Loop:
+    flow = _subflow_of(*child)
+    return Loop(condition, most, flow.reference, flow.inline, flow.on_parent_close, last_as, count_as)
+
+
+FORMS: Mapping[str, Form] = {
+    Subflow.kind: Form(_subflow_fields, _subflow_of),
+    Loop.kind: Form(_loop_fields, _loop_of),
+    Map.kind: Form(_map_fields, _map_of),
+}
 """By kind."""
 
 WITH_BODY = frozenset({Map.kind})

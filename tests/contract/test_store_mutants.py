@@ -108,9 +108,7 @@ MISTAKES = {
     "another holder retries": Mistake("retry_node", " or record[HOLDER] ~= ARGV[9]", ""),
     "a stale token retries": Mistake("retry_node", "if record[TOKEN] ~= tonumber(ARGV[4]) or", "if"),
     "a retry sets no timer": Mistake("retry_node", "put_due(timers, member, record[READY_AT])\n", ""),
-    "a retry of a halted run waits": Mistake(
-        "retry_node", "is_halted(found) and ARGV[10] ~= '1' and now or now + delay", "now + delay"
-    ),
+    "a retry of a halted run waits": Mistake("retry_node", "(ARGV[10] == '1' or not is_halted(found))", "true"),
     "a retry is not counted": Mistake("retry_node", "record[RETRIES] + 1", "record[RETRIES]"),
     "a node is woken too early": Mistake("wake_node", "record[READY_AT] > now", "false"),
     "a halted run sleeps on": Mistake("wake_node", "and not is_halted(found)", ""),
@@ -138,7 +136,7 @@ MISTAKES = {
     ),
     "a terminated run takes a retry": Mistake("retry_node", " or found.status == TERMINATED", ""),
     "a terminated run starts nodes": Mistake("claim_node", "if values[3] == TERMINATED", "if false"),
-    "the keeper looks after a terminated run": Mistake("redrive_node", " or values[5] == TERMINATED", ""),
+    "the keeper looks after a terminated run": Mistake("redrive_node", " or is_void", ""),
     "a node that is marked is made ready": Mistake(
         "settle_node", "past[STATE] ~= 'waiting' then return false", "false then"
     ),

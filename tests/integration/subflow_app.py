@@ -152,6 +152,17 @@ def less_one(value: int) -> int:
     return value - 1
 
 
+@mesh.task
+def climb(value: int, before: int | None = None) -> int:
+    leave_mark("climb")
+    return value + (before or 0)
+
+
+@mesh.flow
+def climbing(value: int) -> Any:
+    return double(mesh.repeat(climb, {"value": value}, until="output >= 10", max_iterations=6, last_as="before"))
+
+
 @mesh.flow
 def endless(value: int) -> Any:
     return mesh.subflow("endless", {"value": value})

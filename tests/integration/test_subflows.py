@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskmesh import FlowVersionError, NodeState, Run, RunCancelledError, RunFailedError, RunState
+from taskmesh.tasks.flow import FlowDefinition
+from tests.harness.processes import Processes
 from tests.integration import subflow_app as app
 from tests.integration.mesh_bench import MeshBench, Worker
+from tests.nemesis.injected import crash_points
+from tests.nemesis.injected.crash_points import Trap, crashes, environ_of
 
 APP = "tests.integration.subflow_app"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
+INJECTED = Path(crash_points.__file__).parent
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
@@ -50,7 +58,7 @@ def test_a_node_has_the_result_of_its_child(bench: MeshBench) -> None:
     assert child.parent is not None
     assert (child.parent.run_id, child.parent.node) == (run.id, "inner")
     [node] = [each for each in run.details().nodes if each.name == "inner"]
-    assert (node.status, node.attempts, node.task) == (NodeState.SUCCEEDED, 1, "flow")
+    assert (node.status, node.attempts, node.task) == (NodeState.SUCCEEDED, 1, "flow inner")
     assert set(bench.times_run("double").values()) == {1}
 
 
@@ -100,6 +108,15 @@ def test_children_end_with_their_parent(bench: MeshBench, tmp_path: Path, wish: 
     halted_by = grandchild.details().halted_by
     assert halted_by is not None
     assert halted_by.by == f"run {child.id}"
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_child_ends_whose_node_is_ended_by_hand(bench: MeshBench, tmp_path: Path) -> None:
+    run = bench.mesh.submit(app.outer_waiting, path=str(tmp_path / "key"))
+    child = _child(bench, run, "waiting")
+    assert run.mark("waiting", 3)
+    assert run.result(timeout=PATIENCE_SECONDS) == 6
+    assert child.wait(timeout=PATIENCE_SECONDS) is RunState.CANCELLED
 
 
 @pytest.mark.usefixtures("worker")
@@ -176,8 +193,8 @@ def test_a_registered_flow_is_begun_in_the_version_of_the_submission(bench: Mesh
     assert [each.result(timeout=PATIENCE_SECONDS) for each in (fork, again)] == [8, 8]
 
 
-def _tripled() -> object:
-    def inner(value: int) -> object:
+def _tripled() -> FlowDefinition[Any]:
+    def inner(value: int) -> Any:
         return app.double(app.double(app.double(value)))
 
     return app.mesh.flow(inner)
@@ -191,6 +208,43 @@ def test_a_flow_may_begin_itself_by_its_name_but_not_for_ever(bench: MeshBench) 
     assert len(bench.effects("less_one")) == 4
     with pytest.raises(RunFailedError, match="is 20 runs deep"):
         bench.mesh.submit("endless", value=4).result(timeout=PATIENCE_SECONDS)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_loop_runs_until_its_condition_holds_or_its_bound_is_over(bench: MeshBench) -> None:
+    run, short = bench.mesh.submit(app.climbing, value=4), bench.mesh.submit(app.climbing, value=1)
+    assert run.result(timeout=PATIENCE_SECONDS) == 24
+    with pytest.raises(RunFailedError, match=r"LoopExhausted.*after each of 6 iterations"):
+        short.result(timeout=PATIENCE_SECONDS)
+    iterations = [effect.run_id for effect in bench.effects("climb")]
+    assert len(iterations) == len(set(iterations)) == 9
+    assert [each.flow for each in bench.mesh.runs(parent=run.id)] == [f"{APP}:climb"]
+
+
+@pytest.mark.parametrize("point", ["child begun", "child ended", "parent told"])
+def test_whoever_dies_between_a_child_and_its_parent_leaves_it_to_the_next(
+    bench: MeshBench, tmp_path: Path, point: str
+) -> None:
+    """Also the keeper, which is one of those that die."""
+    bench.mesh.registry = app.mesh.registry
+    traps = (Trap(point, every=7, times=4),)
+    path = os.pathsep.join([str(INJECTED), *sys.path])
+    for _ in range(2):
+        bench.worker(app=APP, env={**environ_of(tmp_path, traps), "PYTHONPATH": path})
+    runs = bench.mesh.submit_many(app.outer, [{"value": value} for value in range(60)])
+    assert [run.result(timeout=PATIENCE_SECONDS) for run in runs] == [16 * value for value in range(60)]
+    assert crashes(tmp_path) == [point] * 4
+    assert len({effect.run_id for effect in bench.effects("double")}) == 2 * len(runs)
+
+
+def test_embedded(child_processes: Processes, tmp_path: Path) -> None:
+    environ = {
+        "TASKMESH_EMBEDDED__DIRECTORY": str(tmp_path / "state"),
+        "TASKMESH_TEST_EFFECTS": str(tmp_path / "effects"),
+        **dict.fromkeys(("TASKMESH_BROKER_URL", "TASKMESH_STORE_URL", "AMQP_URL", "REDIS_URL"), ""),
+    }
+    process = child_processes.python("tests.integration.embedded_subflows", str(tmp_path), env=environ)
+    assert process.wait(PATIENCE_SECONDS) == 0, process.output
 
 
 def test_workers_die_at_every_moment_and_each_child_runs_once(bench: MeshBench, tmp_path: Path) -> None:

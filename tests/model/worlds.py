@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.model.reference import NodeModel, RunModel
-from tests.model.shape import Shape
+from tests.model.shape import TO_PARENT, Shape
 from tests.model.steering import BY_HAND
 from tests.model.undoing import NOTHING
 
@@ -73,9 +73,10 @@ class Setting:
     as ``begins_again`` says, and no undo in ``failing`` fails the last time.
 
     With ``steered``, somebody pauses, resumes and terminates it; those in ``marked`` may be ended by hand; and an ended
-    run is retried up to ``reopens`` times; without ``holds``, what the keeper has forgotten of it by then stays so.
-    The first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time.
-    Without ``lapses``, no worker sleeps through its lease. The other faults may strike at any time, again and again.
+    run is retried up to ``reopens`` times; without ``holds``, what the keeper has forgotten of it by then stays so. The
+    first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time. A
+    child has a ``parent``, which must be told its end. Without ``lapses``, no worker sleeps through its lease. The
+    other faults may strike at any time, again and again.
     """
 
     shape: Shape
@@ -93,10 +94,11 @@ class Setting:
     lapses: bool = True
     model: type[RunModel] = RunModel
     keeper: bool = True
+    parent: str = ""
 
 
 def start(setting: Setting) -> World:
-    run = setting.model(setting.shape)
+    run = setting.model(setting.shape, parent=setting.parent)
     holders = ("a", "b")
     workers = tuple((each, None) for each in holders)
     first = World(_frozen(run), "", None, frozenset(run.outbox), workers, frozenset(holders), setting.crashes)
@@ -105,7 +107,8 @@ def start(setting: Setting) -> World:
 
 def is_end(setting: Setting, world: World) -> bool:
     run = run_of(setting, world)
-    return run.has_ended and not run.outbox and not run.timers
+    is_told = TO_PARENT in run.nodes and run.has_told_parent()
+    return run.has_ended and not run.outbox and not run.timers and (is_told or not setting.parent)
 
 
 def run_of(setting: Setting, world: World) -> RunModel:
@@ -119,6 +122,7 @@ def run_of(setting: Setting, world: World) -> RunModel:
     run.remembered = []
     run.altered, run.counts, run.reopened = world.altered, dict(world.counts), world.reopened
     run.forgotten, run.unlisted, run.begun = world.forgotten, world.unlisted, world.begun
+    run.parent, run.told_life = setting.parent, 0 if TO_PARENT in run.nodes else -1
     return run
 
 

@@ -18,7 +18,7 @@ from taskmesh.flows import load_flow
 from taskmesh.flows.dumping import dump_flow
 from taskmesh.model.flow import Copies, Flow, Node, OnFailure
 from taskmesh.model.mapping import MAX_ITEMS, ItemFailure, Map, mapped
-from taskmesh.model.subflows import Subflow, child_steps
+from taskmesh.model.subflows import Subflow, references_of, tasks_in
 from taskmesh.tasks.flow import FlowDefinition
 from taskmesh.tasks.task import make_task
 from taskmesh.wire import pack, unpack
@@ -167,7 +167,11 @@ def test_a_flow_is_mapped_as_a_task_is() -> None:
     assert isinstance(node.step, Map)
     assert node.step.body.args == {"values": "${item}", "factor": "${params.n}"}
     assert isinstance(node.step.body.step, Subflow)
-    assert [type(each) for each in child_steps(flow.compile())] == [Map, Subflow, Map]
+    assert tasks_in(flow.compile()) == {SQUARE.name}
+
+
+def test_a_registered_flow_that_is_mapped_is_found() -> None:
+    assert [*references_of(_yaml("a: {map: [1], flow: other@3, args: {v: '${item}'}}"))] == ["other@3"]
 
 
 def _row(values: list[int], factor: int) -> Any:

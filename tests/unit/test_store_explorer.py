@@ -12,7 +12,7 @@ from tests.model.explorer import check_state, explore
 from tests.model.invariants import check_next_events
 from tests.model.records import NodeModel
 from tests.model.reference import RunModel
-from tests.model.shape import Shape
+from tests.model.shape import TO_PARENT, Shape
 from tests.model.worlds import Setting, World, run_of
 
 DIAMOND = Shape(((), (0,), (0,), (1, 2)), ("one",) * 4, 2)
@@ -66,6 +66,12 @@ SETTINGS = {
     "copies one after the other": Setting(BOUND, frozenset({1})),
     "copies one after the other, the second of which fails fast": Setting(BOUND, frozenset({1}), fail_fast=True),
     "copies one after the other that may be cancelled": Setting(BOUND, frozenset(), crashes=0, cancels=True),
+    "a child that is cancelled and terminated": Setting(
+        CHAIN, frozenset({1}), crashes=1, cancels=True, steered=True, lapses=False, parent="a parent"
+    ),
+    "a child that is undone": Setting(
+        SHORT_UNDOABLE_CHAIN, frozenset({1}), fail_fast=True, crashes=1, compensates=True, parent="a parent"
+    ),
     # Those who sleep are in the settings of chains; this one is for the order of undos.
     "a fork that is undone": Setting(
         UNDOABLE_FORK, frozenset({2}), fail_fast=True, crashes=0, compensates=True, lapses=False
@@ -131,11 +137,24 @@ class TellerForgets(RunModel):
         return self.nodes[node].ended
 
 
+class ForgetsParent(RunModel):
+    """As if a child left nothing behind that has its parent told."""
+
+    @property
+    def outbox(self) -> set[int]:
+        return super().outbox - {TO_PARENT}
+
+
 class EarlyJoin(RunModel):
     """As if a node became ready with the first of those that it needs."""
 
     def arrived(self, node: int) -> int:
         return len(self.shape.parents[node])
+
+
+def test_a_parent_that_nobody_would_tell_is_found() -> None:
+    setting = Setting(SINGLE, frozenset(), model=ForgetsParent, parent="a parent")
+    assert explore(setting, check_state).without_an_end() > 0
 
 
 def test_a_node_that_leaves_the_outbox_too_early_is_found_to_stop_the_run() -> None:
