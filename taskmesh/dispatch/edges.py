@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskmesh.model.copied import Computed
+from taskmesh.model.computed import Computed
 from taskmesh.wire import pack
 
 
@@ -26,10 +26,13 @@ class Cut(Computed[EdgeChunk]):
     """So many slices, each made when it is asked for."""
 
     def __init__(self, count: int, make: Callable[[int], EdgeChunk]) -> None:
-        super().__init__(count)
+        self._count = count
         self._make = make
 
-    def _at(self, place: int) -> EdgeChunk:
+    def __len__(self) -> int:
+        return self._count
+
+    def at(self, place: int) -> EdgeChunk:
         return self._make(place)
 
 

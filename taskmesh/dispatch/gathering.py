@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.mapping import MOST_BYTES
@@ -17,8 +16,18 @@ from taskmesh.wire.codec import pack_list
 ITEMS_PER_READING = 5_000
 """Of so many copies at a time what they gave back is read, in pages."""
 
+ERRORS_PER_READING = 500
+"""An error has a traceback, so fewer of those."""
+
 SAID_LETTERS = 500
 """What is kept of the error of an item in the list of outputs."""
+
+
+class _Found(NamedTuple):
+    """What stands in the list for one copy, packed; and why it has failed, as a sentence, where it has."""
+
+    packed: bytes
+    failure: str = ""
 
 
 def gathered(reader: Reader, run_id: str, plan: Plan, ticket: str) -> Outcome:
@@ -29,43 +38,41 @@ def gathered(reader: Reader, run_id: str, plan: Plan, ticket: str) -> Outcome:
     copies = plan.flow.copies
     assert copies is not None
     [params] = reader.run_fields(run_id, ["params"])
-    most_bytes = unpack(params or pack({MOST_BYTES: 0}))[MOST_BYTES]
-    found: list[bytes] = []
-    size, lacking = 0, 0
-    for output in _outputs(reader, run_id, range(copies.total)):
-        found.append(output or b"")
-        size, lacking = size + len(found[-1]), lacking + (output is None)
+    most_bytes = unpack(params)[MOST_BYTES] if params else 0
+    packed, failures, size = list[bytes](), dict[int, str](), 0
+    for place, found in enumerate(_all(reader, run_id, copies.total)):
+        size += len(found.packed)
         if size > most_bytes:
             return _failed(ticket, f"run {run_id} has no result: {_too_large(copies.total, most_bytes)}")
-    failures = _failures(reader, run_id, [at for at, output in enumerate(found) if not output])
-    succeeded = copies.total - lacking
-    if succeeded < copies.least:
-        first = next(iter(failures.items()), None)
-        said = f"; the first that has not, {plan.name_of(first[0])!r}: {_sentence(first[1])}" if first else ""
-        asked = f"{succeeded} of {copies.total} items have succeeded, and {copies.least} must"
-        return _failed(ticket, f"run {run_id}: {asked}{said}")
-    result = pack_list([output or pack({"failed": failures[at]}) for at, output in enumerate(found)])
-    return Outcome(ticket, RunState.SUCCEEDED, result)
+        packed.append(found.packed)
+        if found.failure:
+            failures[place] = found.failure
+    if copies.total - len(failures) < copies.least:
+        asked = f"{copies.total - len(failures)} of {copies.total} items have succeeded, and {copies.least} must"
+        first = [f"; the first that has not, {plan.name_of(at)!r}: {failures[at]}" for at in list(failures)[:1]]
+        return _failed(ticket, f"run {run_id}: {asked}{''.join(first)}")
+    return Outcome(ticket, RunState.SUCCEEDED, pack_list(packed))
 
 
-def _outputs(reader: Reader, run_id: str, places: Sequence[int]) -> Iterator[bytes | None]:
-    rest = iter(places)
-    while page := list(islice(rest, ITEMS_PER_READING)):
-        yield from reader.run_fields(run_id, [f"output:{at}" for at in page])
+def _all(reader: Reader, run_id: str, total: int) -> Iterator[_Found]:
+    for places in _pages(range(total), ITEMS_PER_READING):
+        outputs = reader.run_fields(run_id, [f"output:{at}" for at in places])
+        lacking = [at for at, output in zip(places, outputs, strict=True) if output is None]
+        failed = _failures(reader, run_id, lacking)
+        yield from (next(failed) if output is None else _Found(output) for output in outputs)
 
 
-def _failures(reader: Reader, run_id: str, places: Sequence[int]) -> dict[int, dict[str, str]]:
+def _failures(reader: Reader, run_id: str, places: Sequence[int]) -> Iterator[_Found]:
     """What the copies at these places have said."""
-    errors = reader.run_fields(run_id, [f"error:{at}" for at in places])
-    return {at: _said(unpack(error) if error else {}) for at, error in zip(places, errors, strict=True)}
+    for page in _pages(places, ERRORS_PER_READING):
+        for error in reader.run_fields(run_id, [f"error:{at}" for at in page]):
+            fields = unpack(error) if error else {"type": "", "message": "unknown"}
+            said = {"type": fields["type"], "message": fields["message"][:SAID_LETTERS]}
+            yield _Found(pack({"failed": said}), f"{said['type']}: {said['message']}")
 
 
-def _said(error: Mapping[str, Any]) -> dict[str, str]:
-    return {"type": error.get("type", ""), "message": str(error.get("message", "unknown"))[:SAID_LETTERS]}
-
-
-def _sentence(said: Mapping[str, str]) -> str:
-    return f"{said['type']}: {said['message']}"
+def _pages(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (places[at : at + size] for at in range(0, len(places), size))
 
 
 def _too_large(total: int, most_bytes: int) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import overload
 
 from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
+from taskmesh.model.computed import Computed
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger
@@ -143,7 +143,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Copies(Sequence[Node]):
+class Copies(Computed[Node]):
     """``total`` copies of one node that need nothing, none of which is kept: each is made when it is asked for.
 
     Each is called with an item of its own (see ``model.mapping``). So many items stand in one field of the run;
@@ -180,17 +180,8 @@ class Copies(Sequence[Node]):
     def __len__(self) -> int:
         return self.total
 
-    @overload
-    def __getitem__(self, place: int) -> Node: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Node]: ...
-
-    def __getitem__(self, place: int | slice) -> Node | Sequence[Node]:
-        places = range(self.total)[place]
-        if isinstance(places, range):
-            return [self[each] for each in places]
-        return replace(self.node, name=self.name_of(places))
+    def at(self, place: int) -> Node:
+        return replace(self.node, name=self.name_of(place))
 
 
 _DIGITS = 18
