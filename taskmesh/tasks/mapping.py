@@ -9,7 +9,7 @@ from typing import Any
 from taskmesh.errors import UsageError
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import Flow, Node
-from taskmesh.model.mapping import ARGS, ITEM, OVER, ItemFailure, Map
+from taskmesh.model.mapping import ARGS, ITEM, MAX_ITEMS, OVER, ItemFailure, Map
 from taskmesh.model.subflows import Subflow
 from taskmesh.tasks.trace import Handle, Placeholder, Trace
 
@@ -35,12 +35,17 @@ class MapHandle(Handle):
         """Call the task with lists of at most ``size`` items. Which are together depends on the items themselves.
 
         ``by`` names the entry of an item that decides; the whole item where it is empty.
+
+        :raises UsageError: ``size`` is no whole number of at least 1.
         """
-        return self._change(slice_size=size, slice_by=by)
+        return self._change(slice_size=self._number(size, "slices"), slice_by=by)
 
     def max_in_flight(self, count: int) -> MapHandle:
-        """Let at most ``count`` items have begun and not ended at any time."""
-        return self._change(most_at_once=count)
+        """Let at most ``count`` items have begun and not ended at any time.
+
+        :raises UsageError: it is no whole number of at least 1.
+        """
+        return self._change(most_at_once=self._number(count, "max_in_flight"))
 
     def on_item_failure(self, policy: str, min_success: float = 0) -> MapHandle:
         """Say what the failure of an item means: ``fail`` (the default) or ``continue`` with the others.
@@ -48,11 +53,21 @@ class MapHandle(Handle):
         To continue, ``min_success`` items must have succeeded in the end; with a decimal point, such as 0.9, it is a
         part of all. In the list of outputs, ``{"failed": {"type": ..., "message": ...}}`` stands for what failed.
 
-        :raises UsageError: for any other policy.
+        :raises UsageError: for any other policy, or what is no number.
         """
         if policy not in list(ItemFailure):
             raise UsageError(f"{self!r}.on_item_failure(): it is fail or continue, not {policy!r}")
-        return self._change(on_item_failure=ItemFailure(policy), min_success=min_success)
+        return self._change(on_item_failure=ItemFailure(policy), min_success=self._part(min_success))
+
+    def _part(self, value: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise UsageError(f"{self!r}.on_item_failure(): min_success must be a number, not {value!r}")
+        return value
+
+    def _number(self, value: Any, what: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_ITEMS:
+            raise UsageError(f"{self!r}.{what}(): it must be a whole number from 1 to {MAX_ITEMS}, not {value!r}")
+        return value
 
     def _change(self, **rules: Any) -> MapHandle:
         assert isinstance(self._node.step, Map)

@@ -207,6 +207,27 @@ def test_another_policy_is_refused(policy: str) -> None:
         flow.compile()
 
 
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, MAX_ITEMS + 1])
+@pytest.mark.parametrize("rule", ["slices", "max_in_flight"])
+def test_what_is_no_number_of_items_is_refused(rule: str, value: Any) -> None:
+    @_defined
+    def flow() -> Any:
+        return getattr(SQUARE.map([1]), rule)(value)
+
+    with pytest.raises(UsageError, match=rf"{rule}\(\): it must be a whole number from 1 to {MAX_ITEMS}"):
+        flow.compile()
+
+
+@pytest.mark.parametrize("value", ["0.9", None, True])
+def test_a_least_success_that_is_no_number_is_refused(value: Any) -> None:
+    @_defined
+    def flow() -> Any:
+        return SQUARE.map([1]).on_item_failure("continue", min_success=value)
+
+    with pytest.raises(UsageError, match="min_success must be a number"):
+        flow.compile()
+
+
 @pytest.mark.parametrize(
     ("rules", "count", "needed"),
     [
