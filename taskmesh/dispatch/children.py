@@ -175,7 +175,7 @@ class Children:
         """A node of a run that goes on no more ends when its child has ended; without a child it does not begin."""
         [status] = self._reader.statuses([run_id])
         if status is None or _step(taken).on_parent_close is OnParentClose.ABANDON:
-            return Verdict(CANCELLED, message=taken.answer.halt)
+            return Verdict(CANCELLED, message=f"not started: the run is {taken.answer.halt}")
         if status.ended:
             self._hear(run_id)
         else:

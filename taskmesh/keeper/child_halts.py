@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from taskmesh.dispatch.advance import Advancer, Ending, not_started
+from taskmesh.dispatch.advance import Advancer, Ending, cancelled
 from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, is_bound
 from taskmesh.dispatch.plan import Plan
 from taskmesh.keeper.keeper import KeeperParts
@@ -102,7 +102,7 @@ def _taken(run: Halted, key: NodeKey, answer: ClaimAnswer) -> Taken:
 def _ending(taken: Taken, verdict: Verdict) -> Ending:
     plan, key, shard_key, answer, _ = taken
     if verdict.state == CANCELLED:
-        return not_started(plan, key, answer.token, shard_key, verdict.message)
+        return cancelled(plan, key, answer.token, shard_key, verdict.message)
     ending = Ending(plan, key, answer.token, shard_key, verdict.state, output=verdict.output)
     if verdict.state == SUCCEEDED:
         return ending

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskmesh.dispatch.advance import Advance, Ending
+from taskmesh.dispatch.advance import Advance, Ending, cancelled
 from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import ClaimAnswer, Word
@@ -79,7 +79,7 @@ def _ending(attempt: Attempt, taken: Taken, verdict: Verdict) -> Ending:
     if verdict.state == SUCCEEDED:
         return attempt.gave(verdict.output)
     if verdict.state == CANCELLED:
-        return attempt.cancelled(verdict.message)
+        return cancelled(attempt.plan, attempt.key, attempt.token, attempt.shard_key, verdict.message)
     failure = Failure(verdict.kind, verdict.message, "")
     delay_seconds = None if verdict.is_final or taken.answer.halt else next_delay_seconds(attempt, failure)
     return attempt.failed(failure) if delay_seconds is None else attempt.postponed(failure, delay_seconds)

@@ -10,6 +10,7 @@ from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.item_inputs import ItemInputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
+from taskmesh.model.subflows import ChildStep
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
@@ -186,7 +187,7 @@ class Intake:
         attempt.token = answer.token
         attempt.number = answer.attempt
         attempt.retries, attempt.crashes, attempt.past = answer.retries, answer.crashes, answer.past
-        if attempt.plan.begins_child(attempt.key.node):
+        if isinstance(attempt.node.step, ChildStep):
             self._child_runs.add(attempt, answer, self._values(attempt, answer))
             return None
         if ending := self._admission.ending(attempt, answer, pool.tasks):
