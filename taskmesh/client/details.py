@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskmesh.client.causes import child_of
 from taskmesh.client.counting import Counted
 from taskmesh.client.left_out import NEEDS, facts_of, why_not_run
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, evaluated
@@ -15,7 +16,7 @@ from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.family import WAITS_FOR_RUN, Origin, Outcome, Parent, run_of_ticket, ticket_of
+from taskmesh.store.family import WAITS_FOR_RUN, Origin, Parent
 from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
 
@@ -243,12 +244,6 @@ def _node(
         rule=_rule(node),
         child=child_of(stored, record.heard.get(position)),
     )
-
-
-def child_of(stored: NodeRecord, heard: bytes | None) -> str:
-    """The child run that a node waits for, or that it has heard of last; empty where there is none."""
-    ticket = ticket_of(stored.cause) or (Outcome.read(heard).ticket if heard else "")
-    return run_of_ticket(ticket)
 
 
 def _rule(node: Node) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from taskmesh.client.causes import breaker_of, child_of
 from taskmesh.client.details import place_of
 from taskmesh.client.left_out import why_left_out
 from taskmesh.client.parts import ClientParts
@@ -13,7 +14,6 @@ from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
 from taskmesh.dispatch.gates import Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError
-from taskmesh.model.breakers import BEHIND_BREAKER
 from taskmesh.model.durations import duration_text
 from taskmesh.model.explanation import (
     MESSAGE_LENGTH,
@@ -27,7 +27,6 @@ from taskmesh.model.explanation import (
 from taskmesh.model.next_event import NodeFacts
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.calls import NodeKey
-from taskmesh.store.family import run_of_ticket, ticket_of
 from taskmesh.store.reader import NodeRecord, RunSummary
 from taskmesh.store.waits import Place, PoolRecord, Waits
 from taskmesh.wire import unpack
@@ -214,16 +213,11 @@ class _Around:
             timer_at=stand.timer_at,
             lease_until=self._leases.get(record.holder) if record else None,
             needs=needs,
-            breaker=_breaker(record),
-            child=run_of_ticket(ticket_of(record.cause)) if record else "",
+            breaker=breaker_of(record),
+            child=child_of(record),
             is_held=summary.paused is not None and not is_halted,
             is_halted=is_halted,
         )
-
-
-def _breaker(record: NodeRecord | None) -> str:
-    cause = record.cause if record else ""
-    return cause.removeprefix(BEHIND_BREAKER) if cause.startswith(BEHIND_BREAKER) else ""
 
 
 def _chosen(seen: _Seen, node: str | None, limit: int | None) -> list[int]:

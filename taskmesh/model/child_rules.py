@@ -9,7 +9,7 @@ from typing import Protocol
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.params import takes_any_params
 from taskmesh.model.policies import NO_LIMITS
-from taskmesh.model.problems import Hints, Path, Problem
+from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.subflows import ChildStep
 
 
@@ -64,7 +64,7 @@ class ChildRules:
                 self._found((*path, "args", name), f"its flow has no parameter {name!r}{hint}", on_key=True)
         missing = [name for name, param in declared.items() if param.required and name not in (*given, *step.given)]
         if missing:
-            self._found((*path, "args"), f"its flow also needs the parameter {', '.join(map(repr, missing))}")
+            self._found((*path, "args"), f"its flow also needs the parameter {quoted(missing)}")
 
 
 def _undo(node: Node) -> Compensation:

@@ -63,6 +63,6 @@ def listed(names: Sequence[str], shown: int) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def quoted(names: Iterable[str]) -> str:
-    """Names as they stand in a sentence."""
-    return ", ".join(map(repr, names))
+def quoted(names: Sequence[str]) -> str:
+    """Names as a sentence has them."""
+    return ", ".join(repr(name) for name in names)

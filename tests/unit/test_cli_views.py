@@ -22,6 +22,7 @@ from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
 from taskmesh.clock import Clock, ManualClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.store.family import Parent
 
 START = 1_000_000.0
 
@@ -261,6 +262,15 @@ def test_the_summary_tells_what_earlier_attempts_said() -> None:
     nodes = tuple(replace(node, attempts=3, last_error=error) for node in details.nodes)
     assert "↻ a, 3 attempts: ConnectionError: refused" in summary_of(replace(details, nodes=nodes))
     assert run_document(replace(details, nodes=nodes))["nodes"]["a"]["last_error"] == error
+
+
+def test_a_run_and_its_children_name_each_other() -> None:
+    details = ended(run_of({"a": ()}), RunState.SUCCEEDED, a=1.0)
+    nodes = tuple(replace(node, child="r9") for node in details.nodes)
+    parent = Parent("r0", 2, "begins", "r-1", 2, "default")
+    document = run_document(replace(details, nodes=nodes, parent=parent))
+    assert document["parent"] == {"run_id": "r0", "node": "begins"}
+    assert document["nodes"]["a"]["child"] == "r9"
 
 
 def test_the_document_of_a_run_has_the_documented_keys() -> None:

@@ -27,6 +27,7 @@ READY, RUNNING, RETRYING, WAITING = NodeState.READY, NodeState.RUNNING, NodeStat
         (NodeFacts(RUNNING, is_due=True), NextEvent(EventKind.TAKEOVER)),
         (NodeFacts(RETRYING, is_due=True, timer_at=NOW + 9), NextEvent(EventKind.TIMER, NOW + 9)),
         (NodeFacts(RETRYING, timer_at=NOW + 9, breaker="pay"), NextEvent(EventKind.BREAKER, NOW + 9)),
+        (NodeFacts(RETRYING, timer_at=NOW + 9, child="r9"), NextEvent(EventKind.CHILD, NOW + 9)),
         (NodeFacts(RETRYING, NOW + 9, is_due=True), NextEvent(EventKind.TIMER, NOW + 9)),
         (NodeFacts(RETRYING, timer_at=NOW + 9, is_halted=True), NextEvent(EventKind.TIMER, NOW)),
         (NodeFacts(WAITING, is_held=True), NextEvent(EventKind.RESUME)),
@@ -137,6 +138,15 @@ def test_a_retrying_node_tells_when_why_and_how_often() -> None:
 def test_a_node_behind_an_open_breaker() -> None:
     facts = NodeFacts(RETRYING, NOW + 3, is_due=True, timer_at=NOW + 3, breaker="pay")
     assert "circuit breaker 'pay', in 3.0 s" in _text(_explained(facts))
+
+
+def test_a_node_that_waits_for_its_child() -> None:
+    text = _text(_explained(NodeFacts(RETRYING, NOW + 60, is_due=True, timer_at=NOW + 60, child="r9")))
+    assert "waits for the end of run r9" in text
+    assert "`taskmesh explain r9` goes on there" in text
+    assert "looks by itself whether that has ended in 1 min 00 s" in text
+    halted = NodeFacts(RETRYING, NOW + 60, is_due=True, timer_at=NOW + 60, child="r9", is_halted=True)
+    assert "the keeper has that run end" in _text(_explained(halted))
 
 
 def test_held_and_halted() -> None:
