@@ -54,6 +54,14 @@ def lay_foundation(settings: Settings) -> Foundation:
     section = settings.store
     url = embedded.url if embedded is not None else section.url or ""
     link = open_link(url, section.connect_timeout_seconds, section.socket_timeout_seconds)
+    return build_on(link, clock, settings, broker_settings(settings, embedded), embedded)
+
+
+def build_on(
+    link: Link, clock: Clock, settings: Settings, broker: BrokerSettings, embedded: EmbeddedServer | None
+) -> Foundation:
+    """Everything that stands on a link to the store."""
+    section = settings.store
     keys = Keys(settings.namespace, section.partitions)
     reader = Reader(link, keys)
     return Foundation(
@@ -66,7 +74,7 @@ def lay_foundation(settings: Settings) -> Foundation:
         housekeeping=Housekeeping(link, keys, section.retention_seconds),
         letters=Letters(link, keys, settings.limits.max_dead_letters, settings.limits.max_dead_letter_bytes),
         plans=Plans(reader.flow_body),
-        broker=broker_settings(settings, embedded),
+        broker=broker,
         embedded=embedded,
     )
 

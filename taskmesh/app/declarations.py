@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from taskmesh.app.waits import Waits
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BreakerOptions, breaker_rules
 from taskmesh.model.policies import Retry
@@ -19,7 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Declarations(Owner):
+class Declarations(Owner, Waits):
     """The declaring half of a mesh; the other half submits what is declared."""
 
     def __init__(self) -> None:

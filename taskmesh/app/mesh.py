@@ -15,6 +15,7 @@ from taskmesh.app.declarations import Declarations
 from taskmesh.app.run import Run
 from taskmesh.app.selection import Selection
 from taskmesh.app.submittable import FlowFinder, Submittable, arguments_of
+from taskmesh.errors import UsageError
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
@@ -49,6 +50,7 @@ class Mesh(Declarations):
         self._lock = threading.RLock()
         self._settings: Settings | None = settings
         self._producer: Producer | None = None
+        self._lent: Producer | None = None
         self._owner = 0
         self._finder = FlowFinder(self._registered)
         _free_lock_after_fork(self)
@@ -60,6 +62,8 @@ class Mesh(Declarations):
         :raises ConfigError: with every problem found.
         """
         with self._lock:
+            if self._lent is not None:
+                return self._lent.foundation.settings
             if self._settings is None:
                 from taskmesh.config.loader import load_settings
 
@@ -246,14 +250,23 @@ class Mesh(Declarations):
         :raises UsageError: the settings ask for a limit of memory, which no worker inside a process can keep; or they
             name no flow files that could be watched.
         """
-        from taskmesh.app.local_worker import LocalWorker
+        with self._working.working(self.registry, threads, pools, watch_flows):
+            yield
 
-        worker = LocalWorker(self._working.foundation, self.registry, threads, pools, watch_flows)
-        worker.start()
+    @contextlib.contextmanager
+    def lent(self, producer: Producer) -> Iterator[None]:
+        """For as long as the block runs, go another way to the servers: that of a test, which closes it.
+
+        :raises UsageError: another test has this mesh.
+        """
+        with self._lock:
+            if self._lent is not None:
+                raise UsageError("this mesh is in use by another virtual mesh; close that one first")
+            self._lent = producer
         try:
             yield
         finally:
-            worker.stop()
+            self._lent = None
 
     def close(self) -> None:
         """Publish what waits, within the submit timeout, and give the connections back. Used again, it reconnects."""
@@ -266,11 +279,13 @@ class Mesh(Declarations):
     @property
     def _working(self) -> Producer:
         with self._lock:
+            if self._lent is not None:
+                return self._lent
             if self._producer is None or self._owner != os.getpid():
                 from taskmesh.app.producer import Producer
 
                 # A child's sockets and threads are the parent's; it makes its own, and leaves those alone.
-                self._producer = Producer(self.settings)
+                self._producer = Producer.of(self.settings)
                 self._owner = os.getpid()
                 atexit.register(self.close)
             return self._producer

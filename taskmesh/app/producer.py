@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from taskmesh.app.assembly import lay_foundation
+from taskmesh.app.assembly import Foundation, lay_foundation
 from taskmesh.app.run import Run
 from taskmesh.broker.factory import open_publisher
 from taskmesh.client.breakers import BreakerBox
@@ -14,7 +15,7 @@ from taskmesh.client.client import Client
 from taskmesh.client.dead_letters import DeadLetterBox
 from taskmesh.client.flow_versions import FlowBox
 from taskmesh.client.limits import ClientLimits
-from taskmesh.client.parts import ClientParts
+from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts, Outlet
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.schedules import ScheduleBox
 from taskmesh.client.taps import Taps
@@ -28,6 +29,7 @@ from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.breakers import breakers_of
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.subscription import Subscription
+from taskmesh.tasks.registry import Registry
 
 PLANS_KEPT = 256
 
@@ -40,15 +42,19 @@ STORE_RESET_SECONDS = 1.0
 class Producer:
     """Everything that a process needs to submit runs and to read them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.foundation = lay_foundation(settings)
+    def __init__(
+        self,
+        foundation: Foundation,
+        publisher: Outlet,
+        taps: Taps,
+        store_reset_seconds: float = STORE_RESET_SECONDS,
+        look_again_seconds: float = LOOK_AGAIN_SECONDS,
+    ) -> None:
+        settings = foundation.settings
+        self.foundation = foundation
         self._deadline_seconds = settings.client.submit_timeout_seconds
         self._plans: dict[int, tuple[Flow, Plan]] = {}
         self._lock = threading.Lock()
-        foundation = self.foundation
-        publisher = PublisherThread(
-            lambda on_fatal: open_publisher(foundation.broker, on_fatal), self._deadline_seconds
-        )
         parts = ClientParts(
             store=foundation.store,
             reader=foundation.reader,
@@ -56,15 +62,16 @@ class Producer:
             keys=foundation.keys,
             plans=foundation.plans,
             publisher=publisher,
-            taps=Taps(lambda: Subscription(foundation.link)),
+            taps=taps,
             clock=foundation.clock,
             store_breaker=local_breaker(
                 "the way to Redis",
                 STORE_FAILURES,
-                STORE_RESET_SECONDS,
+                store_reset_seconds,
                 counts=(StoreUnavailableError,),
                 error=StoreUnavailableError,
             ),
+            look_again_seconds=look_again_seconds,
         )
         limits = ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes)
         self.client = Client(parts, limits)
@@ -72,6 +79,15 @@ class Producer:
         self.breakers = BreakerBox(breakers_of(foundation.store))
         self.flows = FlowBox(flow_versions_of(foundation.store))
         self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Producer:
+        """Connect to what the settings name; errors as of ``lay_foundation``."""
+        foundation = lay_foundation(settings)
+        publisher = PublisherThread(
+            lambda on_fatal: open_publisher(foundation.broker, on_fatal), settings.client.submit_timeout_seconds
+        )
+        return cls(foundation, publisher, Taps(lambda: Subscription(foundation.link)))
 
     def submit(
         self,
@@ -91,6 +107,18 @@ class Producer:
     def put_schedule(self, what: Flow | Plan, schedule: Schedule) -> bool:
         """Have runs of a flow begin by themselves; says whether that changed anything."""
         return self.schedules.put(schedule, self._plan(what))
+
+    @contextlib.contextmanager
+    def working(self, registry: Registry, threads: int, pools: Sequence[str], watch_flows: bool) -> Iterator[None]:
+        """A worker for these tasks; see ``Mesh.local_worker``."""
+        from taskmesh.app.local_worker import LocalWorker
+
+        worker = LocalWorker(self.foundation, registry, threads, pools, watch_flows)
+        worker.start()
+        try:
+            yield
+        finally:
+            worker.stop()
 
     def close(self) -> None:
         self.client.close(self._deadline_seconds)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from taskmesh.app.run_signals import RunSignals
+
 if TYPE_CHECKING:
     from taskmesh.client.client import Client
     from taskmesh.client.counting import Counted
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
     from taskmesh.store.calls import Who
 
 
-class Run:
+class Run(RunSignals):
     """One run, by its id. Cheap to make; asks the store each time. Timeouts are in seconds, None = wait for ever."""
 
-    __slots__ = ("_client", "_plan", "id")
+    __slots__ = ("_plan",)
 
     def __init__(self, client: Client, run_id: str, plan: Plan | None = None) -> None:
         self._client = client

@@ -62,7 +62,7 @@ def show(run: RunId, node: OneNode = None, output: Output = Format.TEXT) -> None
 
 
 def _show_node(run: Run, name: str, output: Format) -> None:
-    from taskmesh.cli.output import console, json_text, node_document, print_json
+    from taskmesh.cli.output import clock_text, console, json_text, node_document, print_json
     from taskmesh.cli.telling import history_document, print_history
 
     history = run.history(name)
@@ -76,6 +76,9 @@ def _show_node(run: Run, name: str, output: Format) -> None:
     for key in ("rule", "cause", "child"):
         if key in document:
             out.print(f"{key:9} {document[key]}", soft_wrap=True)
+    if signal := document.get("signal"):
+        said = f"{signal.get('verdict', 'signalled')} by {signal['by']}, {clock_text(signal['at'])}"
+        out.print(f"signal    {said}" + (f": {comment}" if (comment := signal.get("comment")) else ""), soft_wrap=True)
     for condition in document.get("conditions", ()):
         out.print(f"condition {condition['condition']!r}: {condition['holds']} ({condition['values']})", soft_wrap=True)
     if error := document["error"] or document.get("last_error"):

@@ -32,7 +32,7 @@ def rerun(run: RunId, node: FromNode, reason: Reason = "", output: Output = Form
 
     with opened() as mesh:
         mesh.run(run).rerun(node, reason)
-    _tell({"run_id": run, "from": node, "rerun": True}, f"run {run} goes on from {node}", output)
+    tell({"run_id": run, "from": node, "rerun": True}, f"run {run} goes on from {node}", output)
 
 
 def fork(
@@ -56,7 +56,7 @@ def fork(
         source = mesh.run(run)
         params = values_of(param, source.flow()) if param else {}
         forked = source.fork(*nodes, params=params, id=run_id, deadline_seconds=deadline_seconds, reason=reason)
-    _tell({"run_id": forked.id, "forked_from": run}, forked.id, output)
+    tell({"run_id": forked.id, "forked_from": run}, forked.id, output)
 
 
 def skip(run: RunId, node: NodeName, reason: Reason = "", output: Output = Format.TEXT) -> None:
@@ -65,7 +65,7 @@ def skip(run: RunId, node: NodeName, reason: Reason = "", output: Output = Forma
 
     with opened() as mesh:
         done = mesh.run(run).skip(node, reason)
-    _tell({"run_id": run, "node": node, "skipped": done}, _sentence(run, node, "skipped", done), output)
+    tell({"run_id": run, "node": node, "skipped": done}, _sentence(run, node, "skipped", done), output)
 
 
 def mark(
@@ -74,24 +74,26 @@ def mark(
     """Take a node that has not ended for succeeded, with an output; what depends on it goes on."""
     from taskmesh.cli.targets import opened
 
-    result = _json_of(value)
+    result = json_of(value, "--output-json")
     with opened() as mesh:
         done = mesh.run(run).mark(node, result, reason)
-    _tell({"run_id": run, "node": node, "marked": done}, _sentence(run, node, "taken for succeeded", done), output)
+    tell({"run_id": run, "node": node, "marked": done}, _sentence(run, node, "taken for succeeded", done), output)
 
 
-def _json_of(text: str) -> Any:
+def json_of(text: str, option: str) -> Any:
+    """:raises UsageError: the text of an option is no JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--output-json {text!r} is not JSON: {error}") from None
+        raise UsageError(f"{option} {text!r} is not JSON: {error}") from None
 
 
 def _sentence(run: str, node: str, what: str, done: bool) -> str:
     return f"run {run}: node {node} is {what}" if done else f"run {run}: node {node} was {what} before"
 
 
-def _tell(document: dict[str, Any], sentence: str, output: Format) -> None:
+def tell(document: dict[str, Any], sentence: str, output: Format) -> None:
+    """Say what was done."""
     from taskmesh.cli.output import print_json
 
     if output is Format.JSON:

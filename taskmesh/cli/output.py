@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
+    from taskmesh.client.heard import SignalDetails
     from taskmesh.store.family import Origin
     from taskmesh.store.reader import RunSummary
 
@@ -162,9 +163,15 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         **({"child": node.child} if node.child else {}),
         **({"items": node.items._asdict()} if node.items else {}),
         **({"rule": node.rule} if node.rule else {}),
+        **({"signal": _signal(node.signal)} if node.signal else {}),
         **({"conditions": [each._asdict() for each in node.conditions]} if node.conditions else {}),
         **({"undo": node_document(node.undo)} if node.undo else {}),
     }
+
+
+def _signal(signal: SignalDetails) -> dict[str, Any]:
+    """What came for a node, and from whom; a decision with its words."""
+    return {name: value for name, value in signal._asdict().items() if value != ""}
 
 
 def event_document(event: RunEvent) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from taskmesh.client.explaining import Explainer, RunExplanation
 from taskmesh.client.history import run_history
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.marking import Marking
-from taskmesh.client.parts import ClientParts
+from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts
+from taskmesh.client.signalling import Signalling
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of
@@ -45,8 +46,6 @@ from taskmesh.store.reader import RunRecord, RunSummary
 from taskmesh.wire import unpack
 
 RUNS_PER_BATCH = 200
-LOOK_AGAIN_SECONDS = 1.0
-"""An announcement can be lost with its connection; so a waiting caller also looks this often."""
 
 
 class Client:
@@ -60,6 +59,7 @@ class Client:
         self.control = RunControl(parts, limits.max_value_bytes)
         self._explainer = Explainer(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
+        self.signalling = Signalling(parts, limits.max_value_bytes)
         self._flow_versions = flow_versions_of(parts.store)
         self._compensator = Compensator(parts, self._advancer)
 
@@ -127,8 +127,8 @@ class Client:
     def _left(self, deadline: float | None) -> float:
         """How long to wait for the next announcement, in seconds."""
         if deadline is None:
-            return LOOK_AGAIN_SECONDS
-        return min(LOOK_AGAIN_SECONDS, deadline - self._parts.clock.monotonic())
+            return self._parts.look_again_seconds
+        return min(self._parts.look_again_seconds, deadline - self._parts.clock.monotonic())
 
     def result(self, run_id: str, timeout_seconds: float | None = None, plan: Plan | None = None) -> Any:
         """Block until the run has ended; returns its result. ``plan`` is what was submitted, when this process did it.
@@ -181,7 +181,7 @@ class Client:
             told = {(event.node, event.state, event.attempt) for event in past}
             status, finished_at = record.summary.status, record.summary.finished_at
             while not status.ended:
-                data = tap.next(LOOK_AGAIN_SECONDS)
+                data = tap.next(self._parts.look_again_seconds)
                 if data is None:
                     summary = self._summary(run_id)
                     status, finished_at = summary.status, summary.finished_at

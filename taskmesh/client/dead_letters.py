@@ -9,7 +9,7 @@ from typing import Any
 
 from taskmesh.broker.protocol import Outgoing
 from taskmesh.client.letter_edits import edited, read_letter, routing_key_of
-from taskmesh.client.publisher_thread import PublisherThread
+from taskmesh.client.parts import Outlet
 from taskmesh.clock import Clock
 from taskmesh.errors import DeadLetterError
 from taskmesh.store.letters import DeadLetter, DeadLetterFilter, Letters
@@ -34,7 +34,7 @@ class OpenedLetter:
 class DeadLetterBox:
     """The messages that no worker could use."""
 
-    def __init__(self, letters: Letters, publisher: PublisherThread, clock: Clock) -> None:
+    def __init__(self, letters: Letters, publisher: Outlet, clock: Clock) -> None:
         self._letters = letters
         self._publisher = publisher
         self._clock = clock

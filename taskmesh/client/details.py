@@ -8,6 +8,7 @@ from typing import Any
 
 from taskmesh.client.causes import child_of
 from taskmesh.client.counting import Counted
+from taskmesh.client.heard import SignalDetails, signal_in
 from taskmesh.client.left_out import NEEDS, facts_of, why_not_run
 from taskmesh.dispatch.gates import BRANCH, CONDITION, Evaluated, evaluated
 from taskmesh.dispatch.plan import Plan
@@ -16,6 +17,7 @@ from taskmesh.model.breakers import BEHIND_BREAKER, FALLBACK
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Hints
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.waiting import AWAITING, SLEEPING
 from taskmesh.store.family import WAITS_FOR_RUN, Origin, Parent
 from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
@@ -25,15 +27,14 @@ from taskmesh.wire import unpack
 class NodeDetails:
     """One node of a run. Times in epoch seconds, None = not yet.
 
-    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``run:ID`` while it waits for a child run,
-    ``fallback`` where that gave the output, and ``inherited`` where that is the output of the run from which its own
-    was forked; ``when`` where its condition was false, and ``branch`` where its switch went another way. ``conditions``
-    are those of a node that was taken up, or of the cases of a switch up to the one that held; ``rule`` is what it asks
-    of those that it needs, empty where all must succeed.
-    ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
-    have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
-    ``child`` is the run that it waits for, or that it has begun last; ``items`` says how far that is, where its nodes
-    are the items of a map.
+    ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``sleep``, ``signal`` or ``run:ID`` (a child
+    run) while it waits for that, ``fallback`` where that gave the output, and ``inherited`` where that is the output of
+    the run from which its own was forked; ``when`` where its condition was false, and ``branch`` where its switch went
+    another way. ``conditions`` are those of a node that was taken up, or of the cases of a switch up to the one that
+    held; ``rule`` is what it asks of those that it needs, empty where all must succeed. ``signal`` is what it waited
+    for, once that has come. ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed
+    said; both have type, message and traceback. ``undo`` is there where there is something to undo. ``child`` is the
+    run that it waits for, or that it has begun last, and ``items`` how far that is with those of a map.
     """
 
     name: str
@@ -54,6 +55,7 @@ class NodeDetails:
     rule: str = ""
     child: str = ""
     items: Counted | None = None
+    signal: SignalDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,7 @@ class RunDetails:
     """One run with all its nodes, in the order of the flow. ``dead_letters``: ids of messages of it that lie there.
 
     ``halt`` says whether it was cancelled or has failed. ``parent`` is whom the end of a child run is told.
-    ``registered`` is the number of its flow's version, where that is registered; ``version`` is what the flow itself
-    says.
+    ``registered`` is the number of its flow's version, where that is registered; ``version`` is what the flow says.
     """
 
     run_id: str
@@ -107,12 +108,14 @@ class RunEvent:
 
     ``kind`` is node, run (its end), halt, pause or resume. ``cause`` says why a node is ready again: ``released``
     (handed back), ``redriven`` (its message or its holder was lost) or ``woken`` (its wait for a new attempt is over),
-    or ``breaker:NAME``: the circuit breaker behind which a node waits.
+    or ``signalled`` (its signal came), or what a node waits for: ``breaker:NAME`` (the circuit breaker before it),
+    ``sleep`` or ``signal``.
 
-    A history also has the begin of the run, kinds ``fork`` (it comes from another run), ``reopen`` and ``cut`` (older
-    entries are gone), the causes ``inherited`` (from that other run), ``taken_over`` (from a worker whose lease
-    was over), ``reset`` (its run was reopened) and ``handed_on`` (its worker did not know the task), ``by`` whom a run
-    was steered, and ``why``: the error of an attempt, or the reason of a decision.
+    A history also has the begin of the run, kinds ``fork`` (it comes from another run), ``reopen``, ``signal`` (one
+    came for a node) and ``cut`` (older entries are gone), the causes ``inherited`` (from that other run),
+    ``taken_over`` (from a worker whose lease was over), ``reset`` (its run was reopened) and ``handed_on`` (its worker
+    did not know the task), ``by`` whom a run was steered or a node signalled, and ``why``: the error of an attempt, or
+    the reason of a decision.
     """
 
     kind: str
@@ -202,7 +205,8 @@ def _nodes(record: RunRecord, plan: Plan) -> Iterator[NodeDetails]:
             yield _node(record, position, plan, stored, _undo(record, position, plan, stored))
         else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
-            yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node))
+            signal = signal_in(record, position, node)
+            yield NodeDetails(node.name, node.label, state, node.needs, rule=_rule(node), signal=signal)
 
 
 def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> NodeDetails | None:
@@ -243,6 +247,7 @@ def _node(
         conditions=_conditions(record, position, plan, stored),
         rule=_rule(node),
         child=child_of(stored, record.heard.get(position)),
+        signal=signal_in(record, position, node),
     )
 
 
@@ -265,7 +270,7 @@ def _node_error(record: RunRecord, position: int, plan: Plan, stored: NodeRecord
 
 
 _LEFT_OUT = {NodeState.SKIPPED: "Skipped", NodeState.UPSTREAM_FAILED: "UpstreamFailed"}
-_TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH, WAITS_FOR_RUN)
+_TOLD_CAUSES = (BEHIND_BREAKER, FALLBACK, INHERITED, CONDITION, BRANCH, SLEEPING, AWAITING, WAITS_FOR_RUN)
 
 
 def _conditions(record: RunRecord, position: int, plan: Plan, stored: NodeRecord) -> tuple[Evaluated, ...]:

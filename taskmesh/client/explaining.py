@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from taskmesh.client.causes import breaker_of, child_of
 from taskmesh.client.details import place_of
+from taskmesh.client.heard import Heard
 from taskmesh.client.left_out import why_left_out
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
@@ -26,6 +27,7 @@ from taskmesh.model.explanation import (
 )
 from taskmesh.model.next_event import NodeFacts
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.waiting import AWAITING
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.reader import NodeRecord, RunSummary
 from taskmesh.store.waits import Place, PoolRecord, Waits
@@ -95,6 +97,7 @@ class Explainer:
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
         self._waits = Waits(parts.store.link, parts.keys)
+        self._heard = Heard(parts.reader)
 
     def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
         """What the unfinished nodes of a run wait for, at most ``limit`` of them; or one node.
@@ -137,12 +140,13 @@ class Explainer:
 
     def _nodes(self, seen: _Seen, places: Sequence[int]) -> Iterator[NodeExplanation]:
         around = _Around.of(self._waits, seen, places)
-        errors = self._errors(seen.summary.run_id, places)
-        for place, error in zip(places, errors, strict=True):
-            if seen.summary.status.ended or seen.state(place).ended:
-                yield _ended(seen, place, error, self._facts(seen, place))
-            else:
-                yield around.explain(seen, place, error)
+        run_id, states = seen.summary.run_id, {place: seen.state(place) for place in places}
+        heard = self._heard.reasons(seen.plan, run_id, states, seen.now)
+        for place, error in zip(places, self._errors(run_id, places), strict=True):
+            is_over = seen.summary.status.ended or states[place].ended
+            facts = self._facts(seen, place) if is_over else None
+            explained = _ended(seen, place, error, facts) if facts else around.explain(seen, place, error)
+            yield explained.saying(heard.get(place, ()))
 
     def _facts(self, seen: _Seen, place: int) -> Facts:
         """What the conditions of a node have read, and the switch before it has said."""
@@ -217,6 +221,7 @@ class _Around:
             child=child_of(record),
             is_held=summary.paused is not None and not is_halted,
             is_halted=is_halted,
+            awaits_signal=record is not None and record.cause == AWAITING,
         )
 
 

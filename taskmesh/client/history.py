@@ -11,7 +11,7 @@ from taskmesh.client.run_reasons import origin_text
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.reader import NodeRecord, RunRecord
-from taskmesh.store.remembered import LostAttempt, Steered
+from taskmesh.store.remembered import HeardSignal, LostAttempt, Steered
 from taskmesh.wire import unpack
 
 
@@ -23,8 +23,14 @@ def run_history(record: RunRecord, plan: Plan) -> list[RunEvent]:
             lost[entry.node].append(entry)
     nodes = [event for at in _places(record) for event in _of_node(record, plan, at, lost[at])]
     # In the order in which one follows from another: what happens in one script has one time.
-    events = [*_begin(record), *nodes, *_steering(record, plan), *_end(record)]
+    events = [*_begin(record), *_signals(record, plan), *nodes, *_steering(record, plan), *_end(record)]
     return sorted(events, key=lambda event: event.at)
+
+
+def _signals(record: RunRecord, plan: Plan) -> Iterator[RunEvent]:
+    for entry in record.history:
+        if isinstance(entry, HeardSignal):
+            yield RunEvent("signal", plan.name_of(entry.node), "", entry.at, by=entry.by, why=entry.why)
 
 
 def _places(record: RunRecord) -> list[int]:

@@ -42,7 +42,7 @@ class Entrance:
     params: bytes
     shard_key: str
     deadline_seconds: float | None = None
-    items: Sequence[bytes] = ()
+    items: tuple[bytes, ...] = ()
     further: tuple[str | bytes, ...] = ()
 
 
@@ -121,7 +121,7 @@ class Advancer:
         """Store runs and find their first nodes."""
         admissions = [admission_of(each) for each in entrances]
         told = self._store.admit_runs(admissions)
-        missing = [at for at, answer in enumerate(told) if answer.word in (Word.FLOW_MISSING, Word.ITEMS_MISSING)]
+        missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
             again = self._admit_with_all([admissions[at] for at in missing])
             for at, answer in zip(missing, again, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -45,7 +45,7 @@ class ChildFlow(NamedTuple):
 
     plan: Plan
     params: Mapping[str, Any]
-    items: Sequence[bytes] = ()
+    items: tuple[bytes, ...] = ()
 
 
 class NoChild(NamedTuple):

@@ -11,11 +11,16 @@ from typing import Protocol
 from taskmesh.dispatch.gates import Gate
 from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT
 from taskmesh.model.graph import Graph
+from taskmesh.model.waiting import hears
+from taskmesh.store.signals import signal_fields
 from taskmesh.wire import pack, unpack
 
 
 class Inputs(Protocol):
-    """The inputs of a node: ``fields`` are fields of the run's hash, first those of its gate where it has one."""
+    """The inputs of a node: ``fields`` are fields of the run's hash, first those of its gate where it has one.
+
+    A node that waits for a signal needs the fields of that, too: the last ones.
+    """
 
     @property
     def fields(self) -> tuple[str, ...]: ...
@@ -42,7 +47,9 @@ class NodeInputs:
         of_arguments = (("params",) if self._needs_params else ()) + tuple(f"output:{each}" for each in self._sources)
         self._constant = None if of_arguments else pack(graph.resolve_arguments(node, {}, {}))
         self.gate = Gate.of(graph, node)
+        heard = signal_fields(node) if hears(graph.flow.nodes[node]) else ()
         self.fields = (*self.gate.fields, *of_arguments) if self.gate else of_arguments
+        self.fields += heard
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         if self._constant is not None:

@@ -32,7 +32,7 @@ class Items(NamedTuple):
     """The items of a node, packed: ``chunks`` are the values of the fields, in order."""
 
     copies: Copies
-    chunks: Sequence[bytes]
+    chunks: tuple[bytes, ...]
 
 
 def items_of(step: Map, over: Any) -> Items | None:
@@ -48,7 +48,7 @@ def items_of(step: Map, over: Any) -> Items | None:
         raise TooLargeError(f"the items of the map have {size} bytes; a map can have {MAX_ITEMS_BYTES}")
     per_chunk = 1 if step.slice_size else max(1, min(CHUNK_ITEMS, CHUNK_BYTES * len(items) // size))
     copies = Copies(step.body, len(items), per_chunk, step.most_at_once, bool(step.slice_size), step.needed(len(items)))
-    return Items(copies, [pack(items[at : at + per_chunk]) for at in range(0, len(items), per_chunk)])
+    return Items(copies, tuple(pack(items[at : at + per_chunk]) for at in range(0, len(items), per_chunk)))
 
 
 def _taken(step: Map, over: Any) -> Sequence[Any]:

@@ -1,1 +1,1 @@
-"""Expressions in CEL, the Common Expression Language; the only place that knows the library which evaluates them."""
+"""Expressions in CEL, the Common Expression Language, and JSON Schemas; no other place knows their libraries."""

@@ -68,7 +68,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
         fields["when"] = node.when
     if node.args and not node.step:
         fields["args"] = node.args
-    if node.pool != DEFAULT_POOL or node.switch:
+    if node.pool != DEFAULT_POOL or not node.task:
         fields["pool"] = node.pool
     if node.retry is not None:
         fields["retry"] = _retry_fields(node.retry)

@@ -8,8 +8,17 @@ from taskmesh.flows.forms import Form
 from taskmesh.flows.loops import LOOP_FORM
 from taskmesh.flows.mapping import MAP
 from taskmesh.flows.subflows import SUBFLOW_FORM
+from taskmesh.flows.waiting import APPROVE, SLEEP, WAIT
+from taskmesh.model.waiting import Approve, Sleep, Wait
 
-FORMS: Mapping[str, Form] = {"map": MAP, "repeat_until": LOOP_FORM, "flow": SUBFLOW_FORM}
+FORMS: Mapping[str, Form] = {
+    "map": MAP,
+    "repeat_until": LOOP_FORM,
+    "flow": SUBFLOW_FORM,
+    Sleep.kind: SLEEP,
+    Wait.kind: WAIT,
+    Approve.kind: APPROVE,
+}
 """By kind, which is the key that names it; a node that has the keys of two is of the first."""
 
 

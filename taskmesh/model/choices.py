@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -120,15 +121,38 @@ class Choices:
 
 
 def with_pools(nodes: Sequence[Node]) -> list[Node]:
-    """The nodes, each switch in the pool of the first node that it leads to where it names none."""
+    """The nodes, those that run no task and name no pool in the one of a neighbour: there are workers.
+
+    A switch goes by the first node that it leads to, others by the first that needs them, else by one that they need.
+    """
     pools = {node.name: node.pool for node in nodes}
-    return [
-        replace(node, pool=_pool_of(node.switch, pools)) if node.switch and not node.pool else node for node in nodes
-    ]
+    if not all(pools.values()):
+        _spread_pools(pools, _neighbours(nodes))
+    return [node if node.pool else replace(node, pool=pools[node.name] or DEFAULT_POOL) for node in nodes]
 
 
-def _pool_of(switch: Switch, pools: Mapping[str, str]) -> str:
-    return next((pools[name] for name in switch.targets if pools.get(name)), DEFAULT_POOL)
+def _spread_pools(pools: dict[str, str], neighbours: Mapping[str, Sequence[str]]) -> None:
+    """Give each node without a pool that of the first of its neighbours, or of one that is further away."""
+    lacking = [name for name, pool in pools.items() if not pool]
+    nearest = {name: next((pools[each] for each in neighbours[name] if pools.get(each)), "") for name in lacking}
+    pools |= nearest
+    queue = deque(name for name, pool in nearest.items() if pool)
+    while queue:
+        name = queue.popleft()
+        for each in neighbours[name]:
+            if pools.get(each) == "":
+                pools[each] = pools[name]
+                queue.append(each)
+
+
+def _neighbours(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {node.name: list(node.switch.targets) if node.switch else [] for node in nodes}
+    for node in nodes:
+        for name in node.needs:
+            found.get(name, []).append(node.name)
+    for node in nodes:
+        found[node.name] += node.needs
+    return found
 
 
 def _switches_to(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from taskmesh.model.durations import duration_text
@@ -11,6 +11,8 @@ from taskmesh.model.flow import Node
 from taskmesh.model.next_event import EventKind, NextEvent, NodeFacts, next_event
 from taskmesh.model.policies import DEFAULT_RETRY, RetryPolicy, Wait
 from taskmesh.model.states import NodeState
+from taskmesh.model.waiting import WAITING
+from taskmesh.model.waiting_words import wait_ends_at, waiting_words
 
 MAX_NEEDS = 5
 MESSAGE_LENGTH = 300
@@ -25,10 +27,10 @@ _NO_KEEPER = "; nobody keeps house now: start a worker or `taskmesh keeper`"
 class NodeExplanation:
     """What one node waits for. Times in epoch seconds of the store's clock; ``attempt`` counts those that began.
 
-    ``event`` is ``nodes``, ``claim``, ``attempt``, ``takeover``, ``timer``, ``breaker`` or ``resume``; None where the
-    node has ended, or nothing would bring it on, which is a fault of the engine. ``until`` is when a lease ends or a
-    timer rings, where one is stored; ``since`` when it became ready or began to run. ``reasons`` are sentences, the
-    most telling one first.
+    ``event`` is ``nodes``, ``claim``, ``attempt``, ``takeover``, ``timer``, ``breaker``, ``signal`` or ``resume``; None
+    where the node has ended, or nothing would bring it on, which is a fault of the engine. ``until`` is when a lease
+    ends, a timer rings or a wait is over, where that is certain; ``since`` when it became ready or began to run.
+    ``reasons`` are sentences, the most telling one first.
     """
 
     node: str
@@ -39,6 +41,10 @@ class NodeExplanation:
     until: float | None = None
     needs: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+
+    def saying(self, reasons: Sequence[str]) -> NodeExplanation:
+        """The same with more sentences."""
+        return replace(self, reasons=(*self.reasons, *reasons)) if reasons else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +99,17 @@ def explain_node(node: Node, facts: NodeFacts, past: Attempts, around: Circumsta
         past.attempt,
         since,
         event and event.kind,
-        event and event.at,
+        event and _until(node, past, event),
         facts.needs,
         tuple(reasons),
     )
+
+
+def _until(node: Node, past: Attempts, event: NextEvent) -> float | None:
+    """A node that waits for long is looked at before that is over."""
+    if event.at is None or not isinstance(node.step, WAITING) or event.kind not in (EventKind.TIMER, EventKind.SIGNAL):
+        return event.at
+    return wait_ends_at(node, past.opened_at, event.at)
 
 
 def _reasons(
@@ -204,19 +217,7 @@ def _of_orphan(facts: NodeFacts, past: Attempts, around: Circumstances) -> str:
 def _of_retrying(
     node: Node, facts: NodeFacts, past: Attempts, around: Circumstances, event: NextEvent
 ) -> Iterator[str]:
-    when = _moment(event.at or 0.0, around.now)
-    if facts.is_halted:
-        yield "is woken to end as cancelled, since nothing more of its run starts"
-    elif facts.breaker:
-        name = facts.breaker
-        yield f"waits for circuit breaker {name!r}, {when}, and uses up no attempt; `taskmesh breakers show {name}`"
-    elif past.error.is_unknown_task:
-        yield f"is given to other workers {when}: the last one did not know its task"
-    else:
-        policy = node.retry or DEFAULT_RETRY
-        # Attempts that were lost with their worker are no tries.
-        tries = f"{past.retries} of at most {policy.max_attempts} tries have failed"
-        yield f"is tried again {when}; {tries} ({_wait(policy)})"
+    yield from _of_next_attempt(node, facts, past, _until(node, past, event), around.now)
     if past.error.text:
         yield f"the last one said: {past.error.text}"
     if facts.timer_at is None:
@@ -235,6 +236,24 @@ def _of_parent(facts: NodeFacts, around: Circumstances, when: str) -> Iterator[s
     yield f"looks by itself whether that has ended {when}"
     if not around.is_kept:
         yield "nobody ends what is halted, and nobody rings timers: start a worker or `taskmesh keeper`"
+
+
+def _of_next_attempt(node: Node, facts: NodeFacts, past: Attempts, until: float | None, now: float) -> Iterator[str]:
+    when = _moment(until or 0.0, now)
+    if facts.is_halted:
+        yield "is woken to end as cancelled, since nothing more of its run starts"
+    elif facts.breaker:
+        name = facts.breaker
+        yield f"waits for circuit breaker {name!r}, {when}, and uses up no attempt; `taskmesh breakers show {name}`"
+    elif isinstance(node.step, WAITING):
+        yield from waiting_words(node, until, now)
+    elif past.error.is_unknown_task:
+        yield f"is given to other workers {when}: the last one did not know its task"
+    else:
+        policy = node.retry or DEFAULT_RETRY
+        # Attempts that were lost with their worker are no tries.
+        tries = f"{past.retries} of at most {policy.max_attempts} tries have failed"
+        yield f"is tried again {when}; {tries} ({_wait(policy)})"
 
 
 def _wait(policy: RetryPolicy) -> str:

@@ -88,6 +88,8 @@ class Map(ChildStep):
         return part if isinstance(part, int) else math.ceil(round(part * count, 6))
 
     def findings(self) -> Iterator[tuple[Path, str]]:
+        if self.body.step:
+            yield from self.body.step.findings()
         if isinstance(self.body.args, str):
             yield ("args",), "args of a mapped task must name what each argument is, such as {value: ${item}}"
         compiler = _read(self.body.args)

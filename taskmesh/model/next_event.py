@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     TIMER = "timer"  # its next attempt is due
     BREAKER = "breaker"  # the same, when its circuit breaker may be tried
     CHILD = "child"  # the end of the child run that it waits for
+    SIGNAL = "signal"  # somebody sends what it waits for, or its time is over
     RESUME = "resume"  # somebody resumes its run
 
 
@@ -40,7 +41,8 @@ class NodeFacts:
     ``is_due``: it stands where the keeper finds it. ``needs``: those of the nodes it needs which have not told it of
     their end, and will. ``breaker`` names the one that it waits for, ``child`` the child run. ``lease_until`` is None
     where its holder has none. ``is_held``: its run is paused, and goes on. ``is_halted``: nothing new of its run
-    starts.
+    starts. ``awaits_signal``: it waits for something that is sent, and its timer is when it is looked at again
+    without.
     """
 
     state: NodeState
@@ -53,6 +55,7 @@ class NodeFacts:
     child: str = ""
     is_held: bool = False
     is_halted: bool = False
+    awaits_signal: bool = False
 
 
 def next_event(facts: NodeFacts, now: float) -> NextEvent | None:
@@ -77,5 +80,13 @@ def _of_retrying(facts: NodeFacts, now: float) -> NextEvent | None:
     if facts.timer_at is None and not facts.is_due:
         return None
     due = facts.timer_at if facts.timer_at is not None else facts.ready_at
-    kind = EventKind.BREAKER if facts.breaker else EventKind.CHILD if facts.child else EventKind.TIMER
+    kind = _kind_of_wait(facts)
     return NextEvent(kind, min(now, due) if facts.is_halted else due)
+
+
+def _kind_of_wait(facts: NodeFacts) -> EventKind:
+    if facts.breaker:
+        return EventKind.BREAKER
+    if facts.child:
+        return EventKind.CHILD
+    return EventKind.SIGNAL if facts.awaits_signal else EventKind.TIMER

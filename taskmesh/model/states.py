@@ -5,7 +5,7 @@
        │          │ └────────┘ │├───► cancelled
        │          │  released, │└───► skipped (its condition is false, or its switch went another way)
        │          │  or taken from a dead holder
-       │          └─ retrying ◄┘
+       │          └─ retrying ◄┘  (or parked: it waits for a time, or for a signal)
        └─► skipped, upstream_failed
 
 Whatever it was doing, an unfinished node can be ended by hand (mark), as succeeded or skipped; and when an ended run is
@@ -34,7 +34,7 @@ class NodeState(StrEnum):
     WAITING = "waiting"  # some node that it needs has not ended; has no record in the store unless it has run before
     READY = "ready"  # to be published, or in a shard queue
     RUNNING = "running"  # claimed by a holder
-    RETRYING = "retrying"  # an attempt failed; waits for the next one
+    RETRYING = "retrying"  # an attempt failed, or its time has not come; waits for the next one
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     UPSTREAM_FAILED = "upstream_failed"  # a node that it needs has failed, so it could not run
@@ -92,6 +92,8 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "redrive_from_dead": {NodeState.READY: NodeState.READY, NodeState.RUNNING: NodeState.READY},
     "retry": {NodeState.RUNNING: NodeState.RETRYING},
     "wake": {NodeState.RETRYING: NodeState.READY},  # its delay is over, or its run is halted
+    # What it waits for has come; of one that runs, the holder has not seen that:
+    "signal": {NodeState.RETRYING: NodeState.READY, NodeState.RUNNING: NodeState.READY},
     **{f"mark_{end}": dict.fromkeys(_UNFINISHED, end) for end in (NodeState.SUCCEEDED, NodeState.SKIPPED)},  # by hand
     # Only in a run that has ended and is reopened:
     **{
@@ -106,7 +108,7 @@ TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
 }
 """For each event, the states it may meet and what each becomes; any other state stays as it is."""
 
-_OF_NODES_ALONE = ("mark_", "reset_", "inherit", "tell_", "settle_skipped")
+_OF_NODES_ALONE = ("mark_", "reset_", "inherit", "tell_", "settle_skipped", "signal")
 
 UNDO_TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     **{event: steps for event, steps in TRANSITIONS.items() if not event.startswith(_OF_NODES_ALONE)},
@@ -117,7 +119,7 @@ UNDO_TRANSITIONS: dict[str, dict[NodeState, NodeState]] = {
     "tell_failure": {NodeState.WAITING: NodeState.SKIPPED},  # one of them failed
     "compensate": {NodeState.FAILED: NodeState.READY, NodeState.SKIPPED: NodeState.READY},  # undoing is begun again
 }
-"""The same for undos, which nobody ends by hand, resets or inherits, and which have no conditions."""
+"""The same for undos, which nobody ends by hand, resets, inherits or signals, and which have no conditions."""
 
 RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     RunState.RUNNING: frozenset(

@@ -25,6 +25,7 @@ from taskmesh.model.references import NAME_PATTERN, read_template
 from taskmesh.model.steps import argument_places
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
+from taskmesh.model.waiting import waiting_findings
 
 MAX_NODES = 200_000
 
@@ -65,6 +66,8 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
     nodes = with_pools([examination.look_at_node(node) for node in draft.nodes])
     examination.look_at_references(draft.result, ("result",))
     examination.look_at_on_failure(nodes)
+    for path, problem in waiting_findings(nodes):
+        examination.found(path, problem)
     order = examination.order(nodes)
     return examination.problems, replace(draft, nodes=tuple(nodes[position] for position in order))
 
@@ -137,25 +140,21 @@ class _Examination:
         needs = tuple(dict.fromkeys((*node.needs, *references, *self._choices.needed(node))))
         self._choices.look_at_trigger(node, needs)
         if node.step is not None and (body := node.step.works_as):
-            node = node.step.placed(node, self._look_at_body(body, path))
+            node = node.step.placed(node, self._look_at_work(body, path))
         for below, problem in node.step.findings() if node.step else ():
             self.found((*path, *below), problem)
-        if node.switch is not None:
-            return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
-        if node.step is not None and not node.step.runs_task:
-            return replace(self._look_at_step(node, path), needs=needs)
-        return replace(self._look_at_task(node, path), needs=needs)
+        if node.switch is None and (node.step is None or node.step.runs_task or isinstance(node.step, ChildStep)):
+            return replace(self._look_at_work(node, path), needs=needs)
+        return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
 
-    def _look_at_body(self, body: Node, path: Path) -> Node:
-        for below, problem in body.step.findings() if body.step else ():
-            self.found((*path, *below), problem)
-        return self._look_at_step(body, path) if body.step else self._look_at_task(body, path)
-
-    def _look_at_step(self, node: Node, path: Path) -> Node:
+    def _look_at_work(self, node: Node, path: Path) -> Node:
+        """The node with what its task, or the flow that it begins, says of it filled in."""
+        if not isinstance(step := node.step, ChildStep):
+            return self._look_at_task(node, path)
         self._look_at_policies(node, path)
         node = replace(node, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
         rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
-        return rules.completed(node, node.step) if isinstance(node.step, ChildStep) else node
+        return rules.completed(node, step)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:
         """The node with what its task says of it filled in."""

@@ -5,7 +5,6 @@ Named tuples where one is made for every node: a frozen dataclass takes four tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,7 +17,6 @@ class Word(StrEnum):
     SAME = "same"
     CONFLICT = "conflict"
     FLOW_MISSING = "flow_missing"
-    ITEMS_MISSING = "items_missing"
     CLAIMED = "claimed"
     UNKNOWN = "unknown"
     EARLY = "early"
@@ -49,6 +47,8 @@ class Word(StrEnum):
     WOKEN = "woken"
     TOLD = "told"
     KEPT = "kept"
+    SIGNALLED = "signalled"
+    TAKEN = "taken"
     BEATEN = "beaten"
     FIRED = "fired"
     MOVED = "moved"
@@ -120,7 +120,7 @@ class Admission:
     complete: bool
     deadline_seconds: float | None = None
     undo_base: int | None = None
-    items: Sequence[bytes] = ()
+    items: tuple[bytes, ...] = ()
     further: tuple[str | bytes, ...] = ()
 
 

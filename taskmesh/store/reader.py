@@ -121,6 +121,8 @@ class RunRecord:
     outputs: dict[int, bytes] = field(default_factory=dict)
     errors: dict[int, bytes] = field(default_factory=dict)
     heard: dict[int, bytes] = field(default_factory=dict)
+    signals: dict[int, bytes] = field(default_factory=dict)
+    payloads: dict[int, bytes] = field(default_factory=dict)
     history: tuple[Remembered, ...] = ()
     forgotten: int = 0
 
@@ -274,6 +276,8 @@ def _run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         outputs=dict(_numbered(fields, b"output:")),
         errors=dict(_numbered(fields, b"error:")),
         heard=dict(_numbered(fields, b"child:")),
+        signals=dict(_numbered(fields, b"signal:")),
+        payloads=dict(_numbered(fields, b"payload:")),
         history=tuple(read_remembered(packed) for _, packed in entries),
         forgotten=entries[0][0] if entries else 0,
     )

@@ -41,10 +41,21 @@ class Steered(NamedTuple):
     ended_at: float = 0.0
 
 
-Remembered: TypeAlias = LostAttempt | Steered
+class HeardSignal(NamedTuple):
+    """A signal that came for a node, from whom, and what of it stays when it is forgotten."""
+
+    at: float
+    node: int
+    by: str
+    why: str
+
+
+Remembered: TypeAlias = LostAttempt | Steered | HeardSignal
 
 
 def read_remembered(packed: bytes) -> Remembered:
     """An entry as the scripts write it."""
     kind, *rest = unpack(packed)
+    if kind == "signal":
+        return HeardSignal(*rest)
     return LostAttempt(*rest) if kind == "node" else Steered(kind, *rest)

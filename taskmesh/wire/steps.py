@@ -10,6 +10,7 @@ from taskmesh.model.loops import Loop
 from taskmesh.model.mapping import ItemFailure, Map
 from taskmesh.model.steps import Step
 from taskmesh.model.subflows import OnParentClose, Subflow
+from taskmesh.model.waiting import Approve, Default, Sleep, Wait
 
 Fields: TypeAlias = "list[Any]"
 
@@ -54,10 +55,27 @@ def _loop_of(condition: str, most: int, last_as: str, count_as: str, *child: Any
     return Loop(condition, most, flow.reference, flow.inline, flow.on_parent_close, last_as, count_as)
 
 
+def _wait_fields(step: Wait) -> Fields:
+    default = None if step.default is None else [step.default.value]
+    return [step.signal, step.payload, _number(step.timeout_seconds), default]
+
+
+def _wait_of(signal: str, payload: Any, timeout_seconds: float | None, default: Fields | None) -> Wait:
+    return Wait(signal, payload, timeout_seconds, None if default is None else Default(*default))
+
+
+def _number(value: float | None) -> float | None:
+    """One form for 30 and 30.0, which are equal and have different bytes."""
+    return None if value is None else float(value)
+
+
 FORMS: Mapping[str, Form] = {
     Subflow.kind: Form(_subflow_fields, _subflow_of),
     Loop.kind: Form(_loop_fields, _loop_of),
     Map.kind: Form(_map_fields, _map_of),
+    Sleep.kind: Form(lambda step: [_number(step.seconds)], Sleep),
+    Wait.kind: Form(_wait_fields, _wait_of),
+    Approve.kind: Form(lambda step: [_number(step.timeout_seconds)], Approve),
 }
 """By kind."""
 

@@ -109,7 +109,10 @@ class Attempt:
     def parked(self, delay_seconds: float) -> Ending:
         """Its breaker refuses: it was no attempt, and comes again."""
         guard = self.node.guard
-        cause = f"{BEHIND_BREAKER}{guard.rules.name}" if guard else ""
+        return self.waits(delay_seconds, f"{BEHIND_BREAKER}{guard.rules.name}" if guard else "")
+
+    def waits(self, delay_seconds: float, cause: str) -> Ending:
+        """It was no attempt, and comes again after the delay, or with what it waits for."""
         waiting = Ending(self.plan, self.key, self.token, self.shard_key, "retrying", delay_seconds=delay_seconds)
         return waiting._replace(counts=False, cause=cause)
 

@@ -11,6 +11,7 @@ from taskmesh.dispatch.item_inputs import ItemInputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.model.subflows import ChildStep
+from taskmesh.model.waiting import WAITING
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
@@ -21,6 +22,7 @@ from taskmesh.worker.inner import inner_ending, is_inner
 from taskmesh.worker.parts import Parts
 from taskmesh.worker.protocol import Failure, Work
 from taskmesh.worker.settling import Settler
+from taskmesh.worker.waiting import waiting_ending
 from taskmesh.worker.work_pool import WorkPool
 
 CLAIMS_PER_TURN = 128
@@ -219,10 +221,15 @@ class Intake:
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes | Ending:
         """What the task is called with; or how the node ends that does not come so far."""
         inputs, values = attempt.plan.inputs(attempt.key.node), self._values(attempt, answer)
-        if inputs.gate is None:
+        gate, step = inputs.gate, attempt.node.step
+        if gate is None and step is None:
             return inputs.arguments(values)
-        count = len(inputs.gate.fields)
-        return inner_ending(attempt, inputs.gate, values[:count]) or inputs.arguments(values[count:])
+        count = len(gate.fields) if gate else 0
+        if gate and (ending := inner_ending(attempt, gate, values[:count])):
+            return ending
+        if isinstance(step, WAITING):
+            return waiting_ending(attempt, step, answer.open_seconds, inputs, values[count:])
+        return inputs.arguments(values[count:])
 
     def _values(self, attempt: Attempt, answer: ClaimAnswer) -> Sequence[bytes | None]:
         fields = attempt.plan.inputs(attempt.key.node).fields

@@ -28,7 +28,7 @@ HANDED_ON = "handed_on"
 """In the metrics, the outcome of an attempt that was none: its task was not known."""
 
 PARKED = "parked"
-"""One that was none either: its breaker did not let it run."""
+"""One that was none either: its breaker did not let it run, or it waits for a time or a signal."""
 
 _log = logging.getLogger(__name__)
 

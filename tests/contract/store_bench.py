@@ -14,6 +14,7 @@ from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
 from taskmesh.store.reader import Reader, RunRecord
+from taskmesh.store.signals import Signal, Signalled, Signals
 from taskmesh.store.store import Store
 from taskmesh.wire import pack
 
@@ -74,6 +75,11 @@ class Bench:
 
     def wake(self, node: int) -> Renewed:
         [answer] = self.store.wake_nodes([(NodeKey("r1", node), "default")])
+        return answer
+
+    def signal(self, node: int, id_: str = "s1", payload: Any = None, pool: str = "default") -> Signalled:
+        signal = Signal(NodeKey("r1", node), pool, id_, "somebody", pack(payload))
+        [answer] = Signals(self.store).signal_nodes([signal])
         return answer
 
     def timers(self) -> set[NodeKey]:

@@ -20,6 +20,7 @@ ANSWERS = {
     "tell_parent": {"woken", "again", "kept", "settled"},
     "beat_node": {"beaten", "stale", "unknown"},
     "wake_node": {"woken", "again", "early", "settled"},
+    "signal_node": {"signalled", "again", "taken", "ended"},
     "spread_node": {"spread", "again", "behind", "stale", "unknown"},
     "release_node": {"released", "stale"},
     "redrive_node": {"redrive", "held", "retrying", "settled"},

@@ -118,6 +118,28 @@ MISTAKES = {
     "a retrying node can be settled": Mistake(
         "settle_node", "if record[STATE] ~= 'running' then return {'stale'} end\n", ""
     ),
+    "a later signal replaces the first": Mistake("signal_node", "if known then return {'taken', known[2]} end", ""),
+    "a signal that is repeated counts twice": Mistake(
+        "signal_node", "if known and known[1] == id then", "if false then"
+    ),
+    "a signal leaves what is parked asleep": Mistake(
+        "signal_node", "if is_parked or is_claimed then make", "if is_claimed then make"
+    ),
+    "a signal is not seen by who runs the node": Mistake(
+        "signal_node", "if is_parked or is_claimed then make", "if is_parked then make"
+    ),
+    "a signal uses up an attempt": Mistake("signal_node", "record[ATTEMPT] = record[ATTEMPT] - 1", ""),
+    "a signal leaves the timer": Mistake("signal_node", "redis.call('ZREM', timers, run_id .. '/' .. node)", ""),
+    "a signalled node is among the retrying": Mistake("signal_node", "redis.call('SREM', retrying, node)", ""),
+    "an ended run takes a signal": Mistake("signal_node", "OPEN[values[1]] and not", "not"),
+    "an ended node takes a signal": Mistake("signal_node", "not (record and has_ended(record))", "true"),
+    "a signal says nothing": Mistake("signal_node", "change('payload:' .. node, ARGV[6])", ""),
+    "an old signal counts again": Mistake("reset_nodes", "    gone[#gone + 1] = 'signal:' .. node", ""),
+    "an early signal is forgotten with a reset": Mistake(
+        "reset_nodes",
+        "if record and (record[STATE] == 'succeeded' or record[STATE] == 'failed') then",
+        "if record then",
+    ),
     "a re-drive does not set the timer again": Mistake(
         "redrive_node", "  redis.call('ZADD', timers, due_at, member)\n", ""
     ),

@@ -80,6 +80,10 @@ def _wake(lab: Lab, plan: Plan) -> Answer:
     return lab.wake(plan, RUN, 0)
 
 
+def _signal(lab: Lab, plan: Plan) -> Answer:
+    return lab.signal(plan, RUN, 0, "one")
+
+
 def _halt(lab: Lab, plan: Plan) -> Answer:
     return lab.halt(RUN, "cancelled")
 
@@ -162,6 +166,10 @@ CASES = {
     "retry": Case(JOIN, _retry, RUNNING),
     "wake": Case(JOIN, _wake, (*RUNNING, _retry)),
     "wake again": Case(JOIN, _wake, (*RUNNING, _retry, _wake)),
+    "signal early": Case(JOIN, _signal, (_admit,)),
+    "signal what runs": Case(JOIN, _signal, RUNNING),
+    "signal what is parked": Case(JOIN, _signal, (*RUNNING, _retry)),
+    "signal again": Case(JOIN, _signal, (*RUNNING, _retry, _signal)),
     "halt": Case(JOIN, _halt, (_admit,)),
     "halt what was retried": Case(JOIN, _halt, (*RUNNING, _retry)),
     "fail fast": Case(JOIN, _fail_fast, (*RUNNING, _retry, _wake, partial(_claim, token=3))),

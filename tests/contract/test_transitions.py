@@ -137,6 +137,7 @@ EVENTS: dict[str, Callable[[Bench, Plan], object]] = {
     "redrive_from_dead": _from_dead(_redrive),
     "retry": lambda bench, plan: bench.retry(plan, NODE, _token(bench), holder=OTHER),
     "wake": lambda bench, plan: bench.wake(NODE),
+    "signal": lambda bench, plan: bench.signal(NODE),
     "mark_succeeded": _mark("succeeded"),
     "mark_skipped": _mark("skipped"),
     "reset_ready": _reset("ready"),

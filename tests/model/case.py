@@ -145,6 +145,9 @@ class Case:
     def wake(self, node: int) -> Answer:
         return _same(self._lab.wake(self._plan, RUN_ID, node), self.model.wake(node))
 
+    def signal(self, node: int, id_: str) -> Answer:
+        return _same(self._lab.signal(self._plan, RUN_ID, node, id_), self.model.signal(node, id_))
+
     def spread(self, node: int, place: int = 0) -> Answer:
         start = self.model.shape.slices(node)[place]
         return _same(self._lab.spread(self._plan, RUN_ID, node, place), self.model.spread(node, start))

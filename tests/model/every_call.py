@@ -12,6 +12,7 @@ from tests.model.steering import FORK
 PARENT = "a parent"
 """Whom the children of situations tell their end."""
 
+SIGNALS = ("one", "two")
 KINDS = ("retry", "rerun n0")
 
 SCRIPT_OF = {
@@ -25,6 +26,7 @@ SCRIPT_OF = {
     "tell": "tell_parent",
     "beat": "beat_node",
     "wake": "wake_node",
+    "signal": "signal_node",
     "spread": "spread_node",
     "release": "release_node",
     "redrive": "redrive_node",
@@ -108,6 +110,8 @@ def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
     if node in range(case.model.shape.undo_base) and not case.model.shape.bound:
         for state in ("succeeded", "skipped"):
             yield Call("mark", (node, state))
+        for id_ in SIGNALS:
+            yield Call("signal", (node, id_))
 
 
 def _calls_with_right(case: Case, node: int, token: int, right_holder: str) -> Iterator[Call]:

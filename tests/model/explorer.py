@@ -18,7 +18,7 @@ from tests.model.undoing import check_undo
 from tests.model.worlds import Setting, World, is_end, start
 
 WISHES = frozenset({"cancel", "pause", "terminate", "mark", "reopen"})
-FAULTS = WISHES | {"crash", "duplicate", "lose", "lose a timer", "lapse", "keeper dies"}
+FAULTS = WISHES | {"crash", "duplicate", "lose", "lose a timer", "lapse", "keeper dies", "sender dies", "time out"}
 """What need not happen for a run to end."""
 
 
@@ -103,6 +103,8 @@ def check_state(setting: Setting, world: World) -> None:
         assert len(begun) <= setting.shape.bound, "more copies have begun than may run at once"
         return
     for at, node in world.nodes:
+        if at in setting.waiting and node.state == "failed":
+            assert at not in world.signals, f"node {at} did not hear its signal"
         if not world.is_prepared and node.state != "waiting" and node.cause != BY_HAND:
             _check_order(setting, nodes, at, node)
     held = [doing.node for _, doing in world.workers if doing and doing.step == "settle" and doing.current]

@@ -10,11 +10,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
+from typing import Any, NamedTuple
 
 from taskmesh.expressions.cel import Expression
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import NodeState
+from taskmesh.model.steps import Step
 from taskmesh.model.triggers import Rule
+from taskmesh.model.waiting import Approve, Sleep, Wait
 
 SUCCEEDED, FAILED, SKIPPED = ENDS = ("succeeded", "failed", "skipped")
 OPEN = "open"
@@ -84,6 +87,39 @@ def is_blamed(node: Node, ends: Sequence[str | None]) -> bool:
             for name, end in zip(node.needs, ends, strict=True)
         )
     return FAILED in ends and node.trigger.rule in ASKING_SUCCESS
+
+
+class Sent(NamedTuple):
+    """The first thing that was sent to a node that waits: by whom, when, and what it says."""
+
+    by: str
+    at: float
+    payload: Any
+
+
+def end_of_wait(step: Step | None, sent: Sent | None, waited_seconds: float) -> tuple[NodeState, Any] | None:
+    """How a node ends that waits, with its output or the type of its error; None while it goes on.
+
+    ``waited_seconds`` are those of a sleep that is as long as its step says, or of who waits for something.
+    """
+    if isinstance(step, Sleep):
+        return (NodeState.SUCCEEDED, None) if waited_seconds >= (step.seconds or 0.0) else None
+    assert isinstance(step, Wait | Approve)
+    if sent is not None:
+        return _heard(step, sent)
+    if step.timeout_seconds is None or waited_seconds < step.timeout_seconds:
+        return None
+    default = step.default if isinstance(step, Wait) else None
+    return (NodeState.FAILED, "SignalTimeout") if default is None else (NodeState.SUCCEEDED, default.value)
+
+
+def _heard(step: Wait | Approve, sent: Sent) -> tuple[NodeState, Any]:
+    if isinstance(step, Wait):
+        return NodeState.SUCCEEDED, sent.payload
+    approved, comment = sent.payload
+    if not approved:
+        return NodeState.FAILED, "Rejected"
+    return NodeState.SUCCEEDED, {"approved": True, "by": sent.by, "at": sent.at, "comment": comment}
 
 
 class Interpreter:

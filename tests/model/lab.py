@@ -31,10 +31,11 @@ from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
 from taskmesh.store.reader import Reader, scored
+from taskmesh.store.signals import Signal, Signals
 from taskmesh.store.store import Store
 from taskmesh.wire import pack
 from tests.model.answers import RUN_HALTED, Answer
-from tests.model.steering import BY_HAND, FORK
+from tests.model.steering import BY_HAND, FORK, SENDER
 from tests.model.stored import Stored, read_stored
 
 BY_HAND_OUTPUT = b"an output that somebody gave"
@@ -107,6 +108,11 @@ class Lab:
 
     def wake(self, plan: Plan, run_id: str, node: int) -> Answer:
         return _renewed(self.store.wake_nodes([(NodeKey(run_id, node), plan.pool_of(node))]))
+
+    def signal(self, plan: Plan, run_id: str, node: int, id_: str) -> Answer:
+        signal = Signal(NodeKey(run_id, node), plan.pool_of(node), id_, SENDER, b"payload of " + id_.encode(), "why")
+        [answer] = Signals(self.store).signal_nodes([signal])
+        return Answer(answer.word, (answer.attempt, answer.token) if answer.token else (), answer.detail)
 
     def spread(self, plan: Plan, run_id: str, node: int, place: int) -> Answer:
         return _told(self.store.spread_nodes([spreading(plan, NodeKey(run_id, node), place)]))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from taskmesh.store.calls import Reset
 from tests.model.answers import RUN_HALTED
 from tests.model.reference import RunModel
-from tests.model.worlds import RETRY, Doing, Move, Setting, World, doing_next, run_of, stored, with_worker
+from tests.model.worlds import RETRY, SIGNAL, Doing, Move, Setting, World, doing_next, run_of, stored, with_worker
 
 KEEPER = "keeper"
 """Who claims what is left of halted runs, and never has a lease."""
@@ -23,6 +23,7 @@ def moves(setting: Setting, world: World) -> Iterator[Move]:
     yield from _moves_of_keeper(setting, world)
     yield from _moves_of_timers(setting, world)
     yield from _moves_of_people(setting, world)
+    yield from _moves_of_senders(setting, world)
     yield from _moves_of_undoing(setting, world)
     yield from _moves_of_reopening(setting, world)
     yield from _moves_of_network(world)
@@ -42,6 +43,18 @@ def _moves_of_people(setting: Setting, world: World) -> Iterator[Move]:
             run = run_of(setting, world)
             if run.mark(node, state).word == "marked":
                 yield Move("mark", stored(world, run))
+
+
+def _moves_of_senders(setting: Setting, world: World) -> Iterator[Move]:
+    """A signal comes; who sends it may die before the message of the node is published."""
+    for node in sorted(setting.waiting - world.signals):
+        run = run_of(setting, world)
+        answer = run.signal(node, SIGNAL)
+        if answer.word == "signalled":
+            kept = stored(world, run)
+            yield Move("signal", kept._replace(messages=kept.messages | ({node} if answer.numbers else set())))
+            if answer.numbers:
+                yield Move("sender dies", kept)
 
 
 def _moves_of_reopening(setting: Setting, world: World) -> Iterator[Move]:
@@ -96,6 +109,8 @@ def _moves_of_worker(setting: Setting, world: World, at: int) -> Iterator[Move]:
             yield from _receive(setting, world, at, node)
         return
     yield Move(doing.step, STEPS[doing.step](setting, world, at, doing))
+    if _waits(setting, world, doing) and setting.times_out:
+        yield Move("time out", _time_out(setting, world, at, doing))
     copied = world._replace(messages=world.messages | {doing.node})
     yield Move("duplicate", copied)
     if world.crashes:
@@ -113,16 +128,33 @@ def _receive(setting: Setting, world: World, at: int, node: int) -> Iterator[Mov
         return
     taken = stored(world, run)._replace(messages=world.messages - {node})
     if answer.word == "claimed":
-        yield Move("claim", doing_next(taken, at, Doing("settle", node)))
+        yield Move("claim", doing_next(taken, at, Doing("settle", node, heard=node in world.signals)))
     elif answer.word == "ended" and answer.numbers != (-1,):
         yield Move("resume", doing_next(taken, at, Doing("tell", node)))
     else:
         yield Move("ack", taken)
 
 
+def _waits(setting: Setting, world: World, doing: Doing) -> bool:
+    """Whether the node that a worker has claimed waits on."""
+    is_waiting = doing.step == "settle" and doing.node in setting.waiting and not doing.heard
+    return is_waiting and not run_of(setting, world).is_halted
+
+
+def _time_out(setting: Setting, world: World, at: int, doing: Doing) -> World:
+    run, holder = run_of(setting, world), world.workers[at][0]
+    answer = run.settle(doing.node, run.nodes[doing.node].token - (not doing.current), "failed", "", holder)
+    if answer.word not in ("settled", "again"):
+        return doing_next(world, at, None)
+    return doing_next(stored(world, run), at, _telling(run, Doing("tell", doing.node, 1, answer.ready)))
+
+
 def _settle(setting: Setting, world: World, at: int, doing: Doing) -> World:
     run = run_of(setting, world)
     node, holder = run.nodes[doing.node], world.workers[at][0]
+    if _waits(setting, world, doing):
+        run.retry(doing.node, node.token - (not doing.current), 0.0, holder, counts=False)
+        return doing_next(stored(world, run), at, None)
     if not run.is_halted and doing.node in setting.retrying and not node.retries:
         run.retry(doing.node, node.token - (not doing.current), 0.0, holder)
         return doing_next(stored(world, run), at, None)

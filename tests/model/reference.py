@@ -15,7 +15,7 @@ from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.family import Family, cause_of
 from tests.model.records import ENDED, NodeModel
 from tests.model.shape import BEFORE_UNDOS, ROOT, TO_PARENT, Shape
-from tests.model.steering import FORK, Steering
+from tests.model.steering import FORK, SENDER, Steering
 from tests.model.telling import Telling
 
 FIRST_CLAIM = 2
@@ -44,6 +44,7 @@ class RunModel(Telling, Steering, Family):
         self.deadline = deadline
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
+        self.signals: dict[int, str] = {}
         self.counts: dict[int, int] = {}
         self.missed: dict[tuple[str, int], int] = {}
         self.remembered: list[tuple[Any, ...]] = []
@@ -224,6 +225,27 @@ class RunModel(Telling, Steering, Family):
         if record is None or record.state != "ready":
             return Answer("settled")
         return Answer("again", (record.attempt, record.token))
+
+    def signal(self, node: int, id_: str) -> Answer:
+        """Something that a node waits for has come; ``id_`` tells it from others."""
+        record = self.nodes.get(node)
+        is_over = self.has_ended or (record is not None and record.ended)
+        if self.signals.get(node) == id_:
+            is_ready = not is_over and record is not None and record.state == "ready"
+            return Answer("again", (record.attempt, record.token) if record and is_ready else ())
+        if is_over:
+            return Answer("ended", text=self.status)
+        if node in self.signals:
+            return Answer("taken", text=SENDER)
+        self.signals[node] = id_
+        self.remembered.append(("signal", self.now, node))
+        if record is None or record.state not in ("retrying", "running"):
+            return Answer("signalled")
+        if record.state == "retrying":
+            self.timers.pop(node, None)
+            return self.make_ready("signalled", node, record)
+        self.remember_attempt(node, "ready", "signalled")
+        return self.make_ready("signalled", node, record._replace(attempt=record.attempt - 1))
 
     def release(self, node: int, token: int, counts: bool, holder: str) -> Answer:
         record = self.nodes.get(node) if not self.terminated else None

@@ -8,6 +8,7 @@ from tests.model.child_situations import FAMILY
 from tests.model.lives import SLICE
 from tests.model.ruled_situations import RULED
 from tests.model.shape import BEFORE_UNDOS, ROOT, Shape
+from tests.model.signalled_situations import SIGNALLED
 from tests.model.steering import FORK
 
 ONE = Shape(((),), ("one",), SLICE)
@@ -92,6 +93,7 @@ _ONE = {
 }
 
 _CHAIN = {
+    "a signal came for the second node": (("signal", 1, "one"),),
     "the second node is ready": (("work", 0),),
     "the second node runs in a halted run": (("work", 0), ("claim", 1), ("halt",)),
     "the first node has failed": (("work", 0, "failed"),),
@@ -281,6 +283,7 @@ _FORKED = {
 
 SITUATIONS = {
     **situations_of(_ONE, ONE),
+    **SIGNALLED,
     **situations_of(_CHAIN, CHAIN),
     **situations_of(_JOIN, JOIN),
     **situations_of(_FAN, FAN),

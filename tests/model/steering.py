@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 BY_HAND = "by somebody: why"
+SENDER = "somebody"
+"""Who sends signals."""
 
 INHERITED = "inherited"
 FORK = "fork of another"
@@ -137,11 +139,8 @@ class Steering:
 
     def _reset(self: RunModel, wish: Reset) -> None:
         record = self.nodes.get(wish.node)
-        if record is not None and record.state == "retrying":
-            self.timers.pop(wish.node, None)
-        if record is not None and record.state == "succeeded":
-            self.checkpoints.pop(wish.node, None)
         if record is not None:
+            self._forget_of(wish.node, record.state)
             self.remember_attempt(wish.node, wish.wanted, "reset")
         if record is not None or wish.wanted != "waiting":
             self.nodes[wish.node] = self.fresh(wish.node, wish.wanted)
@@ -153,6 +152,15 @@ class Steering:
         if wish.skipped >= 0:
             self.missed["skipped", wish.node] = wish.skipped
             self.missed.pop(("failed", wish.node), None)
+
+    def _forget_of(self: RunModel, node: int, state: str) -> None:
+        """What does not hold any more when a node begins anew."""
+        if state == "retrying":
+            self.timers.pop(node, None)
+        if state == "succeeded":
+            self.checkpoints.pop(node, None)
+        if state in ("succeeded", "failed"):
+            self.signals.pop(node, None)
 
     def fork_again(self: RunModel) -> Answer:
         """The same fork is wished for once more."""

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from taskmesh.store.calls import Reset
-from tests.model.lives import SLICE, picks, times, token_of
+from tests.model.every_call import SIGNALS
+from tests.model.lives import SLICE, pick_node, picks, times, token_of
 from tests.model.pair import HEALER, MOST_RUNS, Pair
 
 RARELY = 25
@@ -32,6 +33,21 @@ class SteeringRules(Pair):
             answer = self._same(self._lab.mark(run.plan, run_id, node, state), run.model.mark(node, state))
         if answer.word == "marked" and not dies:
             self._tell_again(run_id, node)
+
+    @rule(
+        pick=picks,
+        at=picks,
+        state=st.sampled_from(("running", "retrying", "ready", "waiting")),
+        id_=st.sampled_from(SIGNALS),
+        repeats=times,
+    )
+    def signal(self, pick: int, at: int, state: str, id_: str, repeats: int) -> None:
+        """Somebody sends a node what it waits for, or does not."""
+        run_id, run = self._pick_run(pick)
+        node = pick_node(run.model, at, state)
+        node = node if node in range(run.model.shape.undo_base) else 0
+        for _ in range(repeats):
+            self._same(self._lab.signal(run.plan, run_id, node, id_), run.model.signal(node, id_))
 
     @rule(pick=picks, at=picks, whole=st.booleans(), dies_after=st.sampled_from((0, 1, 2, 99, 99)), repeats=times)
     def run_again(self, pick: int, at: int, whole: bool, dies_after: int, repeats: int) -> None:

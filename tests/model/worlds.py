@@ -17,17 +17,24 @@ from tests.model.undoing import NOTHING
 RETRY = "retry"
 """What a reopened run is paused for here."""
 
+SIGNAL = "one"
+"""The only signal that comes for a node here."""
+
 Nodes = tuple[tuple[int, NodeModel], ...]
 
 
 class Doing(NamedTuple):
-    """What a worker does with its message: run the node, go on telling from a slice, or publish what is ready."""
+    """What a worker does with its message: run the node, go on telling from a slice, or publish what is ready.
+
+    Of a node that waits for a signal it has ``heard`` one, or not, when it claimed the node.
+    """
 
     step: str
     node: int
     slice: int = 0
     ready: tuple[int, ...] = ()
     current: bool = True
+    heard: bool = False
 
 
 class World(NamedTuple):
@@ -53,6 +60,7 @@ class World(NamedTuple):
     forgotten: frozenset[int] = frozenset()
     unlisted: frozenset[int] = frozenset()
     begun: int = 0
+    signals: frozenset[int] = frozenset()
 
     @property
     def is_prepared(self) -> bool:
@@ -73,10 +81,11 @@ class Setting:
     as ``begins_again`` says, and no undo in ``failing`` fails the last time.
 
     With ``steered``, somebody pauses, resumes and terminates it; those in ``marked`` may be ended by hand; and an ended
-    run is retried up to ``reopens`` times; without ``holds``, what the keeper has forgotten of it by then stays so. The
-    first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time. A
-    child has a ``parent``, which must be told its end. Without ``lapses``, no worker sleeps through its lease. The
-    other faults may strike at any time, again and again.
+    run is retried up to ``reopens`` times; without ``holds``, what the keeper has forgotten of it by then stays so.
+    The first attempt of the nodes in ``retrying`` fails; when the next one is due is not said, it may be at any time.
+    Those in ``waiting`` wait for a signal; with ``times_out``, that may take too long at any time, and they fail.
+    A child has a ``parent``, which must be told its end.
+    Without ``lapses``, no worker sleeps through its lease. The other faults may strike at any time, again and again.
     """
 
     shape: Shape
@@ -85,6 +94,8 @@ class Setting:
     crashes: int = 1
     cancels: bool = False
     retrying: frozenset[int] = frozenset()
+    waiting: frozenset[int] = frozenset()
+    times_out: bool = False
     steered: bool = False
     compensates: bool = False
     begins_again: int = 0
@@ -123,6 +134,7 @@ def run_of(setting: Setting, world: World) -> RunModel:
     run.altered, run.counts, run.reopened = world.altered, dict(world.counts), world.reopened
     run.forgotten, run.unlisted, run.begun = world.forgotten, world.unlisted, world.begun
     run.parent, run.told_life = setting.parent, 0 if TO_PARENT in run.nodes else -1
+    run.signals = dict.fromkeys(world.signals, SIGNAL)
     return run
 
 
@@ -148,6 +160,7 @@ def stored(world: World, run: RunModel) -> World:
         left=None if run.left is None else frozenset(run.left),
         forgotten=run.forgotten,
         unlisted=run.unlisted,
+        signals=frozenset(run.signals),
         altered=run.altered,
         counts=frozenset(run.counts.items()) if run.altered else frozenset(),
         reopened=run.reopened,

@@ -7,10 +7,12 @@ from typing import Any
 
 from taskmesh.model.policies import NO_LIMITS
 from taskmesh.model.states import NodeState
+from taskmesh.model.waiting import Sleep
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Conversation, Reply, value_of
 from taskmesh.store.reader import NodeRecord, Reader, RunRecord, node_record
 from taskmesh.wire import unpack
+from tests.model.interpreter import Sent, end_of_wait
 from tests.simulation.choosing import case_taken, lets_pass
 from tests.simulation.history import require
 from tests.simulation.rules import has_failed, may_end
@@ -20,6 +22,7 @@ from tests.simulation.world import World
 
 ENDED = {"succeeded", "failed", "cancelled", "skipped", "upstream_failed"}
 TOLD_ALL = -1
+FAR_SECONDS = 86_400.0
 
 
 class _RawLink:
@@ -50,9 +53,10 @@ class Checks:
         self._ends: dict[NodeKey, tuple[str, int, int]] = {}
 
     def is_quiet(self) -> bool:
-        """Whether nothing is left to do for anybody."""
+        """Whether nothing is left to do for anybody, but for what a terminated run leaves for a day far ahead."""
         lists = [each.open_runs for each in self._world.keys.partitions] + self._boxes()
-        return not any(self._read(*[Command(key, "ZCARD", key) for key in lists]))
+        soon = self._world.server.now() + FAR_SECONDS
+        return not any(self._read(*[Command(key, "ZCOUNT", key, "-inf", soon) for key in lists]))
 
     def check_stored(self) -> None:
         """What must hold at any time: one end, no token falls, and whatever is unfinished can be found."""
@@ -138,8 +142,10 @@ class Checks:
 
     def _values(self, run: PlannedRun, record: RunRecord) -> dict[str, int]:
         """What tasks gave."""
-        done = [(at, node) for at, node in enumerate(run.plan.flow.nodes) if at in record.outputs and not node.switch]
-        return {node.name: _value(record, at) for at, node in done}
+        done = [(at, node) for at, node in enumerate(run.plan.flow.nodes) if at in record.outputs]
+        return {
+            node.name: _value(record, at) for at, node in done if not node.switch and not isinstance(node.step, Sleep)
+        }
 
     def _check_attempts(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         """What did not count has used up none."""
@@ -149,15 +155,22 @@ class Checks:
 
     def _check_reason(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         self._check_attempts(run, record, at)
-        if record.nodes[at].state == "failed":
+        node = run.plan.node(at)
+        if node.step is not None and record.nodes[at].state in ("succeeded", "failed"):
+            self._check_wait(run, record, at)
+        elif record.nodes[at].state == "failed":
             kind = unpack(record.errors[at])["type"]
             reasons = self._possible_failures(run, at)
             require(kind in reasons, f"{run.run_id}/{at} failed with {kind}, and had no reason to")
 
     def _possible_failures(self, run: PlannedRun, at: int) -> set[str]:
         node = run.plan.node(at)
+        history = self._world.history.nodes[NodeKey(run.run_id, at)]
+        attempts = len(history.grants)
+        if node.step is not None:
+            is_poisoned = attempts - history.taken_back > self._world.site.settings.worker.max_losses
+            return {"Poisoned"} if is_poisoned else set()
         conduct = run.conducts[node.name]
-        attempts = len(self._world.history.nodes[NodeKey(run.run_id, at)].grants)
         most_tries = node.retry.max_attempts if node.retry else 1
         found = {
             "ValueError": conduct.failures >= most_tries,
@@ -173,11 +186,23 @@ class Checks:
             took, must = unpack(record.outputs[at]), case_taken(node.switch, self._values(run, record))
             require(took == must, f"{run.run_id}/{at} went by {took!r} and not by {must!r}")
             return
+        if node.step is not None:
+            return
         conduct = run.conducts[node.name]
         require(ALWAYS not in (conduct.failures, conduct.crashes), f"{run.run_id}/{at} succeeded, which it cannot")
         times = self._world.executions.times[run.run_id, node.name]
         require(times > 0, f"{run.run_id}/{at} succeeded, and its code was never run")
         self._check_output(run, record, at)
+
+    def _check_wait(self, run: PlannedRun, record: RunRecord, at: int) -> None:
+        node, heard = record.nodes[at], self._world.history.signals.get(NodeKey(run.run_id, at))
+        sent = None if heard is None else Sent("somebody", 0.0, unpack(heard))
+        waited = node.finished_at - (node.scheduled_at or node.ready_at)
+        expected = end_of_wait(run.plan.flow.nodes[at].step, sent, waited)
+        told = unpack(record.outputs[at]) if node.state == "succeeded" else unpack(record.errors[at])["type"]
+        is_poisoned = node.state == "failed" and told in self._possible_failures(run, at)
+        sentence = f"{run.run_id}/{at} is {node.state} with {told} after {waited} s, and not {expected}"
+        require(is_poisoned or (node.state, told) == expected, sentence)
 
     def _check_output(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         inputs = run.plan.graph.inputs[at]

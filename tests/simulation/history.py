@@ -56,6 +56,8 @@ class History:
         """Runs that somebody has cancelled so that what they did is undone."""
         self.probes: dict[str, tuple[str, float]] = {}
         """Who may try each breaker, and until when."""
+        self.signals: dict[NodeKey, bytes] = {}
+        """What the first signal of each node said that the store has taken."""
         self.nodes: defaultdict[NodeKey, NodeHistory] = defaultdict(NodeHistory)
         self.leases: dict[tuple[str, str], float] = {}
         self.commits = 0
@@ -66,6 +68,7 @@ class History:
             "settle_node": self._settled,
             "retry_node": self._retried,
             "wake_node": self._woken,
+            "signal_node": self._signalled,
             "spread_node": self._spread,
             "release_node": self._released,
             "redrive_node": self._redriven,
@@ -157,6 +160,23 @@ class History:
         require(node.state == "retrying", f"{key.member} was woken though it was {node.state}")
         require(reply[2] > node.token, f"{key.member}: token {reply[2]} was given after {node.token}")
         node.state, node.token = "ready", reply[2]
+
+    def _signalled(self, keys: Values, arguments: Values, reply: Values) -> None:
+        """The sender may die before it publishes the node, which is the keeper's then."""
+        if reply[0] != "signalled":
+            return
+        key = NodeKey(arguments[1], int(arguments[2]))
+        node = self.nodes[key]
+        require(key not in self.signals, f"{key.member} has had two signals")
+        require(not node.ended_as, f"{key.member} has had a signal after it had ended as {node.ended_as}")
+        self.signals[key] = arguments[5]
+        if not reply[2]:
+            return
+        require(node.state in ("retrying", "running"), f"{key.member} was signalled though it was {node.state}")
+        require(reply[2] > node.token, f"{key.member}: token {reply[2]} was given after {node.token}")
+        node.taken_back += node.state == "running"
+        node.state, node.holder, node.token = "ready", "", reply[2]
+        node.relieved_of = node.token - 1
 
     def _spread(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] in ("spread", "again"):

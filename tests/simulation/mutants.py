@@ -117,6 +117,16 @@ MUTANTS: dict[str, Mutation] = {
     "a node that its gates shut out has had an attempt": _in_script(
         "settle_node", "if state == 'skipped' then record[ATTEMPT]", "if false then record[ATTEMPT]"
     ),
+    "a signal wakes nobody": _in_script(
+        "signal_node", "if is_parked or is_claimed then make", "if is_claimed then make"
+    ),
+    "a signal is overlooked by who has claimed its node": _in_script(
+        "signal_node", "if is_parked or is_claimed then make", "if is_parked then make"
+    ),
+    "a second signal replaces the first": _in_script("signal_node", "if known then return {'taken', known[2]} end", ""),
+    "a wait counts from when it was parked last": _in_script(
+        "claim_node", "record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])", "waited"
+    ),
     "two probes try a breaker": _in_script("consult_breaker", "holder == probe or now >= held_until", "true"),
     "a node behind a breaker waits for ever": _instead(
         "taskmesh.worker.breakers.BreakerBoard._come_again_seconds", _wait_for_ever

@@ -17,10 +17,11 @@ from taskmesh.client.client import Client
 from taskmesh.client.controlling import RunControl
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
+from taskmesh.client.signalling import Signalling
 from taskmesh.config.settings import BrokerSection, Settings, StoreSection, WorkerSection
 from taskmesh.dispatch.entrance import Submission
 from taskmesh.dispatch.plan import Plans
-from taskmesh.errors import StoreUnavailableError, TaskmeshError
+from taskmesh.errors import RunNotFoundError, RunStateError, StoreUnavailableError, TaskmeshError
 from taskmesh.store.calls import Who
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
@@ -35,6 +36,7 @@ from tests.simulation.links import SimConsumer, SimPublisher
 from tests.simulation.loop import Actor, SimLoop
 from tests.simulation.store import SimLink, SimServer
 from tests.simulation.trace import Trace
+from tests.simulation.waiting import PlannedSignal
 from tests.simulation.works import POOLS, Conduct, PlannedRun
 
 WINDOWS = (1, 8)
@@ -210,6 +212,24 @@ class ClientProcess(Process):
             "terminate": lambda: control.terminate([self._run.run_id], who),
         }
         self._insist(lambda: self.world.trace.note(self.actor.name, verb, calls[verb]()))
+
+    def signal(self, signal: PlannedSignal) -> None:
+        """Send a node what it waits for. It may have had another by then, or be over; its run may not be there yet."""
+        sender = Signalling(self._parts(), 1_000_000)
+
+        def send() -> None:
+            try:
+                new = sender.signal(self._run.run_id, signal.node, {"value": signal.value}, "somebody", signal.id)
+            except RunStateError as error:
+                self.world.trace.note(self.actor.name, "is refused", str(error))
+            except RunNotFoundError:
+                self.world.trace.note(self.actor.name, "is too early")
+                if self._run.is_accepted or not self.world.fate.is_over:
+                    self.world.loop.call_later(ASK_AGAIN_SECONDS, self._insist, send)
+            else:
+                self.world.trace.note(self.actor.name, "signals", new)
+
+        self._insist(send)
 
     def _submit(self) -> None:
         self._client.submit(self._run.plan, [Submission({}, self._run.run_id)])

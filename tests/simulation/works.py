@@ -16,6 +16,7 @@ from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.triggers import Rule, Trigger
 from tests.simulation.choosing import with_choices
 from tests.simulation.fate import chance_of
+from tests.simulation.waiting import PlannedSignal, planned_signals, with_waits
 
 POOLS = ("default", "other")
 ALWAYS = 99
@@ -64,6 +65,7 @@ class PlannedRun:
     submitted_at: float
     wishes: list[tuple[str, float]]
     """What people want of it: a verb, and when."""
+    signals: list[PlannedSignal]
     is_accepted: bool = False
 
 
@@ -91,7 +93,9 @@ def _plan_run(seed: int, run_id: str, seconds: float, calm: bool) -> PlannedRun:
     flow = _flow(seed, run_id, calm)
     wishes = [] if calm else _wishes(chance_of(seed, run_id, "wishes"), seconds)
     submitted_at = chance_of(seed, run_id, "submission").uniform(0, seconds)
-    return PlannedRun(run_id, Plan.of(flow), _conducts(seed, run_id, flow, calm), submitted_at, wishes)
+    conducts = _conducts(seed, run_id, flow, calm)
+    signals = planned_signals(chance_of(seed, run_id, "signals"), flow.nodes, submitted_at, seconds / 2)
+    return PlannedRun(run_id, Plan.of(flow), conducts, submitted_at, wishes, signals)
 
 
 def _flow(seed: int, run_id: str, calm: bool) -> Flow:
@@ -101,6 +105,7 @@ def _flow(seed: int, run_id: str, calm: bool) -> Flow:
     nodes = tuple(_node(chance, at, needs, chance.choice(pools), calm) for at, needs in enumerate(parents))
     nodes = _with_rules(chance_of(seed, run_id, "rules"), nodes)
     nodes = with_choices(chance_of(seed, run_id, "choices"), nodes)
+    nodes = nodes if calm else with_waits(chance_of(seed, run_id, "waits"), nodes)
     # Of all runs of a simulation alike: where many lean on the same thing, their processes try it at the same time.
     leaning = chance_of(seed, "leaning").choice((0.0, 0.3, 0.9))
     nodes = _with_guards(chance_of(seed, run_id, "guards"), nodes, leaning)

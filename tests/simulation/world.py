@@ -18,6 +18,7 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.process import ClientProcess, IoProcess, Site
 from tests.simulation.store import SimServer, stall
 from tests.simulation.trace import Trace
+from tests.simulation.waiting import PlannedSignal, last_signals, slept_seconds
 from tests.simulation.witness import AckWitness
 from tests.simulation.works import MAX_DELAY_SECONDS, MOST_WAIT_SECONDS, Conduct, Executions, PlannedRun, plan_runs
 
@@ -61,11 +62,16 @@ class World:
     def work_seconds(self) -> float:
         """How long all of the user code takes, one after the other, with what is tried again or waits for a breaker."""
         behind_breakers = sum(node.guard is not None for run in self.runs.values() for node in run.plan.flow.nodes)
-        return behind_breakers * MOST_WAIT_SECONDS + sum(
-            (conduct.seconds + MAX_DELAY_SECONDS * bool(conduct.failures))
-            * (1 + min(conduct.failures, 3) + min(conduct.crashes, 3))
-            for run in self.runs.values()
-            for conduct in run.conducts.values()
+        waits = sum(slept_seconds(run.plan.flow.nodes) for run in self.runs.values())
+        return (
+            waits
+            + behind_breakers * MOST_WAIT_SECONDS
+            + sum(
+                (conduct.seconds + MAX_DELAY_SECONDS * bool(conduct.failures))
+                * (1 + min(conduct.failures, 3) + min(conduct.crashes, 3))
+                for run in self.runs.values()
+                for conduct in run.conducts.values()
+            )
         )
 
     async def play(self) -> None:
@@ -126,10 +132,16 @@ class World:
         self.loop.outside(run.submitted_at, self.loop.inside, client.actor, client.submit)
         for verb, seconds in run.wishes:
             self.loop.outside(seconds, self._steer, run, verb)
+        for signal in run.signals:
+            self.loop.outside(signal.at, self._signal, run, signal)
 
     def _steer(self, run: PlannedRun, verb: str) -> None:
         client = ClientProcess(f"{verb}-{run.run_id}", self, run)
         self.loop.inside(client.actor, client.steer, verb)
+
+    def _signal(self, run: PlannedRun, signal: PlannedSignal) -> None:
+        client = ClientProcess(f"{signal.id}-{signal.node}-{run.run_id}", self, run)
+        self.loop.inside(client.actor, client.signal, signal)
 
     def _hang_up(self, name: str) -> None:
         for connection in [each for each in self.broker.connections if each.actor.name == name]:
@@ -215,3 +227,5 @@ class World:
         for run in self.runs.values():
             # Whoever wanted to may have died.
             self._steer(run, "resume")
+            for signal in last_signals(run.plan):
+                self._signal(run, signal)

@@ -57,6 +57,7 @@ def test_help_lists_every_command_and_loads_no_client_library() -> None:
         *("run", "submit", "ls", "show", "watch", "explain", "history"),
         *("worker", "keeper", "dead", "breakers", "flow", "schedule"),
         *("pause", "resume", "cancel", "terminate", "retry", "rerun", "fork", "skip", "mark", "compensate"),
+        *("signal", "approve", "reject"),
         *("graph", "validate", "import", "config", "bench", "demo", "doctor", "version"),
     }
 

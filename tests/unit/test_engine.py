@@ -19,20 +19,6 @@ from tests.unit.engine_bench import EngineBench, run_two_flows, single
 Test = Callable[[EngineBench], Awaitable[None]]
 
 
-@pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
-    """Runs a test on a loop, with a bench of its own."""
-
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        try:
-            await test(bench)
-        finally:
-            bench.close()
-
-    return lambda test: asyncio.run(with_bench(test))
-
-
 def test_a_run_ends_with_everything_acked(play: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await run_two_flows(bench)

@@ -27,18 +27,6 @@ ROUTE = Switch(
 )
 
 
-@pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        try:
-            await test(bench)
-        finally:
-            bench.close()
-
-    return lambda test: asyncio.run(with_bench(test))
-
-
 def _plan(*nodes: Node, on_failure: OnFailure = OnFailure.FAIL_FAST) -> Plan:
     return Plan.of(complete(Flow("f", "1", nodes, params=(Param("amount"),), on_failure=on_failure)))
 

@@ -15,20 +15,6 @@ from tests.unit.engine_bench import EngineBench, run_two_flows, single
 Test = Callable[[EngineBench], Awaitable[None]]
 
 
-@pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
-    """Runs a test on a loop, with a bench of its own."""
-
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        try:
-            await test(bench)
-        finally:
-            bench.close()
-
-    return lambda test: asyncio.run(with_bench(test))
-
-
 @pytest.mark.parametrize("phase", ["request", "reply"])
 def test_any_lost_call_delays_and_changes_nothing(valkey_url: str, namespace: str, phase: str) -> None:
     """Each call of the run is lost in turn, first alone and then with the next."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from taskmesh.model import waiting as signals
 from taskmesh.model.explanation import Attempts, Circumstances, LastError, NodeExplanation, explain_node
 from taskmesh.model.flow import Node
 from taskmesh.model.next_event import EventKind, NextEvent, NodeFacts, next_event
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.states import NodeState
+from taskmesh.model.steps import Step
+from taskmesh.model.waiting import Sleep
 
 NOW = 1000.0
 SERVED = Circumstances(NOW, servers=2, probed_at=NOW - 1.5, is_kept=True, resume="taskmesh resume r1")
@@ -29,6 +32,8 @@ READY, RUNNING, RETRYING, WAITING = NodeState.READY, NodeState.RUNNING, NodeStat
         (NodeFacts(RETRYING, timer_at=NOW + 9, breaker="pay"), NextEvent(EventKind.BREAKER, NOW + 9)),
         (NodeFacts(RETRYING, timer_at=NOW + 9, child="r9"), NextEvent(EventKind.CHILD, NOW + 9)),
         (NodeFacts(RETRYING, NOW + 9, is_due=True), NextEvent(EventKind.TIMER, NOW + 9)),
+        (NodeFacts(RETRYING, timer_at=NOW + 9, awaits_signal=True), NextEvent(EventKind.SIGNAL, NOW + 9)),
+        (NodeFacts(RETRYING, timer_at=NOW + 9, awaits_signal=True, is_halted=True), NextEvent(EventKind.SIGNAL, NOW)),
         (NodeFacts(RETRYING, timer_at=NOW + 9, is_halted=True), NextEvent(EventKind.TIMER, NOW)),
         (NodeFacts(WAITING, is_held=True), NextEvent(EventKind.RESUME)),
     ],
@@ -159,3 +164,45 @@ def test_held_and_halted() -> None:
     assert "as cancelled" in _text(_explained(NodeFacts(RETRYING, NOW + 9, is_due=True, is_halted=True)))
     waiting = NodeFacts(RETRYING, NOW + 9, is_due=True, is_held=True)
     assert "`taskmesh resume r1`" in _text(_explained(waiting))
+
+
+LOOKED_AT = NOW + 2_592_000.0
+"""When a node that waits for longer is looked at again."""
+
+
+@pytest.mark.parametrize(
+    ("step", "until", "said"),
+    [
+        (Sleep(7200.0), NOW + 7190.0, "sleeps, and goes on in 1 h 59 min"),
+        (Sleep(90 * 86_400.0), NOW + 90 * 86_400.0 - 10.0, "sleeps, and goes on in 2159 h 59 min"),
+        (Sleep(), LOOKED_AT, "sleeps, and is looked at in 720 h 00 min"),
+        (signals.Wait(), None, "waits for a signal 'n', without end"),
+        (
+            signals.Wait("paid", timeout_seconds=70.0),
+            NOW + 60.0,
+            "waits for a signal 'paid', for 1 min 00 s more\nthen it fails with SignalTimeout",
+        ),
+        (
+            signals.Wait(timeout_seconds=70.0, default=signals.Default(None)),
+            NOW + 60.0,
+            "waits for a signal 'n', for 1 min 00 s more\nthen its output is its default",
+        ),
+        (
+            signals.Approve(70.0),
+            NOW + 60.0,
+            "waits for somebody's decision, for 1 min 00 s more\nthen it fails with SignalTimeout",
+        ),
+    ],
+)
+def test_a_parked_node_says_for_what_and_until_when(step: Step, until: float | None, said: str) -> None:
+    is_sleep = isinstance(step, Sleep)
+    facts = NodeFacts(RETRYING, is_due=True, timer_at=LOOKED_AT, awaits_signal=not is_sleep)
+    explained = explain_node(Node("n", "", step=step), facts, Attempts(opened_at=NOW - 10.0), SERVED)
+    assert _text(explained) == said
+    assert (explained.event, explained.until) == ("timer" if is_sleep else "signal", until)
+
+
+def test_a_parked_node_of_a_halted_run_is_ended() -> None:
+    facts = NodeFacts(RETRYING, is_due=True, timer_at=LOOKED_AT, awaits_signal=True, is_halted=True)
+    explained = explain_node(Node("n", "", step=signals.Wait()), facts, Attempts(opened_at=NOW - 10.0), SERVED)
+    assert explained.reasons == ("is woken to end as cancelled, since nothing more of its run starts",)

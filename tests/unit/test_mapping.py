@@ -371,7 +371,7 @@ MANY = Copies(BODY, 100_000, per_chunk=64)
 
 
 def test_a_flow_of_copies_is_small_and_read_back() -> None:
-    flow = copies_plan(Flow("f", "1", ()), STEP, Items(MANY, [])).flow
+    flow = copies_plan(Flow("f", "1", ()), STEP, Items(MANY, ())).flow
     body = encode_flow(flow)
     assert len(body) < 300
     assert decode_flow(body) == flow

@@ -72,6 +72,13 @@ SETTINGS = {
     "a child that is undone": Setting(
         SHORT_UNDOABLE_CHAIN, frozenset({1}), fail_fast=True, crashes=1, compensates=True, parent="a parent"
     ),
+    "a chain whose last node waits for a signal": Setting(CHAIN, frozenset(), waiting=frozenset({1})),
+    "a node that waits, and may time out, while its run is steered": Setting(
+        SINGLE, frozenset(), cancels=True, steered=True, waiting=frozenset({0}), times_out=True
+    ),
+    "a chain that times out, fails and is retried": Setting(
+        CHAIN, frozenset(), crashes=0, waiting=frozenset({1}), times_out=True, reopens=1
+    ),
     # Those who sleep are in the settings of chains; this one is for the order of undos.
     "a fork that is undone": Setting(
         UNDOABLE_FORK, frozenset({2}), fail_fast=True, crashes=0, compensates=True, lapses=False
@@ -108,6 +115,44 @@ def test_what_was_forgotten_of_a_terminated_run_is_found_to_stop_it_when_it_goes
 
 def test_a_node_that_only_its_timer_can_bring_back_is_found_to_stop_the_run() -> None:
     setting = Setting(CHAIN, frozenset(), crashes=0, retrying=frozenset({0}), model=RetryLeavesOutbox)
+    assert explore(setting, check_state).without_an_end() > 0
+
+
+class SignalSparesWhoRuns(RunModel):
+    """As if a signal did not take a node from a holder who has claimed it before."""
+
+    def signal(self, node: int, id_: str) -> Answer:
+        record = self.nodes.get(node)
+        answer = super().signal(node, id_)
+        if answer.word == "signalled" and record is not None and record.state == "running":
+            self.nodes[node] = record
+            return Answer("signalled")
+        return answer
+
+
+def test_a_signal_that_a_time_out_overlooks_is_found() -> None:
+    setting = Setting(SINGLE, frozenset(), crashes=0, waiting=frozenset({0}), times_out=True, model=SignalSparesWhoRuns)
+    with pytest.raises(AssertionError, match="did not hear its signal"):
+        explore(setting, check_state)
+
+
+class SignalWakesNobody(RunModel):
+    """As if a signal was kept, and what is parked left to itself; timers of years never ring."""
+
+    def signal(self, node: int, id_: str) -> Answer:
+        record, timers = self.nodes.get(node), dict(self.timers)
+        answer = super().signal(node, id_)
+        if answer.word == "signalled" and record is not None and record.state == "retrying":
+            self.nodes[node], self.timers = record, timers
+            return Answer("signalled")
+        return answer
+
+    def wake(self, node: int) -> Answer:
+        return super().wake(node) if self.is_halted else Answer("early")
+
+
+def test_a_signal_that_wakes_nobody_is_found_to_stop_the_run() -> None:
+    setting = Setting(SINGLE, frozenset(), crashes=0, waiting=frozenset({0}), model=SignalWakesNobody)
     assert explore(setting, check_state).without_an_end() > 0
 
 

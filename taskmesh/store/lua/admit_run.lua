@@ -7,7 +7,7 @@
 --       13 place of the undo of node 0 ('' = none of the nodes can be undone)
 --       14 how many fields with items must be there ('' = none; see stage_items)
 --       15.. further fields of the run, names and values by turns
--- Returns {word, ready...}: admitted | same | conflict | flow_missing | items_missing.
+-- Returns {word, ready...}: admitted | same | conflict | flow_missing (or its items are).
 -- Repeated: the same answer but "same".
 local run, flow, open, first_outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, digest, body = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
@@ -19,7 +19,7 @@ if known then
   return {'same', unpack((told(run, edges)))}
 end
 if body == '' and redis.call('HEXISTS', flow, 'body') == 0 then return {'flow_missing'} end
-if ARGV[14] ~= '' and redis.call('HGET', run, 'staged') ~= ARGV[14] then return {'items_missing'} end
+if ARGV[14] ~= '' and redis.call('HGET', run, 'staged') ~= ARGV[14] then return {'flow_missing'} end
 check_sorted_sets(3)
 
 if body ~= '' then redis.call('HSET', flow, 'body', body) end

@@ -24,6 +24,7 @@
 --   begun                             of copies of which only so many may run at once, how many have begun; absent while
 --                                     those are the first
 --   checkpoint:I                      what an attempt of node I said last of its progress
+--   signal:I, payload:I               what node I waits for, once it has come: a msgpack array (id, by, at), and what it says
 --   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why
 --   inherits                          which nodes it takes from there, and as of when, a msgpack array
 --   parent                            whom its end is told, a msgpack array (dispatch/family.py); absent in one that is no child
@@ -40,8 +41,8 @@ local PAST = 13
 -- and of copies of which only so many may run at once (see prelude_copies.lua), which one began with its end.
 local NEXT = 14
 -- READY_AT of a node that is retrying is the time at which it is to be tried again. CAUSE says why a node did not run,
--- what one that is retrying waits for ("breaker:NAME", or just the time), "fallback" where that gave the output, and
--- "inherited" where that is the output of another run.
+-- what one that is retrying waits for ("breaker:NAME", "sleep", "signal", or just the time), "fallback" where that gave
+-- the output, and "inherited" where that is the output of another run.
 -- SPREAD counts the dependents that have been told of the node's end; SPREAD_DONE = all of them.
 local SPREAD_DONE = -1
 -- An edge is four numbers in a flat array: dependent, how many nodes it needs, number of its pool, how many depend on it.
@@ -189,7 +190,8 @@ local function remember_schedule(record)
   record[CRASHES] = record[CRASHES] or 0
 end
 
--- What runs has no right to run any more: its token is behind. The cause is announced: released, redriven or woken.
+-- What runs has no right to run any more: its token is behind. The cause is announced: released, redriven,
+-- woken or signalled.
 local function make_ready_again(run_id, node, record, outbox, now, watched, cause)
   if record[STATE] ~= 'ready' then
     remember_schedule(record)

@@ -53,6 +53,11 @@ local function reset(node, record, wanted, arrived, skipped, outbox)
   gone[#gone + 1] = 'output:' .. node
   -- What has succeeded begins anew; what has not, where it was.
   if record and record[STATE] == 'succeeded' then gone[#gone + 1] = 'checkpoint:' .. node end
+  -- A signal to which a node has ended does not count again; one that came too early for that does.
+  if record and (record[STATE] == 'succeeded' or record[STATE] == 'failed') then
+    gone[#gone + 1] = 'signal:' .. node
+    gone[#gone + 1] = 'payload:' .. node
+  end
 end
 
 for at = 1, #wishes, WIDTH do

@@ -1,0 +1,101 @@
+"""Tells of nodes that wait for signals or decisions: what is asked, how to answer, and what has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from taskmesh.dispatch.inputs import Inputs
+from taskmesh.dispatch.plan import Plan
+from taskmesh.errors import UnresolvedReferenceError
+from taskmesh.model.durations import duration_text
+from taskmesh.model.explanation import MESSAGE_LENGTH
+from taskmesh.model.flow import Node
+from taskmesh.model.states import NodeState
+from taskmesh.model.waiting import QUESTION, Approve, hears, signal_of
+from taskmesh.store.reader import Reader, RunRecord
+from taskmesh.store.signals import KeptSignal
+from taskmesh.wire import unpack
+
+
+class Heard:
+    """Reads; changes nothing. Safe in threads."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def reasons(self, plan: Plan, run_id: str, states: Mapping[int, NodeState], now: float) -> dict[int, list[str]]:
+        """Sentences about those of these nodes that wait for something that is sent, or did."""
+        hearing = [place for place in states if place >= 0 and hears(plan.node(place))]
+        fields = [plan.inputs(place).fields for place in hearing]
+        values = iter(self._reader.run_fields(run_id, [field for each in fields for field in each]) if fields else ())
+        return {
+            place: list(_of_node(plan, run_id, place, states[place], list(islice(values, len(each))), now))
+            for place, each in zip(hearing, fields, strict=True)
+        }
+
+
+def _of_node(
+    plan: Plan, run_id: str, place: int, state: NodeState, values: Sequence[bytes | None], now: float
+) -> Iterator[str]:
+    node, (*rest, signal, payload) = plan.node(place), values
+    if isinstance(node.step, Approve) and state in _PARKED:
+        yield f"it asks: {_question(plan.inputs(place), rest):.{MESSAGE_LENGTH}}"
+    if signal is not None and payload is not None:
+        yield _came(signal_details(node, signal, payload), now)
+    elif state in _PARKED:
+        yield from _how(isinstance(node.step, Approve), run_id, signal_of(node))
+
+
+def _question(inputs: Inputs, values: Sequence[bytes | None]) -> str:
+    begin = len(inputs.gate.fields) if inputs.gate else 0
+    try:
+        return str(unpack(inputs.arguments(values[begin:])).get(QUESTION))
+    except UnresolvedReferenceError as error:
+        return f"(what, cannot be told: {error})"
+
+
+_PARKED = (NodeState.READY, NodeState.RUNNING, NodeState.RETRYING)
+"""Where what it needs has ended: before, nobody knows what it asks."""
+
+
+class SignalDetails(NamedTuple):
+    """What has come for a node that waits: from whom, when in epoch seconds, and by which id it is known.
+
+    ``verdict`` is ``approved`` or ``rejected`` where it was a decision, with a ``comment``.
+    """
+
+    by: str
+    at: float
+    id: str
+    verdict: str = ""
+    comment: str = ""
+
+
+def signal_in(record: RunRecord, position: int, node: Node) -> SignalDetails | None:
+    """What has come for a node; None where nothing has."""
+    kept = position in record.signals and position in record.payloads
+    return signal_details(node, record.signals[position], record.payloads[position]) if kept else None
+
+
+def signal_details(node: Node, signal: bytes, payload: bytes) -> SignalDetails:
+    """Read what is stored of a signal."""
+    id_, by, at = KeptSignal.read(signal)
+    if not isinstance(node.step, Approve):
+        return SignalDetails(by, at, id_)
+    approved, comment = unpack(payload)
+    return SignalDetails(by, at, id_, "approved" if approved else "rejected", comment)
+
+
+def _came(signal: SignalDetails, now: float) -> str:
+    ago = f"{duration_text(now - signal.at)} ago"
+    if not signal.verdict:
+        return f"its signal came {ago}, from {signal.by}, with the id {signal.id}"
+    return f"{signal.verdict} by {signal.by} {ago}" + (f": {signal.comment}" if signal.comment else "")
+
+
+def _how(is_decision: bool, run_id: str, name: str) -> Sequence[str]:
+    if is_decision:
+        return (f"`taskmesh approve {run_id} {name}` or `taskmesh reject {run_id} {name}` decides",)
+    return (f"`taskmesh signal {run_id} {name} --payload JSON` sends it",)
