@@ -23,7 +23,8 @@ EXECUTOR = "taskmesh.worker.executor"
 @pytest.fixture
 def worker(bench: MeshBench) -> Worker:
     bench.mesh.registry = app.mesh.registry
-    return bench.worker(app=APP)
+    # More at once than a bound lets begin.
+    return bench.worker("--threads", "4", app=APP)
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
@@ -46,11 +47,11 @@ def _items(bench: MeshBench, run: Run, node: str) -> Run:
 
 
 @pytest.mark.usefixtures("worker")
-@pytest.mark.parametrize("count", [0, 1, 1000])
-def test_a_task_runs_once_for_each_item_of_an_output(bench: MeshBench, count: int) -> None:
-    run = bench.mesh.submit(app.squares, count=count, factor=2)
-    assert run.result(timeout=PATIENCE_SECONDS) == sum(2 * each * each for each in range(count))
-    assert [*bench.times_run("square").values()] == [1] * count
+def test_a_task_runs_once_for_each_item(bench: MeshBench) -> None:
+    for count in (0, 1, 1000):
+        run = bench.mesh.submit(app.squares, count=count, factor=2)
+        assert run.result(timeout=PATIENCE_SECONDS) == sum(2 * each * each for each in range(count))
+    assert [*bench.times_run("square").values()] == [1] * 1001
 
 
 @pytest.mark.usefixtures("worker")
@@ -70,19 +71,11 @@ def test_the_items_are_the_nodes_of_a_run_of_their_own(bench: MeshBench) -> None
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_map_over_the_outputs_of_a_map(bench: MeshBench) -> None:
+def test_maps_over_maps_in_maps_and_over_products(bench: MeshBench) -> None:
     assert bench.mesh.submit(app.twice, count=50).result(timeout=PATIENCE_SECONDS) == [each**4 for each in range(50)]
-
-
-@pytest.mark.usefixtures("worker")
-def test_a_map_in_a_map(bench: MeshBench) -> None:
     values = [[*range(size)] for size in range(10)]
     found = bench.mesh.submit(app.rows, values=values, factor=2).result(timeout=PATIENCE_SECONDS)
     assert found == [sum(2 * each * each for each in row) for row in values]
-
-
-@pytest.mark.usefixtures("worker")
-def test_a_product_runs_for_each_way_to_take_one_of_each(bench: MeshBench) -> None:
     assert bench.mesh.submit(app.crossed).result(timeout=PATIENCE_SECONDS) == [10, 100, 40, 400]
 
 
@@ -91,19 +84,19 @@ def test_the_first_failure_fails_the_map(bench: MeshBench) -> None:
     run = bench.mesh.submit(app.strict, count=20, unlucky=[3])
     with pytest.raises(RunFailedError, match=r"node 'pick': ChildRunFailed.*node 'pick\[3\]': ValueError: unlucky 3"):
         run.result(timeout=PATIENCE_SECONDS)
+    items = _items(bench, run, "pick")
+    for wish in (lambda: items.mark("pick[3]", 3), lambda: items.skip("pick[3]"), items.retry, items.fork):
+        with pytest.raises(RunStateError, match="has the items of a map as its nodes"):
+            wish()
 
 
 @pytest.mark.usefixtures("worker")
-def test_the_list_tells_which_items_have_failed_where_the_others_go_on(bench: MeshBench) -> None:
+def test_the_others_go_on_where_they_may_unless_too_few_succeed(bench: MeshBench) -> None:
     found = bench.mesh.submit(app.lenient, count=20, unlucky=[3, 7]).result(timeout=PATIENCE_SECONDS)
     expected: list[object] = [*range(20)]
     for each in (3, 7):
         expected[each] = {"failed": {"type": "ValueError", "message": f"unlucky {each}"}}
     assert found == expected
-
-
-@pytest.mark.usefixtures("worker")
-def test_too_few_successes_fail_the_map(bench: MeshBench) -> None:
     run = bench.mesh.submit(app.lenient, count=20, unlucky=[3, 7, 9])
     with pytest.raises(RunFailedError, match=r"17 of 20 items have succeeded, and 18 must.*'pick\[3\]': ValueError"):
         run.result(timeout=PATIENCE_SECONDS)
@@ -140,13 +133,9 @@ def test_a_slice_is_the_same_in_another_run_where_its_items_are(bench: MeshBench
 
 
 @pytest.mark.usefixtures("worker")
-def test_outputs_that_are_too_large_together_fail_the_map(bench: MeshBench) -> None:
+def test_what_cannot_be_mapped_or_kept_fails_the_map(bench: MeshBench) -> None:
     with pytest.raises(RunFailedError, match=r"what its 6 items gave back has more than 1048576 bytes together"):
         bench.mesh.submit(app.too_large).result(timeout=PATIENCE_SECONDS)
-
-
-@pytest.mark.usefixtures("worker")
-def test_what_is_no_list_fails_the_map(bench: MeshBench) -> None:
     with pytest.raises(RunFailedError, match="the value of 'map' must be a list, not integer"):
         bench.mesh.submit(app.not_a_list).result(timeout=PATIENCE_SECONDS)
 
@@ -180,17 +169,6 @@ def test_the_items_are_undone_with_the_run_that_the_map_is_in(bench: MeshBench, 
         run.result(timeout=PATIENCE_SECONDS)
     assert run.status() is RunState.COMPENSATED
     assert {each.node for each in bench.effects("unbook")} == {f"undo:book[{at}]" for at in range(300)}
-
-
-@pytest.mark.usefixtures("worker")
-def test_single_items_are_not_decided_about(bench: MeshBench) -> None:
-    run = bench.mesh.submit(app.strict, count=5, unlucky=[3])
-    with pytest.raises(RunFailedError):
-        run.result(timeout=PATIENCE_SECONDS)
-    items = _items(bench, run, "pick")
-    for wish in (lambda: items.mark("pick[3]", 3), lambda: items.skip("pick[3]"), items.retry, items.fork):
-        with pytest.raises(RunStateError, match="has the items of a map as its nodes"):
-            wish()
 
 
 @pytest.mark.usefixtures("worker")
