@@ -23,6 +23,10 @@ if TYPE_CHECKING:
         DeadLetterError,
         FlowError,
         FlowVersionError,
+        NodeConfigError,
+        NodeFailedError,
+        NodeRefusedError,
+        NodeUnavailableError,
         ResultTimeoutError,
         RunCancelledError,
         RunConflictError,
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from taskmesh.model.flow_versions import FlowChange, FlowVersion, RegisteredFlow, VersionState
     from taskmesh.model.policies import Retry
     from taskmesh.model.states import NodeState, RunState
+    from taskmesh.plugins.interface import NodeContext, NodeType
     from taskmesh.store.breakers import Breaker
     from taskmesh.store.letters import DeadLetter, DeadLetterFilter
     from taskmesh.tasks.flow import FlowDefinition
@@ -84,6 +89,8 @@ _HOMES = {
     "Retry": "model.policies",
     "NodeState": "model.states",
     "RunState": "model.states",
+    "NodeContext": "plugins.interface",
+    "NodeType": "plugins.interface",
     "FlowDefinition": "tasks.flow",
     "Task": "tasks.task",
     "TaskContext": "worker.invoke",
@@ -98,6 +105,10 @@ _HOMES = {
             "DeadLetterError",
             "FlowError",
             "FlowVersionError",
+            "NodeConfigError",
+            "NodeFailedError",
+            "NodeRefusedError",
+            "NodeUnavailableError",
             "ResultTimeoutError",
             "RunCancelledError",
             "RunConflictError",
@@ -141,9 +152,15 @@ __all__ = [
     "FlowVersion",
     "FlowVersionError",
     "Mesh",
+    "NodeConfigError",
+    "NodeContext",
     "NodeDetails",
     "NodeExplanation",
+    "NodeFailedError",
+    "NodeRefusedError",
     "NodeState",
+    "NodeType",
+    "NodeUnavailableError",
     "RegisteredFlow",
     "ResultTimeoutError",
     "Retry",

@@ -9,6 +9,7 @@ TaskmeshError
 │   ├── FlowVersionError        a registered flow, or a version of one, that is not there or cannot be used so
 │   ├── ScheduleError           a schedule; carries every problem found
 │   ├── DeadLetterError         a dead letter that is not there, or that cannot be replayed so
+│   ├── NodeConfigError         what a node gives its type; carries every problem found
 │   └── RunConflictError        a run id that is taken by a different body
 ├── UnavailableError            a server cannot be reached or refuses; nothing was lost
 │   ├── BrokerUnavailableError
@@ -19,6 +20,9 @@ TaskmeshError
 ├── WireError                   bytes that are not what they should be
 │   └── TooLargeError           a value or a message over its limit
 ├── TaskCancelledError          raised in a task that should end
+├── NodeFailedError             what a node of a built-in type came to
+│   ├── NodeRefusedError        the settings do not allow it; trying again does not help
+│   └── NodeUnavailableError    the other side did not do it; trying again may help
 └── RunError                    what became of a run
     ├── RunNotFoundError
     │   └── RunLostError        it was accepted, and the store has forgotten it
@@ -111,6 +115,15 @@ class DeadLetterError(UsageError):
         self.letter_id = letter_id
 
 
+class NodeConfigError(UsageError):
+    """What a node gives its type breaks the rules of that. ``problems`` holds one sentence for each."""
+
+    def __init__(self, node_type: str, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(f"node type {node_type!r}: {problem}" for problem in problems))
+        self.node_type = node_type
+        self.problems = tuple(problems)
+
+
 class RunConflictError(UsageError):
     """A run with this id exists already and was submitted with another flow or other parameters."""
 
@@ -155,6 +168,18 @@ class TaskCancelledError(TaskmeshError):
         )
         self.run_id = run_id
         self.node = node
+
+
+class NodeFailedError(TaskmeshError):
+    """A node of a built-in type could not do what it was to do."""
+
+
+class NodeRefusedError(NodeFailedError):
+    """The settings of this worker do not allow what a node was to do; trying again does not help."""
+
+
+class NodeUnavailableError(NodeFailedError):
+    """A service did not answer a node, or not in time, or said that it cannot just now; trying again may help."""
 
 
 class RunError(TaskmeshError):

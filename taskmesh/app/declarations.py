@@ -11,10 +11,11 @@ from taskmesh.model.breakers import BreakerOptions, breaker_rules
 from taskmesh.model.policies import Retry
 from taskmesh.model.subflows import OnParentClose
 from taskmesh.tasks.flow import FlowDefinition, make_flow
-from taskmesh.tasks.registry import Registry
+from taskmesh.tasks.registry import NodeTypeCatalog, Registry
 from taskmesh.tasks.subflows import subflow_of
 from taskmesh.tasks.task import Owner, Task, TaskOptions, make_task, policy_of
 from taskmesh.tasks.trace import Handle, current_trace
+from taskmesh.tasks.typed import TypedNodes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,8 +24,8 @@ R = TypeVar("R")
 class Declarations(Owner, Waits):
     """The declaring half of a mesh; the other half submits what is declared."""
 
-    def __init__(self) -> None:
-        self.registry = Registry()
+    def __init__(self, node_types: NodeTypeCatalog | None = None) -> None:
+        self.registry = Registry(node_types)
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -137,6 +138,16 @@ class Declarations(Owner, Waits):
             raise UsageError("mesh.repeat() is for functions with @mesh.flow; elsewhere, Python's own while will do")
         called = subflow_of(what, params or {}, retry, timeout, on_parent_close)
         return trace.step(*called.repeated(until, max_iterations, last_as, count_as))
+
+    def node_type(self, name: str, /, **options: Unpack[TaskOptions]) -> TypedNodes:
+        """Nodes of a node type for flows, as ``fetch = mesh.node_type("http", retry=Retry(max_attempts=3))``.
+
+        In a flow's function, ``fetch(url="https://example.com/")`` adds a node; its arguments are what a flow file has
+        below ``with``, and may hold handles and parameters. ``options`` are those of ``@mesh.task``.
+
+        :raises UsageError: for an option that is not one, or out of its range.
+        """
+        return TypedNodes(name, policy_of(options, self.registry.breakers), self.registry)
 
     @overload
     def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...

@@ -19,7 +19,10 @@ from taskmesh.model.checkup.machine_rules import MachineFacts, judge_machine, ju
 from taskmesh.model.checkup.rabbitmq_rules import judge_delivery
 from taskmesh.model.checkup.redis_rules import judge_clock, judge_redis, judge_round_trip
 from taskmesh.model.checkup.settings_rules import judge_revisions
+from taskmesh.plugins.catalog import NodeTypes
+from taskmesh.plugins.loading import PluginState
 from taskmesh.store.inspection import inspect_servers
+from taskmesh.tasks.registry import Registry
 
 ROUND_TRIPS = 5
 SHOWN_PROBLEMS = 20
@@ -30,7 +33,7 @@ def examine(settings: Settings) -> list[Finding]:
 
     :raises ConfigError: a URL cannot be right.
     """
-    found = [*judge_settings(settings), *judge_machine(_machine(settings), settings), *_examine_flow_files(settings)]
+    found = [*judge_settings(settings), *judge_machine(_machine(settings), settings), *_examine_files(settings)]
     try:
         with closing(lay_foundation(settings)) as foundation:
             return [*found, *_examine_servers(foundation)]
@@ -41,12 +44,30 @@ def examine(settings: Settings) -> list[Finding]:
     return [*found, *inspect_broker(broker_settings(settings), settings.worker.pools, settings.broker.management_url)]
 
 
+def _examine_files(settings: Settings) -> Iterator[Finding]:
+    yield from _examine_flow_files(settings)
+    yield from _examine_node_types(settings)
+
+
+def _examine_node_types(settings: Settings) -> Iterator[Finding]:
+    """Those that a worker with these settings cannot use; nodes of theirs go to other workers, or fail in the end."""
+    plugins = NodeTypes(lambda: settings).plugins
+    refused = [plugin for plugin in plugins if plugin.state is PluginState.REFUSED]
+    for each in refused:
+        what = f"node type {each.name!r} ({each.origin}) is refused: {each.reason}"
+        yield Finding("plugins.types", Severity.WARNING, what, "mend it, or name it in plugins.off")
+    if not refused:
+        names = ", ".join(each.name for each in plugins if each.state is PluginState.ON) or "none"
+        yield well("plugins.types", f"node types that are on here: {names}")
+
+
 def _examine_flow_files(settings: Settings) -> Iterator[Finding]:
     """Whether the flow files that workers register can be read; what their tasks take, only the workers know."""
     if not settings.flows.paths:
         return
     try:
-        flows = load_flow_files(find_flow_files(settings.flows.paths))
+        types = Registry(NodeTypes(lambda: settings))
+        flows = load_flow_files(find_flow_files(settings.flows.paths), types)
     except UsageError as error:
         mend = "mend them; until then workers register nothing of flows.paths"
         for problem in str(error).splitlines()[:SHOWN_PROBLEMS]:

@@ -15,6 +15,7 @@ from taskmesh.app.duty import GiveUp, main
 from taskmesh.app.flow_watch import FlowWatch
 from taskmesh.config.settings import Settings
 from taskmesh.observability.tally import Tally
+from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.worker.executor_loading import load_registry
 from taskmesh.worker.supervisor_link import IoStart
 
@@ -33,6 +34,7 @@ class FlowSession:
     async def start(self) -> None:
         """:raises UsageError: an app cannot be imported."""
         tasks = await asyncio.to_thread(load_registry, self._apps)
+        tasks.node_types = NodeTypes(lambda: self._foundation.settings)
         self._watch = FlowWatch.of(self._foundation, tasks, self._tally)
         self._watch.activates = self._activates
         self._watching = asyncio.create_task(self._watch.run())

@@ -29,6 +29,7 @@ def _open_pool(engine: Engine, start: IoStart, foundation: Foundation, give_up: 
         settings.worker.threads,
         max_value_bytes=settings.limits.max_value_bytes,
         memory_mb=settings.worker.executor_memory_mb,
+        settings=settings.to_mapping(),
     )
     events = PoolEvents(
         engine.on_started, engine.on_beats, engine.on_outcomes, engine.on_lost, engine.on_pool_ready, give_up

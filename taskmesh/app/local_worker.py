@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.session import Identity, Session
 from taskmesh.errors import UnavailableError, UsageError
+from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.tasks.registry import Registry
 from taskmesh.worker.engine import Engine
-from taskmesh.worker.invoke import Invoker
+from taskmesh.worker.invoke import Invoker, current
 from taskmesh.worker.local_pool import LocalEvents, LocalPool
 from taskmesh.worker.pulse import Pulse
 from taskmesh.worker.supervisor_child import new_holder_id
@@ -117,13 +118,14 @@ class LocalWorker:
         self._begun.set()
 
     def _pool(self, engine: Engine) -> LocalPool:
-        names = frozenset(self._registry.names())
-        tasks = {name: task for name in names if (task := self._registry.find(name)) is not None}
-        limits = self._foundation.settings.limits
+        settings = self._foundation.settings
+        own = {name: task for name in self._registry.names() if (task := self._registry.find(name)) is not None}
+        tasks = {**own, **NodeTypes(lambda: settings).executable(current)}
+        limits = settings.limits
         pulse = Pulse(lambda beats: self._tell(engine.on_beats, beats), self._foundation.clock)
         invoker = Invoker(tasks, limits.max_value_bytes, self._foundation.clock, pulse)
         events = LocalEvents(engine.on_started, engine.on_outcomes, engine.on_lost)
-        return LocalPool(invoker, names, self._threads, events)
+        return LocalPool(invoker, frozenset(tasks), self._threads, events)
 
     def _tell(self, call: Callable[[Sequence[tuple[int, bytes]]], None], beats: Sequence[tuple[int, bytes]]) -> None:
         # The loop is closed when the process stops without waiting for this task; another attempt will follow.

@@ -9,25 +9,19 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from taskmesh.app.declarations import Declarations
+from taskmesh.app.operating import Operating
 from taskmesh.app.run import Run
-from taskmesh.app.selection import Selection
 from taskmesh.app.submittable import FlowFinder, Submittable, arguments_of
 from taskmesh.errors import UsageError
+from taskmesh.plugins.catalog import NodeTypes
 
 if TYPE_CHECKING:
     from taskmesh.app.producer import Producer
-    from taskmesh.client.breakers import BreakerBox
-    from taskmesh.client.controlling import RunControl
-    from taskmesh.client.dead_letters import DeadLetterBox
-    from taskmesh.client.flow_versions import FlowBox
-    from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
     from taskmesh.config.settings import Settings
     from taskmesh.dispatch.plan import Plan
-    from taskmesh.model.schedule_options import ScheduleOptions
-    from taskmesh.model.schedules import Schedule
     from taskmesh.model.states import RunState
     from taskmesh.store.reader import RunSummary
     from taskmesh.tasks.task import Task
@@ -36,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Mesh(Declarations):
+class Mesh(Declarations, Operating):
     """Tasks, flows, and the way to the servers; embedded when none are configured.
 
     Making one is cheap: settings are read, and connections made, when they are first needed. Safe in threads, and in a
@@ -45,7 +39,7 @@ class Mesh(Declarations):
     """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
-        super().__init__()
+        super().__init__(NodeTypes(lambda: self.settings))
         self._overrides = overrides
         self._lock = threading.RLock()
         self._settings: Settings | None = settings
@@ -170,74 +164,6 @@ class Mesh(Declarations):
     ) -> list[RunSummary]:
         """The newest runs first; with ``parent``, those that nodes of that run wait for, or have begun last."""
         return self._working.client.list_runs(status, flow, limit, parent)
-
-    @property
-    def control(self) -> RunControl:
-        """What can be done to many runs by their ids."""
-        return self._working.client.control
-
-    def select(
-        self,
-        *,
-        status: RunState | None = None,
-        flow: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        older_than_seconds: float | None = None,
-        since_seconds: float | None = None,
-    ) -> Selection:
-        """Many runs at once, as ``mesh.select(flow="etl", tags={"tenant": "acme"}).cancel()``; with no filter, all.
-
-        ``older_than_seconds`` chooses runs that were submitted longer ago, ``since_seconds`` those submitted since.
-        """
-        from taskmesh.client.choosing import RunFilter
-
-        now = self._working.foundation.clock.now()
-        first = None if since_seconds is None else now - since_seconds
-        before = None if older_than_seconds is None else now - older_than_seconds
-        return Selection(self._working.client, RunFilter(status, flow, dict(tags or {}), first, before))
-
-    @property
-    def dead_letters(self) -> DeadLetterBox:
-        """Messages that no worker could use: to look at, to replay, to purge."""
-        return self._working.dead_letters
-
-    @property
-    def breakers(self) -> BreakerBox:
-        """The circuit breakers that workers have met: to look at, to open, to close."""
-        return self._working.breakers
-
-    @property
-    def flows(self) -> FlowBox:
-        """The registered flows and their versions: to push, compare, activate, roll back."""
-        return self._working.flows
-
-    def schedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
-        """Have a flow or a task run by itself, as ``mesh.schedule(order, id="nightly", cron="0 0 3 * * *")``.
-
-        It replaces the schedule with this ``id``; the same again changes nothing. The flow is stored with it, so a run
-        begins without the app's code. ``params`` may refer to ``${schedule.time}`` and ``${schedule.id}``.
-
-        :raises ScheduleError: it breaks rules, or is never due. :raises FlowError: the flow or the parameters do.
-        :raises StoreUnavailableError: Redis does not answer; call again.
-        """
-        from taskmesh.model.schedule_options import schedule_of
-
-        [params] = arguments_of(what, [options.get("params") or {}])
-        self.put_schedule(schedule_of(id, {**options, "params": params}), what)
-        return self.schedules.get(id)
-
-    def put_schedule(self, schedule: Schedule, what: Submittable, /) -> bool:
-        """``schedule`` for one that is made already; says whether that changed anything."""
-        return self._working.put_schedule(self._finder.flow_of(what), schedule)
-
-    async def aschedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
-        """``schedule`` for asyncio."""
-        return await asyncio.to_thread(lambda: self.schedule(what, id=id, **options))
-
-    @property
-    def schedules(self) -> ScheduleBox:
-        """All schedules: to look at, to pause, to trigger, to backfill, to delete."""
-        return self._working.schedules
 
     @contextlib.contextmanager
     def local_worker(self, threads: int = 4, pools: Sequence[str] = (), watch_flows: bool = False) -> Iterator[None]:

@@ -15,6 +15,7 @@ from taskmesh.cli import (
     inspecting,
     letters,
     mending,
+    plugins,
     running,
     schedule_views,
     scheduling,
@@ -68,6 +69,7 @@ def build() -> typer.Typer:
     app.add_typer(_breakers(), name="breakers")
     app.add_typer(_flow(), name="flow")
     app.add_typer(_schedule(), name="schedule")
+    app.add_typer(_plugins(), name="plugins")
     return app
 
 
@@ -132,6 +134,13 @@ def _schedule() -> typer.Typer:
     ):
         app.command()(command)
     app.command("next")(schedule_views.next_)
+    return app
+
+
+def _plugins() -> typer.Typer:
+    app = _group("Look at the node types that flows can use here.")
+    for command in (plugins.ls, plugins.show):
+        app.command()(command)
     return app
 
 

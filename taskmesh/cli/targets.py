@@ -54,16 +54,21 @@ def flow_of(target: str, registry: Registry, must_be_known: bool, lookup: Lookup
     Where ``must_be_known``, or where any task is known, the registry has to hold every task of the first two.
     Without ``lookup`` there are no registered ones.
     """
+    flow = _found(target, registry, lookup)
+    if must_be_known:
+        _require_work(flow, registry)
+    return flow
+
+
+def _found(target: str, registry: Registry, lookup: Lookup | None) -> Flow:
     from taskmesh.flows import load_flow_file
 
     if _is_name(target):
         return _named(target, registry)
     if lookup is not None and _is_reference(target):
-        return _registered(target, registry, must_be_known, lookup)
+        return _registered(target, registry, lookup)
     _refuse_code(target, registry)
-    if must_be_known and not len(registry):
-        _ask_for_app(load_flow_file(target))
-    return load_flow_file(target, registry if len(registry) else None)
+    return load_flow_file(target, registry)
 
 
 def flow_to_submit(target: str, registry: Registry, lookup: Lookup | None = None) -> Flow:
@@ -100,7 +105,7 @@ def _is_reference(target: str) -> bool:
     return not path.is_file() and path.name == target and path.suffix not in FILE_SUFFIXES
 
 
-def _registered(target: str, registry: Registry, must_be_known: bool, lookup: Lookup) -> Flow:
+def _registered(target: str, registry: Registry, lookup: Lookup) -> Flow:
     from taskmesh.model.validation import check
 
     try:
@@ -108,9 +113,7 @@ def _registered(target: str, registry: Registry, must_be_known: bool, lookup: Lo
     except FlowVersionError as error:
         _refuse_code(target, registry)
         raise FlowVersionError(error.flow, f"there is no file {target}, and {error}") from None
-    if must_be_known and not len(registry):
-        _ask_for_app(flow)
-    problems = check(flow, registry) if len(registry) else ()
+    problems = check(flow, registry)
     if problems:
         raise FlowError([f"{target}: {problem}" for problem in problems])
     return flow
@@ -160,10 +163,23 @@ def _named(name: str, registry: Registry) -> Flow:
     raise UsageError(f"{name!r} is neither a file nor a task or flow of the apps that -A names{hint}")
 
 
-def _ask_for_app(flow: Flow) -> NoReturn:
+def _require_work(flow: Flow, registry: Registry) -> None:
+    """:raises UsageError: this process is to run the nodes, and cannot: an app is missing, or a node type is off."""
+    from taskmesh.model.node_types import type_of_task
+
     nodes = [node for each in flows_in(flow) for node in each.working]
     undos = [node.compensation for node in nodes if node.compensation]
-    tasks = [*(node.task for node in nodes), *(undo.task for undo in undos)]
+    tasks = [*(node.task for node in nodes if node.task), *(undo.task for undo in undos)]
+    types = dict.fromkeys(filter(None, map(type_of_task, tasks)))
+    reasons = {each: reason for each in types if (reason := registry.node_types.reason_off(each))}
+    if reasons:
+        raise UsageError("\n".join(f"node type {each!r} is off here: {reason}" for each, reason in reasons.items()))
+    own = [task for task in tasks if not type_of_task(task)]
+    if own and registry.is_open:
+        _ask_for_app(flow, own)
+
+
+def _ask_for_app(flow: Flow, tasks: Sequence[str]) -> NoReturn:
     modules = sorted({task.partition(":")[0] for task in tasks if ":" in task})
     options = " ".join(f"-A {module}" for module in modules) or "-A MODULE"
     raise UsageError(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+
+OptionalText: TypeAlias = "str | None"
+"""Any text; none of it, or an empty one, means that nothing is named."""
 
 DAY_SECONDS = 86_400
 RENEWALS_PER_LEASE = 5
@@ -29,6 +32,26 @@ def one_of(default: str, *choices: str) -> Any:
 def named(default: str | tuple[str, ...]) -> Any:
     """A name, or names, that become part of exchange, queue and key names."""
     return field(default=default, metadata={"name": True})
+
+
+def servers(*schemes: str) -> Any:
+    """Servers with names, each as ``NAME=URL``."""
+    return field(default=(), metadata={"named_schemes": schemes})
+
+
+def hosts() -> Any:
+    """Hosts, as api.example.com, *.example.com or host:8443."""
+    return field(default=(), metadata={"hosts": True})
+
+
+def programs() -> Any:
+    """Full paths of programs, or *."""
+    return field(default=(), metadata={"programs": True})
+
+
+def networks() -> Any:
+    """Networks, as 10.0.0.0/8."""
+    return field(default=(), metadata={"networks": True})
 
 
 def server(*schemes: str) -> Any:
@@ -138,6 +161,38 @@ class FlowsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class PluginsSection:
+    """Node types, and what the built-in ones may do; nothing by default.
+
+    ``manifests`` are files that name classes, ``off`` are types that are not used. ``http_hosts`` may be asked, in
+    ``http_networks`` even where they are private. A node of type shell may run ``shell_programs``, which are paths or
+    ``*``, as ``shell_user`` where the worker is root. ``publish_urls`` are brokers beside the mesh's own. Nodes may ask
+    for less time, memory and output than the limits say, never for more.
+    """
+
+    manifests: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
+    http_hosts: tuple[str, ...] = hosts()
+    http_networks: tuple[str, ...] = networks()
+    http_seconds: float = ranged(30.0, 0.1, 3600)
+    http_max_bytes: int = ranged(1_048_576, 1, 32 * 1_048_576)
+    http_ca_file: OptionalText = None
+    shell_programs: tuple[str, ...] = programs()
+    shell_user: OptionalText = None
+    shell_seconds: float = ranged(60.0, 0.1, DAY_SECONDS)
+    shell_memory_mb: int = ranged(512, 16, 1_048_576)
+    shell_output_bytes: int = ranged(1_048_576, 1000, 32 * 1_048_576)
+    shell_files: int = ranged(64, 16, 1_048_576)
+    shell_processes: int = ranged(32, 1, 100_000)
+    python: bool = False
+    python_seconds: float = ranged(10.0, 0.1, 3600)
+    python_memory_mb: int = ranged(256, 32, 1_048_576)
+    python_output_bytes: int = ranged(1_048_576, 1, 32 * 1_048_576)
+    publish_exchanges: tuple[str, ...] = ()
+    publish_urls: tuple[str, ...] = servers("amqp", "amqps")
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSection:
     """What is refused: a value (bytes), a flow (nodes) over its limit; and how many dead letters Redis keeps.
 
@@ -175,6 +230,7 @@ class Settings:
     embedded: EmbeddedSection = field(default_factory=EmbeddedSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
     flows: FlowsSection = field(default_factory=FlowsSection)
+    plugins: PluginsSection = field(default_factory=PluginsSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)

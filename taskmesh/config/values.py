@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -9,9 +10,11 @@ from types import MappingProxyType
 from typing import Any
 
 from taskmesh.config.keys import Key
-from taskmesh.redaction import MASK, redact_url
+from taskmesh.redaction import MASK, redact, redact_url
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+HOST = re.compile(r"((\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 class InvalidValueError(ValueError):
@@ -33,6 +36,8 @@ def parse(key: Key, raw: Any, *, is_text: bool) -> Any:
 
 def shown(key: Key, value: Any) -> str:
     """The value for people, without secrets."""
+    if "named_schemes" in key.rules:
+        return redact(repr(value))
     if not key.is_url or not isinstance(value, str):
         return repr(value)
     return redact_url(value) if "://" in value else MASK
@@ -87,6 +92,12 @@ def _url(value: Any) -> str | None:
     return value or None
 
 
+def _optional_text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidValueError("must be text")
+    return value or None
+
+
 def _whole_list(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list | tuple):
         raise InvalidValueError("must be a list of whole numbers")
@@ -106,6 +117,7 @@ _CONVERT: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "bool": _truth,
         "str": _text,
         "str | None": _url,
+        "OptionalText": _optional_text,
         "tuple[int, ...]": _whole_list,
         "tuple[str, ...]": _text_list,
     }
@@ -122,6 +134,40 @@ def _check(key: Key, value: Any) -> None:
         raise InvalidValueError("must be 1 to 64 letters, digits, '_' or '-', and begin with a letter or digit")
     if "schemes" in rules and value is not None:
         _check_url(value, rules["schemes"])
+    if "named_schemes" in rules:
+        _check_named_url(value, rules["named_schemes"])
+    for rule, check in _TEXT_RULES.items():
+        if rule in rules:
+            check(value)
+
+
+def _check_named_url(text: str, schemes: tuple[str, ...]) -> None:
+    name, separator, url = text.partition("=")
+    if not separator or not NAME.fullmatch(name):
+        raise InvalidValueError("must be written NAME=URL, with a name of letters, digits, '_' or '-'")
+    _check_url(url, schemes)
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise InvalidValueError(f"{text!r} must be a network or an address, as 10.0.0.0/8 or 192.0.2.7") from None
+
+
+def _check_host(text: str) -> None:
+    if not HOST.fullmatch(text):
+        raise InvalidValueError(f"{text!r} must be a host, as api.example.com, *.example.com or host:8443")
+
+
+def _check_program(text: str) -> None:
+    if text != "*" and not text.startswith("/"):
+        raise InvalidValueError(f"{text!r} must be the full path of a program, as /usr/bin/convert, or *")
+
+
+_TEXT_RULES: Mapping[str, Callable[[str], None]] = MappingProxyType(
+    {"networks": _check_network, "hosts": _check_host, "programs": _check_program}
+)
 
 
 def _check_url(url: str, schemes: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import BreakerRules, Guard, default_ramp
 from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Flow, Node, OnFailure, Param, Switch, case_of
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.policies import DEFAULT_RETRY, LIMIT_KEYS, RetryPolicy, TimeLimits
 from taskmesh.model.triggers import Trigger
 
@@ -66,7 +67,7 @@ def _node_fields(node: Node) -> dict[str, Any]:
     fields |= _trigger_fields(node.trigger)
     if node.when:
         fields["when"] = node.when
-    if node.args and not node.step:
+    if node.args and not node.step and not type_of_task(node.task):
         fields["args"] = node.args
     if node.pool != DEFAULT_POOL or not node.task:
         fields["pool"] = node.pool
@@ -82,6 +83,9 @@ def _work_fields(node: Node) -> dict[str, Any]:
     """What it does."""
     if node.switch:
         return _switch_fields(node.switch)
+    kind = type_of_task(node.task)
+    if kind:
+        return {"type": kind} | ({"with": node.args} if node.args else {})
     fields: dict[str, Any] = {"task": node.task} if node.task else {}
     if node.step and isinstance(node.args, Mapping):
         fields |= FORMS[node.step.kind].write(node.step, node.args)

@@ -23,6 +23,9 @@ NODE_KEYS = (
     "fallback",
     "compensate",
 )
+TYPED_KEYS = ("type", "with", *(key for key in NODE_KEYS if key not in ("task", "args")))
+"""Those of a node of a node type, in the place of a task and its arguments."""
+
 STEP_KEYS = ("needs", "rule", "depends", "when", "pool")
 """What every node has that runs no task; what it does has keys of its own (see ``flows.steps``)."""
 

@@ -19,13 +19,16 @@ from taskmesh.flows.fields import (
     RETRY_KEYS,
     STEP_KEYS,
     SWITCH_KEYS,
+    TYPED_KEYS,
     UNSUPPORTED_FLOW_KEYS,
     UNSUPPORTED_NODE_KEYS,
 )
 from taskmesh.flows.policies import PolicyReading
 from taskmesh.flows.steps import FORMS, kind_of
+from taskmesh.flows.types import TypeReading
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import ALL_PARAMS, Compensation, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.policies import RetryPolicy
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.values import Value
@@ -171,10 +174,12 @@ class _Reading:
             return self._switch(name, item, path)
         if isinstance(item.value, dict) and (kind := kind_of(item.value)):
             return self._stepping(name, kind, item, path)
-        return self._running(name, item, path)
+        return self._running(item, path)
 
-    def _running(self, name: str, item: Item, path: Path) -> Node:
-        fields = self.fields(item, path, "a node", NODE_KEYS, UNSUPPORTED_NODE_KEYS)
+    def _running(self, item: Item, path: Path) -> Node:
+        is_typed = isinstance(item.value, dict) and "type" in item.value
+        keys, what = (TYPED_KEYS, "a node with 'type'") if is_typed else (NODE_KEYS, "a node")
+        fields = self.fields(item, path, what, keys, UNSUPPORTED_NODE_KEYS)
         return replace(
             self.task_node(fields, path),
             needs=tuple(self._needs(fields.get("needs"), (*path, "needs"))),
@@ -184,18 +189,21 @@ class _Reading:
 
     def task_node(self, fields: Mapping[str, Item], path: Path) -> Node:
         """What these fields of the node at ``path`` say of its task and how that is run."""
+        task, args = TypeReading(path, self).work(fields) if "type" in fields else self._work(fields, path)
+        pool, retry = self.text(fields.get("pool"), (*path, "pool")), self._retry(fields.get("retry"), (*path, "retry"))
+        limits, guard = PolicyReading(path, self.found).limits(fields), self._guard(fields, path)
+        undo = self._compensation(fields.get("compensate"), (*path, "compensate"))
+        return Node(str(path[-1]), task, args, (), pool, retry, limits, guard, undo)
+
+    def _work(self, fields: Mapping[str, Item], path: Path) -> tuple[str, dict[str, Value] | str]:
+        """The task of a node, and its arguments."""
         if fields and "task" not in fields:
             self.found((*path, "task"), "the key 'task' is missing")
-        return Node(
-            str(path[-1]),
-            self.text(fields.get("task"), (*path, "task")) or "unnamed",
-            self._args(fields.get("args"), (*path, "args")),
-            pool=self.text(fields.get("pool"), (*path, "pool")),
-            retry=self._retry(fields.get("retry"), (*path, "retry")),
-            limits=PolicyReading(path, self.found).limits(fields),
-            guard=self._guard(fields, path),
-            compensation=self._compensation(fields.get("compensate"), (*path, "compensate")),
-        )
+        task = self.text(fields.get("task"), (*path, "task")) or "unnamed"
+        if kind := type_of_task(task):
+            self.found((*path, "task"), f"no task has such a name; a node type is written as type: {kind}")
+            task = "unnamed"
+        return task, self._args(fields.get("args"), (*path, "args"))
 
     def _stepping(self, name: str, kind: str, item: Item, path: Path) -> Node:
         form = FORMS[kind]

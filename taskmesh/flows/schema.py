@@ -16,6 +16,7 @@ from taskmesh.flows.fields import (
     RETRY_KEYS,
     STEP_KEYS,
     SWITCH_KEYS,
+    TYPED_KEYS,
 )
 from taskmesh.flows.forms import Form
 from taskmesh.flows.steps import FORMS
@@ -24,6 +25,7 @@ from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, OnFailure, ParamType
+from taskmesh.model.node_types import TYPE_PATTERN
 from taskmesh.model.policies import DEFAULT_RETRY, EXCEPTION_PATTERN, MAX_ATTEMPTS, MAX_DELAYS, MAX_NAMES, Wait
 from taskmesh.model.references import NAME_PATTERN
 from taskmesh.model.triggers import RULE_PATTERN, Rule
@@ -43,6 +45,7 @@ def flow_schema() -> dict[str, Any]:
                 "anyOf": [
                     _object(NODE_KEYS, _NODE_PROPERTIES, required=["task"]),
                     _object(SWITCH_KEYS, _NODE_PROPERTIES, required=["switch"]),
+                    _object(TYPED_KEYS, _NODE_PROPERTIES, required=["type"]),
                     *[_step_schema(kind, form) for kind, form in FORMS.items()],
                 ]
             },
@@ -147,6 +150,11 @@ _PARAM_PROPERTIES: dict[str, Any] = {
 
 _NODE_PROPERTIES: dict[str, Any] = {
     "task": _text(TITLE_PATTERN, "The registered name of the task, by default module:function."),
+    "type": _text(TYPE_PATTERN, "Instead of a task: a node type, such as http; `taskmesh plugins ls` lists them."),
+    "with": {
+        "type": "object",
+        "description": "What the node type is to do, with references as in args; `taskmesh plugins show TYPE` tells.",
+    },
     "needs": {
         "type": "array",
         "items": {"$ref": "#/$defs/name"},

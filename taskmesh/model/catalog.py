@@ -7,6 +7,8 @@ from typing import Protocol
 
 from taskmesh.model.breakers import Guard
 from taskmesh.model.policies import RetryPolicy, TimeLimits
+from taskmesh.model.problems import Path
+from taskmesh.model.values import Values
 
 
 class TaskInfo(Protocol):
@@ -42,10 +44,20 @@ class TaskInfo(Protocol):
     def accepts_any(self) -> bool:
         """Whether it takes arguments of any other name, too."""
 
+    def argument_findings(self, arguments: Values) -> Iterable[tuple[Path, str]]:
+        """What is wrong with arguments beyond their names, as far as the references in them let that be seen."""
+
 
 class TaskCatalog(Protocol):
-    """The tasks that are known."""
+    """The tasks that are known, those of node types among them (see ``model.node_types``)."""
 
     def find(self, name: str) -> TaskInfo | None: ...
 
     def names(self) -> Iterable[str]: ...
+
+    def types(self) -> Iterable[str]:
+        """The names of the node types."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nodes may name other tasks, which only their workers know. Node types are known all the same."""

@@ -27,11 +27,12 @@ class ChildRules:
         self._found = found
         self._examine = examine
 
-    def completed(self, node: Node, step: ChildStep) -> Node:
-        """The node with the flow that stands in it completed, and with what undoes it."""
+    def completed(self, node: Node) -> Node:
+        """The node with the flow that stands in it completed, in the pool of that, and with what undoes it."""
+        step, path = node.step, ("nodes", node.name)
+        assert isinstance(step, ChildStep)
         if step.works_as:
             return node
-        path: Path = ("nodes", node.name)
         if replace(node.limits, start_to_close=None) != NO_LIMITS:
             self._found(path, "a node that begins a child run has no limits but its timeout")
         if node.task or node.guard:
@@ -40,8 +41,8 @@ class ChildRules:
             return replace(node, compensation=_undo(node))
         inner = self._completed(step.inline, node, path)
         self._look_at_args(node, step, inner, path)
-        compensation = _undo(node) if inner.can_compensate else None
-        return replace(node, step=step.having(inner), compensation=compensation)
+        node = replace(node, step=step.having(inner), pool=node.pool or next(iter(inner.pools), ""))
+        return replace(node, compensation=_undo(node) if inner.can_compensate else None)
 
     def _completed(self, flow: Flow, node: Node, path: Path) -> Flow:
         named = flow if flow.name else replace(flow, name=f"{self._draft.name}.{node.name}")

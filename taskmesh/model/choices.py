@@ -128,7 +128,13 @@ def with_pools(nodes: Sequence[Node]) -> list[Node]:
     pools = {node.name: node.pool for node in nodes}
     if not all(pools.values()):
         _spread_pools(pools, _neighbours(nodes))
-    return [node if node.pool else replace(node, pool=pools[node.name] or DEFAULT_POOL) for node in nodes]
+    return [node if node.pool else _in_pool(node, pools[node.name] or DEFAULT_POOL) for node in nodes]
+
+
+def _in_pool(node: Node, pool: str) -> Node:
+    """A child run is undone from where it was begun."""
+    undo = replace(node.compensation, pool=pool) if node.compensation else None
+    return replace(node, pool=pool, compensation=undo)
 
 
 def _spread_pools(pools: dict[str, str], neighbours: Mapping[str, Sequence[str]]) -> None:

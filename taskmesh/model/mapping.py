@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from taskmesh.model.flow import Compensation, Copies, Flow, Node, OnFailure
+from taskmesh.model.flow import DEFAULT_POOL, Compensation, Copies, Flow, Node, OnFailure
 from taskmesh.model.problems import Path
 from taskmesh.model.references import Compiler, Resolver, Template, compile_value, output_resolver, read_template
 from taskmesh.model.subflows import ChildStep, OnParentClose
@@ -69,8 +69,10 @@ class Map(ChildStep):
 
     def placed(self, node: Node, body: Node) -> Node:
         """Its node, running copies of ``body``. What undoes it is the run of its items, where those can be undone."""
-        undo = Compensation("", body.pool) if body.compensation else None
-        return replace(node, pool=body.pool, step=replace(self, body=body), compensation=undo)
+        pool, undo = body.pool or DEFAULT_POOL, body.compensation
+        body = replace(body, pool=pool, compensation=undo and replace(undo, pool=undo.pool or pool))
+        undone_by = Compensation("", pool) if undo else None
+        return replace(node, pool=pool, step=replace(self, body=body), compensation=undone_by)
 
     @property
     def label(self) -> str:

@@ -6,11 +6,10 @@ Each kind is a frozen value with what does not change from run to run; whatever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from taskmesh.model.problems import Path
-from taskmesh.model.values import Value
 
 if TYPE_CHECKING:
     from taskmesh.model.flow import Node
@@ -48,12 +47,3 @@ class Step:
     def findings(self) -> Iterator[tuple[Path, str]]:
         """What is wrong with it: where, below its node, and a sentence about that."""
         return iter(())
-
-
-def argument_places(step: Step | None, args: Mapping[str, Value] | str, path: Path) -> Iterator[tuple[Value, Path]]:
-    """The arguments of the node at ``path``, as far as they are said in places of their own."""
-    if step is None or isinstance(args, str):
-        yield args, (*path, "args")
-    else:
-        for name, value in args.items():
-            yield value, (*path, *step.place_of(name))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.errors import FlowError
+from taskmesh.model.arguments import argument_places, argument_problems
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
 from taskmesh.model.child_rules import ChildRules
@@ -19,10 +20,10 @@ from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
+from taskmesh.model.node_types import type_of_task, unknown_type
 from taskmesh.model.params import fits, type_sentence
 from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.references import NAME_PATTERN, read_template
-from taskmesh.model.steps import argument_places
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
 from taskmesh.model.waiting import waiting_findings
@@ -83,7 +84,7 @@ class _Examination:
         self._params = Counter(param.name for param in draft.params)
         self._node_hints = Hints(self._names)
         self._param_hints = Hints(self._params)
-        self._task_hints = Hints(tasks.names() if tasks else ())
+        self._task_hints = Hints(tasks.names() if tasks is not None else ())
         self._choices = Choices(draft, self)
 
     def found(self, path: Path, message: str, on_key: bool = False) -> None:
@@ -131,9 +132,11 @@ class _Examination:
     def look_at_node(self, node: Node) -> Node:
         """The node with its needs and its pool filled in."""
         path = ("nodes", node.name)
-        if isinstance(node.args, str) and node.args != ALL_PARAMS:
+        if isinstance(node.args, str) and type_of_task(node.task):
+            self.found((*path, "with"), "with must map names to values")
+        elif isinstance(node.args, str) and node.args != ALL_PARAMS:
             self.found((*path, "args"), f"args must map names to values, or be {ALL_PARAMS}")
-        places = argument_places(node.step, node.args, path)
+        places = argument_places(node)
         references = [name for value, place in places for name in self.look_at_references(value, place)]
         for position, name in enumerate(node.needs):
             self.know_node(name, (*path, "needs", position), "needs")
@@ -149,12 +152,14 @@ class _Examination:
 
     def _look_at_work(self, node: Node, path: Path) -> Node:
         """The node with what its task, or the flow that it begins, says of it filled in."""
-        if not isinstance(step := node.step, ChildStep):
+        if not isinstance(node.step, ChildStep):
             return self._look_at_task(node, path)
+        return self._with_child(replace(node, pool=self._checked_pool(node.pool, path) if node.pool else ""), path)
+
+    def _with_child(self, node: Node, path: Path) -> Node:
         self._look_at_policies(node, path)
-        node = replace(node, pool=self._checked_pool(node.pool or DEFAULT_POOL, path))
         rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
-        return rules.completed(node, step)
+        return rules.completed(node)
 
     def _look_at_task(self, node: Node, path: Path) -> Node:
         """The node with what its task says of it filled in."""
@@ -182,12 +187,9 @@ class _Examination:
         return guard
 
     def _look_at_fallback(self, node: Node, fallback: str) -> None:
-        path: Path = ("nodes", node.name, "fallback")
-        info = self._tasks.find(fallback) if self._tasks and fallback else None
+        info = self._known_task(fallback, ("nodes", node.name, "fallback")) if fallback else None
         if info is not None:
             self._look_at_arguments(node, info)
-        elif self._tasks and fallback:
-            self.found(path, f"task {fallback!r} is not registered{self._task_hints.did_you_mean(fallback)}")
 
     def _checked_pool(self, pool: str, path: Path) -> str:
         if not _POOL.fullmatch(pool):
@@ -229,7 +231,8 @@ class _Examination:
 
     def look_at_on_failure(self, nodes: Sequence[Node]) -> None:
         compensates = self._draft.on_failure is OnFailure.COMPENSATE
-        if compensates and self._tasks is not None and not any(node.compensation for node in nodes):
+        is_known = self._tasks is not None and not self._tasks.is_open
+        if compensates and is_known and not any(node.compensation for node in nodes):
             sentence = "on_failure is compensate, but nothing says what would undo any of the nodes"
             self.found(("on_failure",), sentence)
 
@@ -257,28 +260,25 @@ class _Examination:
         if not _TITLE.fullmatch(name):
             self.found(path, f"the task name {name!r} must be 1-255 characters without spaces, $, {{ or }}")
             return None
+        kind = type_of_task(name)
+        if kind and path[-1] != "task":
+            self.found(path, f"{name!r} stands for a node type; only a task can be named here")
+            return None
         if self._tasks is None:
             return None
         info = self._tasks.find(name)
-        if info is None:
+        if info is None and kind:
+            self.found((*path[:-1], "type"), unknown_type(kind, self._tasks.types()))
+        elif info is None and not self._tasks.is_open:
             self.found(path, f"task {name!r} is not registered{self._task_hints.did_you_mean(name)}")
         return info
 
     def _look_at_arguments(self, node: Node, info: TaskInfo) -> None:
-        args = self._given(node)
-        if args is None:
-            return
-        path: Path = ("nodes", node.name, "args")
-        known = dict(info.parameters)
-        for name in args:
-            if name not in known and not info.accepts_any:
-                hint = Hints(known).did_you_mean(name)
-                self.found((*path, name), f"task {info.name!r} takes no argument {name!r}{hint}", on_key=True)
-        missing = [name for name, required in known.items() if required and name not in args]
-        if missing:
-            self.found(path, f"task {info.name!r} also needs the argument{'s'[: len(missing) > 1]} {quoted(missing)}")
+        given = self._given(node)
+        if given is not None:
+            self.problems += argument_problems(node, info, given)
 
-    def _given(self, node: Node) -> Iterable[str] | None:
+    def _given(self, node: Node) -> Collection[str] | None:
         """The names of the arguments of a node; None where only a run will tell."""
         if isinstance(node.args, Mapping):
             return node.args

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from taskmesh.errors import UnknownTaskError, UsageError
 from taskmesh.model.breakers import BreakerRules
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Hints
 from taskmesh.tasks.task import Task
 
 
-class Registry:
-    """A catalog of tasks, in the order in which they were added."""
+class NodeTypeCatalog(Protocol):
+    """The node types that are known; the tasks that stand for them are found by the names of the types."""
 
-    def __init__(self) -> None:
+    def find(self, name: str) -> Task[Any, Any] | None: ...
+
+    def names(self) -> Iterable[str]: ...
+
+    def reason_off(self, name: str) -> str:
+        """Why nodes of a type cannot be executed here; empty where they can, or where no such type is known."""
+
+
+class NoNodeTypes:
+    """A catalog for an app that nobody has given node types."""
+
+    def find(self, name: str) -> None:
+        """Nothing is known."""
+
+    def names(self) -> Iterable[str]:
+        return ()
+
+    def reason_off(self, name: str) -> str:
+        return ""
+
+
+class Registry:
+    """A catalog of tasks, in the order in which they were added. ``node_types`` are known beside them."""
+
+    def __init__(self, node_types: NodeTypeCatalog | None = None) -> None:
         self._tasks: dict[str, Task[Any, Any]] = {}
+        self.node_types: NodeTypeCatalog = node_types or NoNodeTypes()
         self.breakers: dict[str, BreakerRules] = {}
 
     def add(self, task: Task[Any, Any]) -> None:
@@ -32,7 +58,16 @@ class Registry:
             raise UsageError(f"breaker {rules.name!r} is declared twice, with different rules")
 
     def find(self, name: str) -> Task[Any, Any] | None:
-        return self._tasks.get(name)
+        kind = type_of_task(name)
+        return self.node_types.find(kind) if kind else self._tasks.get(name)
+
+    def types(self) -> Iterable[str]:
+        return self.node_types.names()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no app has been loaded, so that nothing is known of the tasks there are."""
+        return not self._tasks
 
     def require(self, name: str) -> Task[Any, Any]:
         """:raises UnknownTaskError: with the nearest known name."""

@@ -6,17 +6,19 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.flow import DEFAULT_POOL
+from taskmesh.model.node_types import MARK
 from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
-from taskmesh.model.problems import Hints
+from taskmesh.model.problems import Hints, Path
 from taskmesh.model.validation import POOL_PATTERN, TITLE_PATTERN
+from taskmesh.model.values import Values
 from taskmesh.tasks.mapping import map_task, of_item
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import Placeholder, current_trace
@@ -203,6 +205,14 @@ class Task(Generic[P, R]):
         """
         return self._signature.bind(args, kwargs)
 
+    def with_policy(self, policy: TaskPolicy) -> Task[P, R]:
+        """The same function under another policy."""
+        return Task(self.function, self.name, policy, self._owner)
+
+    def argument_findings(self, arguments: Values) -> Iterable[tuple[Path, str]]:
+        """Of a function's arguments, nothing but the names is known before it runs."""
+        return ()
+
     def taken(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Those of the arguments that the function has parameters for."""
         if self.accepts_any:
@@ -245,6 +255,8 @@ def make_task(
         name = default_name(function)
     if not re.fullmatch(TITLE_PATTERN, name):
         raise UsageError(f"the task name {name!r} must be 1-255 characters without spaces, $, {{ or }}")
+    if name.startswith(MARK):
+        raise UsageError(f"the task name {name!r} begins with {MARK}, as the names of node types do; give it another")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise UsageError(f"{name!r} cannot be a task: it is a generator; return a list instead")
     return Task(function, name, policy or TaskPolicy(), owner)
@@ -266,4 +278,4 @@ def _main_name() -> str:
     file = getattr(main, "__file__", None)
     if file is None:
         raise UsageError("a task that is typed at a prompt has no module to be found in; write it to a file")
-    return Path(file).stem
+    return PurePath(file).stem

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import SWITCH, Node
+from taskmesh.model.node_types import MARK
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.references import MAX_DEPTH, escape_text
 from taskmesh.model.steps import Step
@@ -249,7 +250,7 @@ class Trace:
             raise UsageError(f"{placeholder!r} belongs to another flow than {self._flow!r}, or to an earlier run of it")
 
     def _free_name(self, task: str) -> str:
-        base = _UNFIT_FOR_NAMES.sub("_", re.split(r"[.:]", task)[-1])
+        base = _UNFIT_FOR_NAMES.sub("_", re.split(r"[.:]", task)[-1].removeprefix(MARK))
         if base not in self._names:
             return base
         # Where the last search for this base ended: thousands of calls of one task must not search from 2 each time.
@@ -258,15 +259,17 @@ class Trace:
         self._numbers[base] = number + 1
         return f"{base}_{number}"
 
+    def rendered(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments as a node has them: text that stands for itself, and references in the place of handles."""
+        return {name: self._rendered(self._snapshot(value, MAX_DEPTH)) for name, value in arguments.items()}
+
     def _snapshot(self, value: Any, depth: int) -> Any:
         """A copy in which every text stands for itself; placeholders stay, as their nodes may still be renamed."""
         if isinstance(value, Placeholder):
             self.check_own(value)
             return value
-        if isinstance(value, str):
-            return escape_text(value)
         if not isinstance(value, Mapping | list | tuple):
-            return value
+            return escape_text(value) if isinstance(value, str) else value
         if depth == 0:
             raise FlowError([f"flow {self._flow!r}: a value is nested deeper than {MAX_DEPTH} levels"])
         if isinstance(value, Mapping):

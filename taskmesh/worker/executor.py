@@ -19,11 +19,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from taskmesh.clock import SystemClock
+from taskmesh.config.loader import restore_settings
+from taskmesh.config.settings import Settings
 from taskmesh.errors import UsageError
 from taskmesh.worker.channel import BlockingChannel
 from taskmesh.worker.channel_adoption import adopt_channel
 from taskmesh.worker.executor_async import AsyncLane
-from taskmesh.worker.executor_loading import load_tasks
+from taskmesh.worker.executor_loading import load_runnables
 from taskmesh.worker.invoke import Invoker
 from taskmesh.worker.memory_cap import cap_own_memory
 from taskmesh.worker.protocol import Kind, Work
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.memory_mb:
         cap_own_memory(options.memory_mb)
     try:
-        tasks = load_tasks(options.apps)
+        tasks = load_runnables(options.apps, _read_settings(channel))
     except UsageError as error:
         channel.send((Kind.UNFIT, str(error)))
         return UNFIT_EXIT_CODE
@@ -118,6 +120,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pulse = Pulse(lambda beats: channel.send((Kind.BEATS, beats)), clock)
     Executor(channel, Invoker(tasks, options.max_value_bytes, clock, pulse), options.threads).run()
     return 0
+
+
+def _read_settings(channel: BlockingChannel) -> Settings:
+    """What the I/O process sends before all else.
+
+    :raises UsageError: it sends something else, or ends.
+    """
+    messages = channel.receive()
+    if not messages or messages[0][0] != Kind.SETTINGS:
+        raise UsageError("an executor is started by an I/O process of a worker, which sends it the settings")
+    return restore_settings(messages[0][1])
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,9 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+from taskmesh.config.settings import Settings
 from taskmesh.errors import UsageError
+from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.tasks.registry import Registry
-from taskmesh.worker.invoke import Runnable
+from taskmesh.worker.invoke import Runnable, current
+
+
+def load_runnables(apps: Sequence[str], settings: Settings) -> dict[str, Runnable]:
+    """What an executor runs: the tasks of its apps, and what stands for the node types that are on here."""
+    return {**load_tasks(apps), **NodeTypes(lambda: settings).executable(current)}
 
 
 def load_tasks(apps: Sequence[str]) -> dict[str, Runnable]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
 from typing import Any
@@ -36,7 +36,8 @@ class Lane(Enum):
 class ExecutorSettings:
     """How the executors of one I/O process are run.
 
-    ``apps`` are ``module`` or ``module:attribute``; ``memory_mb`` 0 is no limit.
+    ``apps`` are ``module`` or ``module:attribute``; ``memory_mb`` 0 is no limit. ``settings`` are all of the worker's,
+    as ``Settings.to_mapping`` describes them; they travel by the channel, as some are secrets.
     """
 
     apps: tuple[str, ...]
@@ -45,6 +46,7 @@ class ExecutorSettings:
     async_slots: int = 100
     max_value_bytes: int = 1_048_576
     memory_mb: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def arguments(self) -> list[str]:
         named = [item for app in self.apps for item in ("-A", app)]
@@ -82,6 +84,7 @@ class ExecutorProcess:
         self.ready = False
         self.started_at = self._progress_at = clock.monotonic()
         self.child = Child("taskmesh.worker.executor", settings.arguments(), self._on_messages, self._on_exit)
+        self.child.send((Kind.SETTINGS, settings.settings))
 
     def load(self, lane: Lane) -> int:
         return len(self._held[lane])

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.errors import WireError
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Hints
 from taskmesh.store.calls import ClaimAnswer
 from taskmesh.wire import pack, unpack
@@ -92,6 +93,13 @@ def _read(packed: bytes) -> _Begun | None:
 
 
 def _failure(task: str, known: Collection[str]) -> Failure:
+    kind = type_of_task(task)
+    if kind:
+        message = (
+            f"no worker of this pool has the node type {kind!r} on; install it where they run, or allow it in their "
+            "settings: `taskmesh plugins ls` there says what is missing"
+        )
+        return Failure(UNKNOWN_TASK, message, "")
     hint = Hints(known).did_you_mean(task)
     message = (
         f"task {task!r} is not registered in this worker{hint or ';'} start a worker with -A and the module that has "

@@ -1,6 +1,6 @@
 """What an I/O process and its executors say to each other.
 
-    I/O process ──►  work [Work, ...] · recall · cancel id · stop
+    I/O process ──►  settings {...}, once and first · work [Work, ...] · recall · cancel id · stop
     executor    ──►  ready {task: is async} · unfit sentence · started id · beats [(id, checkpoint), ...] ·
                      outcome Outcome · recalled [id, ...]
 
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 class Kind(StrEnum):
     """The first item of every message."""
 
+    SETTINGS = "settings"
     WORK = "work"
     RECALL = "recall"
     CANCEL = "cancel"

@@ -139,6 +139,7 @@ MUTANTS: dict[str, Mutation] = {
 
 FOCUS: dict[str, tuple[str, ...]] = {
     "whoever settles is believed": ("pause", "lease lost"),
+    "whoever releases is believed": ("pause", "lease lost"),
     "a repeated settle counts again": ("reply lost", "cut off amid a call"),
     "undos are cancelled with their run": ("message overtaken",),
     "two probes try a breaker": ("publish refused",),

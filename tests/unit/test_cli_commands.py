@@ -55,7 +55,7 @@ def test_help_lists_every_command_and_loads_no_client_library() -> None:
     shown = {line.split()[1] for line in output.splitlines() if line.startswith("│ ") and line[2].isalpha()}
     assert shown == {
         *("run", "submit", "ls", "show", "watch", "explain", "history"),
-        *("worker", "keeper", "dead", "breakers", "flow", "schedule"),
+        *("worker", "keeper", "dead", "breakers", "flow", "schedule", "plugins"),
         *("pause", "resume", "cancel", "terminate", "retry", "rerun", "fork", "skip", "mark", "compensate"),
         *("signal", "approve", "reject"),
         *("graph", "validate", "import", "config", "bench", "demo", "doctor", "version"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from taskmesh.errors import FlowError, UsageError
 from taskmesh.flows import dump_flow, flow_schema, load_flow, load_flow_file, yaml_reader
 from taskmesh.flows import files as flow_files
-from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS, STEP_KEYS, SWITCH_KEYS
+from taskmesh.flows.fields import FLOW_KEYS, NODE_KEYS, PARAM_KEYS, STEP_KEYS, SWITCH_KEYS, TYPED_KEYS
 from taskmesh.flows.json_reader import read_json
 from taskmesh.flows.schema import schema_text
 from taskmesh.flows.steps import FORMS
@@ -436,14 +436,15 @@ def test_the_published_schema_is_current() -> None:
 
 def test_the_schema_names_every_key_and_describes_it() -> None:
     schema = flow_schema()
-    (node, switch, *steps), param = schema["$defs"]["node"]["anyOf"], schema["$defs"]["param"]["anyOf"][1]
+    (node, switch, typed, *steps), param = schema["$defs"]["node"]["anyOf"], schema["$defs"]["param"]["anyOf"][1]
 
     assert tuple(schema["properties"]) == FLOW_KEYS
     assert tuple(node["properties"]) == NODE_KEYS
     assert tuple(switch["properties"]) == SWITCH_KEYS
+    assert tuple(typed["properties"]) == TYPED_KEYS
     assert tuple(param["properties"]) == PARAM_KEYS
     assert [tuple(step["properties"]) for step in steps] == [(*form.keys, *STEP_KEYS) for form in FORMS.values()]
-    for described in (schema, node, switch, *steps):
+    for described in (schema, node, switch, typed, *steps):
         assert all("description" in each for each in described["properties"].values())
         assert described["additionalProperties"] is False
 

@@ -17,8 +17,8 @@ from tests.contract.store_bench import plan_of
 KNOWN = ("shop:reserve", "shop:ship")
 
 
-def _attempt(token: int) -> Attempt:
-    plan = plan_of(Node("only", "shop:reserv"))
+def _attempt(token: int, task: str = "shop:reserv") -> Attempt:
+    plan = plan_of(Node("only", task))
     delivery = Delivery(b"", "q", False, AckToken(1, 1))
     return Attempt(1, NodeKey("r1", 0), plan, "r1", 1, delivery, token=token, number=1)
 
@@ -54,6 +54,14 @@ def test_the_waits_grow_and_their_sum_is_the_patience() -> None:
     assert len(waits) < 40
     assert error["type"] == "UnknownTask"
     assert "did you mean 'shop:reserve'?" in error["message"]
+
+
+def test_a_node_type_is_missed_in_its_own_words() -> None:
+    ending = HandingOn(0.0, lambda: None).ending(_attempt(2, "@echo"), _answer(1.0, None), KNOWN)
+
+    message = unpack(ending.error)["message"]
+    assert message.startswith("no worker of this pool has the node type 'echo' on")
+    assert "`taskmesh plugins ls`" in message
 
 
 def test_no_patience_fails_at_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 from taskmesh import FlowError, Mesh, Retry, UsageError
 from taskmesh.dispatch.plan import TO_PARENT, Plan
 from taskmesh.flows import dump_flow, load_flow
-from taskmesh.model.flow import Flow, Node, OnFailure
+from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.loops import Loop
 from taskmesh.model.policies import RetryPolicy, TimeLimits, Wait
 from taskmesh.model.subflows import OnParentClose, Subflow, flows_in, references_of, tasks_in
@@ -73,6 +73,11 @@ def test_a_file_says_what_nodes_begin() -> None:
     assert nodes["inside"].retry == RetryPolicy(2, Wait.FIXED, 1.0)
     assert nodes["inside"].limits == TimeLimits(5.0)
     assert nodes["inside"].needs == ("first",)
+    assert {name: node.pool for name, node in nodes.items()} == {
+        **dict.fromkeys(("first", "inside", "named", "tasks"), "io"),
+        "again": "default",
+    }
+    assert nodes["named"].compensation == Compensation("", "io")
     assert named == Subflow("other@latest", None, OnParentClose.ABANDON)
     assert again == Loop("output > 3", 5, "other", last_as="before", count_as="number")
     assert isinstance(tasks, Loop)

@@ -10,10 +10,12 @@ from taskmesh.errors import FlowError
 from taskmesh.model import validation
 from taskmesh.model.breakers import Guard
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, Param, ParamType
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.params import check_params
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
-from taskmesh.model.problems import MAX_HINTS, Hints
+from taskmesh.model.problems import MAX_HINTS, Hints, Path
 from taskmesh.model.validation import check, complete
+from taskmesh.model.values import Values
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Info:
     limits: TimeLimits = NO_LIMITS
     guard: Guard | None = None
     compensator: Info | None = None
+    findings: tuple[tuple[Path, str], ...] = ()
+
+    def argument_findings(self, arguments: Values) -> Iterable[tuple[Path, str]]:
+        return self.findings
 
 
 class Catalog:
@@ -37,6 +43,13 @@ class Catalog:
 
     def names(self) -> Iterable[str]:
         return self._tasks
+
+    def types(self) -> Iterable[str]:
+        return [type_of_task(name) for name in self._tasks if type_of_task(name)]
+
+    @property
+    def is_open(self) -> bool:
+        return all(type_of_task(name) for name in self._tasks)
 
 
 def flow(*nodes: Node, **fields: Any) -> Flow:

@@ -1,0 +1,48 @@
+"""The arguments that a node gives its task, held to what is known of that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from taskmesh.model.catalog import TaskInfo
+from taskmesh.model.flow import Node
+from taskmesh.model.node_types import type_of_task
+from taskmesh.model.problems import Hints, Path, Problem, quoted
+from taskmesh.model.references import read_template
+from taskmesh.model.values import Value
+
+
+def args_path(node: Node) -> Path:
+    """Where the arguments of a node stand."""
+    return ("nodes", node.name, "with" if type_of_task(node.task) else "args")
+
+
+def argument_places(node: Node) -> Iterator[tuple[Value, Path]]:
+    """The arguments of a node, as far as they are said in places of their own."""
+    if node.step is None or isinstance(node.args, str):
+        yield node.args, args_path(node)
+    else:
+        for name, value in node.args.items():
+            yield value, ("nodes", node.name, *node.step.place_of(name))
+
+
+def argument_problems(node: Node, info: TaskInfo, given: Collection[str]) -> Iterator[Problem]:
+    """What is wrong with the arguments of these names, as far as ``info`` knows what they should be."""
+    path, known = args_path(node), dict(info.parameters)
+    for name in given:
+        if name not in known and not info.accepts_any:
+            hint = Hints(known).did_you_mean(name)
+            yield Problem((*path, name), f"task {info.name!r} takes no argument {name!r}{hint}", on_key=True)
+    missing = [name for name, required in known.items() if required and name not in given]
+    if missing:
+        sentence = f"task {info.name!r} also needs the argument{'s'[: len(missing) > 1]} {quoted(missing)}"
+        yield Problem(path, sentence)
+    if type_of_task(info.name):
+        yield from _type_problems(node, info, path)
+
+
+def _type_problems(node: Node, info: TaskInfo, path: Path) -> Iterator[Problem]:
+    """Nothing where references are wrong, which is told elsewhere."""
+    if isinstance(node.args, Mapping) and not read_template(node.args, path).problems:
+        for below, sentence in info.argument_findings(node.args):
+            yield Problem((*path, *below), sentence)
