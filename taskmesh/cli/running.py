@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from taskmesh.app.mesh import Mesh
     from taskmesh.app.run import Run
     from taskmesh.client.details import RunDetails
-    from taskmesh.model.subflows import flows_in
-from taskmesh.model.flow import Flow
+    from taskmesh.model.flow import Flow
 
 RUN_FAILED = 1
 RESULT_LENGTH = 500
@@ -106,6 +105,8 @@ def working(mesh: Mesh, threads: int, *flows: Flow) -> Iterator[None]:
     if threads == 0:
         yield
         return
+    from taskmesh.model.subflows import flows_in
+
     pools = sorted({pool for flow in flows for each in flows_in(flow) for pool in each.pools})
     with mesh.local_worker(threads, pools):
         yield
