@@ -11,6 +11,7 @@ from typing import Any
 from taskmesh.clock import Clock
 from taskmesh.errors import UnknownTaskError
 from taskmesh.model.problems import Hints
+from taskmesh.plugins.node_task import NodeTypeTask
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import Task
 from taskmesh.testing.calls import PLAIN, Call, Part, Stub, Turn
@@ -33,7 +34,7 @@ class Cast(Mapping[str, Runnable]):
         task = self._registry.find(name)
         if task is None:
             raise KeyError(name)
-        return _Player(task, self)
+        return _Player(task.for_worker(current) if isinstance(task, NodeTypeTask) else task, self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._registry.names())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskmesh.config.settings import PluginsSection
-from taskmesh.errors import NodeConfigError, NodeFailedError, TaskCancelledError
+from taskmesh.errors import NodeConfigError, NodeFailedError, NodeRefusedError, TaskCancelledError
 from taskmesh.plugins.builtin.python_code import PythonNode
 from tests.harness.node_context import OneNode
 
@@ -157,6 +157,11 @@ def test_nothing_of_the_workers_environment_is_there(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SECRET", "s3cret")
     # LC_CTYPE comes from Python itself.
     assert set(run(body("import os\nreturn dict(os.environ)"))) <= {"LC_CTYPE"}
+
+
+def test_nothing_runs_where_the_settings_do_not_say_so() -> None:
+    with pytest.raises(NodeRefusedError, match="python of this worker is false"):
+        PythonNode(PluginsSection()).execute({"source": "def main(): pass"}, OneNode())
 
 
 def test_inputs_are_what_json_can_hold() -> None:

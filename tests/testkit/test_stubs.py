@@ -150,3 +150,27 @@ def test_a_function_name_that_two_tasks_have(mesh: VirtualMesh) -> None:
 def test_a_stub_that_contradicts_itself(mesh: VirtualMesh, wish: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="a stub"):
         mesh.stub("charge", **wish)
+
+
+TYPED_FLOW = """
+flow: typed
+nodes:
+  ask: {type: http, with: {url: "https://api.example.com/"}, retry: {max_attempts: 2, base: 1s}}
+  judge: {type: python, with: {source: "def main(body): return body + 1", inputs: {body: "${nodes.ask.output.body}"}}}
+"""
+
+
+def test_nodes_of_a_type_are_stubbed_by_the_task_that_stands_for_it(mesh: VirtualMesh) -> None:
+    flow = load_flow(TYPED_FLOW, "typed.yaml", mesh.registry)
+    mesh.stub("@python", returns=2)
+
+    with mesh.stub("@http", returns={"body": 1}):
+        assert mesh.submit(flow).result() == 2
+    assert [call.arguments for call in mesh.calls("@python")] == [
+        {"source": "def main(body): return body + 1", "inputs": {"body": 1}}
+    ]
+
+
+def test_nodes_of_a_type_are_held_to_the_settings_in_a_test_too(mesh: VirtualMesh) -> None:
+    with pytest.raises(RunFailedError, match="may not be asked"):
+        mesh.submit(load_flow(TYPED_FLOW, "typed.yaml", mesh.registry)).result()

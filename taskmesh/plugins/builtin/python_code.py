@@ -13,7 +13,7 @@ from typing import Any
 
 from taskmesh.clock import Clock, SystemClock
 from taskmesh.config.settings import PluginsSection
-from taskmesh.errors import NodeConfigError, NodeFailedError
+from taskmesh.errors import NodeConfigError, NodeFailedError, NodeRefusedError
 from taskmesh.model.values import Value
 from taskmesh.plugins.builtin import seccomp
 from taskmesh.plugins.builtin.bounded import Bounds, Conversation, give
@@ -65,9 +65,12 @@ class PythonNode:
     def execute(self, config: dict[str, Any], context: NodeContext) -> Value:
         """What the function returns.
 
+        :raises NodeRefusedError: the settings do not allow it.
         :raises NodeFailedError: what the function raised; or it took too long, too much memory, or returned too much.
         """
         section = self._section
+        if not section.python:
+            raise NodeRefusedError("plugins.python of this worker is false")
         seconds = min(config.get("seconds", section.python_seconds), section.python_seconds)
         bounds = Bounds(seconds, section.python_output_bytes)
         talk = Conversation(bounds, self._clock, context.heartbeat)
