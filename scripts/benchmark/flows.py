@@ -33,6 +33,17 @@ def careful_fan_in(width: int) -> Flow:
 
 
 @cache
+def mapped() -> Flow:
+    """The same of so many nodes as a run has items, which only the run knows."""
+
+    @mesh.flow(name="mapped", version="1")
+    def mapped_flow(items: list[int]) -> Any:
+        return join(noop.map(items))
+
+    return mapped_flow.compile()
+
+
+@cache
 def chain(length: int) -> Flow:
     """``length`` nodes in a row, each with the output of the one before."""
 

@@ -24,8 +24,8 @@ METHOD = """## What is measured
 - **Raw limit**: pika alone, in as many I/O processes, publishes messages of 180 bytes with confirms through one
   consistent-hash exchange into 8 quorum queues, and consumes and acks them. Each is counted when it is acked. It is
   measured anew in every repeat, so that a noisy machine slows both sides of a ratio.
-- **Rates** (`single`, `flows_of_9`, `fan_in`, `chains_at_once`, `montage`): the queue fills while the worker is frozen
-  (SIGSTOP), then the clock runs from its thaw until the last node has ended. They count nodes.
+- **Rates** (`single`, `flows_of_9`, `fan_in`, `map`, `chains_at_once`, `montage`): the queue fills while the worker is
+  frozen (SIGSTOP), then the clock runs from its thaw until the last node has ended. They count nodes.
 - **submit_many**: the clock runs while the queue fills.
 - **Latencies** (`chain`, `round_trip`): the client does one after the other and awaits each result.
 - Each workload is warmed up. A figure counts only when every run of it ended with a result.

@@ -45,6 +45,7 @@ WORKLOADS = (
     Workload("single", "runs of one node", Kind.DRAIN, 20_000),
     Workload("flows_of_9", "flows of 8 nodes and a join", Kind.DRAIN, 2_000, nodes=9),
     Workload("fan_in", "one join that waits for many", Kind.DRAIN, 5_000, extra=1),
+    Workload("map", "one task mapped over a list, its outputs joined", Kind.DRAIN, 5_000, extra=2),
     Workload("chains_at_once", "chains of 100 nodes, at once", Kind.DRAIN, 100, nodes=100),
     Workload("montage", "recorded Montage workflows of 103 nodes, as no-ops", Kind.DRAIN, 50, nodes=103),
     Workload("submit_many", "runs submitted in bulk from one process", Kind.SUBMIT, 20_000, method="single"),

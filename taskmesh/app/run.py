@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskmesh.app.run_signals import RunSignals
 
 if TYPE_CHECKING:
     from taskmesh.client.client import Client
+    from taskmesh.client.counting import Counted
     from taskmesh.client.details import RunDetails, RunEvent
     from taskmesh.client.explaining import RunExplanation
     from taskmesh.dispatch.plan import Plan
@@ -56,6 +57,10 @@ class Run(RunSignals):
     def details(self, *, fetch_outputs: bool = True) -> RunDetails:
         """Everything that is stored of the run and its nodes; without outputs that were put aside, where so wished."""
         return self._client.details(self.id, fetch_outputs)
+
+    def counted(self, children: Sequence[str]) -> dict[str, Counted]:
+        """How far child runs of it are, of which each node is an item of a map."""
+        return self._client.counted(children)
 
     def explain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
         """What each unfinished node waits for, and until when; at most ``limit`` of them, None = all. Or one node.

@@ -191,6 +191,7 @@ def _print_details(details: RunDetails, out: Console) -> None:
     for node in details.nodes:
         glyph, style = NODE_LOOKS[node.status]
         task = f"{node.task} → run {node.child}" if node.child else node.task
+        task += f", {node.items}" if node.items else ""
         texts = (task, str(node.attempts), duration_text(seconds_of(node)), _last_cell(node))
         table.add_row(cell(f"{glyph} {node.name}", style), *map(cell, texts))
         if node.undo:

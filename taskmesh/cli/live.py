@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.text import Text
 
+from taskmesh.cli.fan_outs import FanOuts
 from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, clock_text, duration_text
 from taskmesh.cli.picture import Picture
 from taskmesh.cli.progress import Progress
@@ -36,7 +37,9 @@ def follow(run: Run, console: Console) -> RunDetails:
 
 
 def _draw(run: Run, state: Progress, console: Console) -> None:
-    with Live(Picture(state, SystemClock()), console=console, refresh_per_second=REDRAWS_PER_SECOND):
+    clock = SystemClock()
+    picture = Picture(state, clock, FanOuts(run.counted, clock))
+    with Live(picture, console=console, refresh_per_second=REDRAWS_PER_SECOND):
         for event in run.watch():
             state.apply(event)
 

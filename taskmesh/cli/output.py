@@ -163,6 +163,7 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
         **({"cause": node.cause} if node.cause else {}),
         **({"child": node.child} if node.child else {}),
+        **({"items": node.items._asdict()} if node.items else {}),
         **({"rule": node.rule} if node.rule else {}),
         **({"hook": node.hook} if node.hook else {}),
         **({"signal": _signal(node.signal)} if node.signal else {}),

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taskmesh.cli import progress
+from taskmesh.cli.fan_outs import FanOuts
 from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, duration_text
 from taskmesh.cli.progress import NodeProgress, Progress
 from taskmesh.clock import Clock
@@ -21,6 +22,7 @@ MAX_NODES_DRAWN = 60
 """With more nodes than that, each task of a level is drawn as one row of counts."""
 
 MAX_ROWS = 24
+MAX_MAPS = 6
 MAX_RUNNING_NAMED = 6
 BAR_WIDTH = 40
 
@@ -30,15 +32,16 @@ _GROUP_COLUMNS: tuple[Literal["left", "right"], ...] = ("right", "left", "left",
 class Picture:
     """Draws the present of a run each time that it is asked; the asking thread may be another than the run's."""
 
-    def __init__(self, state: Progress, clock: Clock) -> None:
+    def __init__(self, state: Progress, clock: Clock, fan_outs: FanOuts) -> None:
         self._state = state
         self._clock = clock
+        self._fan_outs = fan_outs
         self._is_small = state.total <= MAX_NODES_DRAWN
 
     def __rich__(self) -> RenderableType:
         if self._is_small:
-            return Group(self._title(), self._nodes(), *self._undos(), self._bar())
-        return Group(self._title(), self._groups(), *self._undos(), self._bar(), *self._running())
+            return Group(self._title(), self._nodes(), *self._undos(), *self._maps(), self._bar())
+        return Group(self._title(), self._groups(), *self._undos(), *self._maps(), self._bar(), *self._running())
 
     def _title(self) -> Text:
         state = self._state
@@ -81,6 +84,18 @@ class Picture:
         if len(groups) > MAX_ROWS:
             table.add_row("", f"… and {len(groups) - MAX_ROWS} more rows")
         return table
+
+    def _maps(self) -> Iterator[Table]:
+        """The nodes that wait for child runs, and how far those are."""
+        awaiting = self._state.awaiting[:MAX_MAPS]
+        found = self._fan_outs.of([node.child for node in awaiting])
+        known = [(node, found[node.child]) for node in awaiting if node.child in found]
+        table = Table.grid(padding=(0, 2))
+        for node, counts in known:
+            bar = ProgressBar(total=max(1, counts.total), completed=counts.ended, width=BAR_WIDTH)
+            table.add_row(bar, f"{counts.ended:,}/{counts.total:,} {node.name}")
+        if known:
+            yield table
 
     def _bar(self) -> Table:
         state = self._state

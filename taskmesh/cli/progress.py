@@ -12,6 +12,7 @@ from taskmesh.model.graph import Graph
 from taskmesh.model.hooks import Hook
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.model.triggers import Trigger
+from taskmesh.store.family import run_of_ticket, ticket_of
 
 if TYPE_CHECKING:
     from taskmesh.client.details import RunDetails, RunEvent
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class NodeProgress:
-    """One node; times in epoch seconds."""
+    """One node; times in epoch seconds. ``child`` is the run that it waits for, or has waited for last."""
 
     name: str
     group: Group
     state: NodeState = NodeState.WAITING
     started_at: float | None = None
     finished_at: float | None = None
+    child: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Progress:
         for node, level in zip(details.nodes, levels_of(self._graph.awaited), strict=True):
             group = self.groups.setdefault((level, node.task), Group(level, node.task, Counter()))
             group.states[NodeState.WAITING] += 1
-            self.nodes[node.name] = NodeProgress(node.name, group)
+            self.nodes[node.name] = NodeProgress(node.name, group, child=node.child)
         for root in self._graph.roots:
             self._move(self.nodes[self._graph.names[root]], NodeState.READY)
 
@@ -94,8 +96,14 @@ class Progress:
             node.started_at = event.at
         elif state.ended:
             node.finished_at = event.at
+        node.child = run_of_ticket(ticket_of(event.cause)) or node.child
         self._move(node, state)
         return True
+
+    @property
+    def awaiting(self) -> list[NodeProgress]:
+        """The nodes that wait for child runs."""
+        return [node for node in list(self.nodes.values()) if node.child and node.state is NodeState.RETRYING]
 
     def node(self, name: str) -> NodeProgress:
         """A node, or an undo: those are known by their events alone, and count for nothing here."""

@@ -167,7 +167,7 @@ def _require_work(flow: Flow, registry: Registry) -> None:
     """:raises UsageError: this process is to run the nodes, and cannot: an app is missing, or a node type is off."""
     from taskmesh.model.node_types import type_of_task
 
-    nodes = [node for each in flows_in(flow) for node in each.nodes]
+    nodes = [node for each in flows_in(flow) for node in each.working]
     undos = [node.compensation for node in nodes if node.compensation]
     tasks = [*(node.task for node in nodes if node.task), *(undo.task for undo in undos)]
     types = dict.fromkeys(filter(None, map(type_of_task, tasks)))

@@ -10,6 +10,7 @@ from typing import Any
 from taskmesh.client.choosing import RunFilter, chosen_runs
 from taskmesh.client.compensation import Compensator, unhappy_end
 from taskmesh.client.controlling import RunControl
+from taskmesh.client.counting import Counted, counted, with_counts
 from taskmesh.client.details import (
     RunDetails,
     RunEvent,
@@ -154,8 +155,13 @@ class Client:
         letters = tuple(self._parts.letters.ids_of_run(run_id))
         registered = self._flow_versions.number_of(plan.flow.name, plan.hash)
         value_of = partial(self._parts.value, run_id) if fetch_outputs else value_in_store
-        shown = run_details(record, plan, value_of)
-        return replace(shown, dead_letters=letters, registered=registered)
+        details = run_details(record, plan, value_of)
+        nodes = with_counts(details.nodes, plan, self._parts.reader)
+        return replace(details, nodes=nodes, dead_letters=letters, registered=registered)
+
+    def counted(self, run_ids: Sequence[str]) -> dict[str, Counted]:
+        """How far runs are of which each node is an item."""
+        return counted(self._parts.reader, run_ids)
 
     def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
         """What a run waits for; see ``Explainer``."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taskmesh.client.causes import child_of
+from taskmesh.client.counting import Counted
 from taskmesh.client.first_failure import run_error
 from taskmesh.client.heard import SignalDetails, signal_in
 from taskmesh.client.left_out import facts_of, why_not_run
@@ -35,7 +36,8 @@ class NodeDetails:
     the run from which its own was forked; ``when`` where its condition was false, and ``branch`` where its switch went
     another way. ``conditions`` are those of a node that was taken up, or of the cases of a switch up to the one that
     held; ``rule`` is what it asks of those that it needs, empty where all must succeed, ``hook`` what a hook observes.
-    ``signal`` is what it waited for, once that has come; ``child`` the run that it waits for, or has begun last.
+    ``signal`` is what it waited for, once that has come; ``child`` the run that it waits for, or has begun last, and
+    ``items`` how far that is with those of a map.
     ``output_missing`` says why an output that was put aside cannot be shown.
     ``error`` says why it did not succeed, ``last_error`` what the last attempt that failed said, though a later one may
     have succeeded; both have type, message and traceback. ``undo`` is there when there is, or was, something to undo.
@@ -58,6 +60,7 @@ class NodeDetails:
     conditions: tuple[Evaluated, ...] = ()
     rule: str = ""
     child: str = ""
+    items: Counted | None = None
     signal: SignalDetails | None = None
     output_missing: str = ""
     hook: str = ""
@@ -214,7 +217,7 @@ def _node(
 ) -> NodeDetails:
     node = plan.node(position)
     return NodeDetails(
-        name=node.name,
+        name=plan.name_of(position),
         task=node.label,
         status=_state(record, stored),
         needs=node.needs,

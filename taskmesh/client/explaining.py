@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from taskmesh.client.causes import breaker_of, child_of
 from taskmesh.client.details import place_of
@@ -194,7 +194,7 @@ class _Around:
         )
 
     def explain(self, seen: _Seen, place: int, error: LastError) -> NodeExplanation:
-        node = seen.plan.node(place)
+        node = replace(seen.plan.node(place), name=seen.plan.name_of(place))
         record, pool = seen.records.get(place), self._pools[node.pool]
         needed = dict(_untold(seen, place)) if seen.state(place) is NodeState.WAITING else {}
         around = Circumstances(
@@ -251,6 +251,9 @@ def _untold(seen: _Seen, place: int) -> Iterator[tuple[str, NodeState]]:
         tellers = tellers[:-1]
     for parent in tellers:
         record = seen.records.get(parent)
+        if record is None and seen.plan.flow.copies and parent >= 0:
+            # It waits, too: for one that has begun.
+            continue
         if record is None or not record.state.ended or record.spread != TOLD_ALL:
             yield seen.name(parent), seen.state(parent)
 

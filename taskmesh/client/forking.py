@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from taskmesh.client.copies import refuse_copies
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import place_of
 from taskmesh.client.resetting import Resetting
@@ -114,6 +115,7 @@ class Forking:
         if summaries[0].status.compensates:
             raise RunStateError(source, "is being undone, or was: what it had done is not there to be taken over")
         plan, _ = found
+        refuse_copies(source, plan)
         origins = [place_of(plan, node) for node in wish.nodes]
         packed, pins, context = self._parts.reader.run_fields(source, ("params", "pins", "context"))
         params = unpack(packed or b"\x80")

@@ -37,6 +37,8 @@ def why_left_out(plan: Plan, place: int, cause: str, facts: Facts) -> str:
         return f"its condition is false: {'; '.join(map(str, evaluated(plan.graph, place, facts)))}"
     if cause == BRANCH:
         return _of_branch(plan, place, facts)
+    if plan.flow.copies and not plan.is_undo(place):
+        return "it had not begun when its run was halted"
     node = plan.node(place)
     if node.hook:
         return _of_hook(plan, place, node.hook, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskmesh.client.copies import refuse_copies
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import place_of
 from taskmesh.client.restarting import Restarting
@@ -51,6 +52,7 @@ class Marking:
         if found is None:
             raise RunNotFoundError(run_id)
         plan, shard_key = found
+        refuse_copies(run_id, plan)
         key = NodeKey(run_id, place_of(plan, node))
         [record] = self._parts.reader.node_records([key])
         [advance] = self._advancer.mark([Mark(plan, key, shard_key, state, output, cause_of(who))])

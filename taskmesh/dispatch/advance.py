@@ -14,11 +14,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.edges import EdgeChunk
 from taskmesh.dispatch.parents import Ended, Parents
-from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, EdgeChunk, Plan
+from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
 from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.events import note_emitting
+from taskmesh.store.staging import stage_items
 from taskmesh.store.store import Request, Store
 from taskmesh.wire import pack
 
@@ -28,7 +30,11 @@ SPREADS_PER_EXCHANGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A run that wants in. ``further`` are more fields to keep with it, names and values by turns."""
+    """A run that wants in.
+
+    ``items`` are the fields with those of its nodes, where they are copies. ``further`` are more fields to keep with
+    it, names and values by turns.
+    """
 
     plan: Plan
     run_id: str
@@ -37,6 +43,7 @@ class Entrance:
     params: bytes
     shard_key: str
     deadline_seconds: float | None = None
+    items: tuple[bytes, ...] = ()
     further: tuple[str | bytes, ...] = ()
 
 
@@ -118,7 +125,7 @@ class Advancer:
         told = self._store.admit_runs(admissions)
         missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
-            again = self._store.admit_runs([admissions[at] for at in missing], with_flow=True)
+            again = self._admit_with_all([admissions[at] for at in missing])
             for at, answer in zip(missing, again, strict=True):
                 told[at] = answer
         advances = [
@@ -132,6 +139,12 @@ class Advancer:
             for step in _steps(origin, each.plan, NodeKey(each.run_id, BEFORE_FIRST), each.shard_key, skip=1)
         )
         return self._follow(advances, deque(steps))
+
+    def _admit_with_all(self, admissions: Sequence[Admission]) -> list[Told]:
+        for each in admissions:
+            if each.items:
+                stage_items(self._store, each.run_id, each.items)
+        return self._store.admit_runs(admissions, with_flow=True)
 
     def settle(self, endings: Sequence[Ending], holder: str) -> list[Advance]:
         """End attempts of a holder and find what is ready next; ``stale`` where another attempt has taken over."""
@@ -231,6 +244,7 @@ def admission_of(entrance: Entrance) -> Admission:
         complete=first.last,
         deadline_seconds=entrance.deadline_seconds,
         undo_base=plan.undo_base,
+        items=entrance.items,
         further=(*entrance.further, *plan.own_fields),
     )
 
@@ -259,6 +273,7 @@ def _settlement(ending: Ending) -> Settlement:
         handled=ending.state == "failed" and plan.rules.handles(ending.key.node),
         outlasts_halt=node.trigger.runs_always or bool(ending.ticket),
         ticket=ending.ticket,
+        bound=b"" if plan.is_undo(ending.key.node) else plan.bound,
     )
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.child_inputs import Around
+from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.items import items_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.loops import Loop
+from taskmesh.model.mapping import GIVEN, OVER, Map
 from taskmesh.model.subflows import MAX_DEPTH, ChildStep, Subflow
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Parent
-from taskmesh.wire import unpack
+from taskmesh.wire import pack, unpack
 
 LEAST_SECONDS = 0.001
 """A child whose parent's time is just over still gets a deadline, which rings at once."""
@@ -44,18 +47,27 @@ class ChildFlow(NamedTuple):
 
     plan: Plan
     params: Mapping[str, Any]
+    items: tuple[bytes, ...] = ()
+
+
+class NoChild(NamedTuple):
+    """There is nothing that a child could do: the node has this output at once."""
+
+    output: bytes
 
 
 class Bodies:
     """Finds the flows that children are runs of; ``fetch`` gives a registered one by its name and its hash."""
 
-    def __init__(self, fetch: Callable[[str, str], Plan | None]) -> None:
+    def __init__(self, fetch: Callable[[str, str], Plan | None], max_value_bytes: int) -> None:
         self._fetch = fetch
+        self.max_value_bytes = max_value_bytes
 
-    def flow_of(self, birth: Birth) -> ChildFlow:
+    def flow_of(self, birth: Birth) -> ChildFlow | NoChild:
         """The flow of a node's child; a row of ``MAKERS`` knows how its kind of step is made one.
 
-        :raises UsageError: it is not there any more. :raises UnresolvedReferenceError: as of ``Inputs.arguments``.
+        :raises UsageError: it is not there any more, or has no items. :raises TooLargeError: it has too many.
+        :raises UnresolvedReferenceError: as of ``Inputs.arguments``.
         """
         step = birth.plan.node(birth.key.node).step
         assert isinstance(step, ChildStep)
@@ -88,10 +100,20 @@ def _of_loop(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
     return ChildFlow(bodies.plan_of(birth, step.reference), params)
 
 
-MAKERS: Mapping[type[ChildStep], Callable[[Bodies, Birth, ChildStep], ChildFlow]] = {
-    Subflow: _of_subflow,
-    Loop: _of_loop,
-}
+def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChild:
+    assert isinstance(step, Map)
+    arguments = unpack(birth.arguments)
+    items = items_of(step, arguments[OVER])
+    if items is None:
+        return NoChild(pack([]))
+    origin = f"{birth.key.run_id}/{birth.plan.name_of(birth.key.node)}"
+    params = copies_params(arguments.get(GIVEN, {}), origin, bodies.max_value_bytes)
+    return ChildFlow(copies_plan(birth.plan.flow, step, items), params, items.chunks)
+
+
+Maker: TypeAlias = Callable[[Bodies, Birth, ChildStep], ChildFlow | NoChild]
+
+MAKERS: Mapping[type[ChildStep], Maker] = {Subflow: _of_subflow, Loop: _of_loop, Map: _of_map}
 """How each kind of step says what its child is; a kind of its own has a row of its own."""
 
 
@@ -114,6 +136,7 @@ def entrance_of_child(birth: Birth, child: ChildFlow, max_value_bytes: int) -> E
     parent = Parent(*birth.key, node.name, run_id, depth, child.plan.pools[0])
     return replace(
         entrance,
+        items=child.items,
         shard_key=_shard_key(birth, child.plan, entrance.shard_key),
         further=("parent", parent.packed(), "pins", around.pins, *_context(birth)),
     )

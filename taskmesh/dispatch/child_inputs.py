@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from taskmesh.dispatch.inputs import NodeInputs
-from taskmesh.model.graph import Graph
+from taskmesh.dispatch.inputs import Inputs
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Outcome, Parent, child_id
 from taskmesh.store.reader import NodeRecord, node_record
@@ -44,17 +43,18 @@ class Around(NamedTuple):
         return name, hash_
 
 
-class ChildInputs(NodeInputs):
-    """The inputs of a node that begins a child run: as those of a task, and what stands around."""
+class ChildInputs:
+    """The inputs of a node that begins a child run: those that it would have for a task, and what stands around."""
 
-    def __init__(self, graph: Graph, node: int) -> None:
-        super().__init__(graph, node)
+    def __init__(self, inputs: Inputs, node: int) -> None:
         about = (f"node:{node}", f"child:{node}", *_OF_RUN)
+        self._inputs = inputs
         self._extra = len(about)
-        self.fields = (*self.fields, *about)
+        self.gate = inputs.gate
+        self.fields = (*inputs.fields, *about)
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
-        return super().arguments(values[: -self._extra])
+        return self._inputs.arguments(values[: -self._extra])
 
     def around(self, values: Sequence[bytes | None]) -> Around:
         return _around(*values[-self._extra :])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
-from taskmesh.dispatch.births import Birth, Bodies, entrance_of_child
+from taskmesh.dispatch.births import Birth, Bodies, NoChild, entrance_of_child
 from taskmesh.dispatch.child_inputs import Around, ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.lookup import look_up
@@ -73,7 +73,7 @@ class Children:
         self._max_value_bytes = max_value_bytes
         # By the name of a registered flow, where other plans are by a run.
         registered = Plans(flow_versions_of(store).body_of)
-        self._bodies = Bodies(registered.get)
+        self._bodies = Bodies(registered.get, max_value_bytes)
 
     def take_up(self, taken: Sequence[Taken]) -> tuple[list[Verdict], list[Ready]]:
         """What becomes of nodes, and what is ready by that in their children; those that wait are to be parked.
@@ -156,7 +156,10 @@ class Children:
         birth = Birth(
             taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds, turn, last, taken.answer.context
         )
-        return entrance_of_child(birth, self._bodies.flow_of(birth), self._max_value_bytes)
+        made = self._bodies.flow_of(birth)
+        if isinstance(made, NoChild):
+            return Verdict(SUCCEEDED, output=made.output)
+        return entrance_of_child(birth, made, self._max_value_bytes)
 
     def _begun(self, taken: Taken, entrance: Entrance, advance: Advance) -> Verdict:
         """What becomes of a node whose child is there: it may have been begun before, and have ended."""

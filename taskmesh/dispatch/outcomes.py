@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from taskmesh.dispatch.gathering import gathered
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UnresolvedReferenceError, WireError
+from taskmesh.model.flow import OnFailure
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.family import Outcome
 from taskmesh.store.family_reader import FamilyReader
@@ -34,15 +36,28 @@ def outcomes_of(reader: FamilyReader, children: Sequence[Child]) -> list[Outcome
     """
     rows = reader.fields_of_runs([each.run_id for each in children], _FIELDS) if children else []
     stood = [RunState(row[0].decode()) if row[0] else None for row in rows]
-    done = [each for each, status in zip(children, stood, strict=True) if status is RunState.SUCCEEDED]
+    done = [
+        each
+        for each, status in zip(children, stood, strict=True)
+        if status is RunState.SUCCEEDED and not each.plan.flow.copies
+    ]
     results = iter(_results(reader, done))
     found: list[Outcome | None] = []
     for child, status, row in zip(children, stood, rows, strict=True):
-        if status is RunState.SUCCEEDED:
+        if _is_gathered(child, status, row):
+            found.append(gathered(reader, child.run_id, child.plan, child.ticket))
+        elif status is RunState.SUCCEEDED:
             found.append(next(results))
         else:
             found.append(_unhappy(reader, child, status, row) if status is not None and status.ended else None)
     return found
+
+
+def _is_gathered(child: Child, status: RunState | None, row: Sequence[bytes | None]) -> bool:
+    """Whether it consists of copies that have all come to their ends, which may be failures where the others go on."""
+    flow, (_, halt, *_rest) = child.plan.flow, row
+    goes_on = flow.on_failure is OnFailure.CONTINUE and status is RunState.FAILED and not halt
+    return flow.copies is not None and (status is RunState.SUCCEEDED or goes_on)
 
 
 def _results(reader: FamilyReader, children: Sequence[Child]) -> Iterator[Outcome]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from taskmesh.dispatch.child_inputs import ChildInputs, ChildUndoInputs
+from taskmesh.dispatch.edges import NO_EDGES, Cut, EdgeChunk
 from taskmesh.dispatch.hook_inputs import HookInputs
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
+from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.flow import Events, Flow, Node, OnFailure
-from taskmesh.model.graph import Graph
+from taskmesh.model.graph import Graph, Lazy
 from taskmesh.model.subflows import ChildStep, references_of
 from taskmesh.store.events import WATCHED
 from taskmesh.wire import pack
@@ -27,7 +28,6 @@ Fixed: a node that was told half-way is gone on with by slices of this size, may
 
 BEFORE_FIRST = -1
 """The place that stands before the first nodes of a flow: its dependents are those that need nothing."""
-
 
 BEFORE_UNDOS = -4
 """The place that stands before the undos of the last nodes, as the scripts know it."""
@@ -45,19 +45,6 @@ UNDO_PREFIX = "undo:"
 """The name of an undo begins so, which no name of a node can."""
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeChunk:
-    """A slice of the edges that leave one node. ``start`` counts the edges before it.
-
-    ``special`` are those of the dependents that have rules, packed for the scripts; empty where none has.
-    """
-
-    start: int
-    packed: bytes
-    last: bool
-    special: bytes = b""
-
-
 class Plan:
     """A flow, made ready to run. Immutable; cached by hash.
 
@@ -70,6 +57,8 @@ class Plan:
         self.body = body
         self.hash = hash_
         self.graph = Graph.of(flow)
+        self._copies = flow.copies
+        self._items = ItemArguments(flow.copies) if flow.copies else None
         self.undo_base = len(flow.nodes) if flow.can_compensate else None
         self.pools = flow.pools
         self._undos: dict[int, Node] = {}
@@ -125,11 +114,17 @@ class Plan:
         return len(self.flow.nodes) + node
 
     def node(self, place: int) -> Node:
-        """The node or the undo at a place; the first node, where the place stands before some."""
-        return self._undo(place) if self.is_undo(place) else self.flow.nodes[max(place, 0)]
+        """The node or the undo at a place, or the first before some. Of copies, the one that they are copies of."""
+        if self.is_undo(place):
+            return self._undo(self.undo_of(0) if self._copies else place)
+        return self._copies.node if self._copies else self.flow.nodes[max(place, 0)]
 
     def name_of(self, place: int) -> str:
-        return self.node(place).name
+        if self._copies is None:
+            return self.node(place).name
+        if self.is_undo(place):
+            return f"{UNDO_PREFIX}{self._copies.name_of(place - self._copies.total)}"
+        return self._copies.name_of(max(place, 0))
 
     def place_of(self, name: str) -> int | None:
         """The place of a node or an undo; None where there is none of this name."""
@@ -142,6 +137,8 @@ class Plan:
         return self.pools[0] if node < 0 else self.node(node).pool
 
     def inputs(self, node: int) -> Inputs:
+        if self._items:
+            return self._undo_inputs(node) if self.is_undo(node) else self._inputs_of(node)
         inputs = self._inputs.get(node)
         if inputs is None:
             inputs = self._inputs[node] = self._undo_inputs(node) if self.is_undo(node) else self._inputs_of(node)
@@ -155,7 +152,7 @@ class Plan:
     @cached_property
     def begins_children(self) -> bool:
         """Whether any node begins a child run."""
-        return any(isinstance(node.step, ChildStep) for node in self.flow.nodes)
+        return any(isinstance(node.step, ChildStep) for node in self.flow.kinds)
 
     def begins_child(self, place: int) -> bool:
         """Whether a node begins a child run, or the undo at a place has one undone."""
@@ -165,16 +162,30 @@ class Plan:
         """The plan of the flow that stands in a node; None where none does."""
         step = self.node(place).step
         flow = step.inline if isinstance(step, ChildStep) else None
+        place = 0 if self._copies else place
         if flow is not None and place not in self._inner:
             self._inner[place] = Plan.of(flow)
         return self._inner.get(place)
 
-    def chunks(self, node: int) -> tuple[EdgeChunk, ...]:
+    def chunks(self, node: int) -> Sequence[EdgeChunk]:
         """The edges that leave a node, in slices of EDGES_PER_SCRIPT; one empty slice where there are none."""
+        if self._copies:
+            return self._cuts[node] if node in (BEFORE_FIRST, BEFORE_UNDOS) else NO_EDGES
         chunks = self._chunks.get(node)
         if chunks is None:
-            chunks = self._chunks[node] = self._cut(node)
+            chunks = self._chunks[node] = tuple(self._cut(node))
         return chunks
+
+    @cached_property
+    def _cuts(self) -> Lazy[Sequence[EdgeChunk]]:
+        return Lazy(self._cut)
+
+    @cached_property
+    def bound(self) -> bytes:
+        """How many copies may run at once, and how many there are, as the scripts read it; empty without a bound."""
+        return (
+            pack([self._copies.most_at_once, self._copies.total]) if self._copies and self._copies.most_at_once else b""
+        )
 
     def _undo(self, place: int) -> Node:
         undo = self._undos.get(place)
@@ -192,9 +203,10 @@ class Plan:
         return undo
 
     def _inputs_of(self, node: int) -> Inputs:
-        if self.flow.nodes[node].hook:
+        if not self._items and self.flow.nodes[node].hook:
             return HookInputs(self.graph, node, BEFORE_HOOKS)
-        return ChildInputs(self.graph, node) if self.begins_child(node) else NodeInputs(self.graph, node)
+        inputs = ItemInputs(self._items, node) if self._items else NodeInputs(self.graph, node)
+        return ChildInputs(inputs, node) if self.begins_child(node) else inputs
 
     def _undo_inputs(self, place: int) -> Inputs:
         node = place - len(self.flow.nodes)
@@ -202,12 +214,13 @@ class Plan:
             return ChildUndoInputs(node)
         return UndoInputs(self.inputs(node), node)
 
-    def _cut(self, node: int) -> tuple[EdgeChunk, ...]:
+    def _cut(self, node: int) -> Sequence[EdgeChunk]:
         dependents = self.dependents(node)
-        starts = range(0, len(dependents), EDGES_PER_SCRIPT) or range(1)
-        return tuple(self._chunk(dependents, start) for start in starts)
+        count = max(1, -(-len(dependents) // EDGES_PER_SCRIPT))
+        return Cut(count, lambda place: self._chunk(dependents, place * EDGES_PER_SCRIPT))
 
     def _chunk(self, dependents: Sequence[int], start: int) -> EdgeChunk:
+        """The slice of the edges to ``dependents`` that begins at ``start``."""
         told = dependents[start : start + EDGES_PER_SCRIPT]
         packed = pack([part for each in told for part in self._edge(each)])
         return EdgeChunk(start, packed, start + EDGES_PER_SCRIPT >= len(dependents), self.rules.packed(told))
@@ -225,13 +238,16 @@ class Plan:
         if place == BEFORE_HOOKS:
             return self.graph.hooks
         if place == BEFORE_UNDOS:
-            return [self.undo_of(node) for node in self.graph.sinks]
+            sinks = self.graph.sinks
+            return range(len(sinks), 2 * len(sinks)) if self._copies else [self.undo_of(node) for node in sinks]
         if self.is_undo(place):
             return [self.undo_of(node) for node in self.graph.parents[place - len(self.flow.nodes)]]
         return self.graph.successors[place]
 
     def tellers(self, place: int) -> Sequence[int]:
         """The places that a node or an undo hears from, or that a hook of the flow waits for, before it is decided."""
+        if self._copies and not self.is_undo(place) and place not in self._copies.first:
+            return range(place)
         if not self.is_undo(place) and self.node(place).is_flow_hook:
             return [*(at for at, node in enumerate(self.flow.nodes) if not node.is_flow_hook), BEFORE_HOOKS]
         if not self.is_undo(place):
@@ -244,40 +260,46 @@ class Plan:
 
     def _edge_to_undo(self, place: int) -> tuple[int, int, int, int]:
         graph, node = self.graph, place - len(self.flow.nodes)
-        by = self.flow.nodes[node].compensation
+        by = self.node(node).compensation
         pool = self._pool_numbers[by.pool] if by else NO_POOL
         return place, max(1, len(graph.successors[node])), pool, len(graph.parents[node])
 
     def _edge_to_node(self, node: int) -> tuple[int, int, int, int]:
         graph = self.graph
         needed = max(1, len(graph.parents[node]))
-        return node, needed, self._pool_numbers[self.flow.nodes[node].pool], len(graph.successors[node])
+        return node, needed, self._pool_numbers[self.node(node).pool], len(graph.successors[node])
 
     def routing_key(self, shard_key: str, node: int) -> str:
         return f"{shard_key}/{node}" if self.flow.shard_by == "node" else shard_key
 
 
 class Plans:
-    """The plans that this process has seen last, at most ``capacity`` of them. Safe in threads."""
+    """The plans that this process has seen last, at most ``capacity`` of them. Safe in threads.
+
+    Beside them as many of flows of copies: there is one for each number of items, and they are made in no time, so they
+    must not drive those out that are not.
+    """
 
     def __init__(self, fetch: Callable[[str, str], bytes | None], capacity: int = 256) -> None:
         self._fetch = fetch
         self._capacity = capacity
         self._plans: dict[str, Plan] = {}
+        self._copied: dict[str, Plan] = {}
         self._lock = threading.Lock()
 
     def add(self, plan: Plan) -> None:
+        plans = self._copied if plan.flow.copies else self._plans
         with self._lock:
-            self._plans[plan.hash] = plan
-            while len(self._plans) > self._capacity:
-                del self._plans[next(iter(self._plans))]
+            plans[plan.hash] = plan
+            while len(plans) > self._capacity:
+                del plans[next(iter(plans))]
 
     def of_body(self, body: bytes) -> Plan:
         """The plan of a flow's bytes.
 
         :raises WireError: as of ``Plan.from_body``.
         """
-        plan = self._plans.get(flow_hash(body))
+        plan = self._known(flow_hash(body))
         if plan is None:
             plan = Plan.from_body(body)
             self.add(plan)
@@ -285,7 +307,7 @@ class Plans:
 
     def get(self, hash_: str, run_id: str) -> Plan | None:
         """The plan with this hash, from the cache or from the partition of ``run_id``; None where neither has it."""
-        plan = self._plans.get(hash_)
+        plan = self._known(hash_)
         if plan is None:
             body = self._fetch(hash_, run_id)
             if body is None:
@@ -293,3 +315,6 @@ class Plans:
             plan = Plan.from_body(body)
             self.add(plan)
         return plan
+
+    def _known(self, hash_: str) -> Plan | None:
+        return self._plans.get(hash_) or self._copied.get(hash_)

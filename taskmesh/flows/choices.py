@@ -7,7 +7,7 @@ from typing import Protocol
 
 from taskmesh.flows.document import Item
 from taskmesh.flows.fields import CASE_KEYS
-from taskmesh.model.flow import Flow, Switch, case_of
+from taskmesh.model.flow import Flow, Node, Switch, case_of
 from taskmesh.model.problems import Path
 from taskmesh.model.triggers import PLAIN, Trigger, read_rule, rule_problem
 
@@ -24,6 +24,8 @@ class Reading(Protocol):
     def fields(
         self, item: Item, path: Path, what: str, known: tuple[str, ...], unsupported: Mapping[str, str]
     ) -> dict[str, Item]: ...
+
+    def task_node(self, fields: Fields, path: Path) -> Node: ...
 
     def inner_flow(self, item: Item, path: Path) -> Flow: ...
 

@@ -38,7 +38,7 @@ def dump_flow(flow: Flow) -> str:
 def flow_document(flow: Flow) -> dict[str, Any]:
     """A flow as a flow file says it, in plain data. Different flows have different documents."""
     fields = _head_fields(flow)
-    guards = {node.guard.rules.name: node.guard.rules for node in flow.nodes if node.guard}
+    guards = {node.guard.rules.name: node.guard.rules for node in flow.working if node.guard}
     if guards:
         fields["breakers"] = {name: _breaker_fields(rules) for name, rules in guards.items()}
     hooks = hooks_by_node(flow.nodes)
@@ -115,6 +115,7 @@ def _work_fields(node: Node) -> dict[str, Any]:
     fields: dict[str, Any] = {"task": node.task} if node.task else {}
     if node.step and isinstance(node.args, Mapping):
         fields |= FORMS[node.step.kind].write(node.step, node.args)
+        fields |= _node_fields(node.step.works_as) if node.step.works_as else {}
     return fields
 
 

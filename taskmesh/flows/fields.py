@@ -69,12 +69,12 @@ UNSUPPORTED_FLOW_KEYS = {
     **dict.fromkeys((str(Hook.ON_SUCCESS), str(Hook.FINALLY)), _A_HOOK),
 }
 UNSUPPORTED_NODE_KEYS = {
-    **dict.fromkeys(("flow", "gate", "heartbeat", "isolation", "map"), _NOT_SUPPORTED),
+    **dict.fromkeys(("gate", "heartbeat", "isolation"), _NOT_SUPPORTED),
     **dict.fromkeys(map(str, Hook), _A_HOOK),
 }
+"""Keys that may be expected here, and what to do instead."""
+
 INLINE_KEYS = tuple(key for key in FLOW_KEYS if key != "$schema")
 """Those of a flow that stands in a node."""
-
-"""Keys that may be expected here, and what to do instead."""
 
 DEFAULT_VERSION = "1"

@@ -166,29 +166,30 @@ class _Reading:
             return self._switch(name, item, path)
         if isinstance(item.value, dict) and (kind := kind_of(item.value)):
             return self._stepping(name, kind, item, path)
-        return self._running(name, item, path)
+        return self._running(item, path)
 
-    def _running(self, name: str, item: Item, path: Path) -> Node:
+    def _running(self, item: Item, path: Path) -> Node:
         is_typed = isinstance(item.value, dict) and "type" in item.value
         keys, what = (TYPED_KEYS, "a node with 'type'") if is_typed else (NODE_KEYS, "a node")
-        return self.working(name, self.fields(item, path, what, keys, UNSUPPORTED_NODE_KEYS), path, item)
+        return self.working(str(path[-1]), self.fields(item, path, what, keys, UNSUPPORTED_NODE_KEYS), path, item)
 
-    def working(self, name: str, fields: dict[str, Item], path: Path, item: Item) -> Node:
+    def working(self, name: str, fields: Mapping[str, Item], path: Path, item: Item) -> Node:
         """A node that runs a task, or has a type in the place of one."""
-        task, args = WorkReading(path, self).work(fields, isinstance(item.value, dict))
-        return Node(
-            name,
-            task,
-            args,
-            tuple(self._needs(fields.get("needs"), (*path, "needs"))),
-            self.text(fields.get("pool"), (*path, "pool")),
-            self._retry(fields.get("retry"), (*path, "retry")),
-            PolicyReading(path, self.found).limits(fields),
-            guard=self._guard(fields, path),
-            compensation=self._compensation(fields.get("compensate"), (*path, "compensate")),
+        return replace(
+            self.task_node(fields, path, isinstance(item.value, dict)),
+            name=name,
+            needs=tuple(self._needs(fields.get("needs"), (*path, "needs"))),
             trigger=ChoiceReading(path, self).trigger(fields),
             when=self.text(fields.get("when"), (*path, "when")),
         )
+
+    def task_node(self, fields: Mapping[str, Item], path: Path, is_mapping: bool = True) -> Node:
+        """What these fields of the node at ``path`` say of its task and how that is run."""
+        task, args = WorkReading(path, self).work(fields, is_mapping)
+        pool, retry = self.text(fields.get("pool"), (*path, "pool")), self._retry(fields.get("retry"), (*path, "retry"))
+        limits, guard = PolicyReading(path, self.found).limits(fields), self._guard(fields, path)
+        undo = self._compensation(fields.get("compensate"), (*path, "compensate"))
+        return Node(str(path[-1]), task, args, (), pool, retry, limits, guard, undo)
 
     def _stepping(self, name: str, kind: str, item: Item, path: Path) -> Node:
         form = FORMS[kind]
@@ -238,7 +239,7 @@ class _Reading:
             rules = PolicyReading(path, self.found).breaker(name, fields)
             yield name, rules
 
-    def _guard(self, fields: dict[str, Item], path: Path) -> Guard | None:
+    def _guard(self, fields: Mapping[str, Item], path: Path) -> Guard | None:
         name = self.text(fields.get("breaker"), (*path, "breaker"))
         fallback = self.text(fields.get("fallback"), (*path, "fallback"))
         if not name:

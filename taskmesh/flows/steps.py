@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from taskmesh.flows.forms import Form
 from taskmesh.flows.loops import LOOP_FORM
+from taskmesh.flows.mapping import MAP
 from taskmesh.flows.subflows import SUBFLOW_FORM
 from taskmesh.flows.waiting import APPROVE, SLEEP, WAIT
 from taskmesh.model.waiting import Approve, Sleep, Wait
 
 FORMS: Mapping[str, Form] = {
+    "map": MAP,
     "repeat_until": LOOP_FORM,
     "flow": SUBFLOW_FORM,
     Sleep.kind: SLEEP,

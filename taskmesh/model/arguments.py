@@ -10,6 +10,7 @@ from taskmesh.model.hook_references import compiler_for
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.references import read_template
+from taskmesh.model.values import Value
 
 
 def args_path(node: Node) -> Path:
@@ -21,6 +22,15 @@ def path_of(node: Node) -> Path:
     """Where a node stands in a flow file; a hook stands with what it observes."""
     above: Path = ("nodes", *node.needs[:1]) if node.needs else ()
     return (*above, "hooks", str(node.hook)) if node.hook else ("nodes", node.name)
+
+
+def argument_places(node: Node) -> Iterator[tuple[Value, Path]]:
+    """The arguments of a node, as far as they are said in places of their own."""
+    if node.step is None or isinstance(node.args, str):
+        yield node.args, args_path(node)
+    else:
+        for name, value in node.args.items():
+            yield value, ("nodes", node.name, *node.step.place_of(name))
 
 
 def argument_problems(node: Node, info: TaskInfo, given: Collection[str]) -> Iterator[Problem]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
+from taskmesh.model.computed import Computed
 from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
@@ -167,8 +168,53 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies(Computed[Node]):
+    """``total`` copies of one node that need nothing, none of which is kept: each is made when it is asked for.
+
+    Each is called with an item of its own (see ``model.mapping``). So many items stand in one field of the run;
+    ``is_sliced`` says that each is a list of several. With ``most_at_once``, no more of the copies than that have begun
+    and not ended at any time; 0 = no bound. ``least`` is how many must succeed for their run to have a result.
+    """
+
+    node: Node
+    total: int
+    per_chunk: int = 1
+    most_at_once: int = 0
+    is_sliced: bool = False
+    least: int = 0
+
+    @property
+    def first(self) -> range:
+        """The places of those that may begin at once."""
+        return range(min(self.total, self.most_at_once or self.total))
+
+    @property
+    def chunks(self) -> int:
+        """How many fields the items take."""
+        return -(-self.total // self.per_chunk)
+
+    def name_of(self, place: int) -> str:
+        return f"{self.node.name}[{place}]"
+
+    def place_of(self, name: str) -> int | None:
+        """The place of the copy with this name; None where there is none."""
+        number = name.removeprefix(f"{self.node.name}[").removesuffix("]")
+        is_number = number.isascii() and number.isdecimal() and len(number) < _DIGITS
+        return int(number) if is_number and int(number) < self.total and self.name_of(int(number)) == name else None
+
+    def __len__(self) -> int:
+        return self.total
+
+    def at(self, place: int) -> Node:
+        return replace(self.node, name=self.name_of(place))
+
+
+_DIGITS = 18
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
-    """A DAG of nodes, in a stable topological order (see ``model.graph.topological_order``).
+    """A DAG of nodes, in a stable topological order (see ``model.graph.topological_order``), or copies of one node.
 
     ``shard_by`` is ``"run"``, ``"node"`` or ``"params.NAME"``. ``result`` is a value with references
     that becomes the result of the run; None means the output of the only last node, or a
@@ -178,7 +224,7 @@ class Flow:
 
     name: str
     version: str
-    nodes: tuple[Node, ...]
+    nodes: Sequence[Node]
     params: tuple[Param, ...] = ()
     on_failure: OnFailure = OnFailure.FAIL_FAST
     shard_by: str = "run"
@@ -187,12 +233,30 @@ class Flow:
     events: Events = Events.NONE
 
     @property
+    def copies(self) -> Copies | None:
+        """Its nodes, where they are copies of one."""
+        return self.nodes if isinstance(self.nodes, Copies) else None
+
+    @property
+    def kinds(self) -> Sequence[Node]:
+        """Its nodes without repeats: for copies just the one that they are copies of."""
+        return (self.copies.node,) if self.copies else self.nodes
+
+    @property
     def pools(self) -> tuple[str, ...]:
         """The pools whose workers it needs: those of its nodes first, then those of what undoes them."""
-        undos = [node.compensation for node in self.nodes if node.compensation]
-        return tuple(dict.fromkeys([*(node.pool for node in self.nodes), *(undo.pool for undo in undos)]))
+        undos = [node.compensation for node in self.kinds if node.compensation]
+        return tuple(dict.fromkeys([*(node.pool for node in self.kinds), *(undo.pool for undo in undos)]))
+
+    @property
+    def working(self) -> Iterator[Node]:
+        """Its nodes, each with the one that its step runs copies of after it."""
+        for node in self.kinds:
+            yield node
+            if node.step and node.step.works_as:
+                yield node.step.works_as
 
     @property
     def can_compensate(self) -> bool:
         """Whether anything that it does can be undone."""
-        return any(node.compensation for node in self.nodes)
+        return any(node.compensation for node in self.kinds)

@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from taskmesh.errors import FlowError
+from taskmesh.model.copied import Index, Names, Same
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.hook_references import compile_arguments
 from taskmesh.model.references import Template, compile_value
 from taskmesh.model.run_context import NO_CONTEXT, RUN_VALUES, RunContext
 from taskmesh.model.values import Value, Values
 
-Edges: TypeAlias = "tuple[tuple[int, ...], ...]"
+Edges: TypeAlias = "Sequence[Sequence[int]]"
 
 _T = TypeVar("_T")
 
@@ -107,13 +108,16 @@ class Graph:
     """A checked flow and its edges, by position in ``flow.nodes``. What derives from it is computed when needed."""
 
     flow: Flow
-    names: tuple[str, ...]
+    names: Sequence[str]
     index: Mapping[str, int]
     parents: Edges
     successors: Edges
 
     @classmethod
     def of(cls, flow: Flow) -> Graph:
+        if flow.copies:
+            none: Edges = Same((), len(flow.nodes))
+            return cls(flow, Names(flow.copies), Index(flow.copies), none, none)
         names = tuple(node.name for node in flow.nodes)
         index = {name: position for position, name in enumerate(names)}
         parents = tuple(tuple([index[name] for name in node.needs]) for node in flow.nodes)
@@ -121,19 +125,25 @@ class Graph:
         return cls(flow, names, index, parents, successors)
 
     @cached_property
-    def roots(self) -> tuple[int, ...]:
-        """The nodes that need nothing; without hooks of the flow, which wait for all else."""
+    def roots(self) -> Sequence[int]:
+        """The nodes that need nothing, without hooks of the flow, which wait for all else; of copies the first ones."""
+        if self.flow.copies:
+            return self.flow.copies.first
         without = (position for position, parents in enumerate(self.parents) if not parents)
         return tuple(position for position in without if not self.flow.nodes[position].hook)
 
     @cached_property
-    def sinks(self) -> tuple[int, ...]:
+    def sinks(self) -> Sequence[int]:
         """The nodes that nothing needs."""
+        if self.flow.copies:
+            return range(len(self.flow.nodes))
         return tuple(position for position, successors in enumerate(self.successors) if not successors)
 
     @cached_property
     def hooks(self) -> tuple[int, ...]:
         """The hooks of the flow itself."""
+        if self.flow.copies:
+            return ()
         return tuple(position for position, node in enumerate(self.flow.nodes) if node.is_flow_hook)
 
     @cached_property
@@ -144,7 +154,7 @@ class Graph:
         return tuple(others if at in hooks else parents for at, parents in enumerate(self.parents))
 
     @cached_property
-    def _last(self) -> tuple[int, ...]:
+    def _last(self) -> Sequence[int]:
         """The nodes that nothing needs but hooks."""
         observers = {position for position, node in enumerate(self.flow.nodes) if node.hook}
         if not observers:
@@ -157,7 +167,7 @@ class Graph:
 
     @cached_property
     def _switches(self) -> Mapping[int, int]:
-        switches = [(at, node.switch) for at, node in enumerate(self.flow.nodes) if node.switch]
+        switches = [(at, node.switch) for at, node in enumerate(self.flow.kinds) if node.switch]
         return {self.index[name]: at for at, switch in switches for name in switch.targets}
 
     @cached_property
@@ -171,7 +181,7 @@ class Graph:
         return Lazy(lambda position: self._positions(self.arguments[position]))
 
     @cached_property
-    def result(self) -> Template:
+    def _result(self) -> Template:
         """What the result of the run is: as the flow says, else the output of the last node, or of each by name."""
         if self.flow.result is not None:
             return compile_value(self.flow.result)
@@ -179,9 +189,9 @@ class Graph:
         return compile_value(outputs if len(outputs) != 1 else next(iter(outputs.values())))
 
     @cached_property
-    def result_inputs(self) -> tuple[int, ...]:
+    def result_inputs(self) -> Sequence[int]:
         """The nodes whose outputs the result refers to."""
-        return self._positions(self.result)
+        return self.sinks if self.flow.copies else self._positions(self._result)
 
     def resolve_arguments(
         self, position: int, params: Values, outputs: Mapping[int, Value], context: RunContext = NO_CONTEXT
@@ -196,12 +206,14 @@ class Graph:
         return cast("dict[str, Value]", template.resolve(params, named))
 
     def resolve_result(self, params: Values, outputs: Mapping[int, Value], context: RunContext = NO_CONTEXT) -> Value:
-        """The result of the run. ``outputs`` holds at least the outputs of ``result_inputs``.
+        """The result of the run; of copies, the outputs of all. ``outputs`` has those of ``result_inputs`` at least.
 
         :raises UnresolvedReferenceError: when a reference points at something that an output does not hold.
         """
+        if self.flow.copies:
+            return [outputs[each] for each in self.sinks]
         named = self._named(self.result_inputs, outputs)
-        return self.result.resolve(params, {**named, RUN_VALUES: context.values()})
+        return self._result.resolve(params, {**named, RUN_VALUES: context.values()})
 
     def _named(self, positions: Sequence[int], outputs: Mapping[int, Value]) -> dict[str, Value]:
         return {self.names[each]: outputs[each] for each in positions}

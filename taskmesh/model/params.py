@@ -33,7 +33,7 @@ def check_params(flow: Flow, given: Values) -> dict[str, Value]:
 
 
 def takes_any_params(flow: Flow) -> bool:
-    return not flow.params and any(node.args == ALL_PARAMS for node in flow.nodes)
+    return not flow.params and (flow.copies is not None or any(node.args == ALL_PARAMS for node in flow.nodes))
 
 
 def fits(param: Param, value: Any) -> bool:

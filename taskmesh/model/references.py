@@ -196,7 +196,7 @@ class Compiler:
                 return _param(name, keys)
             case ["nodes", name, "output", *keys] if _NAME.fullmatch(name) and all(keys):
                 self.nodes.setdefault(name, path)
-                return _output(name, keys)
+                return output_resolver(name, keys, ("nodes", name, "output"))
             case ["run", *keys] if not problem_of(parts):
                 self.reads_run = True
                 return lambda params, outputs: read_of_run(outputs, keys)
@@ -218,13 +218,14 @@ def _param(name: str, keys: list[str]) -> Resolver:
     return resolve
 
 
-def _output(name: str, keys: list[str]) -> Resolver:
+def output_resolver(name: str, keys: list[str], root: tuple[str, ...]) -> Resolver:
+    """Stands for a part of one of the outputs; ``root`` is what the reference to the whole consists of."""
     steps = steps_of(keys)
 
     def resolve(params: Values, outputs: Values) -> Value:
         if name not in outputs:
-            raise UnresolvedReferenceError(_shown("nodes", name, "output", *keys), f"node {name!r} has no output")
-        return follow(outputs[name], steps, ("nodes", name, "output")) if steps else outputs[name]
+            raise UnresolvedReferenceError(_shown(*root, *keys), f"node {name!r} has no output")
+        return follow(outputs[name], steps, root) if steps else outputs[name]
 
     return resolve
 

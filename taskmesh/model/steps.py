@@ -7,9 +7,12 @@ Each kind is a frozen value with what does not change from run to run; whatever 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from taskmesh.model.problems import Path
+
+if TYPE_CHECKING:
+    from taskmesh.model.flow import Node
 
 
 class Step:
@@ -27,6 +30,19 @@ class Step:
     def label(self) -> str:
         """What its node runs, for people."""
         return self.kind
+
+    @property
+    def works_as(self) -> Node | None:
+        """The node that it runs copies of, where it does; that is held to the rules of nodes."""
+        return None
+
+    def placed(self, node: Node, body: Node) -> Node:
+        """Its node, running copies of ``body``; only where it runs copies."""
+        raise NotImplementedError
+
+    def place_of(self, name: str) -> Path:
+        """Where in its node an argument of this name is said, as a path of keys."""
+        return ("args", name)
 
     def findings(self) -> Iterator[tuple[Path, str]]:
         """What is wrong with it: where, below its node, and a sentence about that."""

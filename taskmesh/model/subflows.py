@@ -75,19 +75,19 @@ class Subflow(ChildStep):
 def flows_in(flow: Flow) -> Iterator[Flow]:
     """A flow, and all flows that stand in its nodes, at any depth."""
     yield flow
-    for node in flow.nodes:
+    for node in flow.working:
         if isinstance(node.step, ChildStep) and node.step.inline is not None:
             yield from flows_in(node.step.inline)
 
 
 def tasks_in(flow: Flow) -> set[str]:
     """The tasks of the nodes of a flow, and of the flows in it."""
-    return {node.task for each in flows_in(flow) for node in each.nodes if node.task}
+    return {node.task for each in flows_in(flow) for node in each.working if node.task}
 
 
 def references_of(flow: Flow) -> Iterator[str]:
     """The registered flows that a flow names, and those that flows inside it name."""
     for each in flows_in(flow):
-        for node in each.nodes:
+        for node in each.working:
             if isinstance(node.step, ChildStep) and node.step.reference:
                 yield node.step.reference

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.errors import FlowError
-from taskmesh.model.arguments import args_path, argument_problems
+from taskmesh.model.arguments import argument_places, argument_problems
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
 from taskmesh.model.child_rules import ChildRules
@@ -69,7 +69,7 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
         return examination.problems, draft
     nodes = with_pools([examination.look_at_node(node) for node in draft.nodes if not node.hook])
     hooks = [examination.look_at_task(*hook) for hook in look_at_hooks(draft.nodes, nodes, examination)]
-    examination.look_at_result()
+    examination.look_at_references(draft.result, ("result",))
     examination.look_at_on_failure(nodes)
     for path, problem in waiting_findings(nodes):
         examination.found(path, problem)
@@ -105,7 +105,8 @@ class _Examination:
             self.found(("nodes",), "the flow has no nodes; it needs at least one")
         self._look_at_params()
         self._look_at_shard_by()
-        self._look_at_timeout()
+        if draft.timeout_seconds is not None and (problem := duration_problem(draft.timeout_seconds)):
+            self.found(("timeout",), f"timeout {problem}")
         for name, count in self._names.items():
             if count > 1:
                 self.found(("nodes", name), f"{count} nodes have this name; give each its own", on_key=True)
@@ -133,11 +134,6 @@ class _Examination:
         elif shard_by not in ("run", "node"):
             self.found(("shard_by",), f"shard_by {shard_by!r} must be run, node or params.NAME")
 
-    def _look_at_timeout(self) -> None:
-        seconds = self._draft.timeout_seconds
-        if seconds is not None and (problem := duration_problem(seconds)):
-            self.found(("timeout",), f"timeout {problem}")
-
     def look_at_node(self, node: Node) -> Node:
         """The node with its needs and its pool filled in."""
         path = ("nodes", node.name)
@@ -145,17 +141,25 @@ class _Examination:
             self.found((*path, "with"), "with must map names to values")
         elif isinstance(node.args, str) and node.args != ALL_PARAMS:
             self.found((*path, "args"), f"args must map names to values, or be {ALL_PARAMS}")
-        references = self._look_at_references(node.args, args_path(node))
+        places = argument_places(node)
+        references = [name for value, place in places for name in self.look_at_references(value, place)]
         for position, name in enumerate(node.needs):
             self.know_node(name, (*path, "needs", position), "needs")
         needs = tuple(dict.fromkeys((*node.needs, *references, *self._choices.needed(node))))
         self._choices.look_at_trigger(node, needs)
+        if node.step is not None and (body := node.step.works_as):
+            node = node.step.placed(node, self._look_at_work(body, path))
         for below, problem in node.step.findings() if node.step else ():
             self.found((*path, *below), problem)
-        if node.switch is not None or (node.step is not None and not node.step.runs_task):
-            inner = replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
-            return self._with_child(inner, path) if isinstance(node.step, ChildStep) else inner
-        return replace(self.look_at_task(node, path), needs=needs)
+        if node.switch is None and (node.step is None or node.step.runs_task or isinstance(node.step, ChildStep)):
+            return replace(self._look_at_work(node, path), needs=needs)
+        return replace(node, needs=needs, pool=self._checked_pool(node.pool, path) if node.pool else "")
+
+    def _look_at_work(self, node: Node, path: Path) -> Node:
+        """The node with what its task, or the flow that it begins, says of it filled in."""
+        if not isinstance(node.step, ChildStep):
+            return self.look_at_task(node, path)
+        return self._with_child(replace(node, pool=self._checked_pool(node.pool, path) if node.pool else ""), path)
 
     def _with_child(self, node: Node, path: Path) -> Node:
         self._look_at_policies(node, path)
@@ -238,10 +242,7 @@ class _Examination:
             sentence = "on_failure is compensate, but nothing says what would undo any of the nodes"
             self.found(("on_failure",), sentence)
 
-    def look_at_result(self) -> None:
-        self._look_at_references(self._draft.result, ("result",))
-
-    def _look_at_references(self, value: Value, path: Path) -> Iterable[str]:
+    def look_at_references(self, value: Value, path: Path) -> Iterable[str]:
         """Names the nodes that the value refers to."""
         reading = read_template(value, path)
         self.problems += reading.problems

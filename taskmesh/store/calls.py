@@ -101,10 +101,10 @@ class NodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all of them.
+    """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all that may run at once.
 
-    ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone. ``further`` are more
-    fields of the run, names and values by turns.
+    ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone. ``items`` are fields
+    with what copies work on; ``further`` are more fields of the run, names and values by turns.
     """
 
     run_id: str
@@ -120,6 +120,7 @@ class Admission:
     complete: bool
     deadline_seconds: float | None = None
     undo_base: int | None = None
+    items: tuple[bytes, ...] = ()
     further: tuple[str | bytes, ...] = ()
 
 
@@ -165,7 +166,7 @@ class Settlement(NamedTuple):
     failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
     in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
     own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
-    is ``handled``. One that is retrying without an attempt may wait for the end of a child run, by its ``ticket``.
+    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` is the plan's.
     """
 
     key: NodeKey
@@ -187,6 +188,7 @@ class Settlement(NamedTuple):
     special: bytes = b""
     handled: bool = False
     outlasts_halt: bool = False
+    bound: bytes = b""
     ticket: str = ""
 
 

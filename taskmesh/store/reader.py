@@ -27,7 +27,10 @@ INHERITED = "inherited"
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """The stored state of one node; times in epoch seconds of the store's clock, 0 = not yet."""
+    """The stored state of one node; times in epoch seconds of the store's clock, 0 = not yet.
+
+    ``let_begin`` is the copy that began with its end, where only so many may run at once.
+    """
 
     state: NodeState
     attempt: int
@@ -42,6 +45,7 @@ class NodeRecord:
     retries: int = 0
     crashes: int = 0
     past: int = 0
+    let_begin: int | None = None
 
     @property
     def passes(self) -> bool:

@@ -23,7 +23,9 @@ class Script:
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-PRELUDES = ("prelude.lua", "prelude_rules.lua", "prelude_endings.lua", "prelude_schedules.lua")
+PRELUDES = (
+    *("prelude.lua", "prelude_rules.lua", "prelude_copies.lua", "prelude_endings.lua", "prelude_schedules.lua"),
+)
 """What the scripts share, in the order in which it stands before them."""
 
 _COMMENT_LINE = re.compile(r"^\s*--.*\n", re.MULTILINE)

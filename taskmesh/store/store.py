@@ -154,7 +154,7 @@ class Store:
                 int(each.complete),
                 "" if each.deadline_seconds is None else each.deadline_seconds,
                 "" if each.undo_base is None else each.undo_base,
-                *each.further,
+                *(len(each.items) or "", *each.further),
             ],
         )
 
@@ -185,7 +185,7 @@ class Store:
                 int(each.compensates),
                 holder,
                 each.special,
-                int(each.handled),
+                *(int(each.handled), each.bound),
             ],
         )
 

@@ -16,6 +16,7 @@ from taskmesh.model.flow import ALL_PARAMS, Events, Flow, Node, OnFailure, Param
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
+from taskmesh.tasks.mapping import MapHandle, map_flow, of_item
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import Trace, current_trace
 
@@ -108,6 +109,19 @@ class FlowDefinition(Generic[P]):
         if trace is None:
             raise UsageError(f"flow {self.name!r} can be called in the function of another flow alone; submit it")
         return trace.step(Subflow(inline=self.compile()), self._signature.bind(args, kwargs), self.name)
+
+    def map(self, items: Any, /, **params: Any) -> MapHandle:
+        """In the function of another flow, add a node that begins a child run of this one for each of ``items``.
+
+        As ``Task.map``: the first parameter that ``params`` leaves free gets the item.
+
+        :raises UsageError: outside of a flow, or for params that the flow does not take.
+        """
+        trace = current_trace()
+        if trace is None:
+            raise UsageError(f"flow {self.name!r} can be mapped in the function of another flow alone")
+        taken = of_item(trace, items, lambda: self._signature.free(params))
+        return map_flow(trace, self.compile(), items, self._signature.bind((), {**taken, **params}))
 
     def __repr__(self) -> str:
         return f"<flow {self.name!r} version {self.version!r}>"

@@ -63,6 +63,16 @@ class Signature:
             raise UsageError(self._unknown(bound))
         return bound
 
+    def free(self, arguments: Mapping[str, Any]) -> list[str]:
+        """The first parameter that ``arguments`` does not give, alone in a list.
+
+        :raises UsageError: there is none.
+        """
+        free = [name for name in self.names if name not in arguments][:1]
+        if not free:
+            raise UsageError(f"task {self.task!r} has no parameter left that could get the item")
+        return free
+
     def _surplus(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         if len(args) > len(self.positional):
             return f"task {self.task!r} takes {len(self.positional)} arguments by position, but got {len(args)}"

@@ -19,6 +19,7 @@ from taskmesh.model.policies import NO_LIMITS, Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints, Path
 from taskmesh.model.validation import POOL_PATTERN, POOL_RULE, TITLE_PATTERN
 from taskmesh.model.values import Values
+from taskmesh.tasks.mapping import map_task, of_item
 from taskmesh.tasks.placeholders import Placeholder
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import current_trace
@@ -182,6 +183,21 @@ class Task(Generic[P, R]):
             return self._compensator
 
         return register if function is None else register(function)
+
+    def map(self, items: Any, /, **arguments: Any) -> Any:
+        """Inside of a flow's function, add a node that runs this task for each of ``items``, a list or a handle of one.
+
+        The first parameter that ``arguments`` leaves free gets the item; they are the same for all. Where ``items`` are
+        names with lists, it runs for each way to take one from each list, and the names are parameters. What is
+        returned is the handle of a list of outputs, in the order of the items.
+
+        :raises UsageError: outside of a flow's function, or for arguments that the function would not take.
+        """
+        trace = current_trace()
+        if trace is None:
+            raise UsageError(f"task {self.name!r} can be mapped only inside of a flow's function")
+        taken = of_item(trace, items, lambda: self._signature.free(arguments))
+        return map_task(trace, self, items, self._signature.bind((), {**taken, **arguments}))
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """The arguments of a call by name, without defaults.

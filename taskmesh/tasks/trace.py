@@ -166,10 +166,14 @@ class Trace:
         name: str = "",
         retry: RetryPolicy | None = None,
         limits: TimeLimits = NO_LIMITS,
+        task: TaskInfo | None = None,
     ) -> Handle:
-        """Add a node that takes a step and runs no task; ``arguments`` may hold handles. Called after ``name``."""
+        """Add a node that takes a step; ``arguments`` may hold handles. Called after ``name``.
+
+        ``task`` is what the step decides about, where it does.
+        """
         args = {name: self._snapshot(value, MAX_DEPTH) for name, value in arguments.items()}
-        node = TracedNode(self._free_name(name or step.kind), None, args, step=step, retry=retry, limits=limits)
+        node = TracedNode(self._free_name(name or step.kind), task, args, step=step, retry=retry, limits=limits)
         return self._add(node)
 
     @property

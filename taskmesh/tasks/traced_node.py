@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import Compensation, Node, Switch, case_of
 from taskmesh.model.hooks import Hook, hook_name
+from taskmesh.model.mapping import ARGS, OVER, Map, mapped
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger
@@ -39,6 +40,9 @@ class TracedNode:
     def draft(self, args: Mapping[str, Any]) -> Node:
         """The node as it is now, called with ``args``."""
         needs, task = tuple(dict.fromkeys(each.shown for each in self.after)), self.task
+        if isinstance(self.step, Map):
+            node = mapped(self._body(self.step, args[ARGS]), self.step, args[OVER])
+            return replace(node, needs=needs, trigger=self.trigger, when=self.when)
         if task is None and self.step is not None:
             allowed = "", self.retry, self.limits
             return Node(self.name, "", args, needs, *allowed, trigger=self.trigger, when=self.when, step=self.step)
@@ -47,5 +51,14 @@ class TracedNode:
             return Node(
                 self.name, "", needs=needs, pool="", switch=Switch(tuple(cases)), trigger=self.trigger, when=self.when
             )
+        return replace(self._running(task, args, needs), trigger=self.trigger, when=self.when)
+
+    def _body(self, step: Map, args: Mapping[str, Any]) -> Node:
+        """What runs for each item."""
+        if self.task is not None:
+            return self._running(self.task, args, ())
+        return Node(self.name, "", args, (), "", self.retry, self.limits, step=step.body.step)
+
+    def _running(self, task: TaskInfo, args: Mapping[str, Any], needs: tuple[str, ...]) -> Node:
         policies = task.retry, task.limits, task.guard, None if self.hook else Compensation.by(task.compensator)
-        return Node(self.shown, task.name, args, needs, task.pool, *policies, trigger=self.trigger, when=self.when)
+        return Node(self.shown, task.name, args, needs, task.pool, *policies)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
@@ -41,6 +41,11 @@ def pack(value: Any) -> bytes:
         return _pack(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(_refusal(error)) from None
+
+
+def pack_list(packed: Sequence[bytes]) -> bytes:
+    """The list of values that are packed already."""
+    return bytes(msgpack.Packer().pack_array_header(len(packed))) + b"".join(packed)
 
 
 def _pack(value: Any) -> bytes:

@@ -4,30 +4,32 @@ Schema 2 has two more fields of a node: its retry policy and its time limits; sc
 breaker; schema 4 has one more: what undoes it; schema 5 has one more field of the flow: how long a run may take;
 schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
 has no more, but triggers of hooks; schema 9 has none either, but may refer to what is said of the run; schema 10 has
-one more of the flow: which ends of its runs are published. A flow is written in the first schema that can say what it asks
-for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses it instead
-of ignoring something.
+one more of the flow: which ends of its runs are published; schema 11 has one more: of how many copies of its one node
+it consists. A flow is written in the first schema that can say what it asks for, so it keeps the bytes and the hash
+that it had before; a worker that knows only an earlier one refuses it instead of ignoring something.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.conditions import RUN, read_condition
-from taskmesh.model.flow import Case, Compensation, Events, Flow, Node, OnFailure, Param, ParamType, Switch
+from taskmesh.model.flow import Case, Compensation, Copies, Events, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.references import compile_value
+from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
-from taskmesh.wire.steps import step_fields, step_of
+from taskmesh.wire.steps import WITH_BODY, step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA = 8, 9, 10
-SCHEMAS = range(PLAIN_SCHEMA, EVENTS_SCHEMA + 1)
+HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA = range(8, 12)
+SCHEMAS = range(PLAIN_SCHEMA, COPY_SCHEMA + 1)
 _HASH_BYTES = 16
 _OPENING = b"${run."
 
@@ -58,32 +60,37 @@ def _encoded(flow: Flow, schema: int) -> bytes:
         flow.on_failure,
         flow.shard_by,
         flow.result,
-        [_node_fields(node, schema) for node in flow.nodes],
+        [_node_fields(node, schema) for node in flow.kinds],
     ]
     if schema >= TIMEOUT_SCHEMA:
         fields.append(_number(flow.timeout_seconds))
     if schema >= EVENTS_SCHEMA:
         fields.append(flow.events)
+    if flow.copies:
+        fields.append(_copy_fields(flow.copies))
     return pack(fields)
 
 
+def _copy_fields(copies: Copies) -> list[Any]:
+    return [copies.total, copies.per_chunk, copies.most_at_once, copies.is_sliced, copies.least]
+
+
 def _schema_of(flow: Flow) -> int:
-    if flow.events is not Events.NONE:
-        return EVENTS_SCHEMA
-    if any(node.hook for node in flow.nodes):
-        return HOOK_SCHEMA
-    if any(node.step for node in flow.nodes):
-        return STEP_SCHEMA
-    if any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes):
-        return CHOICE_SCHEMA
-    if flow.timeout_seconds is not None:
-        return TIMEOUT_SCHEMA
-    if flow.can_compensate:
-        return UNDO_SCHEMA
-    if any(node.guard for node in flow.nodes):
-        return GUARD_SCHEMA
-    plain = all(node.retry is None and node.limits == NO_LIMITS for node in flow.nodes)
-    return PLAIN_SCHEMA if plain else POLICY_SCHEMA
+    return next((schema for schema, is_asked in _ASKED if is_asked(flow)), PLAIN_SCHEMA)
+
+
+_ASKED: tuple[tuple[int, Callable[[Flow], bool]], ...] = (
+    (COPY_SCHEMA, lambda flow: flow.copies is not None),
+    (EVENTS_SCHEMA, lambda flow: flow.events is not Events.NONE),
+    (HOOK_SCHEMA, lambda flow: any(node.hook for node in flow.nodes)),
+    (STEP_SCHEMA, lambda flow: any(node.step for node in flow.nodes)),
+    (CHOICE_SCHEMA, lambda flow: any(not node.trigger.is_plain or node.when or node.switch for node in flow.nodes)),
+    (TIMEOUT_SCHEMA, lambda flow: flow.timeout_seconds is not None),
+    (UNDO_SCHEMA, lambda flow: flow.can_compensate),
+    (GUARD_SCHEMA, lambda flow: any(node.guard for node in flow.nodes)),
+    (POLICY_SCHEMA, lambda flow: any(node.retry is not None or node.limits != NO_LIMITS for node in flow.nodes)),
+)
+"""The schemas, the last one first, and what asks for each."""
 
 
 def _node_fields(node: Node, schema: int) -> list[Any]:
@@ -97,7 +104,14 @@ def _node_fields(node: Node, schema: int) -> list[Any]:
     if schema >= CHOICE_SCHEMA:
         fields += [_trigger_fields(node.trigger), node.when, _switch_fields(node.switch)]
     if schema >= STEP_SCHEMA:
-        fields.append(step_fields(node.step))
+        fields.append(_step_fields(node.step, schema))
+    return fields
+
+
+def _step_fields(step: Step | None, schema: int) -> list[Any] | None:
+    fields = step_fields(step)
+    if fields and step and step.works_as:
+        fields.insert(1, _node_fields(step.works_as, schema))
     return fields
 
 
@@ -170,7 +184,9 @@ def _flow_of(
     nodes: list[Any],
     timeout_seconds: float | None = None,
     events: str = Events.NONE,
+    copies: list[Any] | None = None,
 ) -> Flow:
+    kinds = tuple(_node_of(*each) for each in nodes)
     return Flow(
         name=name,
         version=version,
@@ -178,7 +194,7 @@ def _flow_of(
         on_failure=OnFailure(on_failure),
         shard_by=shard_by,
         result=result,
-        nodes=tuple(_node_of(*each) for each in nodes),
+        nodes=Copies(kinds[0], *copies) if copies else kinds,
         timeout_seconds=timeout_seconds,
         events=Events(events),
     )
@@ -203,7 +219,14 @@ def _node_of(
     undone_by = _compensation_of(*compensation) if compensation else None
     guarded = _guard_of(*guard) if guard else None
     begins, way = _trigger_of(*trigger) if trigger else PLAIN, _switch_of(switch) if switch else None
-    return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way, step_of(step))
+    return Node(name, task, args, tuple(needs), pool, *policies, guarded, undone_by, begins, when, way, _step_of(step))
+
+
+def _step_of(fields: list[Any] | None) -> Step | None:
+    if fields and fields[0] in WITH_BODY:
+        kind, body, *rest = fields
+        fields = [kind, _node_of(*body), *rest]
+    return step_of(fields)
 
 
 def _trigger_of(rule: str, count: int, depends: str, hook: str = "") -> Trigger:

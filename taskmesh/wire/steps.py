@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from taskmesh.model.flow import Node
 from taskmesh.model.loops import Loop
+from taskmesh.model.mapping import ItemFailure, Map
 from taskmesh.model.steps import Step
 from taskmesh.model.subflows import OnParentClose, Subflow
 from taskmesh.model.waiting import Approve, Default, Sleep, Wait
@@ -18,6 +20,16 @@ class Form(NamedTuple):
 
     write: Callable[[Any], Fields]
     read: Callable[..., Step]
+
+
+def _map_fields(step: Map) -> Fields:
+    rules = step.slice_size, step.slice_by, step.most_at_once, step.on_item_failure
+    # A whole number means something else than the same number as a part, so it stays what it is.
+    return [*rules, step.min_success]
+
+
+def _map_of(body: Node, size: int, by: str, most: int, on_item_failure: str, min_success: float) -> Map:
+    return Map(body, size, by, most, ItemFailure(on_item_failure), min_success)
 
 
 def _subflow_fields(step: Subflow) -> Fields:
@@ -60,11 +72,15 @@ def _number(value: float | None) -> float | None:
 FORMS: Mapping[str, Form] = {
     Subflow.kind: Form(_subflow_fields, _subflow_of),
     Loop.kind: Form(_loop_fields, _loop_of),
+    Map.kind: Form(_map_fields, _map_of),
     Sleep.kind: Form(lambda step: [_number(step.seconds)], Sleep),
     Wait.kind: Form(_wait_fields, _wait_of),
     Approve.kind: Form(lambda step: [_number(step.timeout_seconds)], Approve),
 }
 """By kind."""
+
+WITH_BODY = frozenset({Map.kind})
+"""The kinds that run copies of a node, which is the first of the values that they are read from."""
 
 
 def step_fields(step: Step | None) -> Fields | None:

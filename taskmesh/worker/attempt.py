@@ -86,7 +86,7 @@ class Attempt:
 
     @property
     def node_name(self) -> str:
-        return self.node.name
+        return self.plan.name_of(self.key.node)
 
     @property
     def runs(self) -> str:

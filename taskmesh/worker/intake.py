@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.item_inputs import ItemInputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.model.subflows import ChildStep
@@ -213,7 +214,9 @@ class Intake:
             return None
         context = (attempt.key.run_id, attempt.node_name, attempt.number)
         about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo, answer.context
-        return Work(attempt.id, attempt.runs, arguments, context, *about)
+        inputs = attempt.plan.inputs(attempt.key.node)
+        key = inputs.idempotency_key(answer.fields) if isinstance(inputs, ItemInputs) else ""
+        return Work(attempt.id, attempt.runs, arguments, context, *about, key)
 
     def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes | Ending:
         """What the task is called with; or how the node ends that does not come so far."""

@@ -77,8 +77,11 @@ class TaskContext:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this node: hand it to a service that must not do things twice."""
-        return f"{self.run_id}/{self.node}"
+        """The same for every attempt of this node: hand it to a service that must not do things twice.
+
+        That of a slice of a map is made of what is in it, so it stays the same wherever the slice stands.
+        """
+        return self._work.key or f"{self.run_id}/{self.node}"
 
     @property
     def checkpoint(self) -> Any:

@@ -37,6 +37,7 @@ class Work(NamedTuple):
     ``timed`` asks to be told when it starts. ``checkpoint`` is what an earlier attempt said last, packed, or empty.
     ``deadline`` is the run's, in epoch seconds. ``is_undo``: the task takes what it has parameters for, and no more.
     ``run_context`` is what is said of the request that the run serves, packed, or empty.
+    ``key`` is what services shall know it by; empty where that is its run and its node.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Work(NamedTuple):
     deadline: float | None = None
     is_undo: bool = False
     run_context: bytes = b""
+    key: str = ""
 
 
 class Failure(NamedTuple):

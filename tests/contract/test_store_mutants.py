@@ -91,6 +91,18 @@ MISTAKES = {
     "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "'' or ''"),
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),
     "a claim brings no checkpoint": Mistake("claim_node", "record[TOKEN] > FIRST_CLAIM and", "false and"),
+    "a copy begins again and again": Mistake(
+        "settle_node", "if last > 0 then change('begun', last + 1) end", "if false then change('begun', 0) end"
+    ),
+    "no copy begins after the first": Mistake("settle_node", "return place, place, place end", "return 1, 0 end"),
+    "a copy of a halted run begins": Mistake("settle_node", "if not is_halted then return", "if true then return"),
+    "the failure that halts a run lets the next copy begin": Mistake(
+        "settle_node", "found.halt or is_halting", "found.halt"
+    ),
+    "copies that are left out are not counted": Mistake("settle_node", "return ready, ended", "return ready, 0"),
+    "a repeated settle forgets the copy that it let begin": Mistake(
+        "settle_node", "if record[NEXT] then edges = {record[NEXT], 1, 0, 0} end\n", ""
+    ),
     "a retry keeps its holder": Mistake(
         "retry_node", "record[HOLDER], record[CAUSE] = '', ARGV[8]", "record[CAUSE] = ARGV[8]"
     ),

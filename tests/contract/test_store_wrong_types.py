@@ -15,6 +15,7 @@ from taskmesh.model.hooks import Hook
 from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.store.calls import NodeKey, Reset, Word
 from taskmesh.store.link import Link
+from taskmesh.store.staging import stage_items
 from tests.model.answers import Answer
 from tests.model.lab import Lab
 from tests.model.shape import BEFORE_HOOKS, Shape
@@ -30,6 +31,7 @@ SKIPPED = Shape(((), (0,), (1,)), ("one", "two", "one"), 2)
 RULES = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(Rule.ALL_DONE)})
 DEPENDS = Shape(((), (0,), (0, 1)), ("one", "two", "two"), 2, triggers={2: Trigger(depends="n0.failed || n1")})
 HOOKED = Shape(((), ()), ("one", "two"), 2, triggers={1: Trigger(hook=Hook.FINALLY)})
+BOUND = Shape(((), (), ()), ("one",) * 3, 2, bound=2)
 MANY_ROOTS = Shape(((), (), ()), ("one", "two", "one"), 2)
 
 Act = Callable[[Lab, Plan], Answer | bool]
@@ -101,6 +103,11 @@ def _watch(lab: Lab, plan: Plan) -> Answer:
     return Answer("watched")
 
 
+def _stage(lab: Lab, plan: Plan) -> Answer:
+    stage_items(lab.store, RUN, [b"one", b"two"])
+    return Answer("staged")
+
+
 RUNNING = (_admit, _renew, _claim)
 _fail = partial(_settle, state="failed")
 
@@ -160,6 +167,10 @@ CASES = {
     "settle and count for a rule": Case(RULES, _fail, RUNNING),
     "settle and make ready by a rule": Case(DEPENDS, _fail, RUNNING),
     "settle what was not to run": Case(SKIPPED, partial(_settle, state="skipped"), RUNNING),
+    "settle and let the next begin": Case(BOUND, _settle, RUNNING),
+    "settle and leave out the next": Case(BOUND, _settle, (*RUNNING, _halt)),
+    "stage": Case(SINGLE, _stage),
+    "stage for a run that is there": Case(SINGLE, _stage, (_admit,)),
     "release": Case(JOIN, _release, RUNNING),
     "beat": Case(JOIN, lambda lab, plan: lab.beat(RUN, 0, 2, b"half", HOLDER), RUNNING),
     "redrive": Case(JOIN, _redrive, (_admit, _renew)),

@@ -70,7 +70,8 @@ def _calls_to_run(case: Case) -> Iterator[Call]:
         yield Call(name, ())
     for parent in (PARENT, "undo of it"):
         yield Call("compensate", (parent,))
-    yield from _calls_to_prepare(case)
+    if not case.model.shape.bound:
+        yield from _calls_to_prepare(case)
 
 
 def _calls_to_prepare(case: Case) -> Iterator[Call]:
@@ -106,7 +107,8 @@ def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
         yield Call(name, (node,))
     for place in range(len(case.model.shape.slices(node))):
         yield Call("spread", (node, place))
-    if node in range(case.model.shape.undo_base):
+    # Nobody ends copies by hand.
+    if node in range(case.model.shape.undo_base) and not case.model.shape.bound:
         for state in ("succeeded", "skipped"):
             yield Call("mark", (node, state))
         for id_ in SIGNALS:

@@ -100,6 +100,10 @@ def _check_ends(before: World, after: World) -> None:
 def check_state(setting: Setting, world: World) -> None:
     """What must hold of every state."""
     nodes = dict(world.nodes)
+    if setting.shape.bound:
+        begun = [at for at, node in world.nodes if node.state not in ENDED]
+        assert len(begun) <= setting.shape.bound, "more copies have begun than may run at once"
+        return
     # Also where that was cut off.
     is_being_reset = world.is_prepared or (world.altered and world.left is not None)
     for at, node in world.nodes:

@@ -65,6 +65,9 @@ def check_next_events(
     """
     for at in shape.places if BEFORE_UNDOS in states else range(shape.undo_base):
         needed = shape.before(at) or ((ROOT,) if ROOT in states else ())
+        if shape.bound:
+            # What comes next is brought by the end of what has begun.
+            needed = tuple(each for each in shape.places if each in states)
         facts = NodeFacts(
             state=NodeState(states.get(at, "waiting")),
             is_due=at in due,

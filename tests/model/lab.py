@@ -88,7 +88,8 @@ class Lab:
         self, plan: Plan, key: NodeKey, token: int, state: str, halt: str, holder: str, compensates: bool = False
     ) -> Answer:
         ended = settlement(plan, key, token, state, halt)
-        return _told(self.store.settle_nodes([ended._replace(compensates=compensates)], holder))
+        ended = ended._replace(compensates=compensates, bound=plan.bound)
+        return _told(self.store.settle_nodes([ended], holder))
 
     def wait(self, plan: Plan, key: NodeKey, token: int, delay: float, holder: str, ticket: str) -> Answer:
         """As a node that has begun a child run."""

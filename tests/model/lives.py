@@ -146,6 +146,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         "checkpoints": model.checkpoints,
         "signals": {at: (id_, b"payload of " + id_.encode()) for at, id_ in model.signals.items()},
         "altered": model.altered,
+        "begun": model.begun if model.begun > shape.bound else 0,
         "remembered": model.remembered,
         "parent": model.parent,
         "heard": model.news,

@@ -12,7 +12,8 @@ class NodeModel(NamedTuple):
 
     ``due`` is when it is to be tried again, ``retries`` how many attempts ended so, ``past`` how many it had
     when it was reset, ``error`` what the last one that
-    failed has said. ``walk`` is the undoing, counted from 1, that an undo has heard of last.
+    failed has said. ``walk`` is the undoing, counted from 1, that an undo has heard of last. ``let_begin`` is the copy
+    that began with its end.
     """
 
     state: str
@@ -26,6 +27,7 @@ class NodeModel(NamedTuple):
     due: float = 0.0
     error: bytes = b""
     walk: int = 0
+    let_begin: int | None = None
 
     @property
     def ended(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from tests.model import copies
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.family import Family, cause_of
 from tests.model.records import ENDED, NodeModel
@@ -29,7 +30,8 @@ class RunModel(Telling, Steering, Family):
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
     why an undo that has not heard from all others will not run. ``kept_end`` is how it ended, which node had failed and
-    why, as the hooks of its flow were told.
+    why, as the hooks of its flow were told. ``begun`` counts the copies that have begun, or never will, where only so
+    many may run at once.
     """
 
     def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
@@ -51,6 +53,7 @@ class RunModel(Telling, Steering, Family):
         self.compensation: int | None = None
         self.blocked: dict[int, str] = {}
         self.kept_end: tuple[str, int | None, bytes] | None = None
+        self.begun = shape.bound
         if forked:
             # Nothing of it is ready before it is prepared; and it goes on until it is resumed, whatever it inherits.
             self.altered, self.paused, self.reopened = True, FORK, True
@@ -168,7 +171,11 @@ class RunModel(Telling, Steering, Family):
         is_halting = bool(halt) and not self.halt
         if is_halting:
             self.halt = halt
+        followers = copies.begin_next(self, node) if self.shape.bound else ()
+        if followers:
+            self.nodes[node] = self.nodes[node]._replace(let_begin=followers[0])
         answer = self.tell_first("settled", node)
+        answer = answer._replace(ready=(*answer.ready, *followers))
         if is_halting and self.status == "running":
             self.timers[RUN_HALTED] = self.now
         return answer

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.fates import takes_failure
-from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
+from taskmesh.model.flow import Compensation, Copies, Flow, Node, OnFailure
 from taskmesh.model.triggers import PLAIN, Trigger
 
 ROOT = -1
@@ -31,6 +31,7 @@ class Shape:
 
     Those in ``undoable`` can be undone; the undo of node I is at the place ``undo_base`` + I, in the pool of the node
     that is as far from the end as I from the beginning. Nodes that are not in ``triggers`` have the plain rule.
+    With a ``bound``, the nodes are copies of one of which only so many may run at once.
     """
 
     parents: tuple[tuple[int, ...], ...]
@@ -38,12 +39,14 @@ class Shape:
     slice_size: int
     undoable: frozenset[int] = frozenset()
     triggers: Mapping[int, Trigger] = field(default_factory=dict)
+    bound: int = 0
     children: dict[int, tuple[int, ...]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         places = range(len(self.parents))
         children = {at: tuple(child for child in places if at in self.parents[child]) for at in places}
-        children[ROOT] = tuple(at for at in places if not self.parents[at] and at not in self.flow_hooks)
+        roots = tuple(at for at in places if not self.parents[at] and at not in self.flow_hooks)
+        children[ROOT] = roots[: self.bound or None]
         if self.flow_hooks:
             children[BEFORE_HOOKS] = self.flow_hooks
         if self.undoable:
@@ -93,7 +96,9 @@ class Shape:
 
     def plan(self, on_failure: str = OnFailure.CONTINUE) -> Plan:
         """The same graph as the product knows it."""
-        nodes = tuple(self.node(at) for at in range(len(self.parents)))
+        nodes: Sequence[Node] = tuple(self.node(at) for at in range(len(self.parents)))
+        if self.bound:
+            nodes = Copies(Node("n", "t", pool=self.pools[0]), len(self.parents), most_at_once=self.bound)
         return Plan.of(Flow("flow", "1", nodes, on_failure=OnFailure(on_failure)))
 
     def trigger(self, at: int) -> Trigger:

@@ -21,6 +21,8 @@ FAN_OF_CHAINS = Shape(((), (0,), (0,), (1,), (2,)), ("one", "two", "two", "one",
 LATE_JOIN = Shape(((), (0,), (), (1, 2)), ("one", "two", "one", "two"), SLICE)
 WIDE = Shape(((), (), ()), ("one", "two", "one"), SLICE)
 """The first nodes are too many for one script."""
+BOUND = Shape(((), (), (), ()), ("one",) * 4, SLICE, bound=2)
+"""Copies of one node, of which two may run at once."""
 UNDOABLE_CHAIN = Shape(((), (0,), (1,)), ("one", "two", "one"), SLICE, frozenset({0, 1}))
 UNDOABLE_FORK = Shape(((), (0,), (0,)), ("one", "two", "one"), SLICE, frozenset({0, 1}))
 """Nothing undoes node 2. The undo of node 0 comes after both others."""
@@ -174,6 +176,25 @@ _WIDE = {
     "all three first nodes were told": (("spread", ROOT, 1),),
 }
 
+_BOUND = {
+    "two copies of four have begun": (),
+    "one of two copies runs": (("claim", 0),),
+    "one of two copies has ended": (("work", 0),),
+    "one of two copies has ended, and the next runs": (("work", 0), ("claim", 2)),
+    "one of two copies was retried": (("claim", 0), ("retry", 0)),
+    "one of two copies was handed back": (("claim", 0), ("release", 0)),
+    "the last copies have begun": (("work", 1), ("work", 0), ("claim", 3)),
+    "one copy is left": (("work", 0), ("work", 1), ("work", 2), ("claim", 3)),
+    "all copies have ended": (("work", 0), ("work", 1), ("work", 2), ("work", 3, "failed")),
+    "a copy has failed": (("work", 0, "failed"),),
+    "a copy has failed, which halts": (("work", 0, "failed", "failed"),),
+    "a copy runs in a halted run": (("claim", 0), ("halt",)),
+    "a halted run has left copies out": (("halt",), ("work", 1, "cancelled")),
+    "a run of copies is paused": (("claim", 0), ("pause",)),
+    "the next copy is ready in a paused run": (("claim", 0), ("pause",), ("settle", 0, "succeeded")),
+    "a run of copies is terminated": (("claim", 0), ("terminate",)),
+}
+
 _UNDOABLE_FORK = {
     "one branch runs": (("work", 0), ("claim", 1)),
     "one branch runs, the other has succeeded": (("work", 0), ("work", 1), ("claim", 2)),
@@ -270,6 +291,7 @@ SITUATIONS = {
     **situations_of(_FAN_OF_CHAINS, FAN_OF_CHAINS),
     **situations_of(_LATE_JOIN, LATE_JOIN),
     **situations_of(_WIDE, WIDE),
+    **situations_of(_BOUND, BOUND),
     **situations_of(_UNDOABLE_FORK, UNDOABLE_FORK, on_failure=OnFailure.COMPENSATE),
     **situations_of(_UNDONE_BY_HAND, UNDOABLE_FORK),
     **situations_of(_UNDOABLE_FAN, UNDOABLE_FAN, on_failure=OnFailure.COMPENSATE),

@@ -202,6 +202,8 @@ class Telling:
 
     def told_before(self: RunModel, word: str, node: int, start: int, names_hooks: bool = True) -> Answer:
         told = self.shape.children.get(node, ())[start : start + self.shape.slice_size]
+        record = self.nodes[node]
+        told = told if record.let_begin is None else (record.let_begin,)
         places = [*told, BEFORE_UNDOS] if self.status == "compensating" else told
         places = [*places, TO_PARENT] if self.has_ended else places
         untold = [at for at in places if at in self.nodes and self.nodes[at].ended and not self.has_told_all(at)]

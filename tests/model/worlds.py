@@ -59,6 +59,7 @@ class World(NamedTuple):
     reopened: bool = False
     forgotten: frozenset[int] = frozenset()
     unlisted: frozenset[int] = frozenset()
+    begun: int = 0
     signals: frozenset[int] = frozenset()
 
     @property
@@ -112,7 +113,7 @@ def start(setting: Setting) -> World:
     holders = ("a", "b")
     workers = tuple((each, None) for each in holders)
     first = World(_frozen(run), "", None, frozenset(run.outbox), workers, frozenset(holders), setting.crashes)
-    return first._replace(reopens=setting.reopens)
+    return first._replace(reopens=setting.reopens, begun=run.begun)
 
 
 def is_end(setting: Setting, world: World) -> bool:
@@ -131,7 +132,7 @@ def run_of(setting: Setting, world: World) -> RunModel:
     run.checkpoints, run.deadline = {}, None
     run.remembered, run.kept_end = [], None
     run.altered, run.counts, run.reopened = world.altered, dict(world.counts), world.reopened
-    run.forgotten, run.unlisted = world.forgotten, world.unlisted
+    run.forgotten, run.unlisted, run.begun = world.forgotten, world.unlisted, world.begun
     run.parent, run.told_life = setting.parent, 0 if TO_PARENT in run.nodes else -1
     run.signals = dict.fromkeys(world.signals, SIGNAL)
     return run
@@ -166,6 +167,7 @@ def stored(world: World, run: RunModel) -> World:
         undos=run.undos,
         compensation=run.compensation,
         blocked=frozenset(run.blocked.items()),
+        begun=run.begun,
     )
 
 
@@ -177,7 +179,7 @@ def _frozen(run: RunModel) -> Nodes:
 def _plain(node: NodeModel) -> NodeModel:
     if node.ended:
         cause = node.cause if node.cause in (NOTHING, BY_HAND) else ""
-        return NodeModel(node.state, told=node.told, cause=cause, walk=node.walk)
+        return NodeModel(node.state, told=node.told, cause=cause, walk=node.walk, let_begin=node.let_begin)
     return NodeModel(node.state, holder=node.holder, retries=node.retries, walk=node.walk)
 
 

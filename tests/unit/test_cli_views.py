@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from taskmesh.cli.fan_outs import LOOK_SECONDS, FanOuts
 from taskmesh.cli.live import follow
 from taskmesh.cli.output import duration_text, json_text, run_document, shortened
 from taskmesh.cli.picture import MAX_NODES_DRAWN, MAX_ROWS, Picture
 from taskmesh.cli.progress import Progress, levels_of
 from taskmesh.cli.summary import MAX_PATH, print_summary
+from taskmesh.client.counting import Counted
 from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
-from taskmesh.clock import ManualClock
+from taskmesh.clock import Clock, ManualClock
+from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.family import Parent
 
@@ -61,6 +64,10 @@ def drawn(renderable: Any, width: int = 100) -> str:
     return text
 
 
+def picture(progress: Progress, clock: Clock, counts: Mapping[str, Counted] | None = None) -> Picture:
+    return Picture(progress, clock, FanOuts(lambda children: dict(counts or {}), clock))
+
+
 class FakeRun:
     """Plays events of a run back."""
 
@@ -74,6 +81,35 @@ class FakeRun:
 
     def watch(self) -> Iterator[RunEvent]:
         return iter(self._events)
+
+    def counted(self, children: Sequence[str]) -> dict[str, Counted]:
+        return {}
+
+
+def test_the_picture_shows_how_far_the_items_of_a_map_are() -> None:
+    progress = Progress(run_of(DIAMOND))
+    progress.apply(replace(event("a", "retrying"), cause="run:r-2"))
+    clock = ManualClock(START)
+    text = drawn(picture(progress, clock, {"r-2": Counted(53_210, 100_000)}))
+    assert "53,210/100,000 a" in text
+    progress.apply(event("a", "succeeded", 3))
+    assert "100,000" not in drawn(picture(progress, clock, {"r-2": Counted(100_000, 100_000)}))
+
+
+def test_the_counts_of_maps_are_asked_for_now_and_then_and_kept_meanwhile() -> None:
+    clock, asked = ManualClock(START), list[str]()
+
+    def ask(children: Sequence[str]) -> dict[str, Counted]:
+        asked.extend(children)
+        if len(asked) == 2:
+            raise StoreUnavailableError("it is away")
+        return {children[0]: Counted(len(asked), 9)}
+
+    fan_outs = FanOuts(ask, clock)
+    assert fan_outs.of(["r-2"]) == fan_outs.of(["r-2"]) == {"r-2": Counted(1, 9)}
+    for expected in (1, 3):
+        clock.advance(LOOK_SECONDS)
+        assert fan_outs.of(["r-2"]) == {"r-2": Counted(expected, 9)}
 
 
 def test_levels_are_the_longest_ways() -> None:
@@ -121,7 +157,7 @@ def test_the_picture_shows_levels_states_and_how_long_nodes_run() -> None:
     progress.apply(event("b", "running", 1))
     clock = ManualClock(START + 3.5)
 
-    lines = drawn(Picture(progress, clock)).splitlines()
+    lines = drawn(picture(progress, clock)).splitlines()
     assert lines[0].split() == ["some-flow", "3", "run", "r-1", "running"]
     assert lines[1].split() == ["1", "✔", "a"]
     assert lines[2].split() == ["2", "●", "b", "2.5", "s", "○", "c"]
@@ -137,7 +173,7 @@ def test_the_picture_of_a_wide_run_counts_nodes_by_level_and_task() -> None:
     progress.apply(event("leaf7", "running", 2))
     progress.apply(event("leaf8", "failed", 2))
 
-    text = drawn(Picture(progress, ManualClock(START + 4)))
+    text = drawn(picture(progress, ManualClock(START + 4)))
     assert f"1/{MAX_NODES_DRAWN}" in text
     assert "● 1" in text
     assert "✘ 1" in text
@@ -153,7 +189,7 @@ def test_rows_where_something_goes_on_are_drawn_first() -> None:
         progress.apply(event(f"n{number}", "succeeded"))
     progress.apply(event("n90", "running"))
 
-    lines = drawn(Picture(progress, ManualClock(START))).splitlines()
+    lines = drawn(picture(progress, ManualClock(START))).splitlines()
     assert f"and {100 - MAX_ROWS} more rows" in "\n".join(lines)
     assert any(line.split()[:2] == ["91", "app:step"] for line in lines)
 

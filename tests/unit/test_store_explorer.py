@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from taskmesh.model.triggers import Trigger
 from tests.model.answers import Answer
 from tests.model.explorer import check_state, explore
 from tests.model.invariants import check_next_events
+from tests.model.records import NodeModel
 from tests.model.reference import RunModel
 from tests.model.shape import TO_PARENT, Shape
 from tests.model.worlds import Setting, World, run_of
@@ -26,6 +28,8 @@ UNDOABLE_FORK = Shape(((), (0,), (0,)), ("one",) * 3, 2, frozenset({0, 1, 2}))
 CHAIN = Shape(((), (0,)), ("one",) * 2, 2)
 SINGLE = Shape(((),), ("one",), 2)
 JOIN = Shape(((), (), (0, 1)), ("one",) * 3, 2)
+
+BOUND = Shape(((), (), ()), ("one",) * 3, 2, bound=1)
 
 SETTINGS = {
     "a chain, two processes dying": Setting(CHAIN, frozenset(), crashes=2),
@@ -61,6 +65,9 @@ SETTINGS = {
     "a chain that is undone while people steer it": Setting(
         SHORT_UNDOABLE_CHAIN, frozenset({1}), fail_fast=True, crashes=0, steered=True, compensates=True
     ),
+    "copies one after the other": Setting(BOUND, frozenset({1})),
+    "copies one after the other, the second of which fails fast": Setting(BOUND, frozenset({1}), fail_fast=True),
+    "copies one after the other that may be cancelled": Setting(BOUND, frozenset(), crashes=0, cancels=True),
     "a child that is cancelled and terminated": Setting(
         CHAIN, frozenset({1}), crashes=1, cancels=True, steered=True, lapses=False, parent="a parent"
     ),
@@ -231,6 +238,36 @@ def test_a_parent_that_nobody_would_tell_is_found() -> None:
 def test_a_node_that_leaves_the_outbox_too_early_is_found_to_stop_the_run() -> None:
     setting = Setting(NARROW_SLICES, frozenset({1}), model=TellerForgets)
     assert explore(setting, check_state).without_an_end() > 0
+
+
+class LetsTwoBegin(RunModel):
+    """As if the end of each copy let two others begin."""
+
+    def settle(self, node: int, *rest: Any, **more: Any) -> Answer:
+        answer = super().settle(node, *rest, **more)
+        if answer.word == "settled" and self.begun < len(self.shape.parents):
+            self.nodes[self.begun] = NodeModel("ready")
+            self.begun += 1
+        return answer
+
+
+class LetsNoneBegin(RunModel):
+    """As if the end of a copy let no other begin."""
+
+    def settle(self, node: int, *rest: Any, **more: Any) -> Answer:
+        begun, self.begun = self.begun, len(self.shape.parents)
+        answer = super().settle(node, *rest, **more)
+        self.begun = begun
+        return answer
+
+
+def test_copies_that_begin_too_soon_are_found() -> None:
+    with pytest.raises(AssertionError, match="more copies have begun"):
+        explore(Setting(BOUND, frozenset(), crashes=0, model=LetsTwoBegin), check_state)
+
+
+def test_copies_that_nothing_lets_begin_are_found_to_stop_the_run() -> None:
+    assert explore(Setting(BOUND, frozenset(), crashes=0, model=LetsNoneBegin), check_state).without_an_end() > 0
 
 
 class UndoesWhatWasStarted(RunModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmark.app import mesh, noop
-from scripts.benchmark.flows import careful_fan_in, chain, fan_in, lanes, montage
+from scripts.benchmark.flows import careful_fan_in, chain, fan_in, lanes, mapped, montage
 from scripts.benchmark.montage import read_shape, twin_shape
 from scripts.benchmark.systems.driver import Driver, timed
 
@@ -44,6 +44,9 @@ class TaskmeshDriver(Driver):
 
     def fan_in(self, width: int) -> None:
         self._runs.append(mesh.submit(fan_in(width, shard_by="node")))
+
+    def map(self, width: int) -> None:
+        self._runs.append(mesh.submit(mapped(), items=list(range(width))))
 
     def chains_at_once(self, count: int) -> None:
         self._submit_many(chain(CHAIN_LENGTH), [{}] * count)

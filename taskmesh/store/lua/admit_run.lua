@@ -5,8 +5,10 @@
 --       5 header  6 flow hash  7 params  8 shard key  9 number of nodes  10 edges to the first nodes  11 '1' = those are all
 --       12 seconds until its deadline ('' = none)
 --       13 place of the undo of node 0 ('' = none of the nodes can be undone)
---       14.. further fields of the run, names and values by turns
--- Returns {word, ready...}: admitted | same | conflict | flow_missing. Repeated: the same answer but "same".
+--       14 how many fields with items must be there ('' = none; see stage_items)
+--       15.. further fields of the run, names and values by turns
+-- Returns {word, ready...}: admitted | same | conflict | flow_missing (or its items are).
+-- Repeated: the same answer but "same".
 local run, flow, open, first_outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, digest, body = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local edges = cmsgpack.unpack(ARGV[10])
@@ -17,6 +19,7 @@ if known then
   return {'same', unpack((told(run, edges)))}
 end
 if body == '' and redis.call('HEXISTS', flow, 'body') == 0 then return {'flow_missing'} end
+if ARGV[14] ~= '' and redis.call('HGET', run, 'staged') ~= ARGV[14] then return {'flow_missing'} end
 check_sorted_sets(3)
 
 if body ~= '' then redis.call('HSET', flow, 'body', body) end
@@ -29,7 +32,8 @@ if ARGV[12] ~= '' then
   put_due(KEYS[#KEYS], run_id .. '/' .. RUN_DEADLINE, deadline)
 end
 if ARGV[13] ~= '' then change('undo_base', ARGV[13]) end
-for at = 14, #ARGV, 2 do change(ARGV[at], ARGV[at + 1]) end
+if ARGV[14] ~= '' then redis.call('PERSIST', run) end
+for at = 15, #ARGV, 2 do change(ARGV[at], ARGV[at + 1]) end
 if ARGV[11] == '0' then
   -- The first nodes are too many for one script: node -1 stands before them and spreads like any other.
   save(-1, {'succeeded', 0, 1, now, now, now, '', #edges / EDGE_WIDTH, ''})

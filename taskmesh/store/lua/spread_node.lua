@@ -14,7 +14,8 @@ local is_void = found.status == TERMINATED and tonumber(node) ~= TO_PARENT
 if not has_ended(record) or is_void then return {'stale'} end
 if record[SPREAD] ~= from then
   if record[SPREAD] ~= SPREAD_DONE and record[SPREAD] < from then return {'behind'} end
-  return report('again', found.status, told(run, edges, tonumber(node) ~= BEFORE_HOOKS and found.status))
+  local next_edges = record[NEXT] and {record[NEXT], 1, 0, 0} or edges
+  return report('again', found.status, told(run, next_edges, tonumber(node) ~= BEFORE_HOOKS and found.status))
 end
 check_keys(found, #edges / EDGE_WIDTH)
 

@@ -1,0 +1,83 @@
+"""What copies gave back as one list, from a real Redis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from taskmesh.dispatch.copies import copies_params, copies_plan
+from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.gathering import ERRORS_PER_READING, SAID_LETTERS, gathered
+from taskmesh.dispatch.items import items_of
+from taskmesh.model.flow import Flow, Node
+from taskmesh.model.mapping import ItemFailure, Map
+from taskmesh.model.states import RunState
+from taskmesh.store.family import Outcome
+from taskmesh.wire import pack, unpack
+from tests.contract.store_bench import Bench
+
+OUTER = Flow("outer", "1", ())
+STEP = Map(Node("square", "t", {"value": "${item}"}), on_item_failure=ItemFailure.CONTINUE)
+
+
+@pytest.fixture
+def bench(redis_url: str, namespace: str) -> Bench:
+    return Bench(redis_url, namespace)
+
+
+def _gathered(
+    bench: Bench, total: int, failing: frozenset[int], most_bytes: int = 1_000_000, message: str = "no", **rules: Any
+) -> Outcome:
+    step = replace(STEP, **rules)
+    items = items_of(step, [*range(total)])
+    assert items is not None
+    plan = copies_plan(OUTER, step, items)
+    submission = Submission(copies_params({}, "outer-run/square", most_bytes), "r1")
+    bench.advancer.admit([replace(entrance_of(plan, submission, 1_000_000), items=items.chunks)])
+    error = pack({"type": "ValueError", "message": message, "traceback": "long"})
+    for node in range(total):
+        ending = ("failed", {"error": error}) if node in failing else ("succeeded", {"output": pack(node)})
+        bench.run_through(plan, node, ending[0], **ending[1])
+    return gathered(bench.reader, "r1", plan, "ticket")
+
+
+def test_outputs_stand_in_the_order_of_the_items(bench: Bench) -> None:
+    outcome = _gathered(bench, 300, frozenset())
+    assert (outcome.status, outcome.ticket, unpack(outcome.output)) == (RunState.SUCCEEDED, "ticket", [*range(300)])
+
+
+def test_something_that_says_so_stands_for_each_that_has_failed(bench: Bench) -> None:
+    failing = frozenset(range(2, ERRORS_PER_READING + 5))
+    found = unpack(_gathered(bench, ERRORS_PER_READING + 10, failing).output)
+    said = {"failed": {"type": "ValueError", "message": "no"}}
+    assert found == [said if at in failing else at for at in range(ERRORS_PER_READING + 10)]
+
+
+def test_a_long_error_is_cut(bench: Bench) -> None:
+    [said] = unpack(_gathered(bench, 1, frozenset({0}), message="x" * 5000).output)
+    assert len(said["failed"]["message"]) == SAID_LETTERS
+
+
+def test_too_few_that_have_succeeded_are_no_result(bench: Bench) -> None:
+    outcome = _gathered(bench, 4, frozenset({1, 2}), min_success=0.75)
+    assert outcome.status is RunState.FAILED
+    assert (
+        "2 of 4 items have succeeded, and 3 must; the first that has not, 'square[1]': ValueError: no"
+        in outcome.message
+    )
+
+
+def test_fewer_items_than_must_succeed_are_no_result(bench: Bench) -> None:
+    outcome = _gathered(bench, 2, frozenset(), min_success=3)
+    assert outcome.message.endswith("2 of 2 items have succeeded, and 3 must")
+
+
+@pytest.mark.parametrize("failing", [frozenset[int](), frozenset(range(9))])
+def test_a_list_that_is_too_large_is_no_result(bench: Bench, failing: frozenset[int]) -> None:
+    outcome = _gathered(bench, 9, failing, most_bytes=8)
+    assert outcome.status is RunState.FAILED
+    assert (
+        "its 9 items gave back has more than 8 bytes together, which limits.max_value_bytes allows" in outcome.message
+    )
