@@ -16,7 +16,8 @@ from scripts.benchmark.timers import Bell
 from taskmesh.clock import SystemClock
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.leadership import Leadership

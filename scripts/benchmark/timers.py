@@ -17,7 +17,8 @@ from taskmesh.broker.protocol import DirectMessage, LinkState, Outgoing
 from taskmesh.clock import SystemClock
 from taskmesh.dispatch.advance import Advancer, Ending, Entrance
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import KeeperParts

@@ -10,7 +10,7 @@ from pathlib import Path
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.clock import Clock, SystemClock
 from taskmesh.config.settings import Settings
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.payload.opening import open_payloads, payload_settings
 from taskmesh.payload.payloads import Payloads

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taskmesh.config.settings import Settings
     from taskmesh.dispatch.plan import Plan
     from taskmesh.model.states import RunState
-    from taskmesh.store.reader import RunSummary
+    from taskmesh.store.records import RunSummary
 
 P = ParamSpec("P")
 R = TypeVar("R")

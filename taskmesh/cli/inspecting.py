@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from taskmesh.app.run import Run
     from taskmesh.client.details import NodeDetails, RunDetails
-    from taskmesh.store.reader import RunSummary
+    from taskmesh.store.records import RunSummary
 
 OUTPUT_LENGTH = 120
 

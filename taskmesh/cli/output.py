@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
     from taskmesh.client.heard import SignalDetails
     from taskmesh.store.family import Origin
-    from taskmesh.store.reader import RunSummary
+    from taskmesh.store.records import RunSummary
 
 NODE_LOOKS: Mapping[NodeState, tuple[str, str]] = {
     NodeState.WAITING: ("·", "dim"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskmesh.model.breakers import BEHIND_BREAKER
 from taskmesh.store.family import Outcome, run_of_ticket, ticket_of
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.records import NodeRecord
 
 
 def breaker_of(record: NodeRecord | None) -> str:

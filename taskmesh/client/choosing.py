@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from taskmesh.model.states import RunState
-from taskmesh.store.reader import Reader, RunSummary
+from taskmesh.store.reader import Reader
+from taskmesh.store.records import RunSummary
 
 
 @dataclass(frozen=True, slots=True)

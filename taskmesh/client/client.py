@@ -44,7 +44,7 @@ from taskmesh.model.flow import Flow
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Word
 from taskmesh.store.flow_versions import flow_versions_of
-from taskmesh.store.reader import RunRecord, RunSummary
+from taskmesh.store.records import RunRecord, RunSummary
 from taskmesh.wire import unpack
 from taskmesh.wire.run_contexts import decode_context
 

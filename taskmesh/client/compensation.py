@@ -21,7 +21,7 @@ from taskmesh.model.flow import OnFailure
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import NodeKey, Word
 from taskmesh.store.controls import Controls
-from taskmesh.store.reader import RunRecord
+from taskmesh.store.records import RunRecord
 
 
 class Compensator:

@@ -22,7 +22,7 @@ from taskmesh.model.run_context import NO_CONTEXT, RunContext
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.model.waiting import AWAITING, SLEEPING
 from taskmesh.store.family import WAITS_FOR_RUN, Origin, Parent
-from taskmesh.store.reader import INHERITED, Decision, NodeRecord, Pause, RunRecord, RunSummary
+from taskmesh.store.records import INHERITED, Decision, NodeRecord, Pause, RunRecord, RunSummary
 from taskmesh.wire import unpack
 from taskmesh.wire.run_contexts import decode_context
 

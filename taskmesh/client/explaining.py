@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from taskmesh.client.attempts import attempts_of, last_error
 from taskmesh.client.causes import breaker_of, child_of
 from taskmesh.client.details import place_of
 from taskmesh.client.heard import Heard
@@ -17,9 +18,7 @@ from taskmesh.dispatch.plan import BEFORE_HOOKS, Plan
 from taskmesh.errors import RunNotFoundError
 from taskmesh.model.durations import duration_text
 from taskmesh.model.explanation import (
-    MESSAGE_LENGTH,
     NO_ERROR,
-    Attempts,
     Circumstances,
     LastError,
     NodeExplanation,
@@ -29,9 +28,8 @@ from taskmesh.model.next_event import NodeFacts
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.model.waiting import AWAITING
 from taskmesh.store.calls import NodeKey
-from taskmesh.store.reader import NodeRecord, RunSummary
+from taskmesh.store.records import NodeRecord, RunSummary
 from taskmesh.store.waits import Place, PoolRecord, Waits
-from taskmesh.wire import unpack
 
 SHOWN_NODES = 20
 LOOKS = 3
@@ -162,7 +160,7 @@ class Explainer:
     def _errors(self, run_id: str, places: Sequence[int]) -> list[LastError]:
         """What the last attempt of each node that failed has said."""
         fields = self._parts.reader.run_fields(run_id, [f"error:{place}" for place in places]) if places else []
-        return [_last_error(packed) for packed in fields]
+        return [last_error(packed) for packed in fields]
 
 
 class _Around:
@@ -205,7 +203,7 @@ class _Around:
             f"taskmesh resume {seen.summary.run_id}",
             needed,
         )
-        return explain_node(node, self._facts(seen, place, tuple(needed)), _attempts(record, error), around)
+        return explain_node(node, self._facts(seen, place, tuple(needed)), attempts_of(record, error), around)
 
     def _facts(self, seen: _Seen, place: int, needs: tuple[str, ...]) -> NodeFacts:
         record, stand, summary = seen.records.get(place), self._places[place], seen.summary
@@ -258,19 +256,6 @@ def _untold(seen: _Seen, place: int) -> Iterator[tuple[str, NodeState]]:
             yield seen.name(parent), seen.state(parent)
 
 
-def _attempts(record: NodeRecord | None, error: LastError) -> Attempts:
-    if record is None:
-        return Attempts()
-    return Attempts(
-        attempt=record.attempt,
-        retries=record.retries,
-        started_at=record.started_at,
-        opened_at=record.opened_at,
-        holder=record.holder,
-        error=error,
-    )
-
-
 _LEFT_OUT = {NodeState.SKIPPED: "was skipped", NodeState.UPSTREAM_FAILED: "could not run"}
 
 
@@ -293,10 +278,3 @@ def _ended(seen: _Seen, place: int, error: LastError, facts: Facts) -> NodeExpla
     has_run = record is not None and record.attempt > 0 and not seen.plan.is_undo(place)
     conditions = evaluated(seen.plan.graph, place, facts) if has_run else ()
     return NodeExplanation(name, state, record.attempt if record else 0, reasons=(reason, *map(str, conditions)))
-
-
-def _last_error(packed: bytes | None) -> LastError:
-    if packed is None:
-        return NO_ERROR
-    error = unpack(packed)
-    return LastError(f"{error['type']}: {error['message']}"[:MESSAGE_LENGTH], "handed_on" in error)

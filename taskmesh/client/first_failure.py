@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskmesh.client.left_out import NEEDS
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import RunRecord
+from taskmesh.store.records import RunRecord
 from taskmesh.wire import unpack
 
 

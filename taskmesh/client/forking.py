@@ -23,10 +23,11 @@ from taskmesh.dispatch.forking import Inherited, inherited, readers_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, RunConflictError, RunNotFoundError, RunStateError, UsageError
 from taskmesh.model.problems import listed
-from taskmesh.store.calls import Controlled, Fork, Inheritance, Who, Word
+from taskmesh.store.calls import Controlled, Who, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.family import Origin, RunKey
-from taskmesh.store.reader import node_record
+from taskmesh.store.preparations import Fork, Inheritance
+from taskmesh.store.records import node_record
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import read_check
 from taskmesh.wire.run_contexts import decode_context

@@ -14,7 +14,8 @@ from taskmesh.model.explanation import MESSAGE_LENGTH
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState
 from taskmesh.model.waiting import QUESTION, Approve, hears, signal_of
-from taskmesh.store.reader import Reader, RunRecord
+from taskmesh.store.reader import Reader
+from taskmesh.store.records import RunRecord
 from taskmesh.store.signals import KeptSignal
 from taskmesh.wire import unpack
 

@@ -10,7 +10,7 @@ from taskmesh.client.left_out import why_not_run
 from taskmesh.client.run_reasons import origin_text
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import NodeRecord, RunRecord
+from taskmesh.store.records import NodeRecord, RunRecord
 from taskmesh.store.remembered import HeardSignal, LostAttempt, Steered
 from taskmesh.wire import unpack
 

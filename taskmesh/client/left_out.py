@@ -8,7 +8,7 @@ from taskmesh.dispatch.gates import BRANCH, CONDITION, Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.hooks import Hook
 from taskmesh.model.states import NodeState
-from taskmesh.store.reader import RunRecord
+from taskmesh.store.records import RunRecord
 from taskmesh.wire import unpack
 
 MAX_NEEDS = 5

@@ -17,7 +17,7 @@ from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
 from taskmesh.store.calls import NodeKey, Who, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.family import run_of_ticket, ticket_of
-from taskmesh.store.reader import BY_HAND
+from taskmesh.store.records import BY_HAND
 from taskmesh.wire.claim_checks import pack_output
 
 

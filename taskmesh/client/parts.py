@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from taskmesh.broker.protocol import Outgoing
 from taskmesh.client.taps import Taps
 from taskmesh.clock import Clock
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import PayloadError
 from taskmesh.payload.payloads import Payloads
 from taskmesh.resilience.breaker import LocalBreaker

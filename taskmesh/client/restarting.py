@@ -11,7 +11,7 @@ from taskmesh.dispatch.plan import BEFORE_HOOKS, TO_PARENT, Plan
 from taskmesh.dispatch.reopening import TOLD_ALL
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import NodeKey, Word
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.records import NodeRecord
 
 NODES_PER_EXCHANGE = 200
 

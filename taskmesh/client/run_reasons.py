@@ -8,7 +8,7 @@ from taskmesh.model.durations import duration_text
 from taskmesh.model.problems import listed
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
 from taskmesh.store.family import Origin
-from taskmesh.store.reader import Decision, RunSummary
+from taskmesh.store.records import Decision, RunSummary
 
 NAMES_TOLD = 5
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Outcome, Parent, child_id
-from taskmesh.store.reader import NodeRecord, node_record
+from taskmesh.store.records import NodeRecord, node_record
 from taskmesh.wire import pack, unpack
 
 _OF_RUN = ("header", "parent", "pins")

@@ -15,7 +15,8 @@ from taskmesh.dispatch.child_inputs import Around, ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.lookup import look_up
 from taskmesh.dispatch.parents import Ended, Parents
-from taskmesh.dispatch.plan import BEFORE_UNDOS, TO_PARENT, Plan, Plans
+from taskmesh.dispatch.plan import BEFORE_UNDOS, TO_PARENT, Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.loops import Loop
 from taskmesh.model.states import RunState

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskmesh.broker.protocol import EventMessage
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import WireError
 from taskmesh.model.events import Event, EventKind, error_of
 from taskmesh.store.events import RUN_ITSELF, Emitted, EventOutbox
-from taskmesh.store.reader import node_record
+from taskmesh.store.records import node_record
 from taskmesh.wire import unpack
 from taskmesh.wire.cloud_events import CLOUD_EVENT_TYPE, encode_event
 

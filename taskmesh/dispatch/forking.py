@@ -10,7 +10,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.reopening import Records, descendants
 from taskmesh.model.flow import ALL_PARAMS
 from taskmesh.model.states import NodeState
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.records import NodeRecord
 from taskmesh.wire import pack, unpack
 
 

@@ -14,7 +14,7 @@ from taskmesh.model.flow import Node, Switch
 from taskmesh.model.graph import Graph
 from taskmesh.model.run_context import RUN_VALUES, read_of_run
 from taskmesh.model.states import NodeState
-from taskmesh.store.reader import node_record
+from taskmesh.store.records import node_record
 from taskmesh.wire import unpack
 from taskmesh.wire.codec import PutAsideError
 from taskmesh.wire.run_contexts import decode_context

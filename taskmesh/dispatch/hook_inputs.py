@@ -8,7 +8,7 @@ from typing import Any
 from taskmesh.model.graph import Graph
 from taskmesh.model.hook_references import OF_HOOK
 from taskmesh.model.states import NodeState
-from taskmesh.store.reader import node_record
+from taskmesh.store.records import node_record
 from taskmesh.wire import pack, unpack
 
 

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import WireError
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.reader import Reader

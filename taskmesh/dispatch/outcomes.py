@@ -12,7 +12,7 @@ from taskmesh.model.flow import OnFailure
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.family import Outcome
 from taskmesh.store.family_reader import FamilyReader
-from taskmesh.store.reader import node_record
+from taskmesh.store.records import node_record
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.run_contexts import decode_context
 

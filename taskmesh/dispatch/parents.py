@@ -14,7 +14,8 @@ from typing import NamedTuple
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.lookup import LookedUp, look_up
 from taskmesh.dispatch.outcomes import Child, outcomes_of
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import WireError
 from taskmesh.store.calls import Renewed
 from taskmesh.store.controls import Controls

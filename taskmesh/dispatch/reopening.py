@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from taskmesh.dispatch.plan import BEFORE_FIRST, BEFORE_HOOKS, Plan
 from taskmesh.model.fates import decide
 from taskmesh.model.states import NodeState
-from taskmesh.store.calls import Reset
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.preparations import Reset
+from taskmesh.store.records import NodeRecord
 
 TOLD_ALL = -1
 NOT_COUNTED = -1

@@ -14,7 +14,8 @@ from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.pins import Pins
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.references import Template
 from taskmesh.model.schedules import Schedule

@@ -13,7 +13,7 @@ from taskmesh.model.states import NodeState
 from taskmesh.store.aside import aside
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.family import WAITS_FOR_RUN, run_of_ticket, ticket_of
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.records import NodeRecord
 from taskmesh.wire import pack
 
 LOOK_SECONDS = 60.0

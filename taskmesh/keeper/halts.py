@@ -19,7 +19,7 @@ from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.aside import aside
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Release, Word
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.records import NodeRecord
 
 RUNS_PER_LOOK = 40
 NODES_PER_PAGE = 200

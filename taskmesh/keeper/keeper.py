@@ -10,7 +10,7 @@ from typing import NamedTuple
 from taskmesh.broker.protocol import DirectMessage, Publisher, shard_queue_name
 from taskmesh.dispatch.dispatcher import Dispatcher, Ready
 from taskmesh.dispatch.lookup import LookedUp, look_up
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.states import NodeState
 from taskmesh.observability.tally import Tally

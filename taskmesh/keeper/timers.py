@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from taskmesh.clock import Clock
 from taskmesh.dispatch.lookup import look_up
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.waking import AlarmClock, Sleeper
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.halts import Halts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from taskmesh.model.catalog import TaskInfo
-from taskmesh.model.flow import Node
+from taskmesh.model.flow import UNDO_RESULT, Node
 from taskmesh.model.hook_references import compiler_for
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Hints, Path, Problem, quoted
@@ -46,6 +46,15 @@ def argument_problems(node: Node, info: TaskInfo, given: Collection[str]) -> Ite
         yield Problem(path, sentence)
     if type_of_task(info.name):
         yield from _type_problems(node, info, path)
+
+
+def undo_problems(by: TaskInfo | None, given: Collection[str]) -> Iterator[str]:
+    """What is wrong with these arguments for the task that undoes their node, which gets its output, too."""
+    if UNDO_RESULT in given:
+        yield f"what undoes it gets its output as {UNDO_RESULT!r}, so no argument of it can have that name"
+    lacking = [name for name, must in by.parameters if must and name not in (*given, UNDO_RESULT)] if by else []
+    if lacking and by:
+        yield f"task {by.name!r} cannot undo it: it needs {quoted(lacking)}, which the node is not given"
 
 
 def _type_problems(node: Node, info: TaskInfo, path: Path) -> Iterator[Problem]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from taskmesh.model.flow import Node
 from taskmesh.model.problems import Path
-from taskmesh.model.references import Compiler, Resolver, Template, compile_value, follow, steps_of
+from taskmesh.model.references import Compiler, Template, compile_value
+from taskmesh.model.resolving import Resolver, follow, steps_of
 from taskmesh.model.values import Value, Values
 
 ENDED = "ended"

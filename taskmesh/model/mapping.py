@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from taskmesh.model.flow import DEFAULT_POOL, Compensation, Copies, Flow, Node, OnFailure
 from taskmesh.model.problems import Path
-from taskmesh.model.references import Compiler, Resolver, Template, compile_value, output_resolver, read_template
+from taskmesh.model.references import Compiler, Template, compile_value, read_template
+from taskmesh.model.resolving import Resolver, output_resolver
 from taskmesh.model.subflows import ChildStep, OnParentClose
 from taskmesh.model.values import Value, Values
 

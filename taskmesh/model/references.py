@@ -8,14 +8,14 @@ mappings, are never touched.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from taskmesh.errors import FlowError, UnresolvedReferenceError
+from taskmesh.errors import FlowError
 from taskmesh.model.problems import Path, Problem
+from taskmesh.model.resolving import Resolver, all_params, filled, joined, output_resolver, param_resolver
 from taskmesh.model.run_context import problem_of, read_of_run
 from taskmesh.model.values import Value, Values
 
@@ -24,17 +24,14 @@ MAX_DEPTH = 64
 
 NAME_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]{0,127}"
 
-Resolver: TypeAlias = "Callable[[Values, Values], Value]"
 _Compiled: TypeAlias = "tuple[Any, Resolver | None]"
 
 # The look-behind keeps a long run of dollars from being scanned again from each of them.
 _OPENING = re.compile(r"(?<!\$)(\$+)\{")
 _BODY = re.compile(r"([^{}]*)\}")
 _NAME = re.compile(NAME_PATTERN)
-_INDEX = re.compile(r"-?[0-9]{1,18}")
 _FORMS = "write ${params.NAME}, ${nodes.NAME.output} or ${run.metadata.KEY}, and $${ where ${ is meant literally"
 _TOO_DEEP = f"the value is nested deeper than {MAX_DEPTH} levels"
-_SHOWN_KEYS = 10
 
 
 class _TooDeepError(Exception):
@@ -153,7 +150,7 @@ class Compiler:
             base[key] = constant
             if resolver is not None:
                 changing.append((key, resolver))
-        return base, _filled(base, changing) if changing else None
+        return base, filled(base, changing) if changing else None
 
     def _text(self, text: str, path: Path) -> _Compiled:
         pieces = [piece for piece in self._pieces(text, path) if piece != ""]
@@ -161,7 +158,7 @@ class Compiler:
             return None, pieces[0]
         if all(isinstance(piece, str) for piece in pieces):
             return "".join(map(str, pieces)), None
-        return None, _joined(text, pieces)
+        return None, joined(text, pieces)
 
     def _pieces(self, text: str, path: Path) -> Iterator[str | Resolver]:
         position = 0
@@ -190,10 +187,10 @@ class Compiler:
         """What a reference with these parts stands for; None where it is none."""
         match parts:
             case ["params"]:
-                return _all_params
+                return all_params
             case ["params", name, *keys] if _NAME.fullmatch(name) and all(keys):
                 self.params.setdefault(name, path)
-                return _param(name, keys)
+                return param_resolver(name, keys)
             case ["nodes", name, "output", *keys] if _NAME.fullmatch(name) and all(keys):
                 self.nodes.setdefault(name, path)
                 return output_resolver(name, keys, ("nodes", name, "output"))
@@ -201,105 +198,3 @@ class Compiler:
                 self.reads_run = True
                 return lambda params, outputs: read_of_run(outputs, keys)
         return None
-
-
-def _all_params(params: Values, outputs: Values) -> Value:
-    return params
-
-
-def _param(name: str, keys: list[str]) -> Resolver:
-    steps = steps_of(keys)
-
-    def resolve(params: Values, outputs: Values) -> Value:
-        if name not in params:
-            raise UnresolvedReferenceError(_shown("params", name, *keys), f"the run has no parameter {name!r}")
-        return follow(params[name], steps, ("params", name)) if steps else params[name]
-
-    return resolve
-
-
-def output_resolver(name: str, keys: list[str], root: tuple[str, ...]) -> Resolver:
-    """Stands for a part of one of the outputs; ``root`` is what the reference to the whole consists of."""
-    steps = steps_of(keys)
-
-    def resolve(params: Values, outputs: Values) -> Value:
-        if name not in outputs:
-            raise UnresolvedReferenceError(_shown(*root, *keys), f"node {name!r} has no output")
-        return follow(outputs[name], steps, root) if steps else outputs[name]
-
-    return resolve
-
-
-_Step: TypeAlias = "tuple[str, int | None]"
-
-
-def steps_of(keys: list[str]) -> tuple[_Step, ...]:
-    return tuple((key, int(key) if _INDEX.fullmatch(key) else None) for key in keys)
-
-
-def follow(value: Any, steps: tuple[_Step, ...], root: tuple[str, ...]) -> Any:
-    """The part of a value to which steps lead; ``root`` is how the whole of it is called.
-
-    :raises UnresolvedReferenceError: it has no such part.
-    """
-    for place, (key, index) in enumerate(steps):
-        try:
-            # A text is a sequence too, but one of its letters is never what was meant.
-            value = value[index] if isinstance(value, list | tuple) and index is not None else _member(value, key)
-        except LookupError:
-            whole = _shown(*root, *(step[0] for step in steps))
-            above = _shown(*root, *(step[0] for step in steps[:place]))
-            raise UnresolvedReferenceError(whole, f"{above} is {_described(value)}") from None
-    return value
-
-
-def _member(value: Any, key: str) -> Any:
-    if isinstance(value, Mapping):
-        return value[key]
-    raise LookupError(key)
-
-
-def _shown(*parts: str) -> str:
-    return "${" + ".".join(parts) + "}"
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Mapping):
-        shown = [repr(key) for _, key in zip(range(_SHOWN_KEYS), value, strict=False)]
-        more = f" and {len(value) - len(shown)} more" if len(value) > len(shown) else ""
-        return f"an object with the keys {', '.join(shown)}{more}" if shown else "an empty object"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
-    return "null" if value is None else f"a {type(value).__name__}, which has nothing inside"
-
-
-def _filled(base: Any, changing: list[tuple[Any, Resolver]]) -> Resolver:
-    def resolve(params: Values, outputs: Values) -> Any:
-        value = base.copy()
-        for key, resolver in changing:
-            value[key] = resolver(params, outputs)
-        return value
-
-    return resolve
-
-
-def _joined(text: str, pieces: list[str | Resolver]) -> Resolver:
-    def resolve(params: Values, outputs: Values) -> Value:
-        return "".join(piece if isinstance(piece, str) else _as_text(piece(params, outputs), text) for piece in pieces)
-
-    return resolve
-
-
-def _as_text(value: Any, text: str) -> str:
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False, default=_plain_text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UnresolvedReferenceError(f"the text {text[:80]!r}", f"a value has no form as text: {error}") from None
-
-
-def _plain_text(value: Any) -> str:
-    if isinstance(value, bytes | bytearray | set | frozenset):
-        raise TypeError(f"it holds {type(value).__name__}")
-    return str(value)

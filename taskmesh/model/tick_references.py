@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from taskmesh.model.problems import Path
-from taskmesh.model.references import Compiler, Resolver, Template, compile_value
+from taskmesh.model.references import Compiler, Template, compile_value
+from taskmesh.model.resolving import Resolver
 from taskmesh.model.values import Value, Values
 
 NAMES = ("time", "id")

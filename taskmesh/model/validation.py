@@ -12,18 +12,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.errors import FlowError
-from taskmesh.model.arguments import argument_places, argument_problems
+from taskmesh.model.arguments import argument_places, argument_problems, undo_problems
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
 from taskmesh.model.child_rules import ChildRules
 from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
-from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, UNDO_RESULT, Compensation, Flow, Node, OnFailure
+from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.hook_rules import in_order, look_at_hooks
 from taskmesh.model.node_types import type_of_task, unknown_type
 from taskmesh.model.params import fits, type_sentence
-from taskmesh.model.problems import Hints, Path, Problem, quoted, subject_of
+from taskmesh.model.problems import Hints, Path, Problem, subject_of
 from taskmesh.model.references import NAME_PATTERN, read_template
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.values import Value
@@ -226,14 +226,8 @@ class _Examination:
         args = self._given(node)
         if args is None:
             return
-        if UNDO_RESULT in args:
-            sentence = f"what undoes it gets its output as {UNDO_RESULT!r}, so no argument of it can have that name"
+        for sentence in undo_problems(by, args):
             self.found(path, sentence)
-        lacking = [name for name, must in by.parameters if must and name not in (*args, UNDO_RESULT)] if by else []
-        if lacking and by:
-            self.found(
-                path, f"task {by.name!r} cannot undo it: it needs {quoted(lacking)}, which the node is not given"
-            )
 
     def look_at_on_failure(self, nodes: Sequence[Node]) -> None:
         compensates = self._draft.on_failure is OnFailure.COMPENSATE

@@ -7,21 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskmesh.store.calls import (
-    Admission,
-    Controlled,
-    Fork,
-    Inheritance,
-    Marking,
-    Renewed,
-    Reset,
-    Told,
-    Who,
-    Word,
-)
+from taskmesh.store.calls import Admission, Controlled, Marking, Renewed, Told, Who, Word
 from taskmesh.store.events import note_emitting
 from taskmesh.store.family import News, RunKey
 from taskmesh.store.link import Command, Reply
+from taskmesh.store.preparations import Fork, Inheritance, Reset
 from taskmesh.store.store import WORDS, Request, Store, read_renewed, read_told
 from taskmesh.wire import pack
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from taskmesh.store.calls import NodeKey, Question
 from taskmesh.store.keys import Keys, Partition
 from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
-from taskmesh.store.reader import NodeRecord, records_of, scored
+from taskmesh.store.reader import scored
+from taskmesh.store.records import NodeRecord, records_of
 from taskmesh.store.scripts import Scripts
 from taskmesh.store.store import SERVER_TIME
 from taskmesh.wire import pack, unpack

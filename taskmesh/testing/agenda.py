@@ -8,7 +8,7 @@ from enum import Enum, auto
 from itertools import islice
 
 from taskmesh.dispatch.lookup import LookedUp, look_up
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.waiting import Approve, Wait
 from taskmesh.store.calls import NodeKey

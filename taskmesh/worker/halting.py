@@ -11,7 +11,7 @@ from taskmesh.errors import TaskCancelledError
 from taskmesh.model.policies import exception_name
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.aside import aside
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.records import NodeRecord
 from taskmesh.wire import unpack
 from taskmesh.worker.attempt import Attempt, InFlight
 from taskmesh.worker.parts import Parts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from taskmesh.broker.protocol import Consumer
 from taskmesh.clock import Clock
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.observability.tally import Tally
 from taskmesh.store.reader import Reader

@@ -8,7 +8,8 @@ from typing import Any
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.pins import Pins
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.model.flow import Flow, Node

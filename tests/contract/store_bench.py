@@ -13,7 +13,8 @@ from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
-from taskmesh.store.reader import Reader, RunRecord
+from taskmesh.store.reader import Reader
+from taskmesh.store.records import RunRecord
 from taskmesh.store.signals import Signal, Signalled, Signals
 from taskmesh.store.store import Store
 from taskmesh.wire import pack

@@ -12,7 +12,8 @@ from taskmesh.dispatch.child_inputs import ChildInputs
 from taskmesh.dispatch.children import CANCELLED, FAILED, SUCCEEDED, WAITS, Children, Taken, Verdict
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.parents import Ended, Parents
-from taskmesh.dispatch.plan import TO_PARENT, Plan, Plans
+from taskmesh.dispatch.plan import TO_PARENT, Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure, Param
 from taskmesh.model.loops import Loop
 from taskmesh.model.states import NodeState, RunState

@@ -9,7 +9,8 @@ import pytest
 
 from taskmesh.client.explaining import Explainer, RunExplanation
 from taskmesh.client.parts import ClientParts
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import RunNotFoundError, UsageError
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.policies import RetryPolicy

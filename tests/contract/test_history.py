@@ -10,8 +10,9 @@ import pytest
 from taskmesh.client.details import RunEvent
 from taskmesh.client.history import run_history
 from taskmesh.model.flow import Node
-from taskmesh.store.calls import Marking, NodeKey, Reset, Who
+from taskmesh.store.calls import Marking, NodeKey, Who
 from taskmesh.store.link import Command, value_of
+from taskmesh.store.preparations import Reset
 from taskmesh.wire import pack
 from tests.contract.store_bench import ME, OTHER, Bench, plan_of
 

@@ -14,7 +14,8 @@ from taskmesh.client.history import run_history
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import Reopening
 from taskmesh.client.signalling import Signalling
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError, UsageError
 from taskmesh.model.explanation import NodeExplanation
 from taskmesh.model.flow import Flow, Node, Param

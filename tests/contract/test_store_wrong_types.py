@@ -13,8 +13,9 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.hooks import Hook
 from taskmesh.model.triggers import Rule, Trigger
-from taskmesh.store.calls import NodeKey, Reset, Word
+from taskmesh.store.calls import NodeKey, Word
 from taskmesh.store.link import Link
+from taskmesh.store.preparations import Reset
 from taskmesh.store.staging import stage_items
 from tests.model.answers import Answer
 from tests.model.lab import Lab

@@ -9,8 +9,9 @@ import pytest
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import TRANSITIONS, NodeState
-from taskmesh.store.calls import Beat, Inheritance, Marking, NodeKey, Reset, Settlement, Spreading, Word
+from taskmesh.store.calls import Beat, Marking, NodeKey, Settlement, Spreading, Word
 from taskmesh.store.link import Command
+from taskmesh.store.preparations import Inheritance, Reset
 from tests.contract.store_bench import ME, OTHER, Bench
 
 NODE, PARENT = 1, 0

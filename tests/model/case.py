@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from taskmesh.model.flow import OnFailure
-from taskmesh.store.calls import NodeKey, Reset
+from taskmesh.store.calls import NodeKey
+from taskmesh.store.preparations import Reset
 from tests.model.alike import check_alike
 from tests.model.answers import Answer
 from tests.model.lab import Lab

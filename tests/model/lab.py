@@ -13,13 +13,10 @@ from taskmesh.store.calls import (
     Beat,
     Claim,
     Controlled,
-    Fork,
-    Inheritance,
     Marking,
     NodeKey,
     Release,
     Renewed,
-    Reset,
     Settlement,
     Spreading,
     Told,
@@ -30,6 +27,7 @@ from taskmesh.store.family import News, RunKey
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
+from taskmesh.store.preparations import Fork, Inheritance, Reset
 from taskmesh.store.reader import Reader, scored
 from taskmesh.store.signals import Signal, Signals
 from taskmesh.store.store import Store

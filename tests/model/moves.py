@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from taskmesh.store.calls import Reset
+from taskmesh.store.preparations import Reset
 from tests.model.answers import RUN_HALTED
 from tests.model.reference import RunModel
 from tests.model.shape import BEFORE_HOOKS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskmesh.model.fates import decide
 from taskmesh.model.states import NodeState
-from taskmesh.store.calls import Reset
+from taskmesh.store.preparations import Reset
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.records import NodeModel
 from tests.model.shape import BEFORE_HOOKS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from taskmesh.store.calls import Reset
+from taskmesh.store.preparations import Reset
 from tests.model.every_call import SIGNALS
 from tests.model.lives import SLICE, pick_node, picks, times, token_of
 from tests.model.pair import HEALER, MOST_RUNS, Pair

@@ -9,7 +9,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
-from taskmesh.store.reader import node_record
+from taskmesh.store.records import node_record
 from taskmesh.wire import unpack
 from tests.model.answers import RUN_HALTED
 

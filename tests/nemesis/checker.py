@@ -10,7 +10,7 @@ from typing import Any
 from taskmesh.dispatch.plan import UNDO_PREFIX, Plan
 from taskmesh.model.flow import OnFailure
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import RunRecord
+from taskmesh.store.records import RunRecord
 from taskmesh.wire import unpack
 from tests.nemesis.app import FAILS, TRIPS
 from tests.nemesis.effects import BEGIN, END, Effect

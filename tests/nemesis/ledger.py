@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 
 from taskmesh.broker.protocol import shard_queue_name
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.model.states import RunState
 from taskmesh.store.keys import Keys
 from taskmesh.store.letters import DeadLetterFilter, Letters
 from taskmesh.store.link import Command, Reply, value_of
 from taskmesh.store.opening import open_link
-from taskmesh.store.reader import Reader, RunRecord
+from taskmesh.store.reader import Reader
+from taskmesh.store.records import RunRecord
 from tests.nemesis.patient_link import PatientLink
 from tests.nemesis.snapshot import Snapshot, answered, asking
 

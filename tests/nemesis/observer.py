@@ -8,7 +8,7 @@ import threading
 from taskmesh.dispatch.plan import BEFORE_HOOKS, BEFORE_UNDOS
 from taskmesh.errors import TaskmeshError
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import NodeRecord, RunRecord
+from taskmesh.store.records import NodeRecord, RunRecord
 from tests.nemesis.history import History
 from tests.nemesis.ledger import Ledger
 

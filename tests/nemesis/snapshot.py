@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from taskmesh.dispatch.plan import BEFORE_FIRST, BEFORE_HOOKS, BEFORE_UNDOS, Plan
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Reply
-from taskmesh.store.reader import NodeRecord, node_record, scored
+from taskmesh.store.reader import scored
+from taskmesh.store.records import NodeRecord, node_record
 
 RUN_FIELDS = ("status", "halt", "paused")
 OPEN = ("running", "compensating")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from taskmesh.dispatch.plan import UNDO_PREFIX, Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import INHERITED, RunRecord
+from taskmesh.store.records import INHERITED, RunRecord
 from taskmesh.store.remembered import LostAttempt
 from taskmesh.wire import unpack
 from tests.nemesis.effects import BEGIN, END, Effect

@@ -10,7 +10,8 @@ from taskmesh.model.states import NodeState
 from taskmesh.model.waiting import Sleep
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Conversation, Reply, value_of
-from taskmesh.store.reader import NodeRecord, Reader, RunRecord, node_record
+from taskmesh.store.reader import Reader
+from taskmesh.store.records import NodeRecord, RunRecord, node_record
 from taskmesh.wire import unpack
 from tests.model.interpreter import Sent, end_of_wait
 from tests.simulation.choosing import case_taken, lets_pass

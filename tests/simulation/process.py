@@ -20,7 +20,7 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.signalling import Signalling
 from taskmesh.config.settings import BrokerSection, Settings, StoreSection, WorkerSection
 from taskmesh.dispatch.entrance import Submission
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import RunNotFoundError, RunStateError, StoreUnavailableError, TaskmeshError
 from taskmesh.store.calls import Who
 from taskmesh.store.housekeeping import Housekeeping

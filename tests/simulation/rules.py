@@ -7,7 +7,7 @@ from itertools import product
 
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.states import NodeState
-from taskmesh.store.reader import RunRecord
+from taskmesh.store.records import RunRecord
 from tests.model.interpreter import FAILED, GROUPS, HEARD_BY, SKIPPED, Interpreter, certainty, is_blamed
 
 

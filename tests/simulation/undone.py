@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskmesh.dispatch.plan import BEFORE_UNDOS
 from taskmesh.dispatch.reopening import descendants
-from taskmesh.store.reader import RunRecord
+from taskmesh.store.records import RunRecord
 from tests.simulation.history import require
 from tests.simulation.rules import has_failed
 from tests.simulation.works import ALWAYS, PlannedRun

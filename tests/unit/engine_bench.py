@@ -11,7 +11,8 @@ from typing import Any
 from taskmesh.broker.protocol import AckToken, Delivery, DirectMessage, LinkState, Message, Outgoing
 from taskmesh.clock import SystemClock
 from taskmesh.dispatch.dispatcher import Dispatcher, outgoing
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Node

@@ -8,7 +8,8 @@ import pytest
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.children import WAITS, Children, Taken
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.states import NodeState, RunState
 from taskmesh.model.subflows import OnParentClose, Subflow

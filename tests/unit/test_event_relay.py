@@ -11,7 +11,8 @@ import pytest
 
 from taskmesh.broker.protocol import EventMessage, LinkState, Message
 from taskmesh.dispatch.events import EventWriter
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.keeper.events import EventRelay
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.flow import Events, Flow, Node

@@ -12,8 +12,8 @@ from taskmesh.dispatch.forking import Inherited, inherited, readers_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node, Param, Switch, case_of
 from taskmesh.model.states import NodeState
-from taskmesh.store.calls import Inheritance
-from taskmesh.store.reader import NodeRecord
+from taskmesh.store.preparations import Inheritance
+from taskmesh.store.records import NodeRecord
 from tests.contract.store_bench import diamond
 
 A, B, C, D = range(4)

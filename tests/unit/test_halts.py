@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.plan import BEFORE_HOOKS, Plan, Plans
+from taskmesh.dispatch.plan import BEFORE_HOOKS, Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.keeper.halts import AGAIN_SECONDS, NODES_PER_PAGE, UNREADABLE_SECONDS, Halts
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.keeper.leadership import Leadership

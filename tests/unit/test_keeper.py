@@ -10,7 +10,7 @@ import pytest
 
 from taskmesh.broker.protocol import DirectMessage, Outgoing
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.keeper import (
     NODES_PER_PASS,

@@ -11,7 +11,8 @@ import pytest
 from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
 from taskmesh.dispatch.items import CHUNK_BYTES, CHUNK_ITEMS, Items, items_of
-from taskmesh.dispatch.plan import BEFORE_FIRST, EDGES_PER_SCRIPT, Plan, Plans
+from taskmesh.dispatch.plan import BEFORE_FIRST, EDGES_PER_SCRIPT, Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.slices import sliced
 from taskmesh.errors import FlowError, TooLargeError, UnresolvedReferenceError, UsageError
 from taskmesh.flows import load_flow

@@ -9,7 +9,7 @@ import pytest
 
 from taskmesh.dispatch.plan import BEFORE_UNDOS, Plan
 from taskmesh.model.states import NodeState, RunState
-from taskmesh.store.reader import NodeRecord, RunRecord, RunSummary
+from taskmesh.store.records import NodeRecord, RunRecord, RunSummary
 from taskmesh.store.remembered import LostAttempt
 from taskmesh.wire import pack
 from tests.nemesis.app import UNDOES, sagas

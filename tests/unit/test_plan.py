@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from taskmesh.dispatch.plan import BEFORE_FIRST, EDGES_PER_SCRIPT, Plan, Plans
+from taskmesh.dispatch.plan import BEFORE_FIRST, EDGES_PER_SCRIPT, Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import WireError
 from taskmesh.model.flow import Flow, Node
 from taskmesh.wire import pack, unpack

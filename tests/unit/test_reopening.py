@@ -9,7 +9,7 @@ from taskmesh.dispatch.reopening import resets
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState
 from taskmesh.model.triggers import Rule, Trigger
-from taskmesh.store.reader import BY_HAND, INHERITED, NodeRecord
+from taskmesh.store.records import BY_HAND, INHERITED, NodeRecord
 from tests.contract.store_bench import plan_of
 
 SUCCEEDED, FAILED, SKIPPED = NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED

@@ -13,7 +13,8 @@ import pytest
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.schedules import ScheduleBox
-from taskmesh.dispatch.plan import Plan, Plans
+from taskmesh.dispatch.plan import Plan
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import FlowError, ScheduleError, ScheduleNotFoundError, TooLargeError, UsageError
 from taskmesh.model.flow import Flow, Node, Param, ParamType
 from taskmesh.model.schedules import Schedule, When, run_id_of

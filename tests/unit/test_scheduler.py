@@ -11,7 +11,7 @@ import pytest
 from taskmesh.clock import SystemClock
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.pins import Pins
-from taskmesh.dispatch.plan import Plans
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
