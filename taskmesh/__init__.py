@@ -65,8 +65,8 @@ if TYPE_CHECKING:
     from taskmesh.tasks.flow import FlowDefinition
     from taskmesh.tasks.run_request import run_request
     from taskmesh.tasks.task import Task
-    from taskmesh.worker.invoke import TaskContext
-    from taskmesh.worker.invoke import current as current_task
+    from taskmesh.worker.executors.invoke import TaskContext
+    from taskmesh.worker.executors.invoke import current as current_task
 
 __version__ = "0.1.0"
 
@@ -98,7 +98,7 @@ _HOMES = {
     "NodeType": "plugins.interface",
     "FlowDefinition": "tasks.flow",
     "Task": "tasks.task",
-    "TaskContext": "worker.invoke",
+    "TaskContext": "worker.executors.invoke",
     "load_flow": "flows",
     "load_flow_file": "flows",
     "run_request": "tasks.run_request",
@@ -213,7 +213,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "current_task":
-        return importlib.import_module("taskmesh.worker.invoke").current
+        return importlib.import_module("taskmesh.worker.executors.invoke").current
     if name not in _HOMES:
         raise AttributeError(f"module 'taskmesh' has no attribute {name!r}")
     return getattr(importlib.import_module(f"taskmesh.{_HOMES[name]}"), name)

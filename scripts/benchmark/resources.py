@@ -56,4 +56,4 @@ def _role(process: psutil.Process) -> str:
     command = " ".join(process.cmdline())
     if "io_process" in command:
         return "io"
-    return "executor" if "taskmesh.worker.executor" in command else "supervisor"
+    return "executor" if "taskmesh.worker.executors.main" in command else "supervisor"

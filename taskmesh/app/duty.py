@@ -15,7 +15,7 @@ from taskmesh.config.loader import restore_settings
 from taskmesh.config.settings import Settings
 from taskmesh.errors import TaskmeshError
 from taskmesh.observability.logs import configure
-from taskmesh.worker.supervisor_link import REPORT_SECONDS, IoStart, Report, SettingsNote, SupervisorLink
+from taskmesh.worker.supervision.link import REPORT_SECONDS, IoStart, Report, SettingsNote, SupervisorLink
 
 EXIT_CLEAN, EXIT_UNCLEAN, EXIT_FATAL = 0, 1, 2
 

@@ -16,8 +16,8 @@ from taskmesh.app.flow_watch import FlowWatch
 from taskmesh.config.settings import Settings
 from taskmesh.observability.tally import Tally
 from taskmesh.plugins.catalog import NodeTypes
-from taskmesh.worker.executor_loading import load_registry
-from taskmesh.worker.supervisor_link import IoStart
+from taskmesh.worker.executors.loading import load_registry
+from taskmesh.worker.supervision.link import IoStart
 
 
 class FlowSession:

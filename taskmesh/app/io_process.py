@@ -7,10 +7,10 @@ import sys
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.duty import GiveUp, main
 from taskmesh.app.session import Identity, Session
-from taskmesh.worker.engine import Engine
-from taskmesh.worker.executor_pool import ExecutorPool, PoolEvents
-from taskmesh.worker.executor_process import ExecutorSettings
-from taskmesh.worker.supervisor_link import IoStart
+from taskmesh.worker.engine.engine import Engine
+from taskmesh.worker.executors.pool import ExecutorPool, PoolEvents
+from taskmesh.worker.executors.process import ExecutorSettings
+from taskmesh.worker.supervision.link import IoStart
 
 
 def _open(start: IoStart, foundation: Foundation, give_up: GiveUp) -> Session:

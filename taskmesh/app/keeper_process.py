@@ -15,7 +15,7 @@ from taskmesh.broker.protocol import LinkState
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.observability.tally import Tally
-from taskmesh.worker.supervisor_link import IoStart
+from taskmesh.worker.supervision.link import IoStart
 
 DRAIN_SECONDS = 3.0
 

@@ -13,12 +13,12 @@ from taskmesh.app.session import Identity, Session
 from taskmesh.errors import UnavailableError, UsageError
 from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.tasks.registry import Registry
-from taskmesh.worker.engine import Engine
-from taskmesh.worker.invoke import Invoker, current
-from taskmesh.worker.large_outputs import LargeOutputs
-from taskmesh.worker.local_pool import LocalEvents, LocalPool
-from taskmesh.worker.pulse import Pulse
-from taskmesh.worker.supervisor_child import new_holder_id
+from taskmesh.worker.engine.engine import Engine
+from taskmesh.worker.executors.invoke import Invoker, current
+from taskmesh.worker.executors.large_outputs import LargeOutputs
+from taskmesh.worker.executors.local_pool import LocalEvents, LocalPool
+from taskmesh.worker.executors.pulse import Pulse
+from taskmesh.worker.supervision.child import new_holder_id
 
 START_SECONDS = 30.0
 DRAIN_SECONDS = 5.0

@@ -31,7 +31,7 @@ from taskmesh.store.breakers import breakers_of
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.subscription import Subscription
 from taskmesh.tasks.registry import Registry
-from taskmesh.worker.invoke import current_request
+from taskmesh.worker.executors.invoke import current_request
 
 PLANS_KEPT = 256
 

@@ -20,18 +20,18 @@ from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.model.checkup.settings_rules import REFUSED
 from taskmesh.observability.tally import Tally
 from taskmesh.store.aside import aside
-from taskmesh.worker.answering import Answering
-from taskmesh.worker.dead_letters import DeadLetters
-from taskmesh.worker.engine import Engine
-from taskmesh.worker.halting import LOOK_SECONDS as LOOK_SECONDS_AT_HALTS
-from taskmesh.worker.handing_on import HandingOn
-from taskmesh.worker.letter_collector import LetterCollector
-from taskmesh.worker.parts import Parts
-from taskmesh.worker.prefetch import Prefetch
-from taskmesh.worker.quarantine import Quarantine
-from taskmesh.worker.receipt import Receipt
-from taskmesh.worker.standing_back import StandingBack
-from taskmesh.worker.work_pool import WorkPool
+from taskmesh.worker.engine.answering import Answering
+from taskmesh.worker.engine.engine import Engine
+from taskmesh.worker.engine.halting import LOOK_SECONDS as LOOK_SECONDS_AT_HALTS
+from taskmesh.worker.engine.handing_on import HandingOn
+from taskmesh.worker.engine.parts import Parts
+from taskmesh.worker.engine.prefetch import Prefetch
+from taskmesh.worker.engine.quarantine import Quarantine
+from taskmesh.worker.engine.receipt import Receipt
+from taskmesh.worker.engine.standing_back import StandingBack
+from taskmesh.worker.engine.work_pool import WorkPool
+from taskmesh.worker.letters.burying import DeadLetters
+from taskmesh.worker.letters.collector import LetterCollector
 
 PREFETCH_SECONDS = 0.5
 LETTERS_SECONDS = 5.0

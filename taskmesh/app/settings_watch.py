@@ -11,7 +11,7 @@ from taskmesh.config.live import changed_keys, refusal
 from taskmesh.config.settings import Settings
 from taskmesh.errors import ConfigError
 from taskmesh.observability.logs import configure
-from taskmesh.worker.supervisor_link import SettingsNote
+from taskmesh.worker.supervision.link import SettingsNote
 
 Outcome: TypeAlias = "Settings | str"
 """What reading gave, or why there is nothing to take over."""

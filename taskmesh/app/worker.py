@@ -12,9 +12,9 @@ from taskmesh.config.settings import Settings
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.logs import configure
 from taskmesh.observability.metrics import Metrics
-from taskmesh.worker.memory_cap import refuse_where_unkept
-from taskmesh.worker.supervisor import EXIT_FATAL, run_worker
-from taskmesh.worker.supervisor_plan import WorkerPlan, plan_keeper, plan_worker
+from taskmesh.worker.executors.memory_cap import refuse_where_unkept
+from taskmesh.worker.supervision.plan import WorkerPlan, plan_keeper, plan_worker
+from taskmesh.worker.supervision.supervisor import EXIT_FATAL, run_worker
 
 IO_MODULE = "taskmesh.app.io_process"
 FLOW_MODULE = "taskmesh.app.flow_process"

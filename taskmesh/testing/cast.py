@@ -15,7 +15,7 @@ from taskmesh.plugins.node_task import NodeTypeTask
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import Task
 from taskmesh.testing.calls import PLAIN, Call, Part, Stub, Turn
-from taskmesh.worker.invoke import Runnable, current
+from taskmesh.worker.executors.invoke import Runnable, current
 
 TURN: contextvars.ContextVar[Turn] = contextvars.ContextVar("turn", default=PLAIN)
 """How the attempt goes that runs here."""

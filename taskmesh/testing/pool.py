@@ -13,9 +13,9 @@ from taskmesh.testing.cast import Cast
 from taskmesh.testing.faults import Fault, Faults, Kind
 from taskmesh.testing.loop import VirtualLoop, by_appointment
 from taskmesh.testing.threads import Job, TaskThreads
-from taskmesh.worker.invoke import Invoker
-from taskmesh.worker.local_pool import ABANDONED_REASON, LocalEvents
-from taskmesh.worker.protocol import Outcome, Work
+from taskmesh.worker.channels.protocol import Outcome, Work
+from taskmesh.worker.executors.invoke import Invoker
+from taskmesh.worker.executors.local_pool import ABANDONED_REASON, LocalEvents
 
 WINDOW = 1024
 """How many nodes may run at the same virtual time."""

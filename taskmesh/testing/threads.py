@@ -12,8 +12,8 @@ from typing import NamedTuple
 from taskmesh.testing.calls import Turn
 from taskmesh.testing.cast import TURN
 from taskmesh.testing.world import World
-from taskmesh.worker.invoke import Invoker
-from taskmesh.worker.protocol import Outcome, Work
+from taskmesh.worker.channels.protocol import Outcome, Work
+from taskmesh.worker.executors.invoke import Invoker
 
 END_SECONDS = 10.0
 

@@ -19,10 +19,10 @@ from taskmesh.testing.pool import PoolParts, VirtualPool
 from taskmesh.testing.road import Road, RoadConsumer, RoadPublisher
 from taskmesh.testing.threads import TaskThreads
 from taskmesh.testing.world import World
-from taskmesh.worker.engine import Engine
-from taskmesh.worker.invoke import Invoker
-from taskmesh.worker.local_pool import LocalEvents
-from taskmesh.worker.pulse import Pulse
+from taskmesh.worker.engine.engine import Engine
+from taskmesh.worker.executors.invoke import Invoker
+from taskmesh.worker.executors.local_pool import LocalEvents
+from taskmesh.worker.executors.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from taskmesh.errors import UsageError
 from taskmesh.testing.actors import Actor
 from taskmesh.testing.errors import PatienceError, StandstillError
 from taskmesh.testing.loop import VirtualLoop
-from taskmesh.worker.invoke import current
+from taskmesh.worker.executors.invoke import current
 
 RESTLESS_SECONDS = 120.0
 """What is on its way and does not get on, as after a lost message, is given so much virtual time of looks by the

@@ -24,7 +24,7 @@ from taskmesh.model.waiting import Approve, Default, Sleep, Wait
 from taskmesh.store.calls import NodeKey, Who, Word
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.messages import NodeMessage, decode_message
-from taskmesh.worker.waiting import LONGEST_PARK_SECONDS
+from taskmesh.worker.engine.waiting import LONGEST_PARK_SECONDS
 from tests.contract.store_bench import Bench
 
 AMOUNT = {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "number"}}}

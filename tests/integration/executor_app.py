@@ -13,7 +13,7 @@ from typing import Any
 
 from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import make_task
-from taskmesh.worker.invoke import current
+from taskmesh.worker.executors.invoke import current
 
 registry = Registry()
 

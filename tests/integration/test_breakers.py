@@ -17,7 +17,7 @@ from tests.integration.engine_app import mesh as plain_mesh
 from tests.integration.mesh_bench import MeshBench, Worker, kill9
 
 APP = "tests.integration.breaker_app"
-IO_PROCESS, EXECUTOR = "taskmesh.app.io_process", "taskmesh.worker.executor"
+IO_PROCESS, EXECUTOR = "taskmesh.app.io_process", "taskmesh.worker.executors.main"
 PATIENCE_SECONDS = 60.0
 WORKERS = 4
 RUNS = 300

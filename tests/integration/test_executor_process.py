@@ -18,9 +18,9 @@ import pytest
 
 from taskmesh.clock import SystemClock
 from taskmesh.wire.codec import pack, unpack
-from taskmesh.worker.executor_pool import STUCK_REASON, ExecutorPool, PoolEvents
-from taskmesh.worker.executor_process import ExecutorSettings
-from taskmesh.worker.protocol import Outcome, Work
+from taskmesh.worker.channels.protocol import Outcome, Work
+from taskmesh.worker.executors.pool import STUCK_REASON, ExecutorPool, PoolEvents
+from taskmesh.worker.executors.process import ExecutorSettings
 
 APP = "tests.integration.executor_app"
 PATIENCE_SECONDS = 30

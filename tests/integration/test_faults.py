@@ -16,7 +16,7 @@ from tests.integration import engine_app as app
 from tests.integration.mesh_bench import MeshBench, kill9
 
 PATIENCE_SECONDS = 90.0
-EXECUTOR, IO_PROCESS = "taskmesh.worker.executor", "taskmesh.app.io_process"
+EXECUTOR, IO_PROCESS = "taskmesh.worker.executors.main", "taskmesh.app.io_process"
 
 
 def _all_succeed(bench: MeshBench, count: int) -> list[str]:

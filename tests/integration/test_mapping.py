@@ -16,7 +16,7 @@ from tests.integration.shell import Shell
 
 APP = "tests.integration.mapping_app"
 PATIENCE_SECONDS = 60.0
-EXECUTOR = "taskmesh.worker.executor"
+EXECUTOR = "taskmesh.worker.executors.main"
 
 
 @pytest.fixture

@@ -93,4 +93,4 @@ def test_a_node_whose_token_is_given_out_again_is_recorded_for_its_new_holder(
         os.kill(io_process, signal.SIGCONT)
     older.process.wait_for(lambda: older.metric("stale_settlements_total") >= GIVEN_OUT, "refusal of older ends")
     recorded = {run.result(timeout=PATIENCE_SECONDS) for run in runs}
-    assert recorded <= set(newer.children("taskmesh.worker.executor"))
+    assert recorded <= set(newer.children("taskmesh.worker.executors.main"))

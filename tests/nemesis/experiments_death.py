@@ -159,7 +159,7 @@ def out_of_memory(trial: Trial) -> Figures:
     are given up, and no other run suffers."""
     worker = trial.worker()
     with memory_limit(worker.process.pid, LIMIT_MB):
-        for pid in [*worker.children("taskmesh.app.io_process"), *worker.children("taskmesh.worker.executor")]:
+        for pid in [*worker.children("taskmesh.app.io_process"), *worker.children("taskmesh.worker.executors.main")]:
             join_limit(worker.process.pid, pid)
         trial.watch()
         trial.load(app.eats, runs=2, batch=1, megabytes=4 * LIMIT_MB)
@@ -270,7 +270,7 @@ def orphans(trial: Trial) -> Figures:
     doomed, _ = trial.workers(2)
     trial.load(app.one, runs=10, seconds=1.0)
     trial.await_effects(3, BEGIN)
-    children = doomed.children("taskmesh.app.io_process") + doomed.children("taskmesh.worker.executor")
+    children = doomed.children("taskmesh.app.io_process") + doomed.children("taskmesh.worker.executors.main")
     trial.kill(doomed)
     trial.wait(lambda: not any(_lives(pid) for pid in children), "end of the orphans", 5)
     return trial.finish(Bounds(duplicates_at_most=PER_CRASH))

@@ -119,7 +119,7 @@ def cut_off_from_redis(trial: Trial) -> Figures:
     trial.watch()
     trial.load(app.diamond, runs=10)
     trial.settle()
-    pids = set(behind.worker.children("taskmesh.worker.executor"))
+    pids = set(behind.worker.children("taskmesh.worker.executors.main"))
     behind.store.weather(refuses=True)
     behind.store.reset_all()
     trial.pause(0.5)

@@ -16,7 +16,7 @@ from tests.nemesis.injected.crash_points import CLOCK
 from tests.nemesis.recovery import HEARTBEAT_SECONDS, LEASE_SECONDS
 from tests.nemesis.trial import Trial
 
-IO_PROCESS, EXECUTOR = "taskmesh.app.io_process", "taskmesh.worker.executor"
+IO_PROCESS, EXECUTOR = "taskmesh.app.io_process", "taskmesh.worker.executors.main"
 
 pauses = Catalogue()
 

@@ -120,7 +120,7 @@ def _strikes(trial: Trial, behind: Behind) -> list[Callable[[], object]]:
         lambda: delete_shard(trial.rabbitmq, trial.namespace, trial.dice.randrange(SHARDS)),
         lambda: trial.ledger.ask("SCRIPT", "FLUSH"),
         lambda: trial.ledger.ask("BGREWRITEAOF"),
-        lambda: kill9(trial.dice.choice(trial.dice.choice(behind.workers).children("taskmesh.worker.executor"))),
+        lambda: kill9(trial.dice.choice(trial.dice.choice(behind.workers).children("taskmesh.worker.executors.main"))),
     ]
 
 

@@ -58,7 +58,7 @@ MUTANTS = (
     Mutant(
         "m3",
         "a message is acked before its node is claimed",
-        "taskmesh/worker/intake.py",
+        "taskmesh/worker/engine/intake.py",
         "        self._in_flight.add(attempt)\n        return attempt",
         "        self._in_flight.add(attempt)\n        self._parts.consumer.ack(attempt.acks)\n        return attempt",
         "A2",

@@ -10,7 +10,7 @@ from typing import Protocol
 from taskmesh.errors import TaskCancelledError
 from taskmesh.model.policies import exception_name
 from taskmesh.wire import pack, unpack
-from taskmesh.worker.protocol import Failure, Outcome, Work
+from taskmesh.worker.channels.protocol import Failure, Outcome, Work
 from tests.simulation.loop import Actor, SimLoop
 from tests.simulation.works import Conduct, output_of
 

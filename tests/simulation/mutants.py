@@ -11,8 +11,8 @@ from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.store.scripts import Script, Scripts
-from taskmesh.worker.attempt import Attempt
-from taskmesh.worker.settling import Settler
+from taskmesh.worker.engine.attempt import Attempt
+from taskmesh.worker.engine.settling import Settler
 
 Mutation = Callable[[], AbstractContextManager[object]]
 
@@ -95,18 +95,20 @@ MUTANTS: dict[str, Mutation] = {
     "a re-drive keeps the token": _in_script("redrive_node", "record[TOKEN] = record[TOKEN] + 1", ""),
     "the keeper publishes nothing": _instead("taskmesh.keeper.keeper.Keeper._publish", _publish_nothing),
     "there is no keeper": _instead("taskmesh.keeper.keeper.Keeper.run_pass", _do_nothing),
-    "a message is acked before its node is settled": _instead("taskmesh.worker.settling.Settler.end", _ack_then_settle),
+    "a message is acked before its node is settled": _instead(
+        "taskmesh.worker.engine.settling.Settler.end", _ack_then_settle
+    ),
     "a message is acked before what follows is confirmed": _instead(
-        "taskmesh.worker.settling.Settler._publish_then_ack", _ack_then_publish
+        "taskmesh.worker.engine.settling.Settler._publish_then_ack", _ack_then_publish
     ),
     "a lost reply is taken for an answer": _instead(
-        "taskmesh.worker.engine.Engine._put_all_back", _forget_what_was_asked
+        "taskmesh.worker.engine.engine.Engine._put_all_back", _forget_what_was_asked
     ),
     "what was only started is undone": _in_scripts(TELLERS, "undone[STATE] == 'succeeded'", "undone"),
     "an undo does not wait for all before it": _in_scripts(TELLERS, "== needed * found.compensation", "> 0"),
     "a failed undo is forgotten": _in_script("settle_node", "state == 'succeeded' and 'done' or 'failed'", "'done'"),
     "what is committed is not undone": _in_script("settle_node", "set(found, 'undos', 'some')", ""),
-    "undos are cancelled with their run": _instead("taskmesh.worker.halting.UNDOING", b"nothing"),
+    "undos are cancelled with their run": _instead("taskmesh.worker.engine.halting.UNDOING", b"nothing"),
     "a rule does not wait for all ends": _in_scripts(TELLERS, "(not waits or left == 0)", "true"),
     "an expression counts what has not ended": _in_scripts(
         TELLERS, "if value == UNKNOWN then return nil end", "if value == UNKNOWN then return 'ready' end"
@@ -129,7 +131,7 @@ MUTANTS: dict[str, Mutation] = {
     ),
     "two probes try a breaker": _in_script("consult_breaker", "holder == probe or now >= held_until", "true"),
     "a node behind a breaker waits for ever": _instead(
-        "taskmesh.worker.breakers.BreakerBoard._come_again_seconds", _wait_for_ever
+        "taskmesh.worker.engine.breakers.BreakerBoard._come_again_seconds", _wait_for_ever
     ),
     "to wait for a breaker uses up attempts": _in_script(
         "retry_node", "if ARGV[7] == '0' then\n  record[ATTEMPT]", "if false then\n  record[ATTEMPT]"
@@ -138,7 +140,7 @@ MUTANTS: dict[str, Mutation] = {
     "the hooks of a flow do not wait for its last node": _in_scripts(
         TELLERS, "remaining > found.hooks then", "remaining > found.hooks + 1 then"
     ),
-    "nobody answers what the keeper asks": _instead("taskmesh.worker.answering.Answering.run_pass", _do_nothing),
+    "nobody answers what the keeper asks": _instead("taskmesh.worker.engine.answering.Answering.run_pass", _do_nothing),
 }
 
 FOCUS: dict[str, tuple[str, ...]] = {

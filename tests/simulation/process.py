@@ -28,7 +28,7 @@ from taskmesh.store.keys import Keys
 from taskmesh.store.letters import Letters
 from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
-from taskmesh.worker.protocol import Work
+from taskmesh.worker.channels.protocol import Work
 from tests.simulation.broker import SimBroker
 from tests.simulation.executors import SimPool
 from tests.simulation.fate import Fate

@@ -94,7 +94,7 @@ def _as_in_a_dream(seed: int) -> Iterator[None]:
     try:
         with (
             mock.patch("taskmesh.dispatch.plan.EDGES_PER_SCRIPT", SLICE),
-            mock.patch("taskmesh.worker.intake.FIELDS_PER_CLAIM", SLICE),
+            mock.patch("taskmesh.worker.engine.intake.FIELDS_PER_CLAIM", SLICE),
             # It looks at a server's configuration and at what its user may do, with very many commands.
             mock.patch("taskmesh.app.steps.refuse_unsafe"),
         ):

@@ -10,7 +10,7 @@ from redis.connection import ConnectionPool
 
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command
-from taskmesh.worker.protocol import Work
+from taskmesh.worker.channels.protocol import Work
 from tests.simulation.broker import SimBroker
 from tests.simulation.fate import Fate, chance_of
 from tests.simulation.history import History

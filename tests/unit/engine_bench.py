@@ -21,13 +21,13 @@ from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Conversation, Link, Reply
 from taskmesh.wire import pack
 from taskmesh.wire.messages import ProbeMessage, encode_message
-from taskmesh.worker.dead_letters import DeadLetters
-from taskmesh.worker.engine import Engine
-from taskmesh.worker.handing_on import HandingOn
-from taskmesh.worker.parts import Parts
-from taskmesh.worker.protocol import Failure, Outcome, Work
-from taskmesh.worker.quarantine import Quarantine
-from taskmesh.worker.standing_back import StandingBack
+from taskmesh.worker.channels.protocol import Failure, Outcome, Work
+from taskmesh.worker.engine.engine import Engine
+from taskmesh.worker.engine.handing_on import HandingOn
+from taskmesh.worker.engine.parts import Parts
+from taskmesh.worker.engine.quarantine import Quarantine
+from taskmesh.worker.engine.standing_back import StandingBack
+from taskmesh.worker.letters.burying import DeadLetters
 from tests.contract.store_bench import ME, Bench, diamond, plan_of
 
 PATIENCE_SECONDS = 10.0

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-from taskmesh.worker.supervisor_link import Report, SettingsNote, SupervisorLink
+from taskmesh.worker.supervision.link import Report, SettingsNote, SupervisorLink
 
 LINGER_SECONDS = 1.5
 """What Python may need to exit on a machine that has much else to do."""

@@ -8,7 +8,7 @@ import pytest
 
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import NodeKey, Question
-from taskmesh.worker.answering import Answering
+from taskmesh.worker.engine.answering import Answering
 from tests.contract.store_bench import ME, OTHER
 from tests.unit.engine_bench import EngineBench, single
 

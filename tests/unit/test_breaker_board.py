@@ -15,8 +15,8 @@ from taskmesh.model.flow import Node
 from taskmesh.model.policies import RetryPolicy, TimeLimits, Wait
 from taskmesh.model.states import NodeState
 from taskmesh.store.breakers import Breakers, Consultation, breakers_of
-from taskmesh.worker import breakers as board
-from taskmesh.worker.protocol import Failure
+from taskmesh.worker.channels.protocol import Failure
+from taskmesh.worker.engine import breakers as board
 from tests.contract.store_bench import OTHER, plan_of
 from tests.unit.engine_bench import EngineBench
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from taskmesh.errors import TooLargeError, WireError
-from taskmesh.worker.channel import BlockingChannel, FrameReader, LoopChannel, frame
-from taskmesh.worker.channel_child import RestartDelay, exit_sentence
+from taskmesh.worker.channels.channel import BlockingChannel, FrameReader, LoopChannel, frame
+from taskmesh.worker.channels.child import RestartDelay, exit_sentence
 
 MESSAGES = [["work", [1, b"x" * 300]], ["recall", None], ["stop", {"a": [1, 2, 3]}]]
 

@@ -21,10 +21,10 @@ from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import ClaimCheck, pack_check, pack_output, read_check
 from taskmesh.wire.codec import CLAIM_CHECK, DEFERRED, PutAsideError
 from taskmesh.wire.run_contexts import encode_context
-from taskmesh.worker.invoke import Invoker
-from taskmesh.worker.large_outputs import LargeOutputs
-from taskmesh.worker.protocol import Outcome, Work
-from taskmesh.worker.pulse import Pulse
+from taskmesh.worker.channels.protocol import Outcome, Work
+from taskmesh.worker.executors.invoke import Invoker
+from taskmesh.worker.executors.large_outputs import LargeOutputs
+from taskmesh.worker.executors.pulse import Pulse
 
 CHECK = ClaimCheck(b"n" * 16, 2_000_000, b"d" * 32)
 STORED = pack_check(CHECK)

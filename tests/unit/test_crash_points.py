@@ -15,9 +15,9 @@ from tests.nemesis.injected.crash_points import SEAMS, Trap, crashes, environ_of
 INJECTED = Path(__file__).parents[1] / "nemesis" / "injected"
 RUN_A_TASK = """
 from taskmesh.clock import SystemClock
-from taskmesh.worker.invoke import Invoker
-from taskmesh.worker.protocol import Work
-from taskmesh.worker.pulse import Pulse
+from taskmesh.worker.executors.invoke import Invoker
+from taskmesh.worker.channels.protocol import Work
+from taskmesh.worker.executors.pulse import Pulse
 clock = SystemClock()
 Invoker({}, 1, clock, Pulse(print, clock)).run(Work(1, "none", b"", ("run", "node", 1)))
 """
@@ -38,7 +38,7 @@ def test_a_trap_kills_a_process_at_its_point_and_so_often_at_most(tmp_path: Path
     trap = Trap("effect", times=1)
     environ = {**os.environ, **environ_of(tmp_path, (trap,)), "PYTHONPATH": os.pathsep.join([str(INJECTED), *sys.path])}
     # The module's name on the command line is what marks an executor.
-    command = [sys.executable, "-c", RUN_A_TASK, "taskmesh.worker.executor"]
+    command = [sys.executable, "-c", RUN_A_TASK, "taskmesh.worker.executors.main"]
     first = subprocess.run(command, env=environ, check=False, capture_output=True)
     assert first.returncode == -signal.SIGKILL, first.stderr.decode()
     assert crashes(tmp_path) == ["effect"]

@@ -11,8 +11,8 @@ from taskmesh.dispatch.dispatcher import Ready, outgoing
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node, OnFailure
 from taskmesh.store.calls import Word
-from taskmesh.worker import settling
-from taskmesh.worker.protocol import Failure
+from taskmesh.worker.channels.protocol import Failure
+from taskmesh.worker.engine import settling
 from tests.contract.store_bench import ME, OTHER, diamond
 from tests.unit.engine_bench import EngineBench, run_two_flows, single
 

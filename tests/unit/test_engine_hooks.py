@@ -20,7 +20,7 @@ from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.model.validation import complete
 from taskmesh.store.calls import Word
 from taskmesh.wire import unpack
-from taskmesh.worker.protocol import Failure
+from taskmesh.worker.channels.protocol import Failure
 from tests.contract.store_bench import Bench
 from tests.unit.engine_bench import EngineBench
 

@@ -16,7 +16,7 @@ from taskmesh.model.waiting import Approve, Default, Sleep, Wait
 from taskmesh.store.calls import RUN_DEADLINE, NodeKey, Word
 from taskmesh.store.signals import Signalled
 from taskmesh.wire import pack
-from taskmesh.worker import intake, waiting
+from taskmesh.worker.engine import intake, waiting
 from tests.model.interpreter import Sent, end_of_wait
 from tests.unit.engine_bench import EngineBench
 

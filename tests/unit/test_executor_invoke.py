@@ -13,9 +13,9 @@ import pytest
 from taskmesh.clock import SystemClock
 from taskmesh.errors import UsageError
 from taskmesh.wire.codec import pack, unpack
-from taskmesh.worker.invoke import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, Invoker, current
-from taskmesh.worker.protocol import Failure, Outcome, Work, read_outcome
-from taskmesh.worker.pulse import Pulse
+from taskmesh.worker.channels.protocol import Failure, Outcome, Work, read_outcome
+from taskmesh.worker.executors.invoke import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, Invoker, current
+from taskmesh.worker.executors.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def test_an_exception_is_told_with_its_type_message_and_the_users_frames() -> No
     assert failure.type.endswith("OrderError")
     assert failure.message == "no stock"
     assert "in fail_deeply" in failure.traceback
-    assert "worker/invoke.py" not in failure.traceback
+    assert "worker/executors/invoke.py" not in failure.traceback
 
 
 class OrderError(Exception):
@@ -205,4 +205,4 @@ def test_an_async_failure_shows_the_users_frames_only() -> None:
     outcome = asyncio.run(invoker.run_async(Work(1, "t", pack({}), ("r", "n", 1))))
     assert outcome.failure is not None
     assert outcome.failure.message == "late"
-    assert "worker/invoke.py" not in outcome.failure.traceback
+    assert "worker/executors/invoke.py" not in outcome.failure.traceback

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskmesh.errors import UsageError
-from taskmesh.worker.executor_loading import load_tasks
+from taskmesh.worker.executors.loading import load_tasks
 
 APP = """
 from taskmesh.tasks.registry import Registry

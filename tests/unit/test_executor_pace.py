@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmesh.worker.executor_pace import MAX_LOOKAHEAD, Pace, share_out
+from taskmesh.worker.executors.pace import MAX_LOOKAHEAD, Pace, share_out
 
 
 def test_nothing_is_sent_ahead_before_anything_is_known() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from taskmesh.model.flow import Compensation, Node
-from taskmesh.worker.protocol import Work
+from taskmesh.worker.channels.protocol import Work
 from tests.contract.store_bench import plan_of
 from tests.unit.engine_bench import EngineBench
 

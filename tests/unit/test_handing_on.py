@@ -10,8 +10,8 @@ from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.model.flow import Node
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Word
 from taskmesh.wire import pack, unpack
-from taskmesh.worker.attempt import Attempt
-from taskmesh.worker.handing_on import LONGEST_SECONDS, SHORTEST_SECONDS, HandingOn
+from taskmesh.worker.engine.attempt import Attempt
+from taskmesh.worker.engine.handing_on import LONGEST_SECONDS, SHORTEST_SECONDS, HandingOn
 from tests.contract.store_bench import plan_of
 
 KNOWN = ("shop:reserve", "shop:ship")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskmesh.errors import ConfigError
-from taskmesh.worker.health import HealthServer
+from taskmesh.worker.supervision.health import HealthServer
 
 
 class View:

@@ -14,8 +14,8 @@ from taskmesh.errors import StoreUnavailableError
 from taskmesh.observability.tally import Tally
 from taskmesh.store.letters import DeadLetter, LetterTotals
 from taskmesh.wire.messages import NodeMessage, encode_message
-from taskmesh.worker.letter_collector import LETTERS_PER_BATCH, LetterCollector
-from taskmesh.worker.letter_headers import Origin, headers_of
+from taskmesh.worker.letters.collector import LETTERS_PER_BATCH, LetterCollector
+from taskmesh.worker.letters.headers import Origin, headers_of
 from tests.unit.engine_bench import FakeBroker
 
 

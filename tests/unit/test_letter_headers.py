@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskmesh.worker.letter_headers import MAX_TEXT, Origin, headers_of, origin_of
+from taskmesh.worker.letters.headers import MAX_TEXT, Origin, headers_of, origin_of
 
 OURS = Origin("0123456789abcdef", 12.5, "undecodable", "not msgpack", "ns.default.0", "key", "me")
 NOW = 100.0

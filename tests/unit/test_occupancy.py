@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from taskmesh.model.states import NodeState
-from taskmesh.worker.occupancy import RESTING_LOOKS
+from taskmesh.worker.engine.occupancy import RESTING_LOOKS
 from tests.unit.engine_bench import EngineBench, single
 
 Test = Callable[[EngineBench], Awaitable[None]]

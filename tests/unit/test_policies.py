@@ -14,8 +14,8 @@ from taskmesh.tasks.registry import Registry
 from taskmesh.tasks.task import TaskPolicy, make_task
 from taskmesh.wire import unpack
 from taskmesh.wire.flows import PLAIN_SCHEMA, POLICY_SCHEMA, decode_flow, encode_flow
-from taskmesh.worker.invoke import describe
-from taskmesh.worker.retrying import wait_of
+from taskmesh.worker.engine.retrying import wait_of
+from taskmesh.worker.executors.invoke import describe
 
 FULL = """
 flow: f

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskmesh.worker.prefetch import AHEAD, SCARCE, SHORT_TASK_WINDOW, Prefetch
+from taskmesh.worker.engine.prefetch import AHEAD, SCARCE, SHORT_TASK_WINDOW, Prefetch
 
 
 @pytest.mark.parametrize(

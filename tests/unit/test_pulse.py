@@ -11,9 +11,9 @@ import pytest
 from taskmesh import TaskCancelledError, TooLargeError
 from taskmesh.clock import SystemClock
 from taskmesh.wire import pack
-from taskmesh.worker.invoke import TaskContext
-from taskmesh.worker.protocol import Failure, Work
-from taskmesh.worker.pulse import Pulse
+from taskmesh.worker.channels.protocol import Failure, Work
+from taskmesh.worker.executors.invoke import TaskContext
+from taskmesh.worker.executors.pulse import Pulse
 from tests.unit.engine_bench import EngineBench, single
 
 PATIENCE_SECONDS = 10.0

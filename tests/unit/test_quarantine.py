@@ -13,8 +13,8 @@ from taskmesh.errors import UsageError
 from taskmesh.model.flow import Node
 from taskmesh.model.policies import RetryPolicy, Wait
 from taskmesh.wire import unpack
-from taskmesh.worker import memory_cap
-from taskmesh.worker.protocol import Failure
+from taskmesh.worker.channels.protocol import Failure
+from taskmesh.worker.executors import memory_cap
 from tests.contract.store_bench import OTHER, plan_of
 from tests.unit.engine_bench import MAX_LOSSES, EngineBench, single
 

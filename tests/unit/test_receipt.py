@@ -11,7 +11,7 @@ from taskmesh.clock import ManualClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.observability.tally import Tally
 from taskmesh.store.housekeeping import Housekeeping
-from taskmesh.worker.receipt import FRESH_SECONDS, Receipt
+from taskmesh.worker.engine.receipt import FRESH_SECONDS, Receipt
 
 AHEAD_SECONDS = 5_000.0
 """The store's clock beside this machine's: ages must not depend on it."""

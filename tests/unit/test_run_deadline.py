@@ -14,7 +14,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Node
 from taskmesh.model.policies import RetryPolicy, Wait
 from taskmesh.wire import unpack
-from taskmesh.worker.protocol import Failure
+from taskmesh.worker.channels.protocol import Failure
 from tests.contract.store_bench import plan_of
 from tests.unit.engine_bench import EngineBench, single
 

@@ -6,7 +6,7 @@ from typing import cast
 
 from taskmesh.broker.protocol import Consumer
 from taskmesh.clock import ManualClock
-from taskmesh.worker.standing_back import STANDING_SECONDS, StandingBack
+from taskmesh.worker.engine.standing_back import STANDING_SECONDS, StandingBack
 
 
 class _Consumer:

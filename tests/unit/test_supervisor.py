@@ -18,11 +18,11 @@ import pytest
 from taskmesh.clock import Clock, ManualClock, SystemClock
 from taskmesh.config.settings import LEAVE_SECONDS, BrokerSection, FlowsSection, LogSection, Settings, WorkerSection
 from taskmesh.errors import ConfigError
-from taskmesh.worker.channel_child import Child
-from taskmesh.worker.supervisor import Supervisor, run_worker
-from taskmesh.worker.supervisor_child import SILENT_SECONDS
-from taskmesh.worker.supervisor_link import IoStart, SettingsNote, start_message
-from taskmesh.worker.supervisor_plan import WorkerPlan, plan_worker
+from taskmesh.worker.channels.child import Child
+from taskmesh.worker.supervision.child import SILENT_SECONDS
+from taskmesh.worker.supervision.link import IoStart, SettingsNote, start_message
+from taskmesh.worker.supervision.plan import WorkerPlan, plan_worker
+from taskmesh.worker.supervision.supervisor import Supervisor, run_worker
 
 PATIENCE_SECONDS = 20
 FAKE = "tests.unit.fake_io_process"
@@ -209,7 +209,7 @@ def test_a_second_signal_stops_at_once() -> None:
 
 
 def test_a_drain_that_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskmesh.worker.supervisor.LEAVE_SECONDS", LEAVE_SECONDS / 50)
+    monkeypatch.setattr("taskmesh.worker.supervision.supervisor.LEAVE_SECONDS", LEAVE_SECONDS / 50)
     fixture = Fixture("stubborn")
 
     async def scenario() -> None:

@@ -26,7 +26,7 @@ CLOCK = "TASKMESH_TEST_CLOCK_SECONDS"
 SELF, WORKER = "self", "worker"
 
 IO_PROCESS = "taskmesh.app.io_process"
-EXECUTOR = "taskmesh.worker.executor"
+EXECUTOR = "taskmesh.worker.executors.main"
 SUBMITTER = "tests.nemesis.submitter"
 
 
@@ -42,12 +42,12 @@ class Seam:
 
 
 SEAMS = {
-    "delivered": Seam(IO_PROCESS, "taskmesh.worker.engine", "Engine.on_delivery", before=False),
-    "claimed": Seam(IO_PROCESS, "taskmesh.worker.intake", "Intake.take", before=True),
-    "ended": Seam(IO_PROCESS, "taskmesh.worker.engine", "Engine.on_outcomes", before=True),
+    "delivered": Seam(IO_PROCESS, "taskmesh.worker.engine.engine", "Engine.on_delivery", before=False),
+    "claimed": Seam(IO_PROCESS, "taskmesh.worker.engine.intake", "Intake.take", before=True),
+    "ended": Seam(IO_PROCESS, "taskmesh.worker.engine.engine", "Engine.on_outcomes", before=True),
     "settled": Seam(
         IO_PROCESS,
-        "taskmesh.worker.settling",
+        "taskmesh.worker.engine.settling",
         "Settler._publish_then_ack",
         before=True,
         counts=lambda _self, ready, *_: bool(ready),
@@ -59,7 +59,7 @@ SEAMS = {
         before=False,
         counts=lambda publisher: len(publisher._window) > 0,
     ),
-    "confirmed": Seam(IO_PROCESS, "taskmesh.worker.settling", "Settler._confirmed", before=True),
+    "confirmed": Seam(IO_PROCESS, "taskmesh.worker.engine.settling", "Settler._confirmed", before=True),
     "redriven": Seam(
         IO_PROCESS,
         "taskmesh.keeper.keeper",
@@ -89,8 +89,8 @@ SEAMS = {
     ),
     "child ended": Seam(IO_PROCESS, "taskmesh.dispatch.parents", "Parents.tell", before=True),
     "parent told": Seam(IO_PROCESS, "taskmesh.dispatch.parents", "Parents.tell", before=False),
-    "begun": Seam(EXECUTOR, "taskmesh.worker.invoke", "Invoker.run", before=True),
-    "effect": Seam(EXECUTOR, "taskmesh.worker.invoke", "Invoker.run", before=False),
+    "begun": Seam(EXECUTOR, "taskmesh.worker.executors.invoke", "Invoker.run", before=True),
+    "effect": Seam(EXECUTOR, "taskmesh.worker.executors.invoke", "Invoker.run", before=False),
     "admitted": Seam(SUBMITTER, "taskmesh.client.client", "Client._send_off", before=True),
 }
 

@@ -1,0 +1,82 @@
+"""What becomes of a node that waits, each time it is claimed: it has waited long enough, or is parked again.
+
+A node that is parked holds nothing here. It is ready again when its time is over, or with its signal. A signal that
+comes between claim and end takes the node from this process, so neither a park nor a time that is over can miss it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.inputs import Inputs
+from taskmesh.model.durations import duration_text
+from taskmesh.model.waiting import AWAITING, SECONDS, SLEEPING, Approve, Sleep, Wait, signal_of, slept_seconds
+from taskmesh.store.signals import KeptSignal
+from taskmesh.wire import pack, unpack
+from taskmesh.worker.channels.protocol import Failure
+from taskmesh.worker.engine.attempt import Attempt
+
+SIGNAL_TIMEOUT = "SignalTimeout"
+REJECTED = "Rejected"
+SLEEP_ERROR = "SleepError"
+
+LONGEST_PARK_SECONDS = 30 * 86_400.0
+"""A node that waits for longer, or without end, is looked at so often. So every one has a timer, and none stays for
+years that nobody needs any more, as after a run that was terminated."""
+
+
+def waiting_ending(
+    attempt: Attempt, step: Sleep | Wait | Approve, open_seconds: float, inputs: Inputs, values: Sequence[bytes | None]
+) -> Ending:
+    """How the attempt of a node ends that was ready first ``open_seconds`` ago.
+
+    ``values`` are those of the fields of its arguments and of its signal.
+    """
+    if isinstance(step, Sleep):
+        return _slept(attempt, step, open_seconds, inputs, values)
+    *_, signal, payload = values
+    if signal is not None and payload is not None:
+        return _heard(attempt, step, KeptSignal.read(signal), payload)
+    if step.timeout_seconds is None:
+        return attempt.waits(LONGEST_PARK_SECONDS, AWAITING)
+    if open_seconds < step.timeout_seconds:
+        return _parked(attempt, step.timeout_seconds - open_seconds, AWAITING)
+    return _timed_out(attempt, step, step.timeout_seconds)
+
+
+def _slept(
+    attempt: Attempt, step: Sleep, open_seconds: float, inputs: Inputs, values: Sequence[bytes | None]
+) -> Ending:
+    seconds = step.seconds
+    if seconds is None:
+        try:
+            seconds = slept_seconds(unpack(inputs.arguments(values)).get(SECONDS))
+        except ValueError as error:
+            return attempt.failed(Failure(SLEEP_ERROR, str(error), ""))
+    return attempt.gave(pack(None)) if open_seconds >= seconds else _parked(attempt, seconds - open_seconds, SLEEPING)
+
+
+def _parked(attempt: Attempt, left_seconds: float, cause: str) -> Ending:
+    return attempt.waits(min(left_seconds, LONGEST_PARK_SECONDS), cause)
+
+
+def _heard(attempt: Attempt, step: Wait | Approve, signal: KeptSignal, payload: bytes) -> Ending:
+    if isinstance(step, Wait):
+        return attempt.gave(payload)
+    approved, comment = unpack(payload)
+    if not approved:
+        said = f": {comment}" if comment else ""
+        return attempt.failed(Failure(REJECTED, f"rejected by {signal.by}{said}", ""))
+    return attempt.gave(pack({"approved": True, "by": signal.by, "at": signal.at, "comment": comment}))
+
+
+def _timed_out(attempt: Attempt, step: Wait | Approve, seconds: float) -> Ending:
+    if isinstance(step, Wait) and step.default is not None:
+        return attempt.gave(pack(step.default.value))
+    within = duration_text(seconds)
+    if isinstance(step, Approve):
+        message = f"nobody has approved or rejected it within {within}"
+    else:
+        message = f"no signal {signal_of(attempt.node)!r} has come within {within}"
+    return attempt.failed(Failure(SIGNAL_TIMEOUT, message, ""))

@@ -1,0 +1,1 @@
+"""The process above the others: starts them, watches them, answers for them."""
