@@ -10,18 +10,26 @@ from typing import Any, cast
 
 from taskmesh.errors import PayloadError, WireError
 from taskmesh.model.flow import UNDO_RESULT
+from taskmesh.model.hook_references import OF_HOOK, HookCompiler
 from taskmesh.model.references import compile_value
 from taskmesh.model.run_context import RUN_VALUES, RunContext
 from taskmesh.model.values import Value, Values
 from taskmesh.wire import unpack
 from taskmesh.wire.claim_checks import pack_deferred, read_deferred
 
-_NODE, _UNDO = "node", "undo"
+_NODE, _HOOK, _UNDO = "node", "hook", "undo"
 
 
 def defer(args: Value, params: Values, outputs: Mapping[str, bytes | None], context: RunContext) -> bytes:
     """The arguments of a node: its ``args``, and what they refer to."""
     return pack_deferred([_NODE, args, params, outputs, context.values()])
+
+
+def defer_hook(
+    args: Value, params: Values, outputs: Mapping[str, bytes | None], context: RunContext, facts: Values
+) -> bytes:
+    """Those of a hook: besides, the facts of what it observes."""
+    return pack_deferred([_HOOK, args, params, outputs, context.values(), facts])
 
 
 def defer_undo(arguments: bytes, output: bytes | None) -> bytes:
@@ -42,9 +50,13 @@ def resolved(packed: bytes, value_of: Callable[[bytes], Any]) -> dict[str, Any]:
     if fields[0] == _UNDO:
         _, inner, output = fields
         return {**resolved(inner, value_of), UNDO_RESULT: _value("it", output, value_of)}
-    _, args, params, outputs, said = fields
+    kind, args, params, outputs, said, *facts = fields
     values = {name: _value(f"node {name!r}", output, value_of) for name, output in outputs.items()}
-    return cast("dict[str, Any]", compile_value(args).resolve(params, {**values, RUN_VALUES: said}))
+    values[RUN_VALUES] = said
+    if kind == _HOOK:
+        [values[OF_HOOK]] = facts
+    template = compile_value(args, HookCompiler() if kind == _HOOK else None)
+    return cast("dict[str, Any]", template.resolve(params, values))
 
 
 def _value(name: str, output: bytes | None, value_of: Callable[[bytes], Any]) -> Any:

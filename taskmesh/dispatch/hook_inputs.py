@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from taskmesh.dispatch.deferring import defer_hook
+from taskmesh.dispatch.inputs import CONTEXT
+from taskmesh.model.flow import ALL_PARAMS
 from taskmesh.model.graph import Graph
 from taskmesh.model.hook_references import OF_HOOK
+from taskmesh.model.run_context import NO_CONTEXT, RUN_VALUES
 from taskmesh.model.states import NodeState
 from taskmesh.store.records import node_record
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.codec import PutAsideError
+from taskmesh.wire.run_contexts import decode_context
 
 
 class HookInputs:
@@ -22,24 +28,29 @@ class HookInputs:
 
     def __init__(self, graph: Graph, node: int, before_hooks: int) -> None:
         self._graph = graph
+        self._args = graph.flow.nodes[node].args
         self._arguments = graph.arguments[node]
-        self._sources = graph.inputs[node]
-        self._passes_params = isinstance(graph.flow.nodes[node].args, str)
+        self._sources = tuple(graph.names[each] for each in graph.inputs[node])
         self._observed = next(iter(graph.parents[node]), None)
         place = before_hooks if self._observed is None else self._observed
         ended = f"{'output' if self._observed is None else 'node'}:{place}"
-        self.fields = (ended, f"error:{place}", "params", *(f"output:{each}" for each in self._sources))
+        outputs = [f"output:{each}" for each in graph.inputs[node]]
+        context = (CONTEXT,) if self._arguments.reads_run else ()
+        self.fields = (ended, f"error:{place}", "params", *outputs, *context)
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
-        ended, error, params, *outputs = values
-        if self._passes_params:
-            return params or pack({})
-        named: dict[str, Any] = {
-            self._graph.names[source]: unpack(output) if output is not None else None
-            for source, output in zip(self._sources, outputs, strict=True)
-        }
-        named[OF_HOOK] = self._facts(ended, error)
-        return pack(self._arguments.resolve(unpack(params) if params else {}, named))
+        ended, error, packed_params, *rest = values
+        if self._args == ALL_PARAMS:
+            return packed_params or pack({})
+        params = unpack(packed_params) if packed_params else {}
+        stored = dict(zip(self._sources, rest, strict=False))
+        context = decode_context(rest[-1]) if self._arguments.reads_run else NO_CONTEXT
+        facts = self._facts(ended, error)
+        try:
+            outputs = {name: unpack(output) if output is not None else None for name, output in stored.items()}
+        except PutAsideError:
+            return defer_hook(self._args, params, stored, context, facts)
+        return pack(self._arguments.resolve(params, {**outputs, RUN_VALUES: context.values(), OF_HOOK: facts}))
 
     def _facts(self, ended: bytes | None, error: bytes | None) -> dict[str, Any]:
         said = unpack(error) if error else None

@@ -35,8 +35,8 @@ class HookCompiler(Compiler):
     """Compiles the arguments of a hook, which knows the facts, too."""
 
     forms = (
-        f"write {', '.join(f'${{{ENDED}.{fact}}}' for fact in FACTS)}, ${{params.NAME}} or ${{nodes.NAME.output}}, "
-        "and $${ where ${ is meant literally"
+        f"write {', '.join(f'${{{ENDED}.{fact}}}' for fact in FACTS)}, ${{params.NAME}}, ${{nodes.NAME.output}} "
+        "or ${run.metadata.KEY}, and $${ where ${ is meant literally"
     )
 
     def resolver_of(self, parts: list[str], path: Path) -> Resolver | None:

@@ -19,6 +19,7 @@ from taskmesh.errors import WireError
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.conditions import RUN, read_condition
 from taskmesh.model.flow import Case, Compensation, Copies, Events, Flow, Node, OnFailure, Param, ParamType, Switch
+from taskmesh.model.hook_references import compile_arguments
 from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.references import compile_value
@@ -43,10 +44,9 @@ def encode_flow(flow: Flow) -> bytes:
 
 def _reads_run(flow: Flow, body: bytes) -> bool:
     """Whether anything in it refers to what is said of the run. Most flows show at a glance that nothing does."""
-    if _OPENING in body:
-        values = (flow.result, *(node.args for node in flow.nodes))
-        if any(compile_value(value).reads_run for value in values):
-            return True
+    may = _OPENING in body
+    if may and (compile_value(flow.result).reads_run or any(compile_arguments(node).reads_run for node in flow.nodes)):
+        return True
     conditions = [text for node in flow.nodes for text in node.conditions if RUN in text]
     return any(used.kind == RUN for text in conditions for used in read_condition(text).uses)
 

@@ -9,6 +9,7 @@ import pytest
 
 from taskmesh import Mesh
 from taskmesh.cli import diagram
+from taskmesh.dispatch.deferring import resolved
 from taskmesh.dispatch.plan import BEFORE_HOOKS, Plan
 from taskmesh.errors import FlowError, UnresolvedReferenceError, UsageError
 from taskmesh.flows.dumping import dump_flow
@@ -16,11 +17,16 @@ from taskmesh.flows.files import load_flow
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import RetryPolicy
+from taskmesh.model.run_context import RunContext
 from taskmesh.model.states import NodeState
 from taskmesh.model.triggers import Trigger
 from taskmesh.model.validation import complete
 from taskmesh.wire import pack, unpack
-from taskmesh.wire.flows import HOOK_SCHEMA, decode_flow, encode_flow
+from taskmesh.wire.claim_checks import ClaimCheck, pack_check
+from taskmesh.wire.flows import HOOK_SCHEMA, RUN_SCHEMA, decode_flow, encode_flow
+from taskmesh.wire.run_contexts import encode_context
+
+STORED = pack_check(ClaimCheck(b"n" * 16, 2_000_000, b"d" * 32))
 
 YAML = """
 flow: order
@@ -118,7 +124,7 @@ def test_a_flow_with_hooks_is_the_same_after_it_was_written(make: Callable[[], F
 
 def test_the_result_of_a_flow_is_that_of_its_nodes() -> None:
     graph = Plan.of(load_flow(YAML, "f.yaml")).graph
-    assert (graph.roots, graph.result.nodes) == ((0,), ("charge",))
+    assert (graph.roots, graph.result_inputs) == ((0,), (1,))
 
 
 HOOKED = "flow: f\nnodes:\n  a: {task: t}\n  b: {task: t, hooks: %s}\n"
@@ -288,3 +294,40 @@ def test_pictures_of_a_flow_mark_its_hooks() -> None:
     assert "n1 -. on_success .-> n2" in mermaid
     assert '"charge" -> "charge.finally" [style=dotted];' in "\n".join(diagram.dot(flow))
     assert diagram.document(flow)["nodes"]["charge.finally"]["hook"] == "finally"
+
+
+@pytest.mark.parametrize("hook", ["a.finally", "flow:finally"])
+def test_a_hook_reads_what_is_said_of_the_request(hook: str) -> None:
+    args = '{text: "${run.metadata.plan}", of: "${ended.status} of ${run.tenant}", why: "${run.request_id}"}'
+    of_flow, of_node = (args, "{}") if hook == "flow:finally" else ("{}", args)
+    finally_ = "{finally: {task: tell, args: %s}}"
+    text = f"flow: f\nhooks: {finally_ % of_flow}\nnodes:\n  a: {{task: t, hooks: {finally_ % of_node}}}\n"
+    flow = load_flow(text, "f.yaml")
+    assert decode_flow(encode_flow(flow)) == flow
+    stored = {"node:0": _record(NodeState.SUCCEEDED), f"output:{BEFORE_HOOKS}": pack(["succeeded", False])}
+    said = encode_context(RunContext(tenant="acme", metadata={"plan": "gold"}))
+    expected = {"text": "gold", "of": "succeeded of acme", "why": None}
+    assert _arguments(Plan.of(flow), hook, {**stored, "context": said}) == expected
+    assert _arguments(Plan.of(flow), hook, stored) == {"text": None, "of": "succeeded of null", "why": None}
+
+
+def test_an_older_version_refuses_a_hook_that_reads_what_is_said_of_the_request() -> None:
+    text = "flow: f\nhooks: {finally: {task: tell, args: {text: '${run.tenant}'}}}\nnodes: {a: {task: t}}\n"
+    assert unpack(encode_flow(load_flow(text, "f.yaml")))[0] == RUN_SCHEMA
+
+
+def test_an_output_that_was_put_aside_comes_to_the_task_of_a_hook() -> None:
+    args = '{text: "${nodes.a.output.name}", of: "${ended.status} of ${params.p}, ${run.tenant}", why: "${ended.node}"}'
+    text = (
+        f"flow: f\nparams: {{p: string}}\nnodes:\n  a: {{task: t, hooks: {{finally: {{task: tell, args: {args}}}}}}}\n"
+    )
+    plan = Plan.of(load_flow(text, "f.yaml"))
+    inputs = plan.inputs(1)
+    stored = {"node:0": _record(NodeState.SUCCEEDED), "output:0": STORED, "params": pack({"p": "us"})}
+    stored |= {"context": encode_context(RunContext(tenant="acme"))}
+    packed = inputs.arguments([stored.get(field) for field in inputs.fields])
+    assert resolved(packed, lambda output: {"name": "big"} if output == STORED else unpack(output)) == {
+        "text": "big",
+        "of": "succeeded of us, acme",
+        "why": "a",
+    }
