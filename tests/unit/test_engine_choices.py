@@ -14,6 +14,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node, OnFailure, Param, Switch, case_of
 from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.model.validation import complete
+from taskmesh.worker import intake
 from tests.unit.engine_bench import EngineBench
 
 Test = Callable[[EngineBench], Awaitable[None]]
@@ -147,6 +148,43 @@ def test_a_switch_is_ended_by_a_worker_that_knows_none_of_the_tasks(play: Callab
         for ready in bench.side.admit(plan, "r1", {}).ready:
             bench.broker.deliver(outgoing(ready).body)
         await bench.until(lambda: str(bench.side.record().nodes[0].state) == "succeeded")
+
+    play(test)
+
+
+WAY = Switch((case_of("params.amount > 1", ("b",)), case_of("", ("c",))))
+
+
+@pytest.mark.parametrize("is_paged", [False, True])
+def test_what_is_not_to_run_is_skipped_by_a_worker_that_does_not_know_its_task(
+    play: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch, is_paged: bool
+) -> None:
+    plan = _plan(
+        Node("a", "t", when="params.amount > 100"),
+        Node("route", "", pool="", switch=WAY),
+        Node("b", "t"),
+        Node("c", "other"),
+    )
+    monkeypatch.setattr(intake, "FIELDS_PER_CLAIM", 1 if is_paged else intake.FIELDS_PER_CLAIM)
+
+    async def test(bench: EngineBench) -> None:
+        bench.pool.tasks = frozenset({"other"})
+        nodes = await _run(bench, plan, amount=1)
+        ends = {"a": "skipped", "route": "succeeded", "b": "skipped", "c": "succeeded"}
+        assert _states(nodes) == ends
+
+    play(test)
+
+
+def test_what_is_to_run_is_still_handed_on_by_a_worker_that_does_not_know_its_task(
+    play: Callable[[Test], None],
+) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.pool.tasks = frozenset({"other"})
+        for ready in bench.side.admit(_plan(Node("a", "t", when="params.amount > 0")), "r1", {"amount": 1}).ready:
+            bench.broker.deliver(outgoing(ready).body)
+        await bench.until(lambda: str(bench.side.record().nodes[0].state) == "retrying")
+        assert b"handed_on" in bench.side.record().errors[0]
 
     play(test)
 

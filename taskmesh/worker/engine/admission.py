@@ -30,20 +30,24 @@ class Admission:
         self._handing_on = handing_on
         self._board = board
 
-    def ending(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Ending | None:
-        """How an attempt ends that does not begin; None for one that does. ``known`` are the tasks that run here."""
+    def ending(self, attempt: Attempt, answer: ClaimAnswer) -> Ending | None:
+        """How an attempt ends that does not begin, whatever its gate says; None for one that may."""
         if (answer.halt or answer.left_seconds is not None) and attempt.runs_always:
             answer = answer._replace(halt="", left_seconds=None)
         if answer.halt:
             return attempt.cancelled(answer.halt)
         if attempt.is_unknown:
-            return self._handing_on.ending(attempt, answer, known)
+            return None
         if failure := self._quarantine.before_start(attempt):
             return attempt.failed(failure)
         is_limited = attempt.node.limits is not NO_LIMITS or answer.left_seconds is not None
         if is_limited and (failure := self._limiter.open(attempt, answer)):
             return attempt.failed(failure)
         return None
+
+    def handing_on(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Ending:
+        """The end of an attempt whose task is unknown here. ``known`` are the tasks that run here."""
+        return self._handing_on.ending(attempt, answer, known)
 
     def parking(self, attempt: Attempt, known: Collection[str]) -> Ending | None:
         """The end of an attempt whose breaker refuses; None where it runs, or its fallback does in its place.

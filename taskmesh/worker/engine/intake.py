@@ -192,14 +192,14 @@ class Intake:
         if isinstance(attempt.node.step, ChildStep):
             self._child_runs.add(attempt, answer, self._values(attempt, answer))
             return None
-        if ending := self._admission.ending(attempt, answer, pool.tasks):
+        if ending := self._admission.ending(attempt, answer):
             self._settler.end(attempt, ending)
             return None
         return self._work(attempt, answer, pool.tasks)
 
     def _work(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Work | None:
         try:
-            arguments = self._arguments(attempt, answer)
+            arguments = self._arguments(attempt, answer, known)
             if isinstance(arguments, Ending):
                 self._settler.end(attempt, arguments)
                 return None
@@ -218,10 +218,15 @@ class Intake:
         key = inputs.idempotency_key(answer.fields) if isinstance(inputs, ItemInputs) else ""
         return Work(attempt.id, attempt.runs, arguments, context, *about, key)
 
-    def _arguments(self, attempt: Attempt, answer: ClaimAnswer) -> bytes | Ending:
+    def _arguments(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> bytes | Ending:
         """What the task is called with; or how the node ends that does not come so far."""
         inputs, values = attempt.plan.inputs(attempt.key.node), self._values(attempt, answer)
         gate, step = inputs.gate, attempt.node.step
+        if attempt.is_unknown:
+            *of_gate, begun = values
+            # What is not to run is skipped here as anywhere.
+            ending = inner_ending(attempt, gate, of_gate) if gate else None
+            return ending or self._admission.handing_on(attempt, answer._replace(fields=(begun,)), known)
         if gate is None and step is None:
             return inputs.arguments(values)
         count = len(gate.fields) if gate else 0
@@ -232,7 +237,7 @@ class Intake:
         return inputs.arguments(values[count:])
 
     def _values(self, attempt: Attempt, answer: ClaimAnswer) -> Sequence[bytes | None]:
-        fields = attempt.plan.inputs(attempt.key.node).fields
+        fields = _fields_of(attempt)
         if len(fields) > FIELDS_PER_CLAIM:
             return self._parts.reader.run_fields(attempt.key.run_id, fields)
         return answer.fields
@@ -267,15 +272,21 @@ _WITHOUT_A_RUN = {
 
 
 def _claim_of(attempt: Attempt) -> Claim:
-    fields = (f"error:{attempt.key.node}",) if attempt.is_unknown else _fields_of(attempt)
+    try:
+        fields = _fields_of(attempt)
+    except Exception:
+        # Arguments that cannot be made fail the node, for which it must be claimed first.
+        fields = ()
     wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
     return Claim(attempt.key, attempt.message_token, wanted)
 
 
 def _fields_of(attempt: Attempt) -> tuple[str, ...]:
+    """What an attempt reads of its run; one whose task is unknown here for its gate, and for how long that was so."""
     node = attempt.key.node
-    try:
-        return attempt.plan.inputs(node).fields if node >= 0 else ()
-    except Exception:
-        # Arguments that cannot be made fail the node, for which it must be claimed first.
+    if node < 0:
         return ()
+    inputs = attempt.plan.inputs(node)
+    if not attempt.is_unknown:
+        return inputs.fields
+    return (*(inputs.gate.fields if inputs.gate else ()), f"error:{node}")
