@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from taskmesh.dispatch.deferring import resolved_here
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UnresolvedReferenceError
@@ -18,6 +19,7 @@ from taskmesh.store.reader import Reader
 from taskmesh.store.records import RunRecord
 from taskmesh.store.signals import KeptSignal
 from taskmesh.wire import unpack
+from taskmesh.wire.codec import PutAsideError
 
 
 class Heard:
@@ -52,8 +54,8 @@ def _of_node(
 def _question(inputs: Inputs, values: Sequence[bytes | None]) -> str:
     begin = len(inputs.gate.fields) if inputs.gate else 0
     try:
-        return str(unpack(inputs.arguments(values[begin:])).get(QUESTION))
-    except UnresolvedReferenceError as error:
+        return str(resolved_here(inputs.arguments(values[begin:])).get(QUESTION))
+    except (UnresolvedReferenceError, PutAsideError) as error:
         return f"(what, cannot be told: {error})"
 
 

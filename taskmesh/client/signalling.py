@@ -20,6 +20,7 @@ from taskmesh.model.waiting import Approve, Wait, hears, place_of_signal, signal
 from taskmesh.store.calls import NodeKey, Who, Word
 from taskmesh.store.signals import Signal, Signalled, Signals
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.claim_checks import pack_output
 
 _SIGNAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 _ID_BYTES = 12
@@ -86,7 +87,7 @@ class Signalling:
         return _Target(plan, shard_key, place, nodes[place])
 
     def _packed(self, node: Node, step: Wait, payload: Any) -> bytes:
-        packed = pack(payload)
+        packed = pack_output(payload)
         if len(packed) > self._max_value_bytes:
             raise TooLargeError(
                 f"the payload for node {node.name!r} has {len(packed)} bytes; "

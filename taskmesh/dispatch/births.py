@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.child_inputs import Around
 from taskmesh.dispatch.copies import copies_params, copies_plan
+from taskmesh.dispatch.deferring import resolved_here
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.items import items_of
 from taskmesh.dispatch.plan import Plan
@@ -18,7 +19,7 @@ from taskmesh.model.mapping import GIVEN, OVER, Map
 from taskmesh.model.subflows import MAX_DEPTH, ChildStep, Subflow
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Parent
-from taskmesh.wire import pack, unpack
+from taskmesh.wire import pack
 
 LEAST_SECONDS = 0.001
 """A child whose parent's time is just over still gets a deadline, which rings at once."""
@@ -67,7 +68,7 @@ class Bodies:
         """The flow of a node's child; a row of ``MAKERS`` knows how its kind of step is made one.
 
         :raises UsageError: it is not there any more, or has no items. :raises TooLargeError: it has too many.
-        :raises UnresolvedReferenceError: as of ``Inputs.arguments``.
+        :raises UnresolvedReferenceError: as of ``Inputs.arguments``. :raises PutAsideError: as of ``resolved_here``.
         """
         step = birth.plan.node(birth.key.node).step
         assert isinstance(step, ChildStep)
@@ -89,12 +90,12 @@ class Bodies:
 
 
 def _of_subflow(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
-    return ChildFlow(bodies.plan_of(birth, step.reference), unpack(birth.arguments))
+    return ChildFlow(bodies.plan_of(birth, step.reference), resolved_here(birth.arguments))
 
 
 def _of_loop(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
     assert isinstance(step, Loop)
-    params = unpack(birth.arguments)
+    params = resolved_here(birth.arguments)
     params |= {step.last_as: birth.last} if step.last_as else {}
     params |= {step.count_as: birth.turn + 1} if step.count_as else {}
     return ChildFlow(bodies.plan_of(birth, step.reference), params)
@@ -102,7 +103,7 @@ def _of_loop(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
 
 def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChild:
     assert isinstance(step, Map)
-    arguments = unpack(birth.arguments)
+    arguments = resolved_here(birth.arguments)
     items = items_of(step, arguments[OVER])
     if items is None:
         return NoChild(pack([]))

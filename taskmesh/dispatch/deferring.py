@@ -15,7 +15,8 @@ from taskmesh.model.references import compile_value
 from taskmesh.model.run_context import RUN_VALUES, RunContext
 from taskmesh.model.values import Value, Values
 from taskmesh.wire import unpack
-from taskmesh.wire.claim_checks import pack_deferred, read_deferred
+from taskmesh.wire.claim_checks import pack_deferred, read_check, read_deferred
+from taskmesh.wire.codec import PutAsideError
 
 _NODE, _HOOK, _UNDO = "node", "hook", "undo"
 
@@ -35,6 +36,38 @@ def defer_hook(
 def defer_undo(arguments: bytes, output: bytes | None) -> bytes:
     """The arguments of an undo: those of its node, which may be deferred themselves, and its output."""
     return pack_deferred([_UNDO, arguments, output])
+
+
+def resolved_here(packed: bytes) -> dict[str, Any]:
+    """The arguments of a node that runs no task.
+
+    :raises PutAsideError: an output of them was put aside.
+    """
+    fields = read_deferred(packed)
+    if fields is not None:
+        outputs = fields[3]
+        raise PutAsideError(for_tasks_alone(next(name for name, each in outputs.items() if each and read_check(each))))
+    arguments: dict[str, Any] = unpack(packed)
+    return arguments
+
+
+def value_here(name: str, output: bytes | None) -> Any:
+    """What the node ``name`` gave, where no task is given it; None where it has no output.
+
+    :raises PutAsideError: it was put aside. :raises WireError: it cannot be read.
+    """
+    try:
+        return None if output is None else unpack(output)
+    except PutAsideError:
+        raise PutAsideError(for_tasks_alone(name)) from None
+
+
+def for_tasks_alone(name: str) -> str:
+    """Why nothing but a task can be given what the node ``name`` gave."""
+    return (
+        f"the output of node {name!r} was put aside, since it is large (payload.claim_check_bytes), and only tasks are "
+        "given such outputs; let it return what is small, or where the rest is"
+    )
 
 
 def resolved(packed: bytes, value_of: Callable[[bytes], Any]) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from taskmesh.dispatch.deferring import for_tasks_alone
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.mapping import MOST_BYTES
 from taskmesh.model.states import RunState
 from taskmesh.store.family import Outcome
 from taskmesh.store.reader import Reader
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.claim_checks import read_check
 from taskmesh.wire.codec import pack_list
 
 ITEMS_PER_READING = 5_000
@@ -41,6 +43,8 @@ def gathered(reader: Reader, run_id: str, plan: Plan, ticket: str) -> Outcome:
     most_bytes = unpack(params)[MOST_BYTES] if params else 0
     packed, failures, size = list[bytes](), dict[int, str](), 0
     for place, found in enumerate(_all(reader, run_id, copies.total)):
+        if read_check(found.packed):
+            return _failed(ticket, f"run {run_id} has no result: {for_tasks_alone(plan.name_of(place))}")
         size += len(found.packed)
         if size > most_bytes:
             return _failed(ticket, f"run {run_id} has no result: {_too_large(copies.total, most_bytes)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from taskmesh.dispatch.deferring import value_here
 from taskmesh.dispatch.gathering import gathered
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UnresolvedReferenceError, WireError
@@ -66,16 +67,22 @@ def _results(reader: FamilyReader, children: Sequence[Child]) -> Iterator[Outcom
         for each in children
     ]
     for child, (params, context, *outputs) in zip(children, reader.picked(wanted), strict=True):
-        graph = child.plan.graph
-        values = zip(graph.result_inputs, outputs, strict=True)
         try:
-            # A node that did not run gives null, as in arguments.
-            known = {source: unpack(output) if output is not None else None for source, output in values}
-            result = pack(graph.resolve_result(unpack(params or b"\x80"), known, decode_context(context)))
+            result = _result(child.plan, params, context, outputs)
         except (UnresolvedReferenceError, WireError) as error:
             yield Outcome(child.ticket, RunState.FAILED, message=f"run {child.run_id} has no result: {error}")
         else:
             yield Outcome(child.ticket, RunState.SUCCEEDED, result)
+
+
+def _result(plan: Plan, params: bytes | None, context: bytes | None, outputs: Sequence[bytes | None]) -> bytes:
+    """What a run gives back; a node that did not run gives null, as in arguments.
+
+    :raises PutAsideError: an output of it was put aside. :raises UnresolvedReferenceError: as of ``resolve_result``.
+    """
+    sources = plan.graph.result_inputs
+    known = {at: value_here(plan.name_of(at), output) for at, output in zip(sources, outputs, strict=True)}
+    return pack(plan.graph.resolve_result(unpack(params or b"\x80"), known, decode_context(context)))
 
 
 def _unhappy(reader: FamilyReader, child: Child, status: RunState, row: Sequence[bytes | None]) -> Outcome:

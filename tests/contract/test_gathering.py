@@ -16,8 +16,10 @@ from taskmesh.model.mapping import ItemFailure, Map
 from taskmesh.model.states import RunState
 from taskmesh.store.family import Outcome
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.claim_checks import ClaimCheck, pack_check
 from tests.contract.store_bench import Bench
 
+LARGE = pack_check(ClaimCheck(b"n" * 16, 2_000_000, b"d" * 32))
 OUTER = Flow("outer", "1", ())
 STEP = Map(Node("square", "t", {"value": "${item}"}), on_item_failure=ItemFailure.CONTINUE)
 
@@ -28,7 +30,13 @@ def bench(redis_url: str, namespace: str) -> Bench:
 
 
 def _gathered(
-    bench: Bench, total: int, failing: frozenset[int], most_bytes: int = 1_000_000, message: str = "no", **rules: Any
+    bench: Bench,
+    total: int,
+    failing: frozenset[int],
+    most_bytes: int = 1_000_000,
+    message: str = "no",
+    large: int | None = None,
+    **rules: Any,
 ) -> Outcome:
     step = replace(STEP, **rules)
     items = items_of(step, [*range(total)])
@@ -38,7 +46,11 @@ def _gathered(
     bench.advancer.admit([replace(entrance_of(plan, submission, 1_000_000), items=items.chunks)])
     error = pack({"type": "ValueError", "message": message, "traceback": "long"})
     for node in range(total):
-        ending = ("failed", {"error": error}) if node in failing else ("succeeded", {"output": pack(node)})
+        ending = (
+            ("failed", {"error": error})
+            if node in failing
+            else ("succeeded", {"output": LARGE if node == large else pack(node)})
+        )
         bench.run_through(plan, node, ending[0], **ending[1])
     return gathered(bench.reader, "r1", plan, "ticket")
 
@@ -81,3 +93,10 @@ def test_a_list_that_is_too_large_is_no_result(bench: Bench, failing: frozenset[
     assert (
         "its 9 items gave back has more than 8 bytes together, which limits.max_value_bytes allows" in outcome.message
     )
+
+
+def test_an_output_that_was_put_aside_is_no_part_of_a_list(bench: Bench) -> None:
+    outcome = _gathered(bench, 3, frozenset({0}), large=1)
+    assert outcome.status is RunState.FAILED
+    assert outcome.message.startswith("run r1 has no result: the output of node 'square[1]' was put aside")
+    assert outcome.message.endswith("let it return what is small, or where the rest is")

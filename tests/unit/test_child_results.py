@@ -42,7 +42,7 @@ def test_one_that_cannot_be_read_fails_its_own_node_and_no_other() -> None:
     large, small = outcomes_of(reader, [Child(run_id, plan, run_id) for run_id in ("large", "small")])
     assert large is not None
     assert large.status is RunState.FAILED
-    assert large.message.startswith("run large has no result: it was put aside, since it is large")
+    assert large.message.startswith("run large has no result: the output of node 'a' was put aside, since it is large")
     assert small is not None
     assert unpack(small.output) == {"output": 1, "tenant": "acme"}
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
 import pytest
 
+from taskmesh.client.heard import Heard
+from taskmesh.client.restarting import Restarting
+from taskmesh.client.signalling import Signalling
 from taskmesh.clock import SystemClock
+from taskmesh.dispatch.births import Birth, Bodies
+from taskmesh.dispatch.child_inputs import ChildInputs
 from taskmesh.dispatch.deferring import resolved
 from taskmesh.dispatch.gates import Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, WireError
 from taskmesh.model.conditions import ConditionError
-from taskmesh.model.flow import Compensation, Flow, Node
+from taskmesh.model.flow import Compensation, Flow, Node, Param
+from taskmesh.model.loops import Loop
+from taskmesh.model.mapping import Map, mapped
 from taskmesh.model.run_context import RunContext
+from taskmesh.model.states import NodeState
+from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
+from taskmesh.model.waiting import Approve, Wait
+from taskmesh.store.calls import NodeKey
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import ClaimCheck, pack_check, pack_output, read_check
 from taskmesh.wire.codec import CLAIM_CHECK, DEFERRED, PutAsideError
@@ -157,3 +169,45 @@ def test_where_nothing_is_put_aside_the_limit_is_what_it_was() -> None:
     failure = _run(pack({"x": "y" * 2000})).failure
     assert failure is not None
     assert "limits.max_value_bytes allows 1000" in failure.message
+
+
+BIG = Node("a", "t")
+CHILD = Flow("child", "1", (Node("x", "t", {"x": "${params.x}"}),), params=(Param("x"),))
+FOR_TASKS = (
+    "the output of node 'a' was put aside, since it is large (payload.claim_check_bytes), and only tasks are given"
+)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        mapped(Node("b", "t", {"x": "${item}"}), Map(Node("b", "t", {"x": "${item}"})), "${nodes.a.output.rows}"),
+        mapped(Node("b", "t", {"x": "${nodes.a.output}"}), Map(Node("b", "t", {"x": "${nodes.a.output}"})), [1, 2]),
+        Node("b", "", {"x": "${nodes.a.output}"}, step=Subflow("", CHILD)),
+        Node("b", "", {"x": "${nodes.a.output}"}, step=Loop("output > 1", 2, inline=CHILD)),
+    ],
+)
+def test_a_node_that_begins_a_run_is_not_given_it_and_says_so(node: Node) -> None:
+    plan = Plan.of(complete(Flow("f", "1", (BIG, node))))
+    inputs = plan.inputs(1)
+    assert isinstance(inputs, ChildInputs)
+    around: Any = None
+    birth = Birth(plan, NodeKey("r", 1), "r", inputs.arguments([STORED, *[None] * 5]), around, None)
+    with pytest.raises(PutAsideError) as caught:
+        Bodies(lambda hash_, name: None, 1000).flow_of(birth)
+    assert str(caught.value).startswith(FOR_TASKS)
+
+
+def test_what_somebody_is_asked_cannot_be_made_of_it_and_explain_says_so() -> None:
+    plan = _plan(BIG, Node("b", "", {"question": "pay ${nodes.a.output}?"}, ("a",), step=Approve()))
+    kept: Any = SimpleNamespace(run_fields=lambda run_id, fields: [STORED, None, None])
+    first, *_ = Heard(kept).reasons(plan, "r", {1: NodeState.RETRYING}, 0.0)[1]
+    assert first.startswith(f"it asks: (what, cannot be told: {FOR_TASKS}")
+
+
+def test_nobody_sends_what_looks_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = _plan(Node("a", "", step=Wait()))
+    parts: Any = SimpleNamespace(store=None)
+    monkeypatch.setattr(Restarting, "plan_of", lambda self, run_id: (plan, "r"))
+    with pytest.raises(WireError, match=f"a msgpack.ExtType of code {CLAIM_CHECK} has a meaning here"):
+        Signalling(parts, 1000).signal("r", "a", msgpack.ExtType(CLAIM_CHECK, b"x"), "me")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.deferring import resolved_here
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.model.durations import duration_text
 from taskmesh.model.waiting import AWAITING, SECONDS, SLEEPING, Approve, Sleep, Wait, signal_of, slept_seconds
@@ -51,7 +52,7 @@ def _slept(
     seconds = step.seconds
     if seconds is None:
         try:
-            seconds = slept_seconds(unpack(inputs.arguments(values)).get(SECONDS))
+            seconds = slept_seconds(resolved_here(inputs.arguments(values)).get(SECONDS))
         except ValueError as error:
             return attempt.failed(Failure(SLEEP_ERROR, str(error), ""))
     return attempt.gave(pack(None)) if open_seconds >= seconds else _parked(attempt, seconds - open_seconds, SLEEPING)
