@@ -185,15 +185,15 @@ def run_details(record: RunRecord, plan: Plan, value_of: ValueOf = value_in_stor
 
 
 def _nodes(record: RunRecord, plan: Plan, value_of: ValueOf) -> Iterator[NodeDetails]:
-    for position, node in enumerate(plan.flow.nodes):
-        stored = record.nodes.get(position)
+    for position in range(len(plan.flow.nodes)):
+        node, stored = plan.node(position), record.nodes.get(position)
         if stored is not None:
             shown = _node(record, position, plan, stored, _undo(record, position, plan, stored, value_of))
             yield _with_output(shown, record.outputs.get(position), value_of)
         else:
             state = NodeState.WAITING if not record.summary.status.ended else NodeState.SKIPPED
             signal = signal_in(record, position, node)
-            yield NodeDetails(node.name, node.label, state, node.needs, signal=signal, **_begin(node))
+            yield NodeDetails(plan.name_of(position), node.label, state, node.needs, signal=signal, **_begin(node))
 
 
 def _undo(record: RunRecord, position: int, plan: Plan, stored: NodeRecord, value_of: ValueOf) -> NodeDetails | None:

@@ -80,11 +80,10 @@ class Signalling:
         if found is None:
             raise RunNotFoundError(run_id)
         plan, shard_key = found
-        nodes = plan.flow.nodes
-        place = place_of_signal(nodes, name)
+        place = place_of_signal(plan.flow.kinds, name)
         if place is None:
             raise UsageError(_nobody_waits(plan, run_id, name))
-        return _Target(plan, shard_key, place, nodes[place])
+        return _Target(plan, shard_key, place, plan.node(place))
 
     def _packed(self, node: Node, step: Wait, payload: Any) -> bytes:
         packed = pack_output(payload)
@@ -129,7 +128,7 @@ def _checked_id(signal_id: str | None) -> str:
 def _nobody_waits(plan: Plan, run_id: str, name: str) -> str:
     if name in plan.graph.index:
         return f"node {name!r} of run {run_id!r} waits for no signal and no decision"
-    known = [signal_of(node) for node in plan.flow.nodes if hears(node)]
+    known = [signal_of(node) for node in plan.flow.kinds if hears(node)]
     hint = Hints(known).did_you_mean(name) if known else "; none of its nodes waits for one"
     return f"run {run_id!r} has no node that waits for {name!r}{hint}"
 

@@ -72,7 +72,7 @@ class Gate:
 
     def __init__(self, graph: Graph, position: int) -> None:
         self._graph = graph
-        self._node = graph.flow.nodes[position]
+        self._node = graph.kind(position)
         self._switch = graph.switch_to(position)
         self._uses = tuple(dict.fromkeys(_uses(self._node)))
         sources = dict.fromkeys(self._field(each) for each in self._uses)
@@ -81,7 +81,7 @@ class Gate:
     @classmethod
     def of(cls, graph: Graph, position: int) -> Gate | None:
         """The gate of a node; None where nothing has to be decided."""
-        node = graph.flow.nodes[position]
+        node = graph.kind(position)
         has_gate = node.when or node.switch or graph.switch_to(position) is not None
         return cls(graph, position) if has_gate else None
 
@@ -147,7 +147,7 @@ def _of_run(context: bytes | None, name: str) -> Any:
 
 def evaluated(graph: Graph, position: int, facts: Facts) -> tuple[Evaluated, ...]:
     """The conditions of a node as they stand; of the cases of a switch those up to the first that holds."""
-    node, gate = graph.flow.nodes[position], Gate.of(graph, position)
+    node, gate = graph.kind(position), Gate.of(graph, position)
     found: list[Evaluated] = []
     try:
         seen = gate.seen(facts) if gate else {}

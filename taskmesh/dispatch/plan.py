@@ -189,7 +189,7 @@ class Plan:
     def _undo(self, place: int) -> Node:
         undo = self._undos.get(place)
         if undo is None:
-            node = self.flow.nodes[place - len(self.flow.nodes)]
+            node = self.node(place - len(self.flow.nodes))
             name, by = f"{UNDO_PREFIX}{node.name}", node.compensation
             # Without a task of its own, what undoes a child run is that run.
             step = node.step if by and not by.task else None

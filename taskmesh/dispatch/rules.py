@@ -43,7 +43,7 @@ class Rules:
 
     @cached_property
     def _any(self) -> bool:
-        return any(not node.trigger.is_plain for node in self._nodes)
+        return any(not node.trigger.is_plain for node in self._graph.flow.kinds)
 
     def _rule(self, place: int) -> list[Any]:
         node, handled = self._nodes[place], int(self.handles(place))

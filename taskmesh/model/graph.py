@@ -161,6 +161,10 @@ class Graph:
             return self.sinks
         return tuple(at for at, after in enumerate(self.successors) if at not in observers and observers >= set(after))
 
+    def kind(self, position: int) -> Node:
+        """The node at a position; where all are copies of one, that one."""
+        return self.flow.copies.node if self.flow.copies else self.flow.nodes[position]
+
     def switch_to(self, position: int) -> int | None:
         """The switch that leads to a node; None where none does."""
         return self._switches.get(position)
