@@ -10,6 +10,7 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import Reopening
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import Verdict, checked, verdict_of
+from taskmesh.dispatch.begun import begun_runs
 from taskmesh.dispatch.children import TERMINATED, is_bound
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Controlled, Who, Word
@@ -105,7 +106,8 @@ class RunControl:
         for run_id, (flow_hash,) in zip(run_ids, rows, strict=True):
             plan = self._parts.plans.get(flow_hash.decode(), run_id) if flow_hash else None
             if plan is not None and plan.begins_children:
-                awaited = FamilyReader.of(self._parts.store).awaited_runs(run_id)
+                reader = FamilyReader.of(self._parts.store)
+                awaited = [*reader.awaited_runs(run_id), *begun_runs(reader, plan, run_id)]
                 yield from ((run_id, child) for place, child in awaited if is_bound(plan, place))
 
     def _of_known(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Advancer, Ending, cancelled
+from taskmesh.dispatch.begun import begun_by
 from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, is_bound
 from taskmesh.dispatch.plan import Plan
 from taskmesh.keeper.keeper import KeeperParts
@@ -54,7 +55,9 @@ class ChildHalts:
         if not plan.begins_children:
             return
         records = await aside(self._parts.reader.records_of_run, run_id)
-        run_ids = [run_of_ticket(ticket) for at, ticket in _awaited(records) if is_bound(plan, at)]
+        waited = [(at, run_of_ticket(ticket)) for at, ticket in _awaited(records)]
+        begun = await aside(begun_by, self._parts.reader, plan, run_id, records)
+        run_ids = [child for at, child in (*waited, *begun) if is_bound(plan, at)]
         if run_ids:
             await aside(self._children.terminate, run_ids, run_id)
 

@@ -129,6 +129,55 @@ def test_explain_leads_from_a_parent_to_what_its_child_waits_for(mesh: VirtualMe
     assert run.result() == 5
 
 
+@pytest.mark.parametrize("seconds", [1, 300])
+def test_a_child_that_waits_is_paused_and_resumed_with_its_parent(mesh: VirtualMesh, seconds: float) -> None:
+    """Also after the parent would have looked whether the child has ended."""
+    run = mesh.submit(load_flow(APPROVED, "f.yaml"))
+    mesh.settle()
+    child = _child(mesh, run, "inner")
+    run.pause()
+    child.approve("ok")
+    mesh.clock.advance(seconds)
+    assert_states(child, ok="ready")
+    run.resume()
+    mesh.settle()
+    child.signal("paid", 1)
+    assert run.result() == 1
+
+
+def test_a_loop_is_resumed_with_the_iteration_that_it_is_at(mesh: VirtualMesh) -> None:
+    text = """
+flow: outer
+nodes:
+  loop:
+    repeat_until: "output == 2"
+    max_iterations: 3
+    flow: {flow: one, nodes: {paid: {wait: signal}}}
+"""
+    run = mesh.submit(load_flow(text, "f.yaml"))
+    mesh.settle()
+    _child(mesh, run, "loop").signal("paid", 1)
+    mesh.settle()
+    second = _child(mesh, run, "loop")
+    run.pause()
+    mesh.clock.advance(300)
+    second.signal("paid", 2)
+    mesh.clock.advance(1)
+    assert_states(second, paid="ready")
+    run.resume()
+    assert run.result() == 2
+
+
+def test_a_child_ends_with_a_parent_that_was_paused_for_long_and_terminated(mesh: VirtualMesh) -> None:
+    run = mesh.submit(load_flow(APPROVED, "f.yaml"))
+    mesh.settle()
+    child = _child(mesh, run, "inner")
+    run.pause()
+    mesh.clock.advance(300)
+    run.terminate()
+    assert str(child.status()) == "terminated"
+
+
 @pytest.mark.parametrize(("how", "end"), [("cancel", "cancelled"), ("terminate", "terminated"), ("deadline", "failed")])
 def test_a_child_that_waits_ends_with_its_parent(mesh: VirtualMesh, how: str, end: str) -> None:
     run = mesh.submit(load_flow(APPROVED, "f.yaml"), deadline_seconds=3600)
