@@ -28,6 +28,7 @@ from taskmesh.client.outputs import value_in_store
 from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts
 from taskmesh.client.signalling import Signalling
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
+from taskmesh.dispatch.begun import begun_by
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.pins import Pins
@@ -235,7 +236,9 @@ class Client:
         return sorted(chosen, key=lambda row: -row.submitted_at)[:limit]
 
     def _children(self, parent: str, status: RunState | None, flow: str | None) -> list[RunSummary]:
-        children = {node.child for node in self.details(parent).nodes if node.child}
+        record, plan = self._record(parent)
+        told = {node.child for node in run_details(record, plan).nodes if node.child}
+        children = told | {child for _, child in begun_by(self._parts.reader, plan, parent, record.nodes)}
         rows = self._parts.reader.summaries(sorted(children))
         return sorted((row for row in rows if matches(row, status, flow)), key=lambda row: -row.submitted_at)
 

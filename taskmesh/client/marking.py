@@ -10,8 +10,10 @@ from taskmesh.client.reopening import place_of
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, half_done
 from taskmesh.dispatch.advance import Advancer, Mark
+from taskmesh.dispatch.begun import begun_by
 from taskmesh.dispatch.children import is_bound
 from taskmesh.dispatch.dispatcher import outgoing
+from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
 from taskmesh.store.calls import NodeKey, Who, Word
@@ -54,15 +56,24 @@ class Marking:
         plan, shard_key = found
         refuse_copies(run_id, plan)
         key = NodeKey(run_id, place_of(plan, node))
-        [record] = self._parts.reader.node_records([key])
+        children = self._children(plan, key)
         [advance] = self._advancer.mark([Mark(plan, key, shard_key, state, output, cause_of(who))])
         if advance.word not in (Word.MARKED, Word.AGAIN):
             raise RunStateError(run_id, _why_not(run_id, node, advance.word, advance.run_status))
         self._parts.publisher.publish([outgoing(each) for each in advance.ready])
-        if record is not None and (ticket := ticket_of(record.cause)) and is_bound(plan, key.node):
+        if children and is_bound(plan, key.node):
             # Nobody waits for its child any more.
-            Controls(self._parts.store).halt_runs([run_of_ticket(ticket)], RunState.CANCELLED, checked(who))
+            Controls(self._parts.store).halt_runs(children, RunState.CANCELLED, checked(who))
         return advance.word is Word.MARKED
+
+    def _children(self, plan: Plan, key: NodeKey) -> list[str]:
+        """The run that a node waits for, or may have begun."""
+        [record] = self._parts.reader.node_records([key])
+        if record is None:
+            return []
+        if ticket := ticket_of(record.cause):
+            return [run_of_ticket(ticket)]
+        return [child for _, child in begun_by(self._parts.reader, plan, key.run_id, {key.node: record})]
 
 
 def cause_of(who: Who) -> str:

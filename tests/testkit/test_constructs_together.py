@@ -178,6 +178,19 @@ def test_a_child_ends_with_a_parent_that_was_paused_for_long_and_terminated(mesh
     assert str(child.status()) == "terminated"
 
 
+def test_a_child_is_listed_and_ended_whatever_its_node_is_doing(mesh: VirtualMesh) -> None:
+    run = mesh.submit(load_flow(APPROVED, "f.yaml"))
+    mesh.settle()
+    child = _child(mesh, run, "inner")
+    run.pause()
+    mesh.clock.advance(300)
+    assert [each.run_id for each in mesh.runs(parent=run.id)] == [child.id]
+    run.skip("inner")
+    run.resume()
+    mesh.clock.advance(60)
+    assert str(child.status()) == "cancelled"
+
+
 @pytest.mark.parametrize(("how", "end"), [("cancel", "cancelled"), ("terminate", "terminated"), ("deadline", "failed")])
 def test_a_child_that_waits_ends_with_its_parent(mesh: VirtualMesh, how: str, end: str) -> None:
     run = mesh.submit(load_flow(APPROVED, "f.yaml"), deadline_seconds=3600)
