@@ -15,8 +15,9 @@ from taskmesh.store.events import RUN_ITSELF, Emitted, EventOutbox
 from taskmesh.store.records import node_record
 from taskmesh.wire import unpack
 from taskmesh.wire.cloud_events import CLOUD_EVENT_TYPE, encode_event
+from taskmesh.wire.run_contexts import decode_context
 
-_OF_RUNS = ("header", "flow", "submitted_at", "finished_at", "failed_node", "halted_by")
+_OF_RUNS = ("header", "flow", "submitted_at", "finished_at", "failed_node", "halted_by", "context")
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +68,14 @@ class EventWriter:
         if plan is None:
             raise LookupError("its flow is not in the store any more")
         flow, version, tags, _ = unpack(header)
+        trace = decode_context(row["context"]).trace
         data: dict[str, Any] = {"run": each.run_id, "flow": flow, "version": version, "state": each.state}
         if each.node == RUN_ITSELF:
             data |= {"tags": tags, **_of_run(each, row, plan)}
-            return Event(each.event_id, EventKind.RUN, each.state, flow, each.run_id, each.at, data=data)
+            return Event(each.event_id, EventKind.RUN, each.state, flow, each.run_id, each.at, "", data, trace)
         name = plan.name_of(each.node)
         data |= {"node": name, "task": plan.node(each.node).label, **_of_node(each, row)}
-        return Event(each.event_id, EventKind.NODE, each.state, flow, each.run_id, each.at, name, data)
+        return Event(each.event_id, EventKind.NODE, each.state, flow, each.run_id, each.at, name, data, trace)
 
 
 def _fields_of(each: Emitted) -> Sequence[str]:

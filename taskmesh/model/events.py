@@ -31,7 +31,8 @@ class EventKind(StrEnum):
 class Event:
     """The end of a run, or of the ``node`` with this name, at a time in epoch seconds.
 
-    ``data`` is what a consumer gets to know of it: plain values that JSON can hold.
+    ``data`` is what a consumer gets to know of it: plain values that JSON can hold. ``trace`` is that of the request
+    which the run serves, as CloudEvents name it: ``traceparent``, and maybe ``tracestate``; empty where there is none.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Event:
     at: float
     node: str = ""
     data: Mapping[str, Value] = field(default_factory=dict)
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def type(self) -> str:

@@ -68,6 +68,11 @@ class RunContext:
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in found.items() if value}
 
+    @property
+    def trace(self) -> dict[str, str]:
+        """What is said of its trace, by the names of W3C Trace Context."""
+        return {name: value for name, value in self.said().items() if name in ("traceparent", "tracestate")}
+
     def checked(self) -> RunContext:
         """Itself.
 

@@ -21,6 +21,7 @@ def encode_event(event: Event, namespace: str) -> bytes:
         "type": event.type,
         "subject": event.subject,
         "time": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        **event.trace,
         "datacontenttype": "application/json",
         "data": dict(event.data),
     }

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from taskmesh import Mesh
 from taskmesh.cli.hearing import line_of
+from taskmesh.dispatch.copies import copies_plan
+from taskmesh.dispatch.events import EventWriter
+from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import ConfigError, FlowError, UsageError, WireError
 from taskmesh.flows import dump_flow, load_flow
 from taskmesh.model.events import MESSAGE_CHARACTERS, ROUTING_KEY_BYTES, Event, EventFilter, EventKind, error_of
 from taskmesh.model.flow import Events, Flow, Node
+from taskmesh.model.mapping import Map
+from taskmesh.model.run_context import NO_CONTEXT, RunContext
+from taskmesh.store.events import RUN_ITSELF, WATCHED, Emitted
 from taskmesh.store.keys import Keys
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.cloud_events import encode_event
 from taskmesh.wire.flows import EVENTS_SCHEMA, decode_flow, encode_flow
+from taskmesh.wire.run_contexts import encode_context
 
 EVENT = Event("id", EventKind.NODE, "failed", "my.flow", "r1", 1_790_000_000.25, "charge", {"run": "r1"})
 FLOW = Flow("f", "1", (Node("a", "t"),))
@@ -146,3 +156,39 @@ def test_people_read_an_event_in_one_line_whatever_it_holds() -> None:
     told = {"time": "T", "type": "taskmesh.run.failed", "subject": "r1", "data": {"flow": "f", "error": error}}
     assert line_of(told) == "T  taskmesh.run.failed  r1  (f)  ValueError: two lines"
     assert line_of({"data": 3}) == "?  ?  ?"
+
+
+TRACE = {"traceparent": f"00-{'4' * 32}-{'a' * 16}-01", "tracestate": "vendor=1"}
+
+
+@pytest.mark.parametrize("node", [RUN_ITSELF, 0, 1])
+@pytest.mark.parametrize(("context", "trace"), [(RunContext("req-1", None, *TRACE.values()), TRACE), (NO_CONTEXT, {})])
+def test_an_event_carries_the_trace_of_the_request(node: int, context: RunContext, trace: dict[str, str]) -> None:
+    plan = Plan.of(load_flow("flow: f\nhooks: {finally: t}\nnodes: {a: {task: t}}\n", "f.yaml"))
+    stored = {"header": pack(["f", "1", {}, 2]), "flow": b"hash", "context": encode_context(context)}
+    outbox: Any = SimpleNamespace(facts=lambda asked: [[stored.get(name) for name in fields] for _, fields in asked])
+    plans: Any = SimpleNamespace(get=lambda hash_, run_id: plan)
+    emitted = Emitted("r1", "run" if node == RUN_ITSELF else "node", node, "succeeded", 1.5, 1, b"member", "key")
+    [message] = EventWriter(outbox, plans, "mesh").write([emitted])
+    fields = json.loads(message.body)
+    assert {name: fields[name] for name in TRACE if name in fields} == trace
+    assert fields["data"].get("node") == {RUN_ITSELF: None, 0: "a", 1: "flow:finally"}[node]
+
+
+def test_a_child_sends_what_its_own_flow_says_and_the_items_of_a_map_nothing() -> None:
+    text = """
+flow: f
+events: nodes
+nodes:
+  quiet: {flow: {flow: quiet, nodes: {a: {task: t}}}}
+  loud: {flow: {flow: loud, events: runs, nodes: {a: {task: t}}}}
+  items: {map: [1], task: t, args: {x: "${item}"}}
+"""
+    plan = Plan.of(load_flow(text, "f.yaml"))
+    inner = {node.name: plan.inner_plan(at) for at, node in enumerate(plan.flow.nodes)}
+    assert {name: each.own_fields for name, each in inner.items() if each} == {"quiet": (), "loud": (WATCHED, "runs")}
+    step = plan.node(plan.graph.index["items"]).step
+    assert isinstance(step, Map)
+    items = items_of(step, [1])
+    assert items is not None
+    assert copies_plan(plan.flow, step, items).own_fields == ()
