@@ -127,7 +127,13 @@ def _checked_id(signal_id: str | None) -> str:
 
 def _nobody_waits(plan: Plan, run_id: str, name: str) -> str:
     if name in plan.graph.index:
-        return f"node {name!r} of run {run_id!r} waits for no signal and no decision"
+        begins = plan.begins_child(plan.graph.index[name])
+        there = (
+            f"; `taskmesh explain {run_id} {name}` names the run that it has begun, where one may wait"
+            if begins
+            else ""
+        )
+        return f"node {name!r} of run {run_id!r} waits for no signal and no decision{there}"
     known = [signal_of(node) for node in plan.flow.kinds if hears(node)]
     hint = Hints(known).did_you_mean(name) if known else "; none of its nodes waits for one"
     return f"run {run_id!r} has no node that waits for {name!r}{hint}"

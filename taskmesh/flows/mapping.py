@@ -15,7 +15,8 @@ from taskmesh.model.problems import Hints, Path
 from taskmesh.model.values import Value
 
 _OWN_KEYS = ("map", "slice", "slice_by", "max_in_flight", "on_item_failure", "min_success")
-_OF_TASKS = ("task", "schedule_to_start", "schedule_to_close", "heartbeat_timeout", "breaker", "fallback", "compensate")
+_WORK = ("task", "type", "with")
+_OF_TASKS = (*_WORK, "schedule_to_start", "schedule_to_close", "heartbeat_timeout", "breaker", "fallback", "compensate")
 _BODY_KEYS = (*_OF_TASKS, *SUBFLOW_FORM.keys)
 
 
@@ -39,11 +40,17 @@ def _read(fields: Fields, path: Path, reading: Reading) -> Said:
 
 
 def _body(fields: Fields, path: Path, reading: Reading) -> Node:
-    """What runs for each item: a task, or a flow."""
+    """What runs for each item: a task, a node type, or a flow."""
     if "flow" not in fields:
+        for key in [key for key in ("task", "args") if key in fields and "type" in fields]:
+            reading.found((*path, key), f"{key!r} and 'type' do not go together; write 'type' and 'with'", True)
+        if "with" in fields and "type" not in fields:
+            reading.found((*path, "with"), "'with' needs a 'type' beside it; a task has 'args'", True)
         return reading.task_node(fields, path)
     for key in [key for key in _OF_TASKS if key in fields]:
-        reading.found((*path, key), f"{key!r} belongs to a task, and each item is a run of a flow; keep one", True)
+        reading.found(
+            (*path, key), f"{key!r} belongs to a task or a node type, and each item is a run of a flow; keep one", True
+        )
     said, pool = SUBFLOW_FORM.read(fields, path, reading), reading.text(fields.get("pool"), (*path, "pool"))
     return Node(str(path[-1]), "", said.args, (), pool, said.retry, said.limits, step=said.step)
 

@@ -264,6 +264,17 @@ def test_loops_in_maps_maps_in_loops_and_a_sleep_in_a_mapped_flow(mesh: VirtualM
     assert run.details().nodes[0].output == [{"left": 0}, {"left": 0}]
 
 
+def test_a_node_type_runs_for_each_item(mesh: VirtualMesh) -> None:
+    text = """
+flow: outer
+nodes:
+  pages: {map: [a, b], type: http, with: {url: "https://shop.test/${item}", json: {plan: "${run.metadata.plan}"}}}
+"""
+    mesh.stub("@http", side_effect=lambda url, json: f"{url} {json['plan']}")
+    run = mesh.submit(load_flow(text, "f.yaml", mesh.registry), metadata={"plan": "gold"})
+    assert run.result() == ["https://shop.test/a gold", "https://shop.test/b gold"]
+
+
 COUNTED = """
 flow: outer
 on_failure: %s
