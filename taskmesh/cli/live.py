@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.text import Text
 
 from taskmesh.cli.fan_outs import FanOuts
-from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, clock_text, duration_text
+from taskmesh.cli.output import NODE_LOOKS, RUN_STYLES, cause_text, clock_text, duration_text
 from taskmesh.cli.picture import Picture
 from taskmesh.cli.progress import Progress
 from taskmesh.clock import SystemClock
@@ -59,7 +59,7 @@ def event_line(event: RunEvent, state: Progress) -> Text:
         words = "the run is" if status.compensates else _OF_THE_RUN[event.kind]
         return line.append(f"{words} {event.state}", RUN_STYLES[status])
     glyph, style = NODE_LOOKS[NodeState(event.state)]
-    cause = f" ({event.cause})" if event.cause else ""
+    cause = f" ({cause_text(event.cause)})" if event.cause else ""
     line.append(f"{glyph} {event.node} {event.state}{cause}", style)
     node = state.node(event.node)
     if node.started_at is not None and node.finished_at is not None:

@@ -195,6 +195,14 @@ def clock_text(at: float | None) -> str:
     return "" if at is None else datetime.datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def cause_text(cause: str) -> str:
+    """Why a node became what it is, for people."""
+    from taskmesh.store.family import run_of_ticket, ticket_of
+
+    ticket = ticket_of(cause)
+    return f"waits for run {run_of_ticket(ticket)}" if ticket else cause
+
+
 def exact_clock_text(at: float) -> str:
     """A moment in local time, to the millisecond."""
     return datetime.datetime.fromtimestamp(at).isoformat(sep=" ", timespec="milliseconds")

@@ -47,12 +47,12 @@ def print_history(events: Sequence[RunEvent], out: Console) -> None:
 
 
 def _table(events: Sequence[RunEvent]) -> Table:
-    from taskmesh.cli.output import NODE_LOOKS, cell, exact_clock_text, plain_table, shortened
+    from taskmesh.cli.output import NODE_LOOKS, cause_text, cell, exact_clock_text, plain_table, shortened
 
     table = plain_table("time", "what", "became", "attempt", "worker", "cause")
     for event in events:
         glyph, style = NODE_LOOKS[NodeState(event.state)] if event.kind == "node" else ("", "bold")
-        causes = (event.cause, event.by and f"by {event.by}", event.why)
+        causes = (cause_text(event.cause), event.by and f"by {event.by}", event.why)
         table.add_row(
             exact_clock_text(event.at),
             cell(event.node or event.kind),

@@ -17,6 +17,7 @@ from taskmesh.cli.output import duration_text, json_text, run_document, shortene
 from taskmesh.cli.picture import MAX_NODES_DRAWN, MAX_ROWS, Picture
 from taskmesh.cli.progress import Progress, levels_of
 from taskmesh.cli.summary import MAX_PATH, print_summary
+from taskmesh.cli.telling import print_history
 from taskmesh.client.counting import Counted
 from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
 from taskmesh.clock import Clock, ManualClock
@@ -323,3 +324,12 @@ def test_durations_are_said_as_people_say_them(seconds: float | None, text: str)
 def test_texts_are_shortened_to_one_line() -> None:
     assert shortened("a\nb  c", 10) == "a b c"
     assert shortened("abcdef", 4) == "abc…"
+
+
+def test_a_node_that_waits_for_a_run_says_so_in_words() -> None:
+    out = Console(file=io.StringIO(), width=200, record=True)
+    print_history([replace(event("a", "retrying"), cause="run:r-2"), replace(event("a", "ready"), cause="woken")], out)
+    shown = out.export_text()
+    assert "waits for run r-2" in shown
+    assert "run:r-2" not in shown
+    assert "woken" in shown
