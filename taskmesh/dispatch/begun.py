@@ -14,7 +14,7 @@ from taskmesh.model.loops import Loop
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Outcome
-from taskmesh.store.reader import NodeRecord, Reader
+from taskmesh.store.records import NodeRecord, Reader
 
 NODES_PER_READING = 2_000
 

@@ -67,8 +67,9 @@ class Bodies:
     def flow_of(self, birth: Birth) -> ChildFlow | NoChild:
         """The flow of a node's child; a row of ``MAKERS`` knows how its kind of step is made one.
 
-        :raises UsageError: it is not there any more, or has no items. :raises TooLargeError: it has too many.
-        :raises UnresolvedReferenceError: as of ``Inputs.arguments``. :raises PutAsideError: as of ``resolved_here``.
+        :raises UsageError: it is not there any more, or has no list, or too few items.
+        :raises TooLargeError: it has too many. :raises UnresolvedReferenceError: as of ``Inputs.arguments``.
+        :raises PutAsideError: as of ``resolved_here``.
         """
         step = birth.plan.node(birth.key.node).step
         assert isinstance(step, ChildStep)
@@ -106,6 +107,8 @@ def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChil
     arguments = resolved_here(birth.arguments)
     items = items_of(step, arguments[OVER])
     if items is None:
+        if least := step.needed(0):
+            raise UsageError(f"the list of the map is empty, and {least} of its items must succeed")
         return NoChild(pack([]))
     origin = f"{birth.key.run_id}/{birth.plan.name_of(birth.key.node)}"
     params = copies_params(arguments.get(GIVEN, {}), origin, bodies.max_value_bytes)

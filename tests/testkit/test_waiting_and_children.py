@@ -102,3 +102,16 @@ def test_a_child_that_waits_without_end_is_told_with_its_parent(mesh: VirtualMes
 
     with pytest.raises(StandstillError, match=r"(?s)paid is .*waits for a signal.*inner is .*waits for the end of run"):
         run.result()
+
+
+@pytest.mark.parametrize(("least", "status"), [("1", "failed"), ("1.0", "succeeded")])
+@pytest.mark.usefixtures("step")
+def test_an_empty_list_has_no_item_that_could_succeed(mesh: VirtualMesh, least: str, status: str) -> None:
+    """A part of no items is none."""
+    flow = f"flow: f\nnodes: {{each: {{map: [], task: step, on_item_failure: continue, min_success: {least}}}}}"
+    run = mesh.submit(load_flow(flow, "f.yaml"))
+
+    assert run.wait() == status
+    if status == "failed":
+        with pytest.raises(RunFailedError, match="the list of the map is empty, and 1 of its items must succeed"):
+            run.result()
