@@ -67,12 +67,12 @@ class Reopening:
         return answer
 
     def _begin(self, run_id: str, kind: str, who: Who) -> Verdict:
-        [status] = self._parts.reader.statuses([run_id])
-        if kind == RETRY and status is RunState.SUCCEEDED:
-            return refused(run_id, f"has succeeded; `taskmesh rerun {run_id} --from NODE` runs a part of it again")
         found = self._restarting.plan_of(run_id)
         if found is not None and found[0].flow.copies:
             return refused(run_id, WHY_NOT)
+        [status] = self._parts.reader.statuses([run_id])
+        if kind == RETRY and status is RunState.SUCCEEDED:
+            return refused(run_id, f"has succeeded; `taskmesh rerun {run_id} --from NODE` runs a part of it again")
         flow_hash = self._parts.reader.run_fields(run_id, ("flow",))[0] or b""
         answer = self._controls.reopen_run(run_id, flow_hash.decode(), kind, checked(who))
         if answer.word is Word.REOPENED:

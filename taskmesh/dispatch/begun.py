@@ -6,7 +6,7 @@ taken up, it does not; in a run that is paused that may be for long. Its child h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from taskmesh.dispatch.child_inputs import Around
 from taskmesh.dispatch.plan import Plan
@@ -27,11 +27,9 @@ def begun_runs(reader: Reader, plan: Plan, run_id: str) -> list[tuple[int, str]]
 
     :raises StoreUnavailableError: nothing is known.
     """
-    count = len(plan.flow.nodes)
-    places = [at for at in range(count) if plan.begins_child(at)] if plan.begins_children else []
+    places = [at for at in range(len(plan.flow.nodes)) if plan.begins_child(at)] if plan.begins_children else []
     found: list[tuple[int, str]] = []
-    for start in range(0, len(places), NODES_PER_READING):
-        page = places[start : start + NODES_PER_READING]
+    for page in _pages(places):
         records = reader.node_records([NodeKey(run_id, at) for at in page])
         found += begun_by(reader, plan, run_id, {at: each for at, each in zip(page, records, strict=True) if each})
     return found
@@ -39,9 +37,16 @@ def begun_runs(reader: Reader, plan: Plan, run_id: str) -> list[tuple[int, str]]
 
 def begun_by(reader: Reader, plan: Plan, run_id: str, records: Mapping[int, NodeRecord]) -> list[tuple[int, str]]:
     """As ``begun_runs``, of nodes whose records are known."""
-    places = [at for at, each in records.items() if each.state in _UNSAID and _begins(plan, at)]
-    heard = reader.run_fields(run_id, [f"child:{at}" for at in places]) if places else ()
-    return [(at, _child(plan, NodeKey(run_id, at), records[at], news)) for at, news in zip(places, heard, strict=True)]
+    found: list[tuple[int, str]] = []
+    for page in _pages([at for at, each in records.items() if each.state in _UNSAID and _begins(plan, at)]):
+        heard = reader.run_fields(run_id, [f"child:{at}" for at in page])
+        children = [_child(plan, NodeKey(run_id, at), records[at], news) for at, news in zip(page, heard, strict=True)]
+        found += zip(page, children, strict=True)
+    return found
+
+
+def _pages(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (places[start : start + NODES_PER_READING] for start in range(0, len(places), NODES_PER_READING))
 
 
 def _begins(plan: Plan, place: int) -> bool:

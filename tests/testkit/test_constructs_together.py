@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from taskmesh import Run, RunFailedError, TaskmeshError, current_task, load_flow
+from taskmesh.errors import RunStateError
 from taskmesh.model.flow import Copies, Node
 from taskmesh.testing import VirtualMesh, assert_states
 
@@ -273,6 +274,8 @@ nodes:
     mesh.stub("@http", side_effect=lambda url, json: f"{url} {json['plan']}")
     run = mesh.submit(load_flow(text, "f.yaml", mesh.registry), metadata={"plan": "gold"})
     assert run.result() == ["https://shop.test/a gold", "https://shop.test/b gold"]
+    with pytest.raises(RunStateError, match="has the items of a map as its nodes"):
+        _child(mesh, run, "pages").retry()
 
 
 COUNTED = """

@@ -14,7 +14,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node, OnFailure, Param, Switch, case_of
 from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.model.validation import complete
-from taskmesh.worker import intake
+from taskmesh.worker.engine import intake
 from tests.unit.engine_bench import EngineBench
 
 Test = Callable[[EngineBench], Awaitable[None]]
