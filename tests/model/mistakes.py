@@ -9,9 +9,9 @@ from unittest import mock
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.model.steps import Step
-from taskmesh.worker.attempt import Attempt
-from taskmesh.worker.protocol import Failure
-from taskmesh.worker.waiting import SIGNAL_TIMEOUT
+from taskmesh.worker.channels.protocol import Failure
+from taskmesh.worker.engine.attempt import Attempt
+from taskmesh.worker.engine.waiting import SIGNAL_TIMEOUT
 from tests.simulation.mutants import MUTANTS
 
 Mistake = Callable[[], AbstractContextManager[object]]
@@ -41,6 +41,6 @@ MISTAKES: dict[str, Mistake] = {
     "a loop ends with its first iteration": _instead("taskmesh.model.loops.Loop.is_done", lambda *_: True),
     "a loop never ends by its condition": _instead("taskmesh.model.loops.Loop.is_done", lambda *_: False),
     "a map takes any number of failures": _instead("taskmesh.model.mapping.Map.needed", lambda *_: 0),
-    "nothing is tried again": _instead("taskmesh.worker.fates.next_delay_seconds", lambda *_: None),
-    "a wait has no default": _instead("taskmesh.worker.waiting._timed_out", _fail),
+    "nothing is tried again": _instead("taskmesh.worker.engine.fates.next_delay_seconds", lambda *_: None),
+    "a wait has no default": _instead("taskmesh.worker.engine.waiting._timed_out", _fail),
 }
