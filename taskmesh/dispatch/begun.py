@@ -14,7 +14,8 @@ from taskmesh.model.loops import Loop
 from taskmesh.model.states import NodeState
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Outcome
-from taskmesh.store.records import NodeRecord, Reader
+from taskmesh.store.reader import Reader
+from taskmesh.store.records import NodeRecord
 
 NODES_PER_READING = 2_000
 
