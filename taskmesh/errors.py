@@ -7,6 +7,7 @@ TaskmeshError
 │   ├── UnknownTaskError        a task name that is not registered
 │   ├── UnresolvedReferenceError  a reference to something that the params or an output do not hold
 │   ├── FlowVersionError        a registered flow, or a version of one, that is not there or cannot be used so
+│   ├── EventError              an event with which a flow cannot begin
 │   ├── ScheduleError           a schedule; carries every problem found
 │   ├── DeadLetterError         a dead letter that is not there, or that cannot be replayed so
 │   ├── NodeConfigError         what a node gives its type; carries every problem found
@@ -74,6 +75,10 @@ class UnresolvedReferenceError(UsageError):
     def __init__(self, reference: str, why: str) -> None:
         super().__init__(f"{reference} cannot be resolved: {why}")
         self.reference = reference
+
+
+class EventError(UsageError):
+    """An event is none, or a flow cannot begin with it; the sentence says why."""
 
 
 class BreakerNotFoundError(TaskmeshError):

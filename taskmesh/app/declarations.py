@@ -192,13 +192,16 @@ class Declarations(Owner, Waits):
         shard_by: str = ...,
         timeout: float | None = None,
         events: str = ...,
+        on: Mapping[str, Any] | None = None,
     ) -> Callable[[Callable[P, Any]], FlowDefinition[P]]: ...
 
     def flow(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a flow by a function that calls tasks, as ``@mesh.flow`` or ``@mesh.flow(version="3")``.
 
         A run may take ``timeout`` seconds where its submitter gives no ``deadline_seconds``. ``events`` says which ends
-        are published for others: ``"runs"``, or ``"nodes"``, too; ``"none"`` where nothing is said.
+        are published for others: ``"runs"``, or ``"nodes"``, too; ``"none"`` where nothing is said. ``on`` says which
+        events begin runs, as ``{"event": "order.created", "params": {"order_id": "${event.data.id}"}}``, while a
+        version that says so is active.
 
         :raises UsageError: for a function that cannot describe a flow.
         """

@@ -100,11 +100,11 @@ class KeeperRole:
             else:
                 self._timers.end()
                 self._scheduler.stop()
+                self._events.stop()
             if PROBING_PARTITION in self._leadership.epochs:
                 self._sweep.begin()
             else:
                 self._sweep.end()
-                self._events.stop()
 
     def leave(self) -> None:
         """Keep no more; others take over at once."""

@@ -18,6 +18,7 @@ from taskmesh.client.flow_versions import FlowBox
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts, Outlet
 from taskmesh.client.publisher_thread import PublisherThread
+from taskmesh.client.publishing import EventDoor
 from taskmesh.client.schedules import ScheduleBox
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings
@@ -81,7 +82,8 @@ class Producer:
         self.schedules = ScheduleBox(parts, foundation.housekeeping, limits)
         self.breakers = BreakerBox(breakers_of(foundation.store))
         self.flows = FlowBox(flow_versions_of(foundation.store))
-        self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock)
+        self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock, settings.namespace)
+        self.events = EventDoor(parts, settings.limits.max_value_bytes)
 
     @classmethod
     def of(cls, settings: Settings) -> Producer:

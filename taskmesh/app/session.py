@@ -16,12 +16,14 @@ from taskmesh.broker.protocol import LinkState
 from taskmesh.config.live import revision
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.event_runs import EventRuns
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.model.checkup.settings_rules import REFUSED
 from taskmesh.observability.tally import Tally
 from taskmesh.store.aside import aside
 from taskmesh.worker.engine.answering import Answering
 from taskmesh.worker.engine.engine import Engine
+from taskmesh.worker.engine.event_intake import EventIntake
 from taskmesh.worker.engine.halting import LOOK_SECONDS as LOOK_SECONDS_AT_HALTS
 from taskmesh.worker.engine.handing_on import HandingOn
 from taskmesh.worker.engine.parts import Parts
@@ -84,9 +86,7 @@ class Session:
         dead_letters = DeadLetters(
             foundation.housekeeping, self._publisher, self._consumer, self.tally, identity.holder, foundation.clock
         )
-        self._letters = LetterCollector(
-            foundation.letters, self._consumer, settings.namespace, self.tally, foundation.clock
-        )
+        self._letters = self._make_letters()
         parts = Parts(
             foundation.store,
             foundation.reader,
@@ -99,6 +99,7 @@ class Session:
             foundation.clock,
             settings.limits.max_value_bytes,
         )
+        self._intake = EventIntake(EventRuns(foundation.store, parts.max_value_bytes), parts)
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
         self._standing_back = StandingBack(self._consumer, foundation.clock)
         handing_on = HandingOn(settings.worker.unknown_task_seconds, self._standing_back.begin)
@@ -116,7 +117,7 @@ class Session:
         """
         await enter_store(self._enter, self._note_missing)
         await self._publisher.start()
-        await self._consumer.start(self._engine.on_delivery, self._letters.on_letter)
+        await self._consumer.start(self._engine.on_delivery, self._letters.on_letter, self._intake.on_event)
         # Apart from all else: a lease must wait for nothing.
         self._every(self._foundation.settings.worker.renewal_seconds, self._renew)
         self._every(self._foundation.settings.worker.renewal_seconds, self._serve)
@@ -174,6 +175,7 @@ class Session:
         """Take nothing more, finish what runs, hand the rest back; False when the store did not take all of it."""
         self._consumer.pause()
         self._letters.stop()
+        self._intake.stop()
         self._consumer.requeue(self._engine.stop_taking())
         self._pool.wind_down()
         if not await self._finish(seconds):
@@ -247,15 +249,14 @@ class Session:
     def _lease_seconds(self) -> float:
         return self._foundation.settings.worker.lease_seconds
 
+    def _make_letters(self) -> LetterCollector:
+        base = self._foundation
+        return LetterCollector(base.letters, self._consumer, base.settings.namespace, self.tally, base.clock)
+
     def _make_receipt(self) -> Receipt:
-        foundation, settings = self._foundation, self._foundation.settings
-        return Receipt(
-            foundation.housekeeping,
-            settings.namespace,
-            self._identity.pools,
-            settings.broker.shards,
-            foundation.clock,
-        )
+        base, settings = self._foundation, self._foundation.settings
+        pools, shards = self._identity.pools, settings.broker.shards
+        return Receipt(base.housekeeping, settings.namespace, pools, shards, base.clock)
 
     def _make_keeper(self, dispatcher: Dispatcher) -> KeeperRole:
         return KeeperRole(self._foundation, self._identity.holder, self._publisher, dispatcher, self.tally)

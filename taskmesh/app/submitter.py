@@ -118,6 +118,26 @@ class Submitter:
         """``submit_many`` for asyncio."""
         return await asyncio.to_thread(self.submit_many, what, params, ids=ids, **options)
 
+    def publish_event(
+        self, type: str, data: Any = None, /, *, id: str | None = None, source: str | None = None
+    ) -> list[Run]:
+        """Begin a run of each registered flow whose active version subscribes to events like this one.
+
+        Returns those runs. Published again with the same ``id`` and ``source`` it is the same event, and begins nothing
+        new; without an ``id`` it is a new one. ``data`` are plain values.
+
+        :raises EventError: it is no event, or a flow cannot begin with it; all that can have begun.
+        :raises StoreUnavailableError: Redis does not answer; publish again with the same id.
+        """
+        working = self._working
+        return [Run(working.client, run_id) for run_id in working.events.publish(type, data, id, source)]
+
+    async def apublish_event(
+        self, type: str, data: Any = None, /, *, id: str | None = None, source: str | None = None
+    ) -> list[Run]:
+        """``publish_event`` for asyncio."""
+        return await asyncio.to_thread(self.publish_event, type, data, id=id, source=source)
+
     def send(self, task: Task[Any, Any], arguments: dict[str, Any]) -> Run:
         """What ``task.send(...)`` calls."""
         return self.submit_params(task, arguments)

@@ -1,4 +1,4 @@
-"""Consuming from RabbitMQ: every shard of the pools, the preferred ones first."""
+"""Consuming from RabbitMQ: every shard of the pools, the preferred ones first; and events from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ from pika.spec import Basic, BasicProperties
 
 from taskmesh.broker.ack_window import AckWindow
 from taskmesh.broker.amqp_link import AmqpLink, LinkEvents
-from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare_pool
-from taskmesh.broker.protocol import AckToken, DeadDelivery, Delivery, LinkState, dead_queue_name, shard_queue_name
+from taskmesh.broker.amqp_topology import RECREATE_SECONDS, declare
+from taskmesh.broker.protocol import (
+    EVENTS,
+    AckToken,
+    DeadDelivery,
+    Delivery,
+    LinkState,
+    dead_queue_name,
+    inbound_events_name,
+    shard_queue_name,
+)
 from taskmesh.broker.rendezvous import LOWEST_PRIORITY, priority
 from taskmesh.broker.settings import BrokerSettings
 from taskmesh.errors import BrokerUnavailableError
@@ -51,6 +60,7 @@ class RabbitConsumer:
         self._channel: Channel | None = None
         self._on_delivery: Callable[[Delivery], None] = _ignore
         self._on_letter: Callable[[DeadDelivery], None] = _ignore
+        self._on_event: Callable[[Delivery], None] | None = None
         self._dead_queues = frozenset(dead_queue_name(settings.namespace, pool) for pool in pools)
         self._collecting = False
         self._window = AckWindow()
@@ -66,13 +76,19 @@ class RabbitConsumer:
         return self._link.state
 
     async def start(
-        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+        self,
+        on_delivery: Callable[[Delivery], None],
+        on_letter: Callable[[DeadDelivery], None] | None = None,
+        on_event: Callable[[Delivery], None] | None = None,
     ) -> None:
         """Begin to connect and consume; ``on_delivery`` is called on the loop for each message."""
         self._on_delivery = on_delivery
         if on_letter is not None:
             self._on_letter = on_letter
             self._collecting = True
+        if on_event is not None:
+            self._on_event = on_event
+            self._dead_queues |= {dead_queue_name(self._settings.namespace, EVENTS)}
         self._link.start()
 
     def collect_letters(self, wanted: bool) -> None:
@@ -155,12 +171,12 @@ class RabbitConsumer:
         self._channel = channel
         channel.add_on_cancel_callback(self._on_cancelled)
         channel.basic_qos(prefetch_count=self._prefetch, callback=_ignore)
-        self._declare(channel, self._pools)
+        self._declare(channel, self._pools if self._on_event is None else (*self._pools, EVENTS))
 
     def _declare(self, channel: Channel, pools: Sequence[str]) -> None:
         """Declare one pool after the other, then consume."""
         if pools:
-            declare_pool(channel, self._settings, pools[0], lambda: self._declare(channel, pools[1:]))
+            declare(channel, self._settings, pools[0], lambda: self._declare(channel, pools[1:]))
         else:
             self._consume_missing(channel)
 
@@ -176,6 +192,8 @@ class RabbitConsumer:
     def _queues(self) -> list[str]:
         namespace, shards = self._settings.namespace, range(self._settings.shards)
         queues = [shard_queue_name(namespace, pool, shard) for pool in self._pools for shard in shards]
+        if self._on_event is not None:
+            queues.append(inbound_events_name(namespace))
         return [*queues, *sorted(self._dead_queues)] if self._collecting else queues
 
     def _consume(self, channel: Channel, queue: str) -> None:
@@ -185,7 +203,9 @@ class RabbitConsumer:
         wish = LOWEST_PRIORITY if self._stands_back else priority(self._holder, queue, self._weight)
         channel.basic_consume(
             queue,
-            self._letter_receiver(queue) if queue in self._dead_queues else self._receiver(queue),
+            self._letter_receiver(queue)
+            if queue in self._dead_queues
+            else self._receiver(queue, self._handler_of(queue)),
             consumer_tag=tag,
             arguments={"x-priority": wish},
             callback=lambda _: self._on_consuming(tag),
@@ -196,7 +216,13 @@ class RabbitConsumer:
         if not self._starting:
             self._link.mark_up()
 
-    def _receiver(self, queue: str) -> Callable[[Channel, Basic.Deliver, BasicProperties, bytes], None]:
+    def _handler_of(self, queue: str) -> Callable[[Delivery], None]:
+        is_inbound = queue == inbound_events_name(self._settings.namespace)
+        return self._on_event if is_inbound and self._on_event is not None else self._on_delivery
+
+    def _receiver(
+        self, queue: str, handle: Callable[[Delivery], None]
+    ) -> Callable[[Channel, Basic.Deliver, BasicProperties, bytes], None]:
         generation = self._link.generation
         window = self._window
 
@@ -205,7 +231,7 @@ class RabbitConsumer:
             window.deliver(tag)
             try:
                 token = AckToken(generation, tag)
-                self._on_delivery(Delivery(body, queue, method.redelivered, token, method.routing_key))
+                handle(Delivery(body, queue, method.redelivered, token, method.routing_key))
             except Exception:
                 # Left to pika it would end the connection, and every message on it would come again, this one too.
                 _log.exception("a message of %s stays unacked: its handler failed", queue)

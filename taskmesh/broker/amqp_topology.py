@@ -1,10 +1,14 @@
-"""The exchange and the queues of a pool on RabbitMQ, and the exchange of events.
+"""The exchange and the queues of a pool on RabbitMQ, and those of events.
 
 exchange NAMESPACE.POOL (x-consistent-hash) ──weight──► queue NAMESPACE.POOL.0 ... N-1
                                                          │ over the delivery limit
                                                          └──► queue NAMESPACE.POOL.dead
 
 exchange NAMESPACE.events (topic) ──► queues of others
+
+exchange NAMESPACE.events.in (topic) ──#──► queue NAMESPACE.events.in
+                                              │ over the delivery limit
+                                              └──► queue NAMESPACE.events.dead
 """
 
 from __future__ import annotations
@@ -14,7 +18,14 @@ from typing import Any
 
 from pika.channel import Channel
 
-from taskmesh.broker.protocol import EVENTS, dead_queue_name, events_exchange_name, exchange_name, shard_queue_name
+from taskmesh.broker.protocol import (
+    EVENTS,
+    dead_queue_name,
+    events_exchange_name,
+    exchange_name,
+    inbound_events_name,
+    shard_queue_name,
+)
 from taskmesh.broker.settings import BrokerSettings
 
 DELIVERY_LIMIT = 1_000
@@ -42,8 +53,13 @@ def declare(channel: Channel, settings: BrokerSettings, what: str, done: Callabl
     if what != EVENTS:
         declare_pool(channel, settings, what, done)
         return
-    name = events_exchange_name(settings.namespace)
-    channel.exchange_declare(name, EVENTS_EXCHANGE_TYPE, durable=True, callback=lambda _: done())
+    name = inbound_events_name(settings.namespace)
+    for exchange in (events_exchange_name(settings.namespace), name):
+        channel.exchange_declare(exchange, EVENTS_EXCHANGE_TYPE, durable=True)
+    kind = _queue_arguments(settings)
+    channel.queue_declare(dead_queue_name(settings.namespace, EVENTS), durable=True, arguments=kind)
+    channel.queue_declare(name, durable=True, arguments={**kind, **_dead_lettering(settings, EVENTS)})
+    channel.queue_bind(name, name, "#", callback=lambda _: done())
 
 
 def declare_pool(channel: Channel, settings: BrokerSettings, pool: str, done: Callable[[], None]) -> None:

@@ -52,7 +52,10 @@ class KombuConsumer:
         return self._link.state
 
     async def start(
-        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+        self,
+        on_delivery: Callable[[Delivery], None],
+        on_letter: Callable[[DeadDelivery], None] | None = None,
+        on_event: Callable[[Delivery], None] | None = None,
     ) -> None:
         """Begin to connect and consume; ``on_delivery`` is called on the loop for each message."""
         self._on_delivery = on_delivery

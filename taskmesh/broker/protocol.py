@@ -114,11 +114,15 @@ class Consumer(Protocol):
     def state(self) -> LinkState: ...
 
     async def start(
-        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+        self,
+        on_delivery: Callable[[Delivery], None],
+        on_letter: Callable[[DeadDelivery], None] | None = None,
+        on_event: Callable[[Delivery], None] | None = None,
     ) -> None:
         """Begin to connect and consume; ``on_delivery`` is called on the loop for each message.
 
-        With ``on_letter`` the dead-letter queues are consumed, too.
+        With ``on_letter`` the dead-letter queues are consumed, too; with ``on_event`` that of events from elsewhere, on
+        RabbitMQ: by the embedded broker none come.
         """
 
     def collect_letters(self, wanted: bool) -> None:
@@ -155,6 +159,11 @@ def exchange_name(namespace: str, pool: str) -> str:
 def events_exchange_name(namespace: str) -> str:
     """The exchange of events; no pool has such a name (``model.validation``)."""
     return exchange_name(namespace, EVENTS)
+
+
+def inbound_events_name(namespace: str) -> str:
+    """The exchange of events from elsewhere, and the queue that gets all of them."""
+    return f"{events_exchange_name(namespace)}.in"
 
 
 def shard_queue_name(namespace: str, pool: str, shard: int) -> str:

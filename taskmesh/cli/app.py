@@ -147,9 +147,9 @@ def _plugins() -> typer.Typer:
 
 
 def _events() -> typer.Typer:
-    app = _group("Hear of runs and nodes that have ended.")
-    app.callback()(lambda: None)
-    app.command()(hearing.tail)
+    app = _group("Events: those of runs and nodes that have ended, and those that begin runs.")
+    for command in (hearing.tail, hearing.publish):
+        app.command()(command)
     return app
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taskmesh.cli.mending import json_of
 from taskmesh.cli.options import Format, Output
 
 Flow = Annotated[str, typer.Option("--flow", metavar="NAME", help="Only of runs of this flow.", show_default="any")]
@@ -37,6 +38,37 @@ def tail(flow: Flow = "", type_: Type = "", count: Count = None, output: Output 
                 print(json.dumps(event, ensure_ascii=False), flush=True)
             else:
                 out.print(line_of(event), soft_wrap=True)
+
+
+EventType = Annotated[str, typer.Argument(metavar="TYPE", help="As order.created.", show_default=False)]
+Data = Annotated[str, typer.Option("--data", metavar="JSON", help="What the event says, as JSON.")]
+EventId = Annotated[
+    str | None,
+    typer.Option(
+        "--id", metavar="ID", help="An event that is published twice with one id counts once.", show_default="new"
+    ),
+]
+Source = Annotated[str | None, typer.Option("--source", metavar="TEXT", help="Where it happened; ids are of a source.")]
+
+
+def publish(
+    type_: EventType,
+    data: Data = "null",
+    event_id: EventId = None,
+    source: Source = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Publish an event, which begins a run of each registered flow that is subscribed; prints the ids of the runs."""
+    from taskmesh.cli.output import print_json
+    from taskmesh.cli.targets import opened
+
+    said = json_of(data, "--data")
+    with opened() as mesh:
+        runs = [run.id for run in mesh.publish_event(type_, said, id=event_id, source=source)]
+    if output is Format.JSON:
+        print_json({"type": type_, "runs": runs})
+    else:
+        print("\n".join(runs) or "no flow is subscribed to it")
 
 
 def line_of(event: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskmesh.broker.protocol import Outgoing
+from taskmesh.broker.protocol import EVENTS, DirectMessage, Outgoing, inbound_events_name
 from taskmesh.client.letter_edits import edited, read_letter, routing_key_of
 from taskmesh.client.parts import Outlet
 from taskmesh.clock import Clock
@@ -34,10 +34,11 @@ class OpenedLetter:
 class DeadLetterBox:
     """The messages that no worker could use."""
 
-    def __init__(self, letters: Letters, publisher: Outlet, clock: Clock) -> None:
+    def __init__(self, letters: Letters, publisher: Outlet, clock: Clock, namespace: str) -> None:
         self._letters = letters
         self._publisher = publisher
         self._clock = clock
+        self._namespace = namespace
 
     def find(self, wanted: DeadLetterFilter = ALL, limit: int = 50) -> list[DeadLetter]:
         """The newest letters that are meant, the newest first."""
@@ -113,11 +114,13 @@ class DeadLetterBox:
         self._publish([self._outgoing(letter, body, None) for letter, body in found])
         return self._letters.forget([letter.id for letter, _ in found])
 
-    def _publish(self, messages: Sequence[Outgoing]) -> None:
+    def _publish(self, messages: Sequence[Outgoing | DirectMessage]) -> None:
         if messages:
             self._publisher.deliver(messages, CONFIRM_SECONDS)
 
-    def _outgoing(self, letter: DeadLetter, body: bytes, pool: str | None) -> Outgoing:
+    def _outgoing(self, letter: DeadLetter, body: bytes, pool: str | None) -> Outgoing | DirectMessage:
+        if (pool or letter.pool) == EVENTS:
+            return DirectMessage(inbound_events_name(self._namespace), body)
         return Outgoing(pool or letter.pool, routing_key_of(body, letter.routing_key or letter.id), body)
 
     def _wait_until(self, moment: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from taskmesh.broker.protocol import Outgoing
+from taskmesh.broker.protocol import DirectMessage, Outgoing
 from taskmesh.client.taps import Taps
 from taskmesh.clock import Clock
 from taskmesh.dispatch.plans import Plans
@@ -29,7 +29,7 @@ class Outlet(Protocol):
 
     def publish(self, messages: Sequence[Outgoing]) -> None: ...
 
-    def deliver(self, messages: Sequence[Outgoing], timeout_seconds: float) -> None:
+    def deliver(self, messages: Sequence[Outgoing | DirectMessage], timeout_seconds: float) -> None:
         """:raises BrokerUnavailableError: the broker has not confirmed all of it in time."""
 
     def close(self, timeout_seconds: float) -> None: ...

@@ -68,7 +68,7 @@ class PublisherThread:
         if wake:
             self._loop.call_soon_threadsafe(self._hand_over)
 
-    def deliver(self, messages: Sequence[Outgoing], timeout_seconds: float) -> None:
+    def deliver(self, messages: Sequence[Outgoing | DirectMessage], timeout_seconds: float) -> None:
         """Publish, and block until the broker has confirmed all of it.
 
         :raises BrokerUnavailableError: it has not, in time or for good; the messages may yet arrive.

@@ -11,6 +11,7 @@ import yaml
 
 from taskmesh.errors import FlowError
 from taskmesh.flows.core_schema import BOOLEAN, FLOAT, INTEGER, NULL, TAG_PREFIX
+from taskmesh.flows.on_event import write_on_event
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import BreakerRules, Guard, default_ramp
 from taskmesh.model.flow import DEFAULT_POOL, Case, Compensation, Events, Flow, Node, OnFailure, Param, Switch, case_of
@@ -64,6 +65,8 @@ def _head_fields(flow: Flow) -> dict[str, Any]:
         fields["timeout"] = flow.timeout_seconds
     if flow.events is not Events.NONE:
         fields["events"] = str(flow.events)
+    if flow.on is not None:
+        fields["on"] = write_on_event(flow.on)
     if flow.result is not None:
         fields["result"] = flow.result
     return fields

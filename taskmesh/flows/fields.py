@@ -6,9 +6,10 @@ from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import LIMIT_KEYS
 
 FLOW_KEYS = (
-    *("$schema", "flow", "version", "params", "on_failure", "shard_by", "timeout", "events", "result", "breakers"),
-    *("hooks", "nodes"),
+    *("$schema", "flow", "version", "params", "on_failure", "shard_by", "timeout", "events", "on", "result"),
+    *("breakers", "hooks", "nodes"),
 )
+ON_KEYS = ("event", "when", "params", "dedup")
 PARAM_KEYS = ("type", "default", "required")
 NODE_KEYS = (
     "task",
@@ -74,7 +75,7 @@ UNSUPPORTED_NODE_KEYS = {
 }
 """Keys that may be expected here, and what to do instead."""
 
-INLINE_KEYS = tuple(key for key in FLOW_KEYS if key != "$schema")
-"""Those of a flow that stands in a node."""
+INLINE_KEYS = tuple(key for key in FLOW_KEYS if key not in ("$schema", "on"))
+"""Those of a flow that stands in a node, which begins its runs."""
 
 DEFAULT_VERSION = "1"

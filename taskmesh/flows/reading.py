@@ -23,6 +23,7 @@ from taskmesh.flows.fields import (
     UNSUPPORTED_NODE_KEYS,
 )
 from taskmesh.flows.hooks import hooks_of
+from taskmesh.flows.on_event import read_on_event
 from taskmesh.flows.policies import PolicyReading
 from taskmesh.flows.steps import FORMS, kind_of
 from taskmesh.flows.types import WorkReading
@@ -73,6 +74,7 @@ class _Reading:
             shard_by=self.text(fields.get("shard_by"), ("shard_by",)) or "run",
             timeout_seconds=PolicyReading((), self.found).duration(fields.get("timeout"), ("timeout",)),
             events=one_of(fields, "events", Events.NONE, self.found),
+            on=read_on_event(fields.get("on"), self),
             result=fields["result"].plain() if "result" in fields else None,
             nodes=(*self._nodes(fields.get("nodes")), *hooks_of(fields.get("hooks"), ("hooks",), "", self)),
         )

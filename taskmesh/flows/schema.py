@@ -14,6 +14,7 @@ from taskmesh.flows.fields import (
     HOOKS_KEYS,
     INLINE_KEYS,
     NODE_KEYS,
+    ON_KEYS,
     PARAM_KEYS,
     RETRY_KEYS,
     STEP_KEYS,
@@ -22,6 +23,7 @@ from taskmesh.flows.fields import (
     TYPED_KEYS,
 )
 from taskmesh.flows.forms import Form
+from taskmesh.flows.on_event import ON_PROPERTIES
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import DEFAULT_FAILURES
 from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
@@ -156,6 +158,10 @@ _FLOW_PROPERTIES: dict[str, Any] = {
         "enum": [str(each) for each in Events],
         "default": str(Events.NONE),
         "description": "Which ends are published for others: that of each run, or those of its nodes, too.",
+    },
+    "on": {
+        **_object(ON_KEYS, ON_PROPERTIES, required=["event"]),
+        "description": "Events that begin runs of the flow, while a version of it is active that says so.",
     },
     "result": {"description": "The result of a run; may hold references. Default: the output of the last node."},
     "breakers": _names_to("breaker", "The circuit breakers of the nodes: each name with its rules."),

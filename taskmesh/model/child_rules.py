@@ -39,7 +39,8 @@ class ChildRules:
             self._found(path, "a node that begins a child run has no task and no breaker of its own")
         if step.inline is None:
             return replace(node, compensation=_undo(node))
-        inner = self._completed(step.inline, node, path)
+        # Events begin runs of a flow, not of what it is a part of.
+        inner = replace(self._completed(step.inline, node, path), on=None)
         self._look_at_args(node, step, inner, path)
         node = replace(node, step=step.having(inner), pool=node.pool or next(iter(inner.pools), ""))
         return replace(node, compensation=_undo(node) if inner.can_compensate else None)

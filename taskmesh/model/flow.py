@@ -10,6 +10,7 @@ from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.computed import Computed
 from taskmesh.model.hooks import Hook
+from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger
@@ -219,7 +220,8 @@ class Flow:
     ``shard_by`` is ``"run"``, ``"node"`` or ``"params.NAME"``. ``result`` is a value with references
     that becomes the result of the run; None means the output of the only last node, or a
     mapping of name to output where there are several. ``timeout_seconds`` is how long a run may take whose submitter
-    does not say so; None = any time. ``events`` says what is published of its runs (see ``docs/events.md``).
+    does not say so; None = any time. ``events`` says what is published of its runs, and
+    ``on`` which events begin some (see ``docs/events.md``).
     """
 
     name: str
@@ -231,6 +233,7 @@ class Flow:
     result: Value = None
     timeout_seconds: float | None = None
     events: Events = Events.NONE
+    on: OnEvent | None = None
 
     @property
     def copies(self) -> Copies | None:

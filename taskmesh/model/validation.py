@@ -22,6 +22,7 @@ from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Compensation, Flow, No
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.hook_rules import in_order, look_at_hooks
 from taskmesh.model.node_types import type_of_task, unknown_type
+from taskmesh.model.on_event_rules import on_event_problems
 from taskmesh.model.params import fits, type_sentence
 from taskmesh.model.problems import Hints, Path, Problem, subject_of
 from taskmesh.model.references import NAME_PATTERN, read_template
@@ -105,6 +106,7 @@ class _Examination:
             self.found(("nodes",), "the flow has no nodes; it needs at least one")
         self._look_at_params()
         self._look_at_shard_by()
+        self.problems += on_event_problems(draft)
         if draft.timeout_seconds is not None and (problem := duration_problem(draft.timeout_seconds)):
             self.found(("timeout",), f"timeout {problem}")
         for name, count in self._names.items():

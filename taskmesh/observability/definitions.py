@@ -69,6 +69,7 @@ _ALL = (
     _counter("released_total", "Running nodes that were handed back, by a worker that stops or lost an executor."),
     _counter("redriven_total", "Nodes published again because their message or their holder was lost."),
     _counter("events_published_total", "Events of ended runs and nodes that the broker has confirmed."),
+    _counter("events_taken_total", "Events from elsewhere that came over the broker, whether or not they began runs."),
     _gauge("events_waiting", "Events to publish, in the partitions that this worker keeps house in."),
     _gauge("events_lost", "Events that had to go unpublished from the partitions that this worker keeps house in."),
     _gauge("keeper_partitions", "Partitions that this worker keeps house in."),

@@ -7,13 +7,16 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import fields
 from typing import Any, Generic, ParamSpec
 
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import Guard
 from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, Events, Flow, Node, OnFailure, Param, ParamType
+from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
+from taskmesh.model.problems import Hints
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
 from taskmesh.tasks.mapping import MapHandle, map_flow, of_item
@@ -51,6 +54,7 @@ class FlowDefinition(Generic[P]):
         shard_by: str,
         timeout_seconds: float | None = None,
         events: Events = Events.NONE,
+        on: OnEvent | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -60,6 +64,7 @@ class FlowDefinition(Generic[P]):
         self.shard_by = shard_by
         self.timeout_seconds = timeout_seconds
         self.events = events
+        self.on = on
         self._signature = Signature.of(function, name)
         self._params = _params(function, name)
         self._flow: Flow | None = None
@@ -97,6 +102,7 @@ class FlowDefinition(Generic[P]):
                 result=result,
                 timeout_seconds=self.timeout_seconds,
                 events=self.events,
+                on=self.on,
             )
         )
 
@@ -136,14 +142,15 @@ def make_flow(
     shard_by: str = "run",
     timeout: float | None = None,
     events: str = Events.NONE,
+    on: Mapping[str, Any] | None = None,
 ) -> FlowDefinition[P]:
     """The flow that a function describes; ``name`` is the function's where none is given.
 
     ``timeout`` is how long a run may take, in seconds, whose submitter does not say so. ``events`` says which ends of
-    its runs are published: none, runs or nodes.
+    its runs are published: none, runs or nodes. ``on`` says which events begin some, in the words of flow files.
 
-    :raises UsageError: for a function that cannot describe a flow, an unknown ``on_failure`` or ``events``, or no
-        usable ``timeout``.
+    :raises UsageError: for a function that cannot describe a flow, an unknown ``on_failure`` or ``events``, no
+        usable ``timeout``, or an ``on`` that says something else.
     """
     name = name or function.__name__
     if on_failure not in list(OnFailure):
@@ -154,7 +161,30 @@ def make_flow(
         raise UsageError(f"flow {name!r} must be a plain function, not async and no generator: it only describes")
     if timeout is not None and (problem := duration_problem(timeout)):
         raise UsageError(f"flow {name!r}: timeout {problem}")
-    return FlowDefinition(function, name, version, OnFailure(on_failure), shard_by, timeout, Events(events))
+    return FlowDefinition(
+        function, name, version, OnFailure(on_failure), shard_by, timeout, Events(events), _on(name, on)
+    )
+
+
+def _on(flow: str, said: Mapping[str, Any] | None) -> OnEvent | None:
+    if said is None:
+        return None
+    known = [each.name for each in fields(OnEvent)]
+    for key in said:
+        if key not in known:
+            hint = Hints(known).did_you_mean(key)
+            raise UsageError(f"flow {flow!r}: on has no key {key!r}{hint}; its keys are {', '.join(known)}")
+    if "event" not in said:
+        raise UsageError(f"flow {flow!r}: on must name the type of an event, as on={{'event': 'order.created'}}")
+    _refuse_other_types(flow, said)
+    return OnEvent(**{**said, "params": dict(said.get("params", {}))})
+
+
+def _refuse_other_types(flow: str, said: Mapping[str, Any]) -> None:
+    for key, value in said.items():
+        wanted: type = Mapping if key == "params" else str
+        if not isinstance(value, wanted):
+            raise UsageError(f"flow {flow!r}: {key} of on must be a {wanted.__name__.lower()}, not {value!r:.200}")
 
 
 def single_task_flow(

@@ -10,7 +10,7 @@ from itertools import count
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.producer import Producer
-from taskmesh.broker.protocol import Outgoing
+from taskmesh.broker.protocol import DirectMessage, Outgoing
 from taskmesh.client.taps import Taps
 from taskmesh.errors import UsageError
 from taskmesh.store.link import Link, translated
@@ -78,8 +78,9 @@ class _Outlet:
         for message in messages:
             self._world.call(self._road.put, message)
 
-    def deliver(self, messages: Sequence[Outgoing], timeout_seconds: float) -> None:
-        self.publish(messages)
+    def deliver(self, messages: Sequence[Outgoing | DirectMessage], timeout_seconds: float) -> None:
+        for message in messages:
+            self._world.call(self._road.put, message)
 
     def close(self, timeout_seconds: float) -> None:
         """The road goes with its world."""

@@ -136,7 +136,10 @@ class RoadConsumer:
         self._on_letter: Callable[[DeadDelivery], None] | None = None
 
     async def start(
-        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+        self,
+        on_delivery: Callable[[Delivery], None],
+        on_letter: Callable[[DeadDelivery], None] | None = None,
+        on_event: Callable[[Delivery], None] | None = None,
     ) -> None:
         self._on_delivery = on_delivery
         self._on_letter = on_letter

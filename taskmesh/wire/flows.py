@@ -5,8 +5,9 @@ breaker; schema 4 has one more: what undoes it; schema 5 has one more field of t
 schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
 has no more, but triggers of hooks; schema 9 has none either, but may refer to what is said of the run; schema 10 has
 one more of the flow: which ends of its runs are published; schema 11 has one more: of how many copies of its one node
-it consists. A flow is written in the first schema that can say what it asks for, so it keeps the bytes and the hash
-that it had before; a worker that knows only an earlier one refuses it instead of ignoring something.
+it consists; schema 12 has one more: which events begin its runs. A flow is written in the first schema that can say
+what it asks for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses
+it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from taskmesh.model.conditions import RUN, read_condition
 from taskmesh.model.flow import Case, Compensation, Copies, Events, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.hook_references import compile_arguments
 from taskmesh.model.hooks import Hook
+from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.references import compile_value
 from taskmesh.model.steps import Step
@@ -29,8 +31,8 @@ from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import WITH_BODY, step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA = range(8, 12)
-SCHEMAS = range(PLAIN_SCHEMA, COPY_SCHEMA + 1)
+HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA, ON_SCHEMA = range(8, 13)
+SCHEMAS = range(PLAIN_SCHEMA, ON_SCHEMA + 1)
 _HASH_BYTES = 16
 _OPENING = b"${run."
 
@@ -66,8 +68,10 @@ def _encoded(flow: Flow, schema: int) -> bytes:
         fields.append(_number(flow.timeout_seconds))
     if schema >= EVENTS_SCHEMA:
         fields.append(flow.events)
-    if flow.copies:
-        fields.append(_copy_fields(flow.copies))
+    if schema >= COPY_SCHEMA:
+        fields.append(_copy_fields(flow.copies) if flow.copies else None)
+    if schema >= ON_SCHEMA:
+        fields.append(_on_fields(flow.on))
     return pack(fields)
 
 
@@ -75,11 +79,16 @@ def _copy_fields(copies: Copies) -> list[Any]:
     return [copies.total, copies.per_chunk, copies.most_at_once, copies.is_sliced, copies.least]
 
 
+def _on_fields(on: OnEvent | None) -> list[Any] | None:
+    return [on.event, on.when, on.params, on.dedup] if on else None
+
+
 def _schema_of(flow: Flow) -> int:
     return next((schema for schema, is_asked in _ASKED if is_asked(flow)), PLAIN_SCHEMA)
 
 
 _ASKED: tuple[tuple[int, Callable[[Flow], bool]], ...] = (
+    (ON_SCHEMA, lambda flow: flow.on is not None),
     (COPY_SCHEMA, lambda flow: flow.copies is not None),
     (EVENTS_SCHEMA, lambda flow: flow.events is not Events.NONE),
     (HOOK_SCHEMA, lambda flow: any(node.hook for node in flow.nodes)),
@@ -185,6 +194,7 @@ def _flow_of(
     timeout_seconds: float | None = None,
     events: str = Events.NONE,
     copies: list[Any] | None = None,
+    on: list[Any] | None = None,
 ) -> Flow:
     kinds = tuple(_node_of(*each) for each in nodes)
     return Flow(
@@ -197,6 +207,7 @@ def _flow_of(
         nodes=Copies(kinds[0], *copies) if copies else kinds,
         timeout_seconds=timeout_seconds,
         events=Events(events),
+        on=OnEvent(*on) if on else None,
     )
 
 

@@ -101,7 +101,10 @@ class SimConsumer(_Link):
         self._handler: Callable[[Delivery], None] = lambda _: None
 
     async def start(
-        self, on_delivery: Callable[[Delivery], None], on_letter: Callable[[DeadDelivery], None] | None = None
+        self,
+        on_delivery: Callable[[Delivery], None],
+        on_letter: Callable[[DeadDelivery], None] | None = None,
+        on_event: Callable[[Delivery], None] | None = None,
     ) -> None:
         """Dead-letter queues are not consumed: a letter in one of them shows at the end that something went wrong."""
         self._handler = on_delivery

@@ -80,6 +80,7 @@ SEAMS = {
         "Scheduler._settle",
         before=True,
     ),
+    "event admitted": Seam(IO_PROCESS, "taskmesh.worker.engine.event_intake", "EventIntake._finish", before=True),
     "child begun": Seam(
         IO_PROCESS,
         "taskmesh.dispatch.children",

@@ -1,0 +1,79 @@
+"""From an event to the runs that it begins: one of each flow that is subscribed, under the id that the event gives it.
+
+Admitting the same event again begins nothing new, so whoever dies on the way, the next one does all of it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from taskmesh.dispatch.advance import Advancer, Entrance
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.pins import Pins
+from taskmesh.dispatch.subscribed import Subscribed, SubscribedFlows
+from taskmesh.errors import UsageError, WireError
+from taskmesh.model.on_event import InboundEvent
+from taskmesh.store.flow_versions import flow_versions_of
+from taskmesh.store.store import Store
+
+EVENT_TAG = "event"
+"""The tag by which the runs of a type of event are found."""
+
+RUNS_PER_CALL = 200
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What came of an event: its runs, of which some may have been there, and why flows could not begin."""
+
+    run_ids: list[str] = field(default_factory=list)
+    ready: list[Ready] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+
+class EventRuns:
+    """Begins the runs of events. Safe in threads."""
+
+    def __init__(self, store: Store, max_value_bytes: int) -> None:
+        self._flows = SubscribedFlows(flow_versions_of(store))
+        self._advancer = Advancer(store)
+        self._pins = Pins(store)
+        self._max_value_bytes = max_value_bytes
+
+    def admit(self, events: Sequence[InboundEvent]) -> list[Arrival]:
+        """Admit the runs of events; says for each which nodes are to be published.
+
+        :raises StoreUnavailableError: some may have begun; admit all of them again.
+        """
+        flows = self._flows.now()
+        arrivals = [Arrival() for _ in events]
+        wanted = [
+            (arrival, entrance)
+            for arrival, event in zip(arrivals, events, strict=True)
+            for flow in flows
+            if (entrance := self._entrance(flow, event, arrival)) is not None
+        ]
+        for start in range(0, len(wanted), RUNS_PER_CALL):
+            self._admit(wanted[start : start + RUNS_PER_CALL])
+        return arrivals
+
+    def _admit(self, wanted: Sequence[tuple[Arrival, Entrance]]) -> None:
+        advances = self._advancer.admit([entrance for _, entrance in wanted])
+        for (arrival, entrance), advance in zip(wanted, advances, strict=True):
+            # One that was begun by another version, or other data under the same key, is that run all the same.
+            arrival.run_ids.append(entrance.run_id)
+            arrival.ready += advance.ready
+
+    def _entrance(self, flow: Subscribed, event: InboundEvent, arrival: Arrival) -> Entrance | None:
+        """The run that an event begins of a flow, if any; why there can be none is told to the arrival."""
+        try:
+            begun = flow.reaction.begun_by(event)
+            if begun is None:
+                return None
+            submission = Submission(begun.params, begun.run_id, {EVENT_TAG: event.type})
+            return self._pins.pinned(entrance_of(flow.plan, submission, self._max_value_bytes))
+        except (UsageError, WireError) as error:
+            arrival.refusals.append(str(error))
+            return None
