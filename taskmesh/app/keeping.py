@@ -88,23 +88,30 @@ class KeeperRole:
         self._tally.set("keeper_lag_seconds", max(0.0, begun - self._due_at))
         try:
             await self._keeper.run_pass()
-        finally:
-            self._due_at = self._clock.monotonic() + PASS_SECONDS
-            led = len(self._leadership.epochs)
-            self._tally.set("keeper_partitions", led)
-            if led:
-                self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
-                self._timers.begin()
-                self._scheduler.start()
-                self._events.start()
-            else:
-                self._timers.end()
-                self._scheduler.stop()
-                self._events.stop()
-            if PROBING_PARTITION in self._leadership.epochs:
-                self._sweep.begin()
-            else:
-                self._sweep.end()
+        except Exception:
+            # Not where the pass was cancelled: what is about to leave begins nothing.
+            self._serve(begun)
+            raise
+        self._serve(begun)
+
+    def _serve(self, begun: float) -> None:
+        """Begin or end what goes on between the passes, by what is led now."""
+        self._due_at = self._clock.monotonic() + PASS_SECONDS
+        led = len(self._leadership.epochs)
+        self._tally.set("keeper_partitions", led)
+        if led:
+            self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
+            self._timers.begin()
+            self._scheduler.start()
+            self._events.start()
+        else:
+            self._timers.end()
+            self._scheduler.stop()
+            self._events.stop()
+        if PROBING_PARTITION in self._leadership.epochs:
+            self._sweep.begin()
+        else:
+            self._sweep.end()
 
     def leave(self) -> None:
         """Keep no more; others take over at once."""

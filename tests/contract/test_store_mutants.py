@@ -74,8 +74,8 @@ MISTAKES = {
     "another holder releases": Mistake("release_node", "not is_of(record, token, ARGV[6])", "record[TOKEN] ~= token"),
     "an attempt that does not count is counted": Mistake("release_node", "if ARGV[5] == '0' then", "if false then"),
     "a claim comes without the context": Mistake("claim_node", "'halt', 'context',", "'halt', 'nothing',"),
-    "a run forgets its context": Mistake("admit_run", "change('context', ARGV[14])", ""),
-    "a fork forgets its context": Mistake("fork_run", "change('context', ARGV[17])", ""),
+    "a run forgets its context": Mistake("admit_run", "for at = 15, #ARGV, 2 do", "for at = 17, #ARGV, 2 do"),
+    "a fork forgets its context": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 19, #ARGV, 2 do"),
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
     "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
     "many first nodes are never told": Mistake("admit_run", "  put_due(first_outbox, run_id .. '/-1', now)", ""),
@@ -333,8 +333,8 @@ MISTAKES_OF_HOOKS = {
     "the hooks of a flow are not told why": Mistake(
         "spread_node", "failed_node and redis.call('HGET', run, 'error:' .. failed_node) or ''", "''"
     ),
-    "a run that is admitted has no hooks": Mistake("admit_run", "for at = 14, #ARGV, 2 do", "for at = 16, #ARGV, 2 do"),
-    "a fork has no hooks": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 19, #ARGV, 2 do"),
+    "a run that is admitted has no hooks": Mistake("admit_run", "for at = 15, #ARGV, 2 do", "for at = 15, 16, 2 do"),
+    "a fork has no hooks": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 17, 18, 2 do"),
     "a hook that waits is ended by hand": Mistake("mark_node", "return {'early'}", ""),
     "the hooks of a reopened run do not wait": Mistake("reset_nodes", "change('hooks', hooks)\n", ""),
     "a reopened run keeps the end of before": Mistake("reset_nodes", "'output:', 'error:'}", "'output:'}"),

@@ -16,6 +16,9 @@ from tests.simulation.rules import may_begin
 Values: TypeAlias = list[Any]
 
 
+BUSY = ("ready", "running", "retrying")
+
+
 class BrokenPromiseError(AssertionError):
     """Something has happened that must never happen."""
 
@@ -262,7 +265,8 @@ class History:
 
     def _require_all_else_ended(self, key: NodeKey, plan: Plan) -> None:
         others = [at for at, node in enumerate(plan.flow.nodes) if not node.is_flow_hook]
-        busy = [at for at in others if not self.nodes[NodeKey(key.run_id, at)].ended_as]
+        # No answer tells of one that is left out and has no dependents.
+        busy = [at for at in others if self.nodes[NodeKey(key.run_id, at)].state in BUSY]
         require(not busy, f"{key.member} is a hook of the flow, and began before nodes {busy} had ended")
 
     def _require_order_of_undo(self, key: NodeKey, plan: Plan) -> None:
@@ -271,7 +275,7 @@ class History:
         states = [self.nodes[NodeKey(key.run_id, at)] for at in range(2 * count)]
         undone = key.node - count
         require(states[undone].ended_as == "succeeded", f"{key.member} undoes what is {states[undone].state}")
-        busy = [at for at in range(count) if states[at].state in ("ready", "running", "retrying")]
+        busy = [at for at in range(count) if states[at].state in BUSY]
         require(not busy, f"{key.member} began before nodes {busy} had ended")
         for later in descendants(plan, [undone]) - {undone}:
             is_committed = states[later].ended_as == "succeeded" and plan.flow.nodes[later].compensation

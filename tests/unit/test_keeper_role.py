@@ -76,3 +76,24 @@ def test_a_process_publishes_the_events_of_whatever_partitions_it_leads(monkeypa
             assert services.at_work() == working
 
     asyncio.run(keep())
+
+
+def test_a_pass_that_is_cancelled_begins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    services, leads = Services(monkeypatch), Leads(monkeypatch)
+    foundation: Any = MagicMock(settings=Settings(), clock=ManualClock())
+    unused: Any = MagicMock()
+
+    async def run_pass(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    async def keep() -> None:
+        role = keeping.KeeperRole(foundation, "me", unused, unused, Tally())
+        leads.partitions = {PROBING_PARTITION}
+        await role.keep()
+        role.leave()
+        monkeypatch.setattr(keeping.Keeper, "run_pass", run_pass)
+        with pytest.raises(asyncio.CancelledError):
+            await role.keep()
+        assert services.at_work() == set()
+
+    asyncio.run(keep())
