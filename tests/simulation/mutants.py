@@ -122,9 +122,6 @@ MUTANTS: dict[str, Mutation] = {
     "a signal wakes nobody": _in_script(
         "signal_node", "if is_parked or is_claimed then make", "if is_claimed then make"
     ),
-    "a signal is overlooked by who has claimed its node": _in_script(
-        "signal_node", "if is_parked or is_claimed then make", "if is_parked then make"
-    ),
     "a second signal replaces the first": _in_script("signal_node", "if known then return {'taken', known[2]} end", ""),
     "a wait counts from when it was parked last": _in_script(
         "claim_node", "record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])", "waited"
@@ -146,6 +143,7 @@ MUTANTS: dict[str, Mutation] = {
 FOCUS: dict[str, tuple[str, ...]] = {
     "whoever settles is believed": ("pause", "lease lost"),
     "a repeated settle counts again": ("reply lost", "cut off amid a call"),
+    "whoever releases is believed": ("message overtaken",),
     "undos are cancelled with their run": ("message overtaken",),
     "two probes try a breaker": ("publish refused",),
     "nobody answers what the keeper asks": ("cut off amid a call", "queue deleted"),
