@@ -9,9 +9,10 @@ from taskmesh.flows.choices import Reading
 from taskmesh.flows.document import Item
 from taskmesh.flows.forms import Fields, Form, Said
 from taskmesh.flows.subflows import SUBFLOW_FORM
+from taskmesh.flows.words import one_of
 from taskmesh.model.flow import Node
 from taskmesh.model.mapping import MAX_ITEMS, OVER, ItemFailure, Map, mapped
-from taskmesh.model.problems import Hints, Path
+from taskmesh.model.problems import Path
 from taskmesh.model.values import Value
 
 _OWN_KEYS = ("map", "slice", "slice_by", "max_in_flight", "on_item_failure", "min_success")
@@ -26,7 +27,7 @@ def _read(fields: Fields, path: Path, reading: Reading) -> Said:
         slice_size=_count(fields.get("slice"), (*path, "slice"), reading),
         slice_by=reading.text(fields.get("slice_by"), (*path, "slice_by")),
         most_at_once=_count(fields.get("max_in_flight"), (*path, "max_in_flight"), reading),
-        on_item_failure=_on_item_failure(fields.get("on_item_failure"), (*path, "on_item_failure"), reading),
+        on_item_failure=one_of(fields, "on_item_failure", ItemFailure.FAIL, reading.found, path),
         min_success=_min_success(fields.get("min_success"), (*path, "min_success"), reading),
     )
     over = fields["map"].plain()
@@ -62,16 +63,6 @@ def _count(item: Item | None, path: Path, reading: Reading) -> int:
         return item.value
     reading.found(path, f"{path[-1]} must be a whole number from 1 to {MAX_ITEMS}, not {item.shown}")
     return 0
-
-
-def _on_item_failure(item: Item | None, path: Path, reading: Reading) -> ItemFailure:
-    if item is None:
-        return ItemFailure.FAIL
-    if item.value in list(ItemFailure):
-        return ItemFailure(str(item.value))
-    known = [str(each) for each in ItemFailure]
-    reading.found(path, f"on_item_failure must be one of {', '.join(known)}{Hints(known).did_you_mean(item.text)}")
-    return ItemFailure.FAIL
 
 
 def _min_success(item: Item | None, path: Path, reading: Reading) -> float:

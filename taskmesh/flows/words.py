@@ -12,13 +12,16 @@ from taskmesh.model.problems import Hints, Path
 E = TypeVar("E", bound=StrEnum)
 
 
-def one_of(fields: Mapping[str, Item], key: str, default: E, found: Callable[[Path, str], None]) -> E:
-    """The word of a key, of those that the default belongs to; ``found`` hears of any other."""
+def one_of(fields: Mapping[str, Item], key: str, default: E, found: Callable[[Path, str], None], above: Path = ()) -> E:
+    """The word of a key, of those that the default belongs to; ``found`` hears of any other.
+
+    ``above`` is where the fields stand.
+    """
     item, known = fields.get(key), [str(each) for each in type(default)]
     if item is None:
         return default
     if item.value in known:
         return type(default)(str(item.value))
     hint = Hints(known).did_you_mean(item.text)
-    found((key,), f"{key} must be one of {', '.join(known)}{hint}")
+    found((*above, key), f"{key} must be one of {', '.join(known)}{hint}")
     return default

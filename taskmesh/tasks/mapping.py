@@ -23,9 +23,6 @@ class ItemHandle(Placeholder):
     def _root(self) -> str:
         return ITEM
 
-    def _with_keys(self, keys: tuple[str, ...]) -> ItemHandle:
-        return ItemHandle(self._trace, keys)
-
 
 class MapHandle(Handle):
     """A mapped node, and the list of outputs that it will have."""

@@ -35,7 +35,8 @@ class Placeholder:
         raise NotImplementedError
 
     def _with_keys(self, keys: tuple[str, ...]) -> Placeholder:
-        raise NotImplementedError
+        """The same with other keys; for kinds that are made of these two alone."""
+        return type(self)(self._trace, keys)
 
     def __getitem__(self, key: object) -> Any:
         """Refer to an entry of an object, or to a position of a list."""
@@ -71,9 +72,6 @@ class EndHandle(Placeholder):
 
     def _root(self) -> str:
         return ENDED
-
-    def _with_keys(self, keys: tuple[str, ...]) -> EndHandle:
-        return EndHandle(self._trace, keys)
 
 
 class ParamHandle(Placeholder):

@@ -15,9 +15,6 @@ class RunHandle(Placeholder):
     def _root(self) -> str:
         return "run"
 
-    def _with_keys(self, keys: tuple[str, ...]) -> RunHandle:
-        return RunHandle(self._trace, keys)
-
 
 def run_request() -> RunHandle:
     """In the function of a flow: what will be said of the request that a run serves.

@@ -28,7 +28,7 @@ from taskmesh.model.references import compile_value
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Rule, Trigger
 from taskmesh.wire.codec import pack, unpack
-from taskmesh.wire.steps import WITH_BODY, step_fields, step_of
+from taskmesh.wire.steps import WITH_BODY, float_field, step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
 HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA, ON_SCHEMA = range(8, 13)
@@ -65,7 +65,7 @@ def _encoded(flow: Flow, schema: int) -> bytes:
         [_node_fields(node, schema) for node in flow.kinds],
     ]
     if schema >= TIMEOUT_SCHEMA:
-        fields.append(_number(flow.timeout_seconds))
+        fields.append(float_field(flow.timeout_seconds))
     if schema >= EVENTS_SCHEMA:
         fields.append(flow.events)
     if schema >= COPY_SCHEMA:
@@ -138,7 +138,7 @@ def _guard_fields(guard: Guard | None) -> list[Any] | None:
     if guard is None:
         return None
     rules = guard.rules
-    rate = _number(rules.failure_rate)
+    rate = float_field(rules.failure_rate)
     times = [float(rules.window_seconds), float(rules.reset_seconds), float(rules.ramp_seconds)]
     return [rules.name, rules.failures, rate, rules.min_calls, *times, rules.exclude, guard.fallback]
 
@@ -148,7 +148,7 @@ def _compensation_fields(by: Compensation | None) -> list[Any] | None:
 
 
 def _limit_fields(limits: TimeLimits) -> list[float | None]:
-    return [_number(each) for each in limits.values()]
+    return [float_field(each) for each in limits.values()]
 
 
 def _retry_fields(retry: RetryPolicy | None) -> list[Any] | None:
@@ -157,11 +157,6 @@ def _retry_fields(retry: RetryPolicy | None) -> list[Any] | None:
     delays = [float(each) for each in retry.delays_seconds]
     times = [float(retry.base_seconds), float(retry.max_seconds), delays]
     return [retry.max_attempts, retry.wait, *times, retry.retry_on, retry.give_up_on]
-
-
-def _number(value: float | None) -> float | None:
-    """One form for 30 and 30.0, which are equal and have different bytes."""
-    return None if value is None else float(value)
 
 
 def flow_hash(body: bytes) -> str:

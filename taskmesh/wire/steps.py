@@ -57,14 +57,14 @@ def _loop_of(condition: str, most: int, last_as: str, count_as: str, *child: Any
 
 def _wait_fields(step: Wait) -> Fields:
     default = None if step.default is None else [step.default.value]
-    return [step.signal, step.payload, _number(step.timeout_seconds), default]
+    return [step.signal, step.payload, float_field(step.timeout_seconds), default]
 
 
 def _wait_of(signal: str, payload: Any, timeout_seconds: float | None, default: Fields | None) -> Wait:
     return Wait(signal, payload, timeout_seconds, None if default is None else Default(*default))
 
 
-def _number(value: float | None) -> float | None:
+def float_field(value: float | None) -> float | None:
     """One form for 30 and 30.0, which are equal and have different bytes."""
     return None if value is None else float(value)
 
@@ -73,9 +73,9 @@ FORMS: Mapping[str, Form] = {
     Subflow.kind: Form(_subflow_fields, _subflow_of),
     Loop.kind: Form(_loop_fields, _loop_of),
     Map.kind: Form(_map_fields, _map_of),
-    Sleep.kind: Form(lambda step: [_number(step.seconds)], Sleep),
+    Sleep.kind: Form(lambda step: [float_field(step.seconds)], Sleep),
     Wait.kind: Form(_wait_fields, _wait_of),
-    Approve.kind: Form(lambda step: [_number(step.timeout_seconds)], Approve),
+    Approve.kind: Form(lambda step: [float_field(step.timeout_seconds)], Approve),
 }
 """By kind."""
 
