@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from taskmesh.broker.settings import BrokerSettings
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
+from tests.contract.broker_peers import administer, delete_pool
 
 
 @pytest.fixture
@@ -16,6 +18,17 @@ def link(redis_url: str) -> Iterator[Link]:
     link = open_link(redis_url, 2.0, 5.0)
     yield link
     link.close()
+
+
+@pytest.fixture(params=["rabbitmq", "embedded"])
+def settings(request: pytest.FixtureRequest, namespace: str) -> Iterator[BrokerSettings]:
+    """A broker of either kind, with a pool of two shards that goes with the test."""
+    rabbit = request.param == "rabbitmq"
+    url: str = request.getfixturevalue("rabbitmq_url" if rabbit else "valkey_url")
+    settings = BrokerSettings(url=url, namespace=namespace, shards=2)
+    yield settings
+    if rabbit:
+        administer(url, lambda channel: delete_pool(channel, settings))
 
 
 @pytest.fixture

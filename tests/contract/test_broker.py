@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -27,16 +27,6 @@ from tests.contract.broker_peers import (
 from tests.harness.server import Server
 
 Scenario = Callable[[Peers], Awaitable[None]]
-
-
-@pytest.fixture(params=["rabbitmq", "embedded"])
-def settings(request: pytest.FixtureRequest, namespace: str) -> Iterator[BrokerSettings]:
-    rabbit = request.param == "rabbitmq"
-    url: str = request.getfixturevalue("rabbitmq_url" if rabbit else "valkey_url")
-    settings = BrokerSettings(url=url, namespace=namespace, shards=2)
-    yield settings
-    if rabbit:
-        administer(url, lambda channel: delete_pool(channel, settings))
 
 
 @pytest.fixture

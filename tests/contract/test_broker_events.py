@@ -19,14 +19,11 @@ from tests.harness.server import Server
 QUEUE = "somebody"
 
 
-@pytest.fixture(params=["rabbitmq", "embedded"])
-def settings(request: pytest.FixtureRequest, namespace: str) -> Iterator[BrokerSettings]:
-    rabbit = request.param == "rabbitmq"
-    url: str = request.getfixturevalue("rabbitmq_url" if rabbit else "valkey_url")
-    settings = BrokerSettings(url=url, namespace=namespace, shards=2)
+@pytest.fixture
+def settings(settings: BrokerSettings) -> Iterator[BrokerSettings]:
     yield settings
-    if rabbit:
-        administer(url, lambda channel: _clean(channel, settings))
+    if settings.url.startswith("amqp"):
+        administer(settings.url, lambda channel: _clean(channel, settings))
 
 
 @pytest.fixture

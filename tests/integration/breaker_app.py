@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from taskmesh import Mesh, Retry
-from tests.integration.engine_app import leave_mark
+from tests.integration.marks import leave_mark
 
 mesh = Mesh()
 

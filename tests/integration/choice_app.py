@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmesh import Mesh
-from tests.integration.control_app import leave_mark
+from tests.integration.marks import leave_mark
 
 mesh = Mesh()
 

@@ -7,22 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from taskmesh import Mesh, current_task
+from taskmesh import Mesh
+from tests.integration.marks import leave_mark
 
 mesh = Mesh()
 
 WIDTH = 450
 """More nodes than one script resets."""
-
-
-def leave_mark(word: str) -> None:
-    context = current_task()
-    line = f"{word} {context.run_id} {context.node} {context.attempt} {os.getpid()} 0\n"
-    mark = os.open(os.environ["TASKMESH_TEST_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(mark, line.encode())
-    finally:
-        os.close(mark)
 
 
 @mesh.task

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from taskmesh import Mesh, Retry, current_task
+from tests.integration.marks import leave_mark
 
 mesh = Mesh()
-
-
-def leave_mark(word: str) -> None:
-    context = current_task()
-    line = f"{word} {context.run_id} {context.node} {context.attempt} {os.getpid()} {time.monotonic()}\n"
-    mark = os.open(os.environ["TASKMESH_TEST_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(mark, line.encode())
-    finally:
-        os.close(mark)
 
 
 @mesh.task

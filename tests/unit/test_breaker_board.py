@@ -27,20 +27,10 @@ REFUSED = Failure("ConnectionError", "refused", "", ("builtins.ConnectionError",
 ANSWERED = Failure("ValueError", "no such card", "", ("builtins.ValueError",))
 
 
-@pytest.fixture
-def play(valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[Test], None]:
-    """Runs a test on a loop, with a bench of its own; a probe that lets the rest come back soon."""
+@pytest.fixture(autouse=True)
+def _spread_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe lets the rest come back soon."""
     monkeypatch.setattr(board, "LEAST_SPREAD_SECONDS", 0.1)
-
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        bench.pool.runs_at_once = False
-        try:
-            await test(bench)
-        finally:
-            bench.close()
-
-    return lambda test: asyncio.run(with_bench(test))
 
 
 def guarded(fallback: str = "", rules: BreakerRules = RULES, **policies: Any) -> Plan:
@@ -74,7 +64,7 @@ def node(bench: EngineBench, run_id: str) -> Any:
     return bench.side.record(run_id).nodes[0]
 
 
-def test_a_node_waits_behind_an_open_breaker_and_uses_no_attempt_up(play: Callable[[Test], None]) -> None:
+def test_a_node_waits_behind_an_open_breaker_and_uses_no_attempt_up(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)
         bench.submit(guarded(), "waiting")
@@ -90,10 +80,10 @@ def test_a_node_waits_behind_an_open_breaker_and_uses_no_attempt_up(play: Callab
         assert (ended.attempt, ended.retries, ended.cause) == (1, 0, "")
         await bench.until(lambda: state(bench) is BreakerState.CLOSED)
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_one_of_many_tries_and_the_others_wait_until_it_has_ended(play: Callable[[Test], None]) -> None:
+def test_one_of_many_tries_and_the_others_wait_until_it_has_ended(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)
         for number in range(20):
@@ -107,10 +97,10 @@ def test_one_of_many_tries_and_the_others_wait_until_it_has_ended(play: Callable
         await bench.until(lambda: all(bench.status(f"r{number}") == "succeeded" for number in range(20)))
         assert {node(bench, f"r{number}").attempt for number in range(20)} == {1}
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_a_probe_that_fails_opens_it_again(play: Callable[[Test], None]) -> None:
+def test_a_probe_that_fails_opens_it_again(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)
         await run_one(bench, "probe", REFUSED)
@@ -119,10 +109,10 @@ def test_a_probe_that_fails_opens_it_again(play: Callable[[Test], None]) -> None
         assert breaker is not None
         assert breaker.opens == 2
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_a_probe_that_fails_comes_again_when_the_breaker_may_be_tried(play: Callable[[Test], None]) -> None:
+def test_a_probe_that_fails_comes_again_when_the_breaker_may_be_tried(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)
         bench.submit(guarded(retry=RetryPolicy(5, Wait.FIXED, base_seconds=0.01)), "probe")
@@ -133,10 +123,10 @@ def test_a_probe_that_fails_comes_again_when_the_breaker_may_be_tried(play: Call
         assert waits.attempt == 1
         assert 0.9 * RULES.reset_seconds < waits.ready_at - waits.started_at < RULES.reset_seconds + 1.0
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_a_probe_that_is_handed_back_leaves_the_try_to_others(play: Callable[[Test], None]) -> None:
+def test_a_probe_that_is_handed_back_leaves_the_try_to_others(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)
         bench.submit(guarded(), "probe")
@@ -147,10 +137,10 @@ def test_a_probe_that_is_handed_back_leaves_the_try_to_others(play: Callable[[Te
         [answer] = breakers(bench).consult([Consultation(RULES, probe="theirs")], OTHER)
         assert answer.granted
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_the_fallback_runs_in_its_place(play: Callable[[Test], None]) -> None:
+def test_the_fallback_runs_in_its_place(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         bench.pool.tasks = frozenset({"t", "instead"})
         await open_it(bench)
@@ -163,13 +153,15 @@ def test_the_fallback_runs_in_its_place(play: Callable[[Test], None]) -> None:
         assert (bench.status("r"), node(bench, "r").cause) == ("succeeded", "fallback")
         assert state(bench) is BreakerState.OPEN, "what the fallback did says nothing of the dependency"
 
-    play(test)
+    play_by_hand(test)
 
 
 @pytest.mark.parametrize(
     "failure", [ANSWERED, Failure("Retry", "busy", "", ("taskmesh.model.policies.Retry",), True, 0.0)]
 )
-def test_an_answer_and_a_wish_to_be_tried_again_are_no_failures(play: Callable[[Test], None], failure: Failure) -> None:
+def test_an_answer_and_a_wish_to_be_tried_again_are_no_failures(
+    play_by_hand: Callable[[Test], None], failure: Failure
+) -> None:
     async def test(bench: EngineBench) -> None:
         plan = guarded(retry=RetryPolicy(1))
         for number in range(4):
@@ -177,10 +169,10 @@ def test_an_answer_and_a_wish_to_be_tried_again_are_no_failures(play: Callable[[
         await asyncio.sleep(board.LOOK_SECONDS * 2)
         assert state(bench) is BreakerState.CLOSED
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_a_timeout_counts(play: Callable[[Test], None]) -> None:
+def test_a_timeout_counts(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         for number in range(2):
             bench.submit(guarded(limits=TimeLimits(start_to_close=0.05)), f"r{number}")
@@ -189,10 +181,10 @@ def test_a_timeout_counts(play: Callable[[Test], None]) -> None:
             await bench.until(lambda: bench.is_idle)
         await bench.until(lambda: state(bench) is BreakerState.OPEN)
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_the_next_attempt_comes_no_sooner_than_the_breaker_may_be_tried(play: Callable[[Test], None]) -> None:
+def test_the_next_attempt_comes_no_sooner_than_the_breaker_may_be_tried(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         plan = guarded(retry=RetryPolicy(5, Wait.FIXED, base_seconds=0.01))
         bench.submit(plan, "r")
@@ -204,7 +196,7 @@ def test_the_next_attempt_comes_no_sooner_than_the_breaker_may_be_tried(play: Ca
         assert (waits.state, waits.attempt) == (NodeState.RETRYING, 1)
         assert waits.ready_at - waits.started_at >= 0.3
 
-    play(test)
+    play_by_hand(test)
 
 
 async def open_it_beside(bench: EngineBench) -> None:
@@ -214,7 +206,7 @@ async def open_it_beside(bench: EngineBench) -> None:
     await asyncio.sleep(board.LOOK_SECONDS * 1.2)
 
 
-def test_its_time_limit_ends_a_node_that_waits(play: Callable[[Test], None]) -> None:
+def test_its_time_limit_ends_a_node_that_waits(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)
         breakers(bench).set("payments", BreakerState.OPEN, 3600.0)
@@ -223,10 +215,10 @@ def test_its_time_limit_ends_a_node_that_waits(play: Callable[[Test], None]) -> 
         await bench.until(lambda: bench.status("r") == "failed")
         assert b"ScheduleToCloseTimeout" in bench.side.record("r").errors[0]
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_a_cancelled_run_does_not_wait_for_the_breaker(play: Callable[[Test], None]) -> None:
+def test_a_cancelled_run_does_not_wait_for_the_breaker(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         await open_it(bench)
         breakers(bench).set("payments", BreakerState.OPEN, 3600.0)
@@ -237,7 +229,7 @@ def test_a_cancelled_run_does_not_wait_for_the_breaker(play: Callable[[Test], No
         woken = bench.side.store.wake_nodes([(_key("r"), "default")])
         assert woken[0].word == "woken"
 
-    play(test)
+    play_by_hand(test)
 
 
 def _key(run_id: str) -> Any:
@@ -247,7 +239,7 @@ def _key(run_id: str) -> Any:
 
 
 def test_a_closed_breaker_asks_the_store_nothing_before_a_node_runs(
-    play: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+    play_by_hand: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board, "LOOK_SECONDS", 60.0)
     monkeypatch.setattr(board, "STALE_SECONDS", 60.0)
@@ -258,7 +250,7 @@ def test_a_closed_breaker_asks_the_store_nothing_before_a_node_runs(
         plain = await _calls_of(bench, plan_of(Node("only", "t")), "plain")
         assert await _calls_of(bench, guarded(), "guarded") == plain
 
-    play(test)
+    play_by_hand(test)
 
 
 async def _calls_of(bench: EngineBench, plan: Plan, run_id: str) -> int:
@@ -275,7 +267,7 @@ async def _calls_of(bench: EngineBench, plan: Plan, run_id: str) -> int:
     return calls
 
 
-def test_outcomes_are_told_in_batches_and_once_though_a_reply_is_lost(play: Callable[[Test], None]) -> None:
+def test_outcomes_are_told_in_batches_and_once_though_a_reply_is_lost(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         bench.pool.runs_at_once = True
         for number in range(8):
@@ -287,7 +279,7 @@ def test_outcomes_are_told_in_batches_and_once_though_a_reply_is_lost(play: Call
         assert breaker is not None
         assert (breaker.calls, breaker.failed_calls) == (8, 0)
 
-    play(test)
+    play_by_hand(test)
 
 
 RATED = BreakerRules("rated", failure_rate=0.5)

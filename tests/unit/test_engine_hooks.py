@@ -30,19 +30,6 @@ TELL = {"how": "${ended.status}", "who": "${ended.node}", "why": "${ended.error}
 ERROR = {"type": "ValueError", "message": "for good", "traceback": ""}
 
 
-@pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        bench.pool.runs_at_once = False
-        try:
-            await test(bench)
-        finally:
-            bench.close()
-
-    return lambda test: asyncio.run(with_bench(test))
-
-
 def _hooks(node: str = "", retry: RetryPolicy | None = None) -> list[Node]:
     """All three of a node, or of the flow; each is called with what it may know."""
     needs = (node,) if node else ()
@@ -73,7 +60,7 @@ def _states(bench: EngineBench, plan: Plan) -> dict[str, str]:
     return {node.name: str(node.status) for node in run_details(bench.side.record(), plan).nodes}
 
 
-def test_hooks_hear_of_a_success(play: Callable[[Test], None]) -> None:
+def test_hooks_hear_of_a_success(play_by_hand: Callable[[Test], None]) -> None:
     plan = _plan(Node("a", "t"), Node("b", "t", needs=("a",)), *_hooks("a"), *_hooks())
 
     async def test(bench: EngineBench) -> None:
@@ -93,11 +80,13 @@ def test_hooks_hear_of_a_success(play: Callable[[Test], None]) -> None:
         }
         assert hooks == {node.name: (str(node.hook), "") for node in plan.flow.nodes if node.hook}
 
-    play(test)
+    play_by_hand(test)
 
 
 @pytest.mark.parametrize("on_failure", [OnFailure.FAIL_FAST, OnFailure.CONTINUE])
-def test_hooks_hear_of_a_failure_and_take_nothing_of_it(play: Callable[[Test], None], on_failure: OnFailure) -> None:
+def test_hooks_hear_of_a_failure_and_take_nothing_of_it(
+    play_by_hand: Callable[[Test], None], on_failure: OnFailure
+) -> None:
     nodes = (Node("a", "t"), Node("b", "t", needs=("a",)))
     plan = _plan(*nodes, *_hooks("a"), *_hooks("b"), *_hooks(), on_failure=on_failure)
 
@@ -116,10 +105,10 @@ def test_hooks_hear_of_a_failure_and_take_nothing_of_it(play: Callable[[Test], N
         assert states["b"] == "upstream_failed"
         assert {states[hook_name(each, "b")] for each in Hook} == {"skipped"}
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_a_hook_of_the_flow_waits_for_what_still_runs_beside_a_failure(play: Callable[[Test], None]) -> None:
+def test_a_hook_of_the_flow_waits_for_what_still_runs_beside_a_failure(play_by_hand: Callable[[Test], None]) -> None:
     plan = _plan(Node("a", "t"), Node("b", "t"), Node("join", "t", needs=("a", "b")), *_hooks())
 
     async def test(bench: EngineBench) -> None:
@@ -132,10 +121,12 @@ def test_a_hook_of_the_flow_waits_for_what_still_runs_beside_a_failure(play: Cal
         assert {work.context[1] for work in bench.pool.works.values()} == {"b"}
         assert set(_told(await _finish(bench))) == {"flow:on_failure", "flow:finally"}
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_the_failure_of_a_hook_is_visible_and_tried_again_and_fails_no_run(play: Callable[[Test], None]) -> None:
+def test_the_failure_of_a_hook_is_visible_and_tried_again_and_fails_no_run(
+    play_by_hand: Callable[[Test], None],
+) -> None:
     retry = RetryPolicy(max_attempts=2, wait=Wait.FIXED, base_seconds=0.001)
     plan = _plan(Node("a", "t"), *_hooks("a", retry), *_hooks(retry=retry))
 
@@ -152,7 +143,7 @@ def test_the_failure_of_a_hook_is_visible_and_tried_again_and_fails_no_run(play:
         times = Counter(name for name, _ in await ran)
         assert [times[name] for name in failing] == [2, 2]
 
-    play(test)
+    play_by_hand(test)
 
 
 def _deliver_again(bench: EngineBench, plan: Plan, node: int) -> None:
@@ -161,7 +152,7 @@ def _deliver_again(bench: EngineBench, plan: Plan, node: int) -> None:
         bench.broker.deliver(outgoing(Ready(plan, "r1", node, "r1", woken.attempt, woken.token)).body)
 
 
-def test_of_a_cancelled_run_only_finally_runs(play: Callable[[Test], None]) -> None:
+def test_of_a_cancelled_run_only_finally_runs(play_by_hand: Callable[[Test], None]) -> None:
     plan = _plan(Node("a", "t"), Node("b", "t", needs=("a",)), *_hooks("a"), *_hooks("b"), *_hooks())
 
     async def test(bench: EngineBench) -> None:
@@ -175,10 +166,10 @@ def test_of_a_cancelled_run_only_finally_runs(play: Callable[[Test], None]) -> N
             "flow:finally": ("cancelled", None),
         }
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_hooks_run_after_the_deadline_of_their_run(play: Callable[[Test], None]) -> None:
+def test_hooks_run_after_the_deadline_of_their_run(play_by_hand: Callable[[Test], None]) -> None:
     plan = _plan(Node("a", "t"), *_hooks())
 
     async def test(bench: EngineBench) -> None:
@@ -191,10 +182,10 @@ def test_hooks_run_after_the_deadline_of_their_run(play: Callable[[Test], None])
             "flow:finally": ("failed", "a"),
         }
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_hooks_run_before_anything_is_undone(play: Callable[[Test], None]) -> None:
+def test_hooks_run_before_anything_is_undone(play_by_hand: Callable[[Test], None]) -> None:
     undoable = Node("a", "t", compensation=Compensation("t"))
     plan = _plan(undoable, Node("b", "t", needs=("a",)), *_hooks("b"), *_hooks(), on_failure=OnFailure.COMPENSATE)
 
@@ -206,10 +197,10 @@ def test_hooks_run_before_anything_is_undone(play: Callable[[Test], None]) -> No
         assert {*ran[2:6]} == {"b.on_failure", "b.finally", "flow:on_failure", "flow:finally"}
         assert ran[6:] == ["undo:a"]
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_a_failure_that_is_taken_is_observed_all_the_same(play: Callable[[Test], None]) -> None:
+def test_a_failure_that_is_taken_is_observed_all_the_same(play_by_hand: Callable[[Test], None]) -> None:
     mend = Node("mend", "t", needs=("a",), trigger=Trigger(Rule.ANY_FAILED))
     plan = _plan(Node("a", "t"), mend, *_hooks("a"), *_hooks())
 
@@ -219,12 +210,14 @@ def test_a_failure_that_is_taken_is_observed_all_the_same(play: Callable[[Test],
         assert bench.status() == "succeeded"
         assert set(told) == {"a.on_failure", "a.finally", "flow:on_success", "flow:finally"}
 
-    play(test)
+    play_by_hand(test)
 
 
 @pytest.mark.parametrize("kind", ["request", "reply"])
 @pytest.mark.parametrize("call", range(1, 9))
-def test_a_store_that_fails_at_any_call_loses_no_hook(play: Callable[[Test], None], kind: str, call: int) -> None:
+def test_a_store_that_fails_at_any_call_loses_no_hook(
+    play_by_hand: Callable[[Test], None], kind: str, call: int
+) -> None:
     plan = _plan(Node("a", "t"), *_hooks("a")[1:2], *_hooks()[1:])
 
     async def test(bench: EngineBench) -> None:
@@ -234,7 +227,7 @@ def test_a_store_that_fails_at_any_call_loses_no_hook(play: Callable[[Test], Non
         assert set(told) == {"a.on_failure", "flow:on_failure", "flow:finally"}
         assert (bench.status(), bench.side.record().summary.remaining) == ("failed", 0)
 
-    play(test)
+    play_by_hand(test)
 
 
 def test_what_is_run_again_runs_its_hooks_again(valkey_url: str, namespace: str) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-
-import pytest
 
 from taskmesh.model.flow import Compensation, Node
 from taskmesh.worker.channels.protocol import Work
@@ -14,19 +11,6 @@ from tests.unit.engine_bench import EngineBench
 
 Test = Callable[[EngineBench], Awaitable[None]]
 UNDOABLE = plan_of(Node("first", "t", compensation=Compensation("t")), Node("second", "t", needs=("first",)))
-
-
-@pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        bench.pool.runs_at_once = False
-        try:
-            await test(bench)
-        finally:
-            bench.close()
-
-    return lambda test: asyncio.run(with_bench(test))
 
 
 async def _next_work(bench: EngineBench) -> Work:
@@ -40,7 +24,7 @@ async def _look(bench: EngineBench) -> None:
         await bench.engine.look_at_halts(grace_seconds=60.0)
 
 
-def test_what_runs_of_a_cancelled_run_is_told_and_its_undo_is_not(play: Callable[[Test], None]) -> None:
+def test_what_runs_of_a_cancelled_run_is_told_and_its_undo_is_not(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         bench.submit(UNDOABLE)
         bench.pool.finish((await _next_work(bench)).id)
@@ -55,4 +39,4 @@ def test_what_runs_of_a_cancelled_run_is_told_and_its_undo_is_not(play: Callable
         bench.pool.finish(undo.id)
         await bench.until(lambda: bench.is_idle and bench.status() == "compensated")
 
-    play(test)
+    play_by_hand(test)

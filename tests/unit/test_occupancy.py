@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -15,21 +14,19 @@ Test = Callable[[EngineBench], Awaitable[None]]
 
 
 @pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
+def play(play_by_hand: Callable[[Test], None]) -> Callable[[Test], None]:
     """Runs a test with an engine that has one long task and no room for another."""
 
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        bench.pool.runs_at_once = False
-        bench.pool.window = 1
-        try:
+    def run(test: Test) -> None:
+        async def behind_a_long_task(bench: EngineBench) -> None:
+            bench.pool.window = 1
             bench.submit(single(), "long")
             await bench.until(lambda: len(bench.pool.works) == 1)
             await test(bench)
-        finally:
-            bench.close()
 
-    return lambda test: asyncio.run(with_bench(test))
+        play_by_hand(behind_a_long_task)
+
+    return run
 
 
 def test_a_message_is_acked_while_its_task_runs_and_the_run_still_ends(play: Callable[[Test], None]) -> None:

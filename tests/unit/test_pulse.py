@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -80,18 +79,18 @@ def test_a_checkpoint_has_a_size() -> None:
 
 
 @pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Callable[[EngineBench], Awaitable[None]]], None]:
-    async def with_bench(test: Callable[[EngineBench], Awaitable[None]]) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        try:
-            bench.pool.runs_at_once = False
+def play(
+    play_by_hand: Callable[[Callable[[EngineBench], Awaitable[None]]], None],
+) -> Callable[[Callable[[EngineBench], Awaitable[None]]], None]:
+    def run(test: Callable[[EngineBench], Awaitable[None]]) -> None:
+        async def while_one_runs(bench: EngineBench) -> None:
             bench.submit(single())
             await bench.until(lambda: len(bench.pool.works) == 1)
             await test(bench)
-        finally:
-            bench.close()
 
-    return lambda test: asyncio.run(with_bench(test))
+        play_by_hand(while_one_runs)
+
+    return run
 
 
 def test_a_checkpoint_is_stored_before_a_lost_executor_is_told(

@@ -22,25 +22,12 @@ Test = Callable[[EngineBench], Awaitable[None]]
 PATIENT = plan_of(Node("only", "t", retry=RetryPolicy(max_attempts=9, wait=Wait.FIXED, base_seconds=60.0)))
 
 
-@pytest.fixture
-def play(valkey_url: str, namespace: str) -> Callable[[Test], None]:
-    async def with_bench(test: Test) -> None:
-        bench = EngineBench(valkey_url, namespace)
-        bench.pool.runs_at_once = False
-        try:
-            await test(bench)
-        finally:
-            bench.close()
-
-    return lambda test: asyncio.run(with_bench(test))
-
-
 def _error(bench: EngineBench) -> dict[str, str]:
     error: dict[str, str] = unpack(bench.side.record().errors[0])
     return error
 
 
-def test_nothing_begins_after_the_deadline(play: Callable[[Test], None]) -> None:
+def test_nothing_begins_after_the_deadline(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         [body] = bench.submit(single(), deliver=False, deadline_seconds=0.001)
         await asyncio.sleep(0.05)
@@ -49,10 +36,10 @@ def test_nothing_begins_after_the_deadline(play: Callable[[Test], None]) -> None
         assert not bench.pool.times
         assert _error(bench)["type"] == "RunDeadline"
 
-    play(test)
+    play_by_hand(test)
 
 
-def test_what_runs_at_the_deadline_is_killed_and_not_tried_again(play: Callable[[Test], None]) -> None:
+def test_what_runs_at_the_deadline_is_killed_and_not_tried_again(play_by_hand: Callable[[Test], None]) -> None:
     async def test(bench: EngineBench) -> None:
         bench.submit(PATIENT, deadline_seconds=0.5)
         await bench.until(lambda: len(bench.pool.works) == 1)
@@ -64,12 +51,12 @@ def test_what_runs_at_the_deadline_is_killed_and_not_tried_again(play: Callable[
         assert _error(bench)["type"] == "RunDeadline"
         assert bench.side.record().nodes[0].retries == 0
 
-    play(test)
+    play_by_hand(test)
 
 
 @pytest.mark.parametrize(("deadline_seconds", "goes_on"), [(30.0, False), (3600.0, True)])
 def test_no_attempt_is_planned_beyond_the_deadline(
-    play: Callable[[Test], None], deadline_seconds: float, goes_on: bool
+    play_by_hand: Callable[[Test], None], deadline_seconds: float, goes_on: bool
 ) -> None:
     async def test(bench: EngineBench) -> None:
         bench.submit(PATIENT, deadline_seconds=deadline_seconds)
@@ -79,7 +66,7 @@ def test_no_attempt_is_planned_beyond_the_deadline(
         assert bench.side.record().nodes[0].state == ("retrying" if goes_on else "failed")
         assert ("not tried again: the deadline of the run" in _error(bench)["message"]) != goes_on
 
-    play(test)
+    play_by_hand(test)
 
 
 @pytest.mark.parametrize(("given", "gets"), [(None, 60.0), (5.0, 5.0), (600.0, 600.0)])
