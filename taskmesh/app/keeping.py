@@ -74,7 +74,7 @@ class KeeperRole:
             Halts(parts, holder, grace_seconds),
             foundation.clock,
         )
-        self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
+        self._scheduler = open_scheduler(foundation, self._leadership, dispatcher, tally)
         kept = foundation.housekeeping, foundation.reader, settings.store.retention_seconds
         self._sweep = PayloadSweep(foundation.payloads, *kept, tally, foundation.clock)
         self._events = _event_relay(foundation, self._leadership, publisher, tally)
@@ -141,7 +141,10 @@ def _event_relay(foundation: Foundation, leadership: Leadership, publisher: Publ
     return EventRelay(outbox, writer, publisher, leadership, tally)
 
 
-def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:
+def open_scheduler(
+    foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally
+) -> Scheduler:
+    """Begins what is due by the schedules, on the running loop."""
     reader = ScheduleReader(foundation.link, foundation.keys)
     definitions = Definitions(reader, foundation.plans)
     limit = foundation.settings.limits.max_value_bytes
