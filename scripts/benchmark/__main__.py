@@ -178,8 +178,8 @@ def show(report: Report, output: str) -> None:
         console.print(table.to_rich())
 
 
-def main() -> int:
-    options = parser().parse_args()
+def measure_alone(options: argparse.Namespace) -> int | None:
+    """Make the one measurement that is asked for alone, if any is; the exit code."""
     if options.timers:
         return ring_timers(options.quick, options.output)
     if options.schedules:
@@ -188,6 +188,14 @@ def main() -> int:
         return kill_keepers(options.quick, options.repeat or REPEAT, options.killed, options.output)
     if options.features:
         return compare_features(options.quick, options.repeat or FEATURE_ROUNDS, options.output)
+    return None
+
+
+def main() -> int:
+    options = parser().parse_args()
+    code = measure_alone(options)
+    if code is not None:
+        return code
     plan = plan_of(options)
     if plan.profile is not None:
         plan.profile.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,6 @@ from taskmesh.broker.factory import open_consumer
 from taskmesh.broker.protocol import Consumer, Delivery
 from taskmesh.config.settings import BrokerSection, Settings, StoreSection
 from taskmesh.errors import TaskmeshError
-from taskmesh.store.controls import Controls
 from taskmesh.store.link import Command, value_of
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.wire.messages import NodeMessage, decode_message
@@ -89,7 +88,9 @@ def measure_killed_keepers(servers: Servers, logs: Path, count: int, rounds: int
         namespace = f"killed-{number}-{kills}"
         with ExitStack() as ends:
             settings = Settings(
-                namespace=namespace, broker=BrokerSection(url=servers.broker_url), store=StoreSection(url=servers.redis_url)
+                namespace=namespace,
+                broker=BrokerSection(url=servers.broker_url),
+                store=StoreSection(url=servers.redis_url),
             )
             keepers = [_keeper(settings, logs / f"{namespace}-{each}.log") for each in range(KEEPERS)]
             for each in keepers:
@@ -165,5 +166,7 @@ def _shown(found: Round) -> str:
 def show(rounds: Sequence[Round]) -> None:
     table = Table(*asdict(rounds[0]), title="Schedules, with keepers killed")
     for each in rounds:
-        table.add_row(*(f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" for value in asdict(each).values()))
+        table.add_row(
+            *(f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" for value in asdict(each).values())
+        )
     Console().print(table)

@@ -15,17 +15,19 @@ from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
+from taskmesh.keeper.deciding import SchedulerParts
 from taskmesh.keeper.events import EventRelay
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import PROBING_PARTITION, Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.payload_sweep import PayloadSweep
-from taskmesh.keeper.scheduler import Scheduler, SchedulerParts
+from taskmesh.keeper.scheduler import Scheduler
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
 from taskmesh.store.events import EventOutbox
+from taskmesh.store.life_signs import LifeSigns
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
@@ -102,12 +104,14 @@ class KeeperRole:
         if led:
             self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
             self._timers.begin()
-            self._scheduler.start()
             self._events.start()
         else:
             self._timers.end()
-            self._scheduler.stop()
             self._events.stop()
+        if self._leadership.turns:
+            self._scheduler.start()
+        else:
+            self._scheduler.stop()
         if PROBING_PARTITION in self._leadership.epochs:
             self._sweep.begin()
         else:
@@ -141,9 +145,7 @@ def _event_relay(foundation: Foundation, leadership: Leadership, publisher: Publ
     return EventRelay(outbox, writer, publisher, leadership, tally)
 
 
-def open_scheduler(
-    foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally
-) -> Scheduler:
+def open_scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:
     """Begins what is due by the schedules, on the running loop."""
     reader = ScheduleReader(foundation.link, foundation.keys)
     definitions = Definitions(reader, foundation.plans)
@@ -156,8 +158,9 @@ def open_scheduler(
             schedules=Schedules(foundation.store),
             definitions=definitions,
             runs=TickRuns(definitions, Advancer(foundation.store), Pins(foundation.store), limit),
-            publish=dispatcher.publish,
+            dispatcher=dispatcher,
             active=ActiveRuns(foundation.reader, reader, Controls(foundation.store), foundation.keys),
+            signs=LifeSigns(foundation.link, foundation.keys),
             leadership=leadership,
             tally=tally,
             clock=foundation.clock,
