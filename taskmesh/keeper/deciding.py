@@ -18,6 +18,7 @@ from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.ticks import Definitions, Known, TickRuns
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.leadership import Leadership
+from taskmesh.keeper.signs import OwnSigns
 from taskmesh.model.schedules import run_id_of
 from taskmesh.model.ticks import decide
 from taskmesh.observability.tally import Tally
@@ -77,18 +78,31 @@ class Decider:
         self._begun: list[SettledTick] = []
         self._under_way: set[Recorded] = set()
         """What this process has given to the broker, and not settled yet."""
+        self._signs = OwnSigns(parts.signs, parts.leadership.holder, self.now_seconds)
         self.offset = 0.0
         """How far the monotonic clock is ahead of the store's."""
-
-    @property
-    def is_at_work(self) -> bool:
-        """Ticks that this process has taken up are not done."""
-        return bool(self._under_way)
 
     @property
     def has_begun(self) -> bool:
         """There is something to settle."""
         return bool(self._begun)
+
+    @property
+    def is_done(self) -> bool:
+        """All that this process has taken up is settled, and others do not know yet."""
+        return self._signs.are_given and not self._under_way
+
+    def has_taken_up(self, recorded: Recorded) -> bool:
+        """This process has published it, and waits for the broker or has it to settle."""
+        return recorded in self._under_way
+
+    async def tell_done(self) -> None:
+        """Let others know."""
+        await self._signs.end()
+
+    def stop(self) -> None:
+        """Leave what is not done to others."""
+        self._signs.stop()
 
     def now_seconds(self) -> float:
         """The store's time, by the monotonic clock since it was read last."""
@@ -117,6 +131,7 @@ class Decider:
         firings = await self._firings(standings)
         if not firings:
             return []
+        await self._signs.begin()
         answers = await aside(self._parts.schedules.fire_schedules, firings)
         await self.begin([recorded for answer in answers for recorded in answer.recorded])
         coming = self._note(firings, answers, due)
@@ -132,16 +147,19 @@ class Decider:
             return
         await aside(self._parts.active.stop_unwanted, standings)
         ended = await self._ended(standings)
+        await self._signs.begin()
         relieved = [(each, ended.get(each.schedule_id, ())) for each in standings]
         answers = await aside(self._parts.schedules.relieve_schedules, relieved)
         await self.begin([recorded for answer in answers for recorded in answer.recorded])
 
     async def begin(self, recorded: Sequence[Recorded]) -> None:
         """Admit the runs of ticks and publish their first nodes, but for those that this process has published."""
-        news = [each for each in recorded if each not in self._under_way]
+        news = [each for each in recorded if not self.has_taken_up(each)]
+        if news:
+            await self._signs.begin()
         for start in range(0, len(news), RUNS_PER_BATCH):
             ready, settled = await aside(self._parts.runs.admit, news[start : start + RUNS_PER_BATCH])
-            begun = [each for each in settled if not each.why or self._leads(each.recorded.schedule_id)]
+            begun = [each for each in settled if not each.why or self.leads(each.recorded.schedule_id)]
             self._under_way.update(each.recorded for each in begun)
             # Until the broker has confirmed them, nobody else may take the ticks for done.
             self._parts.dispatcher.publish(ready, partial(self._note_begun, begun))
@@ -190,7 +208,7 @@ class Decider:
 
     async def _postpone(self, unreadable: Sequence[Standing]) -> None:
         # Another keeper, of a later version, may be able to read it: only the leader gives up.
-        ids = [each.schedule_id for each in unreadable if self._leads(each.schedule_id)]
+        ids = [each.schedule_id for each in unreadable if self.leads(each.schedule_id)]
         if ids:
             await aside(self._parts.schedules.postpone, ids, self.now_seconds() + UNREADABLE_SECONDS)
 
@@ -204,7 +222,7 @@ class Decider:
     async def _ended(self, standings: Sequence[Standing]) -> Mapping[str, Sequence[str]]:
         return await aside(self._parts.active.ended, standings)
 
-    def _leads(self, schedule_id: str) -> bool:
+    def leads(self, schedule_id: str) -> bool:
         return self._parts.keys.partition_of(schedule_id).number in self._parts.leadership.epochs
 
     def _read_offset(self) -> float:

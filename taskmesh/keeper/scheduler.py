@@ -14,10 +14,8 @@ from heapq import heapify, heappop, heappush
 
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.deciding import SCHEDULES_PER_BATCH, Coming, Decider, SchedulerParts
-from taskmesh.keeper.signs import OwnSigns
 from taskmesh.keeper.standing_in import (
     LEFT_SECONDS,
-    PATIENCE_SECONDS,
     RECORDED_PER_READ,
     SCHEDULES_PER_READ,
     STAND_INS,
@@ -61,8 +59,7 @@ class Scheduler:
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._decider = Decider(parts, self._woken.set)
-        self._signs = OwnSigns(parts.signs, parts.leadership.holder, self._decider.now_seconds)
-        self._overdue = Overdue(parts)
+        self._overdue = Overdue(parts, self._decider)
         self._look_at = 0.0
         """When to look next, by the monotonic clock."""
         self._due: list[Coming] = []
@@ -81,7 +78,7 @@ class Scheduler:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        self._signs.stop()
+        self._decider.stop()
         self._forget()
 
     async def _go_on(self) -> None:
@@ -102,8 +99,8 @@ class Scheduler:
             await self._ring(now)
         elif self._decider.has_begun:
             await self._decider.settle()
-        elif self._signs.are_given and not self._decider.is_at_work:
-            await self._signs.end()
+        elif self._decider.is_done:
+            await self._decider.tell_done()
         elif self._overdue.next_at <= now < self._look_at + DELAY_SECONDS:
             await self._stand_in(now)
         elif self._look_at <= now:
@@ -135,7 +132,7 @@ class Scheduler:
             return False
         await self._decider.read_clock()
         now = self._decider.now_seconds()
-        left = {number: now - (LEFT_SECONDS if turn else PATIENCE_SECONDS) for number, turn in turns.items()}
+        left = dict.fromkeys(turns, now - LEFT_SECONDS)
         await self._decider.begin([each for each, _ in await aside(reader.recorded, left, RECORDED_PER_READ)])
         due = dict(await aside(reader.due, dict.fromkeys(turns, now + AHEAD_SECONDS), SCHEDULES_PER_READ))
         await self._decider.prepare([each for each, at in due.items() if self._prepared.get(each) != at])
@@ -147,15 +144,14 @@ class Scheduler:
 
     def _expect(self, due: Mapping[str, float], turns: Mapping[int, int]) -> None:
         self._prepared = dict(due)
-        self._overdue.turns = {number: turn for number, turn in turns.items() if turn}
         coming = [Coming(at + self._decider.offset, schedule_id) for schedule_id, at in due.items()]
-        self._due = [each for each in coming if not self._is_of_others(each)]
+        self._due = [each for each in coming if not turns[self._number(each)]]
         heapify(self._due)
-        self._overdue.expect(each for each in coming if self._is_of_others(each))
+        self._overdue.expect(coming, turns)
 
     def _forget(self) -> None:
-        self._due, self._prepared, self._overdue.turns = [], {}, {}
-        self._overdue.expect(())
+        self._due, self._prepared = [], {}
+        self._overdue.expect((), {})
 
     async def _ring(self, now: float) -> None:
         due: dict[str, float] = {}
@@ -166,14 +162,11 @@ class Scheduler:
 
     async def _stand_in(self, now: float) -> None:
         """Do what others should have done."""
-        due, recorded = await self._overdue.look(now, self._decider.offset)
+        due, recorded = await self._overdue.look(now)
         await self._decider.begin(recorded)
         await self._fire(due)
 
     async def _fire(self, due: Mapping[str, float]) -> None:
-        if not due:
-            return
-        await self._signs.begin()
         ids = list(due)
         batches = [ids[start : start + SCHEDULES_PER_BATCH] for start in range(0, len(ids), SCHEDULES_PER_BATCH)]
         await asyncio.gather(*(self._try({each: due[each] for each in batch}) for batch in batches))
@@ -194,10 +187,9 @@ class Scheduler:
 
     def _expect_also(self, coming: Sequence[Coming]) -> None:
         for each in coming:
-            if self._is_of_others(each):
-                self._overdue.expect_also(each)
-            else:
+            self._overdue.expect_also(each)
+            if self._decider.leads(each.schedule_id):
                 heappush(self._due, each)
 
-    def _is_of_others(self, coming: Coming) -> bool:
-        return self._parts.keys.partition_of(coming.schedule_id).number in self._overdue.turns
+    def _number(self, coming: Coming) -> int:
+        return self._parts.keys.partition_of(coming.schedule_id).number

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
-from taskmesh.keeper.deciding import Coming, SchedulerParts
+from taskmesh.keeper.deciding import Coming, Decider, SchedulerParts
 from taskmesh.keeper.signs import QUIET_SECONDS
 from taskmesh.store.aside import aside
 from taskmesh.store.schedule_calls import Recorded
@@ -41,62 +41,75 @@ RECORDED_PER_READ = 1000
 
 
 class Overdue:
-    """What those before this process in line should have done by now."""
+    """What other keepers should have done by now, in the partitions that this process leads or stands in for."""
 
-    def __init__(self, parts: SchedulerParts) -> None:
+    def __init__(self, parts: SchedulerParts, decider: Decider) -> None:
         self._parts = parts
+        self._decider = decider
+        self._turns: Mapping[int, int] = {}
         self._moments: list[float] = []
-        """A heap of when to look, by the monotonic clock."""
+        """A heap of when to look for ticks that nobody decides about, by the monotonic clock."""
+        self._again_at = math.inf
+        """When to look again for ticks that are recorded."""
         self._looked_at = -math.inf
-        self.turns: Mapping[int, int] = {}
-        """The partitions to look after, by number, and which turn this process has in them."""
 
     @property
     def next_at(self) -> float:
         """When to look next, by the monotonic clock; infinite without anything to look for."""
-        return max(self._moments[0], self._looked_at + AGAIN_SECONDS) if self._moments else math.inf
+        first = self._moments[0] if self._moments else math.inf
+        return max(min(first, self._again_at), self._looked_at + AGAIN_SECONDS)
 
-    def expect(self, coming: Iterable[Coming]) -> None:
-        """Schedules that are due in these partitions, all of those that are near."""
-        self._moments = list({each.at + self._patience(self._number(each.schedule_id)) for each in coming})
+    def expect(self, coming: Iterable[Coming], turns: Mapping[int, int]) -> None:
+        """All schedules that are near, and whose turn it is in each partition."""
+        self._turns = turns
+        self._moments = list({self._moment(each) for each in coming})
         heapify(self._moments)
 
     def expect_also(self, coming: Coming) -> None:
-        heappush(self._moments, coming.at + self._patience(self._number(coming.schedule_id)))
+        heappush(self._moments, self._moment(coming))
 
-    async def look(self, now: float, offset: float) -> tuple[dict[str, float], list[Recorded]]:
-        """What is overdue: some schedules, with when they were due, and recorded ticks; those first whose turn is now.
-
-        Times are of the monotonic clock, which is ``offset`` ahead of the store's.
-        """
-        self._looked_at = now
+    async def look(self, now: float) -> tuple[dict[str, float], list[Recorded]]:
+        """What is overdue: some schedules, with when they were due by the monotonic clock, and recorded ticks."""
+        self._looked_at, self._again_at = now, math.inf
         while self._moments and self._moments[0] <= now:
             heappop(self._moments)
-        numbers = sorted(self.turns, key=self.turns.__getitem__)
-        until = {number: now - offset - self._patience(number) for number in numbers}
+        numbers, offset = sorted(self._turns, key=self._turns.__getitem__), self._decider.offset
+        # Of its own partitions, too, where others may have stood in.
         recorded = await self._left(numbers, now - offset)
-        # From the other end than the leader.
+        until = {number: now - offset - self._patience(number) for number in numbers if self._turns[number]}
+        # Those first whose turn it is first, and from the other end than the leader.
         due = (await aside(self._parts.reader.due, dict(reversed(until.items())), SCHEDULES_PER_READ))[::-1]
         if len(due) > SCHEDULES_AT_ONCE:
             heappush(self._moments, now)
         return {schedule_id: at + offset for schedule_id, at in due[:SCHEDULES_AT_ONCE]}, recorded
 
     async def _left(self, numbers: Sequence[int], now: float) -> list[Recorded]:
-        """Recorded ticks that those who took them up will not begin any more, by all that can be known."""
+        """Recorded ticks that nobody else will begin, by all that can be known."""
         everything, since = dict.fromkeys(numbers, math.inf), now - LEFT_SECONDS
         recorded = await aside(self._parts.reader.recorded, everything, RECORDED_PER_READ, since)
-        if not recorded:
+        others = [(each, at) for each, at in recorded if not self._decider.has_taken_up(each)]
+        if not others:
             return []
         signs = await aside(self._parts.signs.read, now)
-        quiet_at = min(signs.values(), default=-math.inf) + QUIET_SECONDS
-        begin_at = [max(quiet_at, at + self._patience(self._number(each.schedule_id))) for each, at in recorded]
-        later = [at for at in begin_at if at > now]
-        if later:
-            heappush(self._moments, min(later) + self._looked_at - now)
-        return [each for (each, _), at in zip(recorded, begin_at, strict=True) if at <= now]
+        signs.pop(self._parts.leadership.holder, None)
+        begin_at = [
+            max(at + self._patience(self._number(each.schedule_id)), quiet_at(at, signs.values()))
+            for each, at in others
+        ]
+        self._again_at = min((at for at in begin_at if at > now), default=math.inf) + self._decider.offset
+        return [each for (each, _), at in zip(others, begin_at, strict=True) if at <= now]
+
+    def _moment(self, coming: Coming) -> float:
+        return coming.at + self._patience(self._number(coming.schedule_id))
 
     def _patience(self, number: int) -> float:
-        return PATIENCE_SECONDS + (self.turns[number] - 1) * TURN_SECONDS
+        return PATIENCE_SECONDS + max(0, self._turns[number] - 1) * TURN_SECONDS
 
     def _number(self, schedule_id: str) -> int:
         return self._parts.keys.partition_of(schedule_id).number
+
+
+def quiet_at(recorded_at: float, signs: Iterable[float]) -> float:
+    """When the first of the keepers is quiet that can have recorded a tick then; ``signs`` are the last ones of all."""
+    able = (sign for sign in signs if sign >= recorded_at - QUIET_SECONDS)
+    return min(able, default=-math.inf) + QUIET_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,11 +16,13 @@ from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.keeper import scheduler, standing_in
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.deciding import SchedulerParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.scheduler import Scheduler
-from taskmesh.keeper.standing_in import LEFT_SECONDS, STAND_INS
+from taskmesh.keeper.signs import QUIET_SECONDS
+from taskmesh.keeper.standing_in import LEFT_SECONDS, STAND_INS, quiet_at
 from taskmesh.model.schedules import Overlap, run_id_of
 from taskmesh.observability.tally import Tally
 from taskmesh.store.controls import Controls
@@ -319,6 +322,34 @@ def test_what_a_living_keeper_has_recorded_is_left_to_it_for_a_while(bench: Sche
 
     bench.run_until(lambda: bool(begun_at), look)
     assert begun_at[0] >= recorded_at + LEFT_SECONDS
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_what_a_keeper_had_recorded_that_is_quiet_now_is_not_left_to_it(
+    bench: SchedulerBench, monkeypatch: pytest.MonkeyPatch, leads: bool
+) -> None:
+    monkeypatch.setattr(scheduler, "LEFT_SECONDS", 3600.0)
+    monkeypatch.setattr(standing_in, "LEFT_SECONDS", 3600.0)
+    if not leads:
+        bench.follow()
+    bench.put("soon", tick=bench.tick(1.0))
+    bench.signs.give("dead", bench.housekeeping.time())
+    tick = bench.decide()
+    bench.run_until(lambda: bench.recorded() == [] and run_id_of(ID, tick) in bench.begun)
+
+
+@pytest.mark.parametrize(
+    ("signs", "quiet"),
+    [
+        ((), -math.inf),
+        ((10.0,), 10.0 + QUIET_SECONDS),
+        ((10.0, 10.1, 10.2), 10.0 + QUIET_SECONDS),
+        ((10.0 - 2 * QUIET_SECONDS, 10.1), 10.1 + QUIET_SECONDS),
+        ((10.0 - 2 * QUIET_SECONDS,), -math.inf),
+    ],
+)
+def test_only_a_keeper_that_lived_then_can_have_recorded_a_tick(signs: Sequence[float], quiet: float) -> None:
+    assert quiet_at(10.0, signs) == quiet
 
 
 def test_who_is_too_far_back_in_line_does_nothing(bench: SchedulerBench) -> None:
