@@ -152,6 +152,11 @@ class Decider:
         answers = await aside(self._parts.schedules.relieve_schedules, relieved)
         await self.begin([recorded for answer in answers for recorded in answer.recorded])
 
+    async def take_over(self, recorded: Sequence[Recorded]) -> None:
+        """Begin what others have recorded, unless the broker is away: then they, too, only wait for it."""
+        if self._parts.dispatcher.is_open:
+            await self.begin(recorded)
+
     async def begin(self, recorded: Sequence[Recorded]) -> None:
         """Admit the runs of ticks and publish their first nodes, but for those that this process has published."""
         news = [each for each in recorded if not self.has_taken_up(each)]

@@ -14,13 +14,8 @@ from heapq import heapify, heappop, heappush
 
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.deciding import SCHEDULES_PER_BATCH, Coming, Decider, SchedulerParts
-from taskmesh.keeper.standing_in import (
-    LEFT_SECONDS,
-    RECORDED_PER_READ,
-    SCHEDULES_PER_READ,
-    STAND_INS,
-    Overdue,
-)
+from taskmesh.keeper.signs import LEFT_SECONDS
+from taskmesh.keeper.standing_in import RECORDED_PER_READ, SCHEDULES_PER_READ, STAND_INS, Overdue
 from taskmesh.store.aside import aside
 
 AHEAD_SECONDS = 1.5
@@ -133,7 +128,7 @@ class Scheduler:
         await self._decider.read_clock()
         now = self._decider.now_seconds()
         left = dict.fromkeys(turns, now - LEFT_SECONDS)
-        await self._decider.begin([each for each, _ in await aside(reader.recorded, left, RECORDED_PER_READ)])
+        await self._decider.take_over([each for each, _ in await aside(reader.recorded, left, RECORDED_PER_READ)])
         due = dict(await aside(reader.due, dict.fromkeys(turns, now + AHEAD_SECONDS), SCHEDULES_PER_READ))
         await self._decider.prepare([each for each, at in due.items() if self._prepared.get(each) != at])
         self._expect(due, turns)
@@ -163,7 +158,7 @@ class Scheduler:
     async def _stand_in(self, now: float) -> None:
         """Do what others should have done."""
         due, recorded = await self._overdue.look(now)
-        await self._decider.begin(recorded)
+        await self._decider.take_over(recorded)
         await self._fire(due)
 
     async def _fire(self, due: Mapping[str, float]) -> None:

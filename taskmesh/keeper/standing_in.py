@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 from taskmesh.keeper.deciding import Coming, Decider, SchedulerParts
-from taskmesh.keeper.signs import QUIET_SECONDS
+from taskmesh.keeper.signs import LEFT_SECONDS, QUIET_SECONDS
 from taskmesh.store.aside import aside
 from taskmesh.store.schedule_calls import Recorded
 
@@ -25,9 +25,6 @@ PATIENCE_SECONDS = 0.08
 
 TURN_SECONDS = 0.03
 """So much longer the second in line leaves it to the first."""
-
-LEFT_SECONDS = 1.0
-"""Longer than this nothing is left to anybody: no tick that is recorded, and none that waits for the end of a run."""
 
 AGAIN_SECONDS = 0.02
 """How soon it is looked again."""

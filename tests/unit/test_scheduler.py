@@ -16,13 +16,13 @@ from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.errors import StoreUnavailableError
-from taskmesh.keeper import scheduler, standing_in
+from taskmesh.keeper import scheduler, signs, standing_in
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.deciding import SchedulerParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.scheduler import Scheduler
-from taskmesh.keeper.signs import QUIET_SECONDS
-from taskmesh.keeper.standing_in import LEFT_SECONDS, STAND_INS, quiet_at
+from taskmesh.keeper.signs import LEFT_SECONDS, QUIET_SECONDS, OwnSigns
+from taskmesh.keeper.standing_in import STAND_INS, quiet_at
 from taskmesh.model.schedules import Overlap, run_id_of
 from taskmesh.observability.tally import Tally
 from taskmesh.store.controls import Controls
@@ -70,7 +70,12 @@ class Confirming(Dispatcher):
     def __init__(self) -> None:
         self.published: list[Ready] = []
         self.is_away = False
+        self.is_down = False
         self._owed: list[Callable[[], None]] = []
+
+    @property
+    def is_open(self) -> bool:
+        return not self.is_down
 
     def publish(self, ready: Sequence[Ready], then: Callable[[], None] | None = None) -> None:
         self.published.extend(ready)
@@ -284,12 +289,12 @@ def test_what_a_dead_leader_had_recorded_the_next_in_line_begins(bench: Schedule
 def test_a_keeper_gives_signs_of_life_until_all_is_done(bench: SchedulerBench) -> None:
     bench.put(tick=bench.tick())
     bench.road.is_away = True
-    signs: set[float] = set()
+    given: set[float] = set()
 
     def listen() -> None:
-        signs.update(bench.signs.read(0.0).values())
+        given.update(bench.signs.read(0.0).values())
 
-    bench.run_until(lambda: len(signs) >= 3, listen)
+    bench.run_until(lambda: len(given) >= 3, listen)
     assert bench.recorded() != []
     bench.run_until(lambda: bench.recorded() == [] and bench.signs.read(0.0) == {}, bench.road.confirm)
 
@@ -339,7 +344,7 @@ def test_what_a_keeper_had_recorded_that_is_quiet_now_is_not_left_to_it(
 
 
 @pytest.mark.parametrize(
-    ("signs", "quiet"),
+    ("last", "quiet"),
     [
         ((), -math.inf),
         ((10.0,), 10.0 + QUIET_SECONDS),
@@ -348,8 +353,40 @@ def test_what_a_keeper_had_recorded_that_is_quiet_now_is_not_left_to_it(
         ((10.0 - 2 * QUIET_SECONDS,), -math.inf),
     ],
 )
-def test_only_a_keeper_that_lived_then_can_have_recorded_a_tick(signs: Sequence[float], quiet: float) -> None:
-    assert quiet_at(10.0, signs) == quiet
+def test_only_a_keeper_that_lived_then_can_have_recorded_a_tick(last: Sequence[float], quiet: float) -> None:
+    assert quiet_at(10.0, last) == quiet
+
+
+def test_who_cannot_publish_takes_nothing_over(bench: SchedulerBench) -> None:
+    bench.follow()
+    tick = bench.decide()
+    bench.road.is_down = True
+    looks = Looks()
+    bench.run_until(lambda: looks.number > LOOKS, looks.count)
+    assert bench.begun == []
+    bench.road.is_down = False
+    bench.run_until(lambda: bench.recorded() == [])
+    assert bench.begun == [run_id_of(ID, tick)]
+
+
+def test_signs_end_where_nobody_heeds_them_any_more(bench: SchedulerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signs, "LEFT_SECONDS", 0.1)
+
+    async def give() -> None:
+        now = bench.housekeeping.time
+        own = OwnSigns(bench.signs, "me", now)
+        for _ in range(2):
+            begun_at = now()
+            await own.begin()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while own.are_given:
+                    await asyncio.sleep(0.01)
+            assert bench.signs.read(0.0)["me"] >= begun_at
+        await own.begin()
+        await own.end()
+        assert bench.signs.read(0.0) == {}
+
+    asyncio.run(give())
 
 
 def test_who_is_too_far_back_in_line_does_nothing(bench: SchedulerBench) -> None:
