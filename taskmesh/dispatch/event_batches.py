@@ -40,7 +40,8 @@ EVENT_TAG = "event"
 JOININGS_PER_CALL = 200
 VERSIONS_KEPT = 256
 
-_TRIED_ID = "tried"
+_TRIED_ID, _TRIED_AT = "tried", 1_000_000_000.1234567
+"""A run that is tried, and is never admitted. No time is longer as text."""
 
 
 def joining_of(plan: Plan, gatherer: Gatherer, event: InboundEvent, max_value_bytes: int) -> Joining | None:
@@ -53,7 +54,7 @@ def joining_of(plan: Plan, gatherer: Gatherer, event: InboundEvent, max_value_by
         return None
     # Tried here, where whoever has sent it can be told. And the parameters of a batch are never larger than those of
     # runs of its events by themselves together.
-    alone = gatherer.params_of(EventBatch(belonging.key, 0.0, [event]))
+    alone = gatherer.params_of(EventBatch(belonging.key, _TRIED_AT, [event]))
     tried = entrance_of(plan, Submission(alone, _TRIED_ID), max_value_bytes)
     packed, batching = pack(event.fields), gatherer.batching
     return Joining(
