@@ -65,7 +65,7 @@ def joining_of(plan: Plan, gatherer: Gatherer, event: InboundEvent, max_value_by
         flow=plan.flow.name,
         key=belonging.key,
         flow_hash=plan.hash,
-        stays_seconds=batching.quiet_seconds,
+        stays_seconds=batching.stays_seconds,
         longest_seconds=batching.longest_seconds,
         most_events=batching.max_batch,
         most_bytes=max_value_bytes,

@@ -87,20 +87,24 @@ class Batches:
 
     async def _begin(self, closed: Sequence[BatchKey], now: float) -> None:
         found = await aside(self._parts.reader.closed_standings, closed) if closed else []
-        unreadable = [batch for batch, standing in zip(closed, found, strict=True) if standing is None]
-        if unreadable:
-            _log.error("%d batches of events cannot be read, and are looked at again later", len(unreadable))
-            await aside(self._parts.batches.postpone, [], unreadable, now + AGAIN_SECONDS)
+        await self._put_off([batch for batch, standing in zip(closed, found, strict=True) if standing is None], now)
         for some in _portions([each for each in found if each is not None]):
             await self._begin_some(some, now)
 
     async def _begin_some(self, standings: Sequence[Standing], now: float) -> None:
         contents = await aside(self._parts.reader.contents, standings)
-        ready, begun = await aside(self._parts.runs.admit, contents)
+        pairs = zip(standings, contents, strict=True)
+        await self._put_off([each.batch for each, content in pairs if content is None], now)
+        ready, begun = await aside(self._parts.runs.admit, [each for each in contents if each is not None])
         self._parts.publish(ready)
         done = [each for each in begun if not each.why or await self._bury(each, now)]
         await aside(self._parts.batches.settle_batches, [(each.closed.standing.batch, not each.why) for each in done])
         self._parts.tally.count("event_batches_begun_total", amount=sum(not each.why for each in done))
+
+    async def _put_off(self, unreadable: Sequence[BatchKey], now: float) -> None:
+        if unreadable:
+            _log.error("%d batches of events cannot be read, and are looked at again later", len(unreadable))
+            await aside(self._parts.batches.postpone, [], unreadable, now + AGAIN_SECONDS)
 
     async def _bury(self, refused: BegunBatch, now: float) -> bool:
         """Make a dead letter of each event of a batch that cannot begin; says whether there was room for all."""

@@ -35,14 +35,14 @@ class Batching:
     key: str = ""
 
     @property
-    def quiet_seconds(self) -> float:
+    def stays_seconds(self) -> float:
         """Each event keeps the batch open for so long, up to ``longest_seconds``."""
         return self.window_seconds or self.debounce_seconds or 0.0
 
     @property
     def longest_seconds(self) -> float:
         if self.window_seconds is not None or self.debounce_seconds is None:
-            return self.quiet_seconds
+            return self.stays_seconds
         if self.max_wait_seconds is not None:
             return self.max_wait_seconds
         return min(DEBOUNCES_WAITED * self.debounce_seconds, MAX_OPEN_SECONDS)

@@ -40,8 +40,8 @@ class Gatherer:
         if not sieve.lets_through(event):
             return None
         key = sieve.text_of(self._key, event, "key")
-        if len(key) > MAX_TEXT:
-            raise sieve.refusal(f"key gives a text of {len(key)} characters; at most {MAX_TEXT} are allowed")
+        if len(key) > MAX_TEXT or not key.isprintable():
+            raise sieve.refusal(f"key gives {key[:80]!r}; it must be at most {MAX_TEXT} printable characters")
         return Belonging(digest(sieve.flow_name, key).hex(), key, digest(event.source, sieve.mark_of(event)))
 
     def params_of(self, batch: EventBatch) -> Mapping[str, Value]:

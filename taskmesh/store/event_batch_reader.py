@@ -75,11 +75,12 @@ class EventBatchReader:
         rows = self._fields([(each.gathering_id, ("flow", "key", f"closed:{each.number}")) for each in batches])
         return [_standing(each.gathering_id, row, False) for each, row in zip(batches, rows, strict=True)]
 
-    def contents(self, standings: Sequence[Standing]) -> list[ClosedBatch]:
-        """Closed batches with their events."""
+    def contents(self, standings: Sequence[Standing]) -> list[ClosedBatch | None]:
+        """Closed batches with their events; None where these are not all there."""
         rows = self._fields([(each.batch.gathering_id, _places(each)) for each in standings])
-        pairs = zip(standings, rows, strict=True)
-        return [ClosedBatch(each, [event for event in row if event is not None]) for each, row in pairs]
+        found = [[event for event in row if event is not None] for row in rows]
+        pairs = zip(standings, found, strict=True)
+        return [ClosedBatch(each, events) if len(events) == each.size else None for each, events in pairs]
 
     def _fields(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[list[bytes | None]]:
         rows = [(self._keys.partition_of(each).gathering(each), names) for each, names in wanted]

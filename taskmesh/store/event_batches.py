@@ -18,7 +18,7 @@ MOST_BYTES = 64 * 1_048_576
 """So much may be gathered in each partition: more than ``limits.max_value_bytes`` can be."""
 
 KNOWN_SECONDS = 86_400
-"""How long events are known after the run of their batch was admitted."""
+"""How long events are known after the run of their batch was admitted, where that is kept for so long."""
 
 
 class BatchKey(NamedTuple):
@@ -121,10 +121,11 @@ class EventBatches:
 
     def _settle(self, batch: BatchKey, is_begun: bool) -> Command:
         keys, gathering_id = self._partition(batch.gathering_id), batch.gathering_id
+        known_seconds = min(KNOWN_SECONDS, self._store.retention_ms // 1000)
         return self._script(
             "settle_batch",
             [keys.gathering(gathering_id), keys.seen(gathering_id), keys.closed_batches, keys.gathered_bytes],
-            [gathering_id, batch.number, "begun" if is_begun else "refused", KNOWN_SECONDS],
+            [gathering_id, batch.number, "begun" if is_begun else "refused", known_seconds],
         )
 
     def _partition(self, gathering_id: str) -> Partition:

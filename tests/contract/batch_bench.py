@@ -16,7 +16,7 @@ from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event import InboundEvent, OnEvent
 from taskmesh.store.calls import Word
 from taskmesh.store.event_batch_reader import EventBatchReader, Standing
-from taskmesh.store.event_batches import BatchKey, EventBatches, Joining
+from taskmesh.store.event_batches import KNOWN_SECONDS, BatchKey, EventBatches, Joining
 from taskmesh.store.flow_versions import FlowVersions
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
@@ -44,6 +44,7 @@ class BatchBench:
     def __init__(self, link: Link, namespace: str) -> None:
         self.link, self.keys = link, Keys(namespace, 4)
         self.now = NOW
+        self.retention_seconds = 10.0 * KNOWN_SECONDS
         self.reader = EventBatchReader(link, self.keys)
         self.runs = Reader(link, self.keys)
         self.versions = FlowBox(FlowVersions(link, self.keys))
@@ -52,7 +53,7 @@ class BatchBench:
 
     @property
     def store(self) -> Store:
-        return Store(self.link, self.keys, 60.0, repr(self.now))
+        return Store(self.link, self.keys, self.retention_seconds, repr(self.now))
 
     @property
     def batches(self) -> EventBatches:
@@ -89,6 +90,7 @@ class BatchBench:
         [standing] = self.reader.closed_standings([batch])
         assert standing is not None
         [content] = self.reader.contents([standing])
+        assert content is not None
         return list(content.events)
 
     def packed(self, *numbers: int) -> list[bytes]:
@@ -101,7 +103,8 @@ class BatchBench:
     def begin(self, batches: Sequence[BatchKey]) -> list[BegunBatch]:
         """What a keeper does with closed batches, but for settling them."""
         standings = [each for each in self.reader.closed_standings(batches) if each is not None]
-        ready, begun = BatchRuns(self.store, LIMIT).admit(self.reader.contents(standings))
+        contents = [each for each in self.reader.contents(standings) if each is not None]
+        ready, begun = BatchRuns(self.store, LIMIT).admit(contents)
         self.published.extend(ready)
         return begun
 

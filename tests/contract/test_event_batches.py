@@ -89,6 +89,16 @@ def test_an_event_is_gathered_once_while_its_batch_is_there_and_long_after(bench
     assert bench.gather(0) == [Word.GATHERED]
 
 
+def test_no_event_is_known_for_longer_than_runs_are_kept(bench: BatchBench) -> None:
+    bench.retention_seconds = 100.0
+    bench.gather(0, most_events=1)
+    bench.settle(bench.closed())
+    bench.now += 99
+    assert bench.gather(0) == [Word.SAME]
+    bench.now += 2
+    assert bench.gather(0) == [Word.GATHERED]
+
+
 def test_the_events_of_a_batch_that_cannot_begin_may_come_again(bench: BatchBench) -> None:
     bench.gather(0, 1, most_events=2)
     bench.gather(2)

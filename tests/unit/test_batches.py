@@ -174,15 +174,16 @@ def test_a_batch_waits_where_there_is_no_room_for_dead_letters(bench: KeeperBenc
     assert bench.closed() == []
 
 
+@pytest.mark.parametrize("field", ["closed:NUMBER", "NUMBER/0"])
 def test_what_cannot_be_read_makes_room_for_the_others(
-    bench: KeeperBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bench: KeeperBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, field: str
 ) -> None:
     monkeypatch.setattr(keeping, "BATCHES_PER_LOOK", 1)
     bench.push()
     bench.gather(0, most_events=1)
     [damaged] = bench.closed()
     key = bench.keys.partition_of(damaged.gathering_id).gathering(damaged.gathering_id)
-    bench.link.exchange([Command(key, "HSET", key, f"closed:{damaged.number}", b"damaged")])
+    bench.link.exchange([Command(key, "HDEL", key, field.replace("NUMBER", damaged.number))])
     bench.now += 1
     bench.gather(1, most_events=1)
     with caplog.at_level(logging.ERROR):

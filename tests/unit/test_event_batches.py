@@ -161,7 +161,7 @@ def test_the_schema_knows_batches() -> None:
     ],
 )
 def test_a_batch_is_open_for_a_bounded_time(batching: Batching, stays: float, longest: float) -> None:
-    assert (batching.quiet_seconds, batching.longest_seconds) == (stays, longest)
+    assert (batching.stays_seconds, batching.longest_seconds) == (stays, longest)
 
 
 def test_events_of_one_key_belong_together_and_each_is_known_by_itself() -> None:
@@ -195,7 +195,8 @@ def test_other_events_belong_nowhere() -> None:
     [
         (["ann"], "key gives a list; it must be a text or integer"),
         (None, "key gives a NoneType"),
-        ("x" * 1001, "key gives a text of 1001 characters; at most 1000 are allowed"),
+        ("x" * 1001, "it must be at most 1000 printable characters"),
+        ("\x1b[2J", r"key gives '\\x1b\[2J'; it must be"),
     ],
 )
 def test_an_event_without_a_usable_key_is_refused(customer: Any, sentence: str) -> None:
