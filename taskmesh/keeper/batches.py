@@ -98,13 +98,16 @@ class Batches:
         ready, begun = await aside(self._parts.runs.admit, [each for each in contents if each is not None])
         self._parts.publish(ready)
         done = [each for each in begun if not each.why or await self._bury(each, now)]
-        await aside(self._parts.batches.settle_batches, [(each.closed.standing.batch, not each.why) for each in done])
-        self._parts.tally.count("event_batches_begun_total", amount=sum(not each.why for each in done))
+        settled = [(each.closed.standing.batch, not each.why) for each in done]
+        words = await aside(self._parts.batches.settle_batches, settled)
+        broken = [batch for (batch, _), word in zip(settled, words, strict=True) if word is Word.BROKEN]
+        await self._put_off(broken, now)
+        self._parts.tally.count("event_batches_begun_total", amount=sum(is_begun for _, is_begun in settled))
 
-    async def _put_off(self, unreadable: Sequence[BatchKey], now: float) -> None:
-        if unreadable:
-            _log.error("%d batches of events cannot be read, and are looked at again later", len(unreadable))
-            await aside(self._parts.batches.postpone, [], unreadable, now + AGAIN_SECONDS)
+    async def _put_off(self, damaged: Sequence[BatchKey], now: float) -> None:
+        if damaged:
+            _log.error("%d batches of events are damaged in the store, and are looked at again later", len(damaged))
+            await aside(self._parts.batches.postpone, [], damaged, now + AGAIN_SECONDS)
 
     async def _bury(self, refused: BegunBatch, now: float) -> bool:
         """Make a dead letter of each event of a batch that cannot begin; says whether there was room for all."""

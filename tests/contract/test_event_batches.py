@@ -206,7 +206,7 @@ def test_what_is_gathered_is_bounded_and_comes_again_when_there_is_room(
     redis_bench: BatchBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = redis_bench
-    monkeypatch.setattr(event_batches, "MOST_BYTES", 800)
+    monkeypatch.setattr(event_batches, "MOST_BYTES", 1000)
     assert bench.gather(0, 1, most_events=2) == [Word.GATHERED] * 2
     assert bench.gather(2) == [Word.FULL]
     with pytest.raises(StoreUnavailableError, match="flow 'sync' takes no more events"):

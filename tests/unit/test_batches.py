@@ -188,10 +188,25 @@ def test_what_cannot_be_read_makes_room_for_the_others(
     bench.gather(1, most_events=1)
     with caplog.at_level(logging.ERROR):
         bench.look()
-    assert "1 batches of events cannot be read" in caplog.text
+    assert "1 batches of events are damaged" in caplog.text
     bench.look()
     assert len(bench.run_ids()) == 1
     assert bench.closed() == [damaged]
+
+
+def test_what_cannot_be_settled_is_not_begun_again_and_again(bench: KeeperBench) -> None:
+    bench.push()
+    bench.gather(0, most_events=1)
+    keys = bench.keys.partition_of(bench.gathering_id)
+    bench.link.exchange([Command(keys.gathered_bytes, "DEL", keys.gathered_bytes)])
+    bench.link.exchange([Command(keys.gathered_bytes, "SADD", keys.gathered_bytes, "of another type")])
+    for _ in range(3):
+        bench.look()
+    assert len(bench.published) == 1
+    bench.link.exchange([Command(keys.gathered_bytes, "DEL", keys.gathered_bytes)])
+    bench.now += AGAIN_SECONDS
+    bench.look()
+    assert (len(bench.run_ids()), bench.closed()) == (1, [])
 
 
 def test_many_large_batches_are_begun_in_portions(bench: KeeperBench, monkeypatch: pytest.MonkeyPatch) -> None:

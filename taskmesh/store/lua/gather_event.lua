@@ -11,7 +11,7 @@ local now, id, mark, event, weight = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV
 local version, stays, longest = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 local most_events, most_weight, most_bytes = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 -- How many events a gathering knows again, and what one takes beside its own bytes.
-local SEEN_KEPT, EVENT_BYTES = 10000, 300
+local SEEN_KEPT, EVENT_BYTES = 10000, 350
 local NEVER = 'inf'
 
 local open, last = unpack(redis.call('HMGET', gathering, 'open', 'last'))
