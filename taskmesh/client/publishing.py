@@ -67,9 +67,9 @@ class EventDoor:
         :raises StoreUnavailableError: the store does not answer.
         """
         numbers = sorted(self._batches.partitions())
-        closed = sorted(self._batches.closed(limit, numbers), key=lambda each: each[1])[:limit]
+        closed = self._batches.closed(limit, numbers)[:limit]
         found = self._batches.closed_standings([batch for batch, _ in closed]) if closed else []
-        closing = sorted(self._batches.next_to_close(limit, numbers), key=lambda each: each[1])[: limit - len(closed)]
+        closing = self._batches.next_to_close(limit, numbers)[: limit - len(closed)]
         found += self._batches.open_standings([gathering_id for gathering_id, _ in closing]) if closing else []
         return [_waiting(each) for each in found if each is not None]
 

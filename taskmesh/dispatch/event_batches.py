@@ -26,9 +26,10 @@ from taskmesh.model.conditions import ConditionError
 from taskmesh.model.gathering_rules import Gatherer, run_id_of
 from taskmesh.model.on_event import InboundEvent
 from taskmesh.store.calls import Word
-from taskmesh.store.event_batch_reader import ClosedBatch
+from taskmesh.store.event_batch_reader import ClosedBatch, EventBatchReader
 from taskmesh.store.event_batches import EventBatches, Joining
 from taskmesh.store.flow_versions import flow_versions_of
+from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
 from taskmesh.wire import pack
 from taskmesh.wire.codec import MAX_DECODED_BYTES
@@ -38,6 +39,9 @@ EVENT_TAG = "event"
 """The tag by which the runs of a type of event are found."""
 
 JOININGS_PER_CALL = 200
+BATCHES_CLOSED_FOR_ROOM = 100
+"""Of each partition that has no more."""
+
 VERSIONS_KEPT = 256
 
 _TRIED_ID, _TRIED_AT = "tried", 1_000_000_000.1234567
@@ -72,25 +76,41 @@ def joining_of(plan: Plan, gatherer: Gatherer, event: InboundEvent, max_value_by
     )
 
 
-def gather(batches: EventBatches, joinings: Sequence[Joining]) -> list[str]:
-    """Have events gathered; returns for each why it cannot be, or an empty string.
+class EventCollector:
+    """Has events gathered. Safe in threads."""
 
-    :raises StoreUnavailableError: some may not be gathered; gather all of them again.
-    """
-    words: list[Word] = []
-    for start in range(0, len(joinings), JOININGS_PER_CALL):
-        words += batches.gather_events(joinings[start : start + JOININGS_PER_CALL])
-    if Word.FULL in words:
-        flow = joinings[words.index(Word.FULL)].flow
-        raise StoreUnavailableError(
-            f"flow {flow!r} takes no more events, since so many of them wait for their runs; see whether keepers are "
-            "there (taskmesh events ls, taskmesh doctor)"
-        )
-    damaged = "what the store holds for the events of this flow is damaged"
-    return [
-        f"flow {each.flow!r}: {damaged}" if word is Word.BROKEN else ""
-        for each, word in zip(joinings, words, strict=True)
-    ]
+    def __init__(self, store: Store) -> None:
+        self._batches = EventBatches(store)
+        self._reader = EventBatchReader(store.link, store.keys)
+        self._keys = store.keys
+
+    def gather(self, joinings: Sequence[Joining]) -> list[str]:
+        """Have events gathered; returns for each why it cannot be, or an empty string.
+
+        :raises StoreUnavailableError: some may not be gathered; gather all of them again.
+        """
+        words: list[Word] = []
+        for start in range(0, len(joinings), JOININGS_PER_CALL):
+            words += self._batches.gather_events(joinings[start : start + JOININGS_PER_CALL])
+        answered = list(zip(joinings, words, strict=True))
+        self._refuse_without_room([each for each, word in answered if word is Word.FULL])
+        for joining, word in answered:
+            if word is Word.BEHIND:
+                raise _no_room(f"so many events of key {joining.key!r} of flow {joining.flow!r} wait for their runs")
+        damaged = "what the store holds for the events of this flow is damaged"
+        return [f"flow {each.flow!r}: {damaged}" if word is Word.BROKEN else "" for each, word in answered]
+
+    def _refuse_without_room(self, without: Sequence[Joining]) -> None:
+        """Batches that take events for hours may have taken all of it, so those that close next do so now."""
+        if without:
+            numbers = {self._keys.partition_of(each.gathering_id).number for each in without}
+            closing = self._reader.next_to_close(BATCHES_CLOSED_FOR_ROOM, sorted(numbers))
+            self._batches.close_batches([gathering_id for gathering_id, _ in closing], early=True)
+            raise _no_room("a partition of Redis has no more room for events that are gathered")
+
+
+def _no_room(why: str) -> StoreUnavailableError:
+    return StoreUnavailableError(f"{why}; see whether keepers are there (taskmesh events ls, taskmesh doctor)")
 
 
 class BegunBatch(NamedTuple):
@@ -107,6 +127,7 @@ class BatchRuns:
         self._versions = flow_versions_of(store)
         self._advancer = Advancer(store)
         self._pins = Pins(store)
+        self._reader = Reader(store.link, store.keys)
         self._max_value_bytes = max_value_bytes
         self._version = lru_cache(VERSIONS_KEPT)(self._read_version)
 
@@ -116,12 +137,19 @@ class BatchRuns:
         :raises StoreUnavailableError: some may have begun; admit all of them again.
         """
         prepared = [(each, self._entrance(each)) for each in closed]
-        refused = [BegunBatch(each, why) for each, why in prepared if isinstance(why, str)]
+        refused = self._refused([(each, why) for each, why in prepared if isinstance(why, str)])
         entrances = [(each, entrance) for each, entrance in prepared if isinstance(entrance, Entrance)]
         advances = self._advancer.admit([entrance for _, entrance in entrances]) if entrances else []
         ready = [node for advance in advances for node in advance.ready]
         words = zip(entrances, advances, strict=True)
         return ready, refused + [BegunBatch(each, _refusal(advance.word)) for (each, _), advance in words]
+
+    def _refused(self, refused: Sequence[tuple[ClosedBatch, str]]) -> list[BegunBatch]:
+        """But for those that have begun: whoever admitted them died before they were settled."""
+        run_ids = [run_id_of(*each.standing.batch) for each, _ in refused]
+        statuses = self._reader.statuses(run_ids) if run_ids else []
+        pairs = zip(refused, statuses, strict=True)
+        return [BegunBatch(each, why if status is None else "") for (each, why), status in pairs]
 
     def _entrance(self, closed: ClosedBatch) -> Entrance | str:
         """The run of a batch, or why there can be none."""

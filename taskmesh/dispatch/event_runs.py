@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
-from taskmesh.dispatch.event_batches import EVENT_TAG, gather, joining_of
+from taskmesh.dispatch.event_batches import EVENT_TAG, EventCollector, joining_of
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.subscribed import Subscribed, SubscribedFlows
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event import InboundEvent
-from taskmesh.store.event_batches import EventBatches, Joining
+from taskmesh.store.event_batches import Joining
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
 
@@ -44,7 +44,7 @@ class EventRuns:
         self._flows = SubscribedFlows(flow_versions_of(store))
         self._advancer = Advancer(store)
         self._pins = Pins(store)
-        self._batches = EventBatches(store)
+        self._collector = EventCollector(store)
         self._max_value_bytes = max_value_bytes
 
     def admit(self, events: Sequence[InboundEvent]) -> list[Arrival]:
@@ -66,7 +66,7 @@ class EventRuns:
         return arrivals
 
     def _gather(self, wanted: Sequence[tuple[Arrival, Joining]]) -> None:
-        for (arrival, _), why in zip(wanted, gather(self._batches, [each for _, each in wanted]), strict=True):
+        for (arrival, _), why in zip(wanted, self._collector.gather([each for _, each in wanted]), strict=True):
             arrival.refusals += [why] if why else []
 
     def _admit(self, wanted: Sequence[tuple[Arrival, Entrance]]) -> None:

@@ -23,8 +23,8 @@ from taskmesh.store.event_batch_reader import EventBatchReader, Standing
 from taskmesh.store.event_batches import BatchKey, EventBatches
 from taskmesh.store.letters import DeadLetter, Letters
 
-BATCHES_PER_LOOK = 100
-"""Of one partition; what is left over is read with the next look."""
+BATCHES_PER_LOOK = 200
+"""So many are closed, and begun, before timers are looked at again; what is left over comes with the next look."""
 
 BYTES_AT_ONCE = 4 * 1_048_576
 """So much of parameters is read and admitted together."""
@@ -69,11 +69,11 @@ class Batches:
         if not numbers:
             return False
         closing = await aside(reader.next_to_close, BATCHES_PER_LOOK, numbers)
-        await self._close([gathering_id for gathering_id, at in closing if at <= now], now)
+        await self._close([gathering_id for gathering_id, at in closing if at <= now][:BATCHES_PER_LOOK], now)
         # Those of this look have been closed a moment after `now`; what was put off is far behind that.
         soon = now + AHEAD_SECONDS
         closed = [batch for batch, at in await aside(reader.closed, BATCHES_PER_LOOK, numbers) if at <= soon]
-        await self._begin(closed, now)
+        await self._begin(closed[:BATCHES_PER_LOOK], now)
         self._parts.tally.set("event_batches_open", await aside(reader.count, numbers))
         return bool(closed) or any(at <= soon for _, at in closing)
 

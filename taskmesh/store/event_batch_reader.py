@@ -49,16 +49,17 @@ class EventBatchReader:
         return frozenset(int(number) for number in self._all([Command(key, "SMEMBERS", key)])[0])
 
     def next_to_close(self, limit: int, partitions: Iterable[int]) -> list[tuple[str, float]]:
-        """Gatherings with an open batch, and when that closes, the first ones: at most ``limit`` of each partition."""
+        """Gatherings with an open batch, and when that closes, in order: at most ``limit`` of each partition."""
         keys = [self._keys.partitions[number].gatherings for number in partitions]
         replies = self._all([Command(key, "ZRANGE", key, 0, limit - 1, "WITHSCORES") for key in keys])
-        return [row for reply in replies for row in scored(reply)]
+        return sorted((row for reply in replies for row in scored(reply)), key=lambda row: row[1])
 
     def closed(self, limit: int, partitions: Iterable[int]) -> list[tuple[BatchKey, float]]:
-        """Closed batches, and since when, or when to look at them again: at most ``limit`` of each partition."""
+        """Closed batches, and since when, or when to look at them again, in order: ``limit`` of each partition."""
         keys = [self._keys.partitions[number].closed_batches for number in partitions]
         replies = self._all([Command(key, "ZRANGE", key, 0, limit - 1, "WITHSCORES") for key in keys])
-        return [(BatchKey.parse(member), at) for reply in replies for member, at in scored(reply)]
+        found = [(BatchKey.parse(member), at) for reply in replies for member, at in scored(reply)]
+        return sorted(found, key=lambda each: each[1])
 
     def count(self, partitions: Iterable[int]) -> int:
         """How many batches take events."""

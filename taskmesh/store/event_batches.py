@@ -63,16 +63,16 @@ class EventBatches:
         self._keys = store.keys
 
     def gather_events(self, joinings: Sequence[Joining]) -> list[Word]:
-        """Take events in this order: ``gathered``, ``same`` where one was taken before, ``full`` without room."""
+        """Take events in this order; words as of ``gather_event.lua``."""
         numbers = {self._partition(each.gathering_id).number for each in joinings}
         key = self._keys.gathering
         # Before they are there, so that no keeper overlooks them.
         value_of(self._store.link.exchange([Command(key, "SADD", key, *numbers)])[0])
         return self._ask([self._gather(each) for each in joinings])
 
-    def close_batches(self, gathering_ids: Sequence[str]) -> list[Word]:
-        """Close the batches whose time is over; ``moved`` where that is later by now."""
-        return self._ask([self._close(each) for each in gathering_ids])
+    def close_batches(self, gathering_ids: Sequence[str], early: bool = False) -> list[Word]:
+        """Close the batches whose time is over, or ``early`` others, too; ``moved`` where that is later by now."""
+        return self._ask([self._close(each, early) for each in gathering_ids])
 
     def settle_batches(self, settled: Sequence[tuple[BatchKey, bool]]) -> list[Word]:
         """Be done with closed batches, each with whether its run was admitted; else its events may come again."""
@@ -113,10 +113,12 @@ class EventBatches:
             ],
         )
 
-    def _close(self, gathering_id: str) -> Command:
+    def _close(self, gathering_id: str, early: bool) -> Command:
         keys = self._partition(gathering_id)
         return self._script(
-            "close_batch", [keys.gathering(gathering_id), keys.gatherings, keys.closed_batches], [gathering_id]
+            "close_batch",
+            [keys.gathering(gathering_id), keys.gatherings, keys.closed_batches],
+            [gathering_id, int(early)],
         )
 
     def _settle(self, batch: BatchKey, is_begun: bool) -> Command:

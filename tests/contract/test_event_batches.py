@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from taskmesh.dispatch.event_batches import gather
+from taskmesh.dispatch.event_batches import EventCollector
 from taskmesh.dispatch.event_runs import EventRuns
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.batching import Batching
@@ -192,7 +192,9 @@ def test_what_is_known_of_events_is_bounded(redis_bench: BatchBench) -> None:
     for start in range(0, SEEN_KEPT, 500):
         assert set(bench.gather(*range(start, start + 500), most_events=1000)) == {Word.GATHERED}
     # All are in batches that have not begun, so none may be forgotten.
-    assert bench.gather(SEEN_KEPT) == [Word.FULL]
+    assert bench.gather(SEEN_KEPT) == [Word.BEHIND]
+    with pytest.raises(StoreUnavailableError, match="so many events of key '' of flow 'sync' wait for their runs"):
+        EventCollector(bench.store).gather([bench.joining(event(SEEN_KEPT))])
     assert bench.gather(0) == [Word.SAME]
     bench.settle(bench.closed()[:1])
     assert bench.gather(SEEN_KEPT) == [Word.GATHERED]
@@ -207,12 +209,17 @@ def test_what_is_gathered_is_bounded_and_comes_again_when_there_is_room(
 ) -> None:
     bench = redis_bench
     monkeypatch.setattr(event_batches, "MOST_BYTES", 1000)
-    assert bench.gather(0, 1, most_events=2) == [Word.GATHERED] * 2
+    assert bench.gather(0, 1) == [Word.GATHERED] * 2
     assert bench.gather(2) == [Word.FULL]
-    with pytest.raises(StoreUnavailableError, match="flow 'sync' takes no more events"):
-        gather(bench.batches, [bench.joining(event(2))])
+    # What is open takes the room, so it makes some.
+    collector = EventCollector(bench.store)
+    with pytest.raises(StoreUnavailableError, match="has no more room for events"):
+        collector.gather([bench.joining(event(2))])
+    assert [bench.events_of(each) for each in bench.closed()] == [bench.packed(0, 1)]
+    with pytest.raises(StoreUnavailableError, match="has no more room for events"):
+        collector.gather([bench.joining(event(2))])
     bench.settle(bench.closed())
-    assert bench.gather(2) == [Word.GATHERED]
+    assert collector.gather([bench.joining(event(2))]) == [""]
     assert MOST_BYTES > 32 * 1_048_576
 
 

@@ -41,6 +41,11 @@ def _closing(bench: BatchBench) -> Call:
     return lambda: [bench.close()]
 
 
+def _closing_early(bench: BatchBench) -> Call:
+    bench.gather(0)
+    return lambda: bench.batches.close_batches([bench.gathering_id], early=True)
+
+
 def _settling(bench: BatchBench) -> Call:
     bench.gather(0, 1, most_events=2)
     batches = bench.closed()
@@ -59,6 +64,7 @@ CASES = {
     "gather the last": _the_last,
     "gather what does not fit": _too_large,
     "close": _closing,
+    "close early": _closing_early,
     "settle": _settling,
     "settle what was refused": _refusing,
 }

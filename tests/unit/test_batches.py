@@ -151,6 +151,18 @@ def test_a_batch_that_cannot_begin_becomes_dead_letters_that_count_when_they_com
     assert len(bench.run_ids()) == 1
 
 
+def test_a_batch_that_has_begun_and_could_not_any_more_becomes_no_dead_letters(bench: KeeperBench) -> None:
+    _let_begin_a_flow_that_is_archived(bench)
+    bench.versions.restore("inner@1")
+    bench.gather(0, 1, most_events=2)
+    with pytest.raises(KeyboardInterrupt):
+        bench.look("admit", is_after=True)
+    bench.versions.archive("inner@1")
+    bench.look()
+    assert (len(bench.run_ids()), bench.buried(), bench.closed()) == (1, [], [])
+    assert bench.gather(0, 1) == [Word.SAME] * 2
+
+
 @pytest.mark.parametrize("is_after", [False, True])
 def test_a_keeper_that_dies_amid_dead_letters_leaves_each_once(bench: KeeperBench, is_after: bool) -> None:
     _let_begin_a_flow_that_is_archived(bench)
@@ -216,6 +228,18 @@ def test_many_large_batches_are_begun_in_portions(bench: KeeperBench, monkeypatc
     bench.look()
     assert len(bench.run_ids()) == 5
     assert bench.closed() == []
+
+
+def test_what_is_left_over_is_begun_by_the_next_look(bench: KeeperBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "BATCHES_PER_LOOK", 2)
+    bench.push()
+    for number in range(5):
+        bench.batches.gather_events([bench.joining(event(number), gathering_id=f"{number:032x}")])
+    bench.now += WINDOW
+    seen = []
+    while bench.look():
+        seen.append(len(bench.run_ids()))
+    assert seen == [2, 4, 5]
 
 
 def test_who_leads_nothing_leaves_batches_alone(bench: KeeperBench) -> None:

@@ -2,9 +2,11 @@
 -- Takes an event into the open batch of its gathering, or into a new one. Repeated: 'same'.
 -- KEYS  1 gathering  2 seen  3 gatherings by when their batch closes  4 closed batches  5 gathered bytes
 -- ARGV  1 now  2 id of the gathering  3 what the event is known by  4 event  5 bytes that it adds to the parameters at most
---       6 name of the flow  7 key  8 hash of its version  9 seconds that it keeps the batch open  10 seconds that one is open at most
---       11 most events of a batch  12 most bytes of its parameters  13 most bytes gathered in the partition
--- Returns {'gathered', number of the batch} | {'same'} (it was taken before) | {'full'} (no room until runs have begun).
+--       6 name of the flow  7 key  8 hash of its version  9 seconds that the event keeps its batch open
+--       10 seconds that a batch is open at most  11 most events of it  12 most bytes of its parameters
+--       13 most bytes gathered in the partition
+-- Returns {'gathered', number of the batch} | {'same'} (it was taken before) | {'full'} (no room in the partition until
+--         runs have begun) | {'behind'} (so many of the gathering wait for their runs that none may be forgotten for it).
 -- A batch of another version, or with no room for the event, is closed, and so is one whose time is over.
 local gathering, seen, gatherings, closed, total = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now, id, mark, event, weight = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -20,7 +22,7 @@ if forgotten_at and (forgotten_at == NEVER or tonumber(forgotten_at) > now) then
 check_sorted_sets(3, 4)
 local bytes = #event + EVENT_BYTES
 local oldest = redis.call('ZCARD', seen) >= SEEN_KEPT and redis.call('ZRANGE', seen, 0, 0, 'WITHSCORES')
-if oldest and oldest[2] == NEVER then return {'full'} end
+if oldest and oldest[2] == NEVER then return {'behind'} end
 if tonumber(redis.call('GET', total) or 0) + bytes > most_bytes then return {'full'} end
 
 local batch = unpacked(open)
