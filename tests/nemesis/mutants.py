@@ -146,14 +146,6 @@ MUTANTS = (
         "redis.call('ZREM', tag .. 'outbox:default', run_id .. '/' .. node)\n",
         "B9",
     ),
-    Mutant(
-        "m14",
-        "who stands in for a leader decides about a tick whatever was decided before",
-        f"{LUA}/fire_schedule.lua",
-        "if found.next ~= ARGV[4] then return {'moved'} end\n",
-        "",
-        "G10",
-    ),
 )
 
 
