@@ -62,11 +62,15 @@ class OwnSigns:
             self._given.set()
 
     async def _go_on(self) -> None:
-        while self._now_seconds() < self._until:
-            await aside(self._give)
+        try:
+            while self._now_seconds() < self._until:
+                await aside(self._give)
+                self._given.set()
+                await asyncio.sleep(SIGN_SECONDS)
+            self._task = None
+        finally:
+            # Whatever happened, nobody waits for a sign for ever.
             self._given.set()
-            await asyncio.sleep(SIGN_SECONDS)
-        self._task = None
 
     def _give(self) -> None:
         # Without one, others may do the same once more; nothing else depends on it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.store.keys import Keys
-from taskmesh.store.link import Command, Link, Reply, value_of
+from taskmesh.store.link import Command, Link, found_damage, value_of
 from taskmesh.store.reader import scored
 
 KEPT_SECONDS = 1.0
@@ -33,9 +33,11 @@ class LifeSigns:
         self._exchange([Command(self._key, "ZREM", self._key, holder)])
 
     def read(self, now: float) -> dict[str, float]:
-        """The last sign of each keeper that has not ended."""
+        """The last sign of each keeper that has not ended; none where they are damaged."""
         command = Command(self._key, "ZRANGEBYSCORE", self._key, repr(now - KEPT_SECONDS), "+inf", "WITHSCORES")
-        return dict(scored(self._exchange([command])[0]))
+        [reply] = self._link.exchange([command])
+        return {} if found_damage(reply) else dict(scored(value_of(reply)))
 
-    def _exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        return [value_of(reply) for reply in self._link.exchange(commands)]
+    def _exchange(self, commands: Sequence[Command]) -> None:
+        for reply in self._link.exchange(commands):
+            value_of(reply)

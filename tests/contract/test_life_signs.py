@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.keys import Keys
 from taskmesh.store.life_signs import KEPT_SECONDS, LifeSigns
+from taskmesh.store.link import Command, Link
 from taskmesh.store.opening import open_link
 
 NOW = 1_000_000.0
@@ -29,6 +31,15 @@ def test_the_last_sign_of_each_is_known_until_it_ends(signs: LifeSigns) -> None:
     signs.end("a")
     signs.end("a")
     assert signs.read(NOW + 0.3) == {"b": NOW + 0.1}
+
+
+def test_damaged_signs_are_none(link: Link, namespace: str) -> None:
+    keys = Keys(namespace, 4)
+    link.exchange([Command(keys.beginning, "SADD", keys.beginning, "of another type")])
+    signs = LifeSigns(link, keys)
+    assert signs.read(NOW) == {}
+    with pytest.raises(StoreUnavailableError):
+        signs.give("a", NOW)
 
 
 def test_an_old_sign_says_nothing_and_goes_with_the_next(signs: LifeSigns) -> None:

@@ -299,6 +299,15 @@ def test_a_keeper_gives_signs_of_life_until_all_is_done(bench: SchedulerBench) -
     bench.run_until(lambda: bench.recorded() == [] and bench.signs.read(0.0) == {}, bench.road.confirm)
 
 
+def test_damaged_signs_of_life_hold_nothing_up(bench: SchedulerBench) -> None:
+    bench.follow()
+    bench.link.exchange([Command(bench.keys.beginning, "SADD", bench.keys.beginning, "of another type")])
+    tick = bench.decide()
+    bench.put("soon", tick=bench.tick())
+    bench.run_until(lambda: bench.recorded() == [] and len(bench.begun) >= 2)
+    assert run_id_of(ID, tick) in bench.begun
+
+
 def test_what_waits_behind_a_dead_leader_the_next_in_line_lets_go(bench: SchedulerBench) -> None:
     bench.follow()
     tick = bench.tick(-5)
