@@ -15,6 +15,8 @@ from scripts.benchmark.children import PROJECT
 from scripts.benchmark.features import measure_features
 from scripts.benchmark.features import show as show_features
 from scripts.benchmark.features import to_json as features_json
+from scripts.benchmark.killed_keepers import KILL_AT, measure_killed_keepers
+from scripts.benchmark.killed_keepers import show as show_killed_keepers
 from scripts.benchmark.page import write_page
 from scripts.benchmark.peers import PEERS
 from scripts.benchmark.profiles import write_text
@@ -62,6 +64,16 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--scale", action="store_true", help="time for each node from 100 to 100,000")
     options.add_argument("--timers", action="store_true", help="only this: how late timers ring while 100,000 wait")
     options.add_argument("--schedules", action="store_true", help="only this: 1,000 schedules due in the same second")
+    options.add_argument(
+        "--killed",
+        type=int,
+        nargs="?",
+        const=len(KILL_AT),
+        choices=range(len(KILL_AT) + 1),
+        metavar="N",
+        help=f"only this: 1,000 schedules due in the same second, and N (default {len(KILL_AT)}) of three keepers "
+        "killed meanwhile",
+    )
     options.add_argument(
         "--features", action="store_true", help="only this: flows with and without retries, limits and a keeper"
     )
@@ -134,6 +146,18 @@ def begin_schedules(quick: bool, output: str) -> int:
     return 0 if found.began == found.due else 2
 
 
+def kill_keepers(quick: bool, rounds: int, kills: int, output: str) -> int:
+    """Measure schedules on real keepers, of which some are killed."""
+    count = SCHEDULES_DUE // 10 if quick else SCHEDULES_DUE
+    with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
+        found = measure_killed_keepers(running, Path(logs), count, rounds, kills)
+    if output == "json":
+        print(json.dumps([asdict(each) for each in found], indent=2))
+    else:
+        show_killed_keepers(found)
+    return 0 if all(each.one_run == each.arrived == each.due for each in found) else 2
+
+
 def compare_features(quick: bool, rounds: int, output: str) -> int:
     """What the promises cost: flows with everything on against flows with as little as possible."""
     with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
@@ -154,14 +178,24 @@ def show(report: Report, output: str) -> None:
         console.print(table.to_rich())
 
 
-def main() -> int:
-    options = parser().parse_args()
+def measure_alone(options: argparse.Namespace) -> int | None:
+    """Make the one measurement that is asked for alone, if any is; the exit code."""
     if options.timers:
         return ring_timers(options.quick, options.output)
     if options.schedules:
         return begin_schedules(options.quick, options.output)
+    if options.killed is not None:
+        return kill_keepers(options.quick, options.repeat or REPEAT, options.killed, options.output)
     if options.features:
         return compare_features(options.quick, options.repeat or FEATURE_ROUNDS, options.output)
+    return None
+
+
+def main() -> int:
+    options = parser().parse_args()
+    code = measure_alone(options)
+    if code is not None:
+        return code
     plan = plan_of(options)
     if plan.profile is not None:
         plan.profile.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,8 @@ METHOD = """## What is measured
 - **submit_many**: the clock runs while the queue fills.
 - **Latencies** (`chain`, `round_trip`): the client does one after the other and awaits each result.
 - Each workload is warmed up. A figure counts only when every run of it ended with a result.
+- Timers, schedules and features are measured apart: `--timers`, `--schedules`, `--killed` (schedules while keepers are
+  killed) and `--features`; [architecture](architecture.md) and [guarantees](guarantees.md) have those figures.
 - Peers run on the same servers with the same kind of driver. A number in parentheses is a smaller size than ours,
   chosen so that a slow system ends in reasonable time.
 """

@@ -149,6 +149,11 @@ class Keys:
         return f"{self.namespace}:keepers"
 
     @property
+    def beginning(self) -> str:
+        """Sorted set of keepers that have taken up ticks which are not done, by when each said last that it lives."""
+        return f"{self.namespace}:beginning"
+
+    @property
     def scheduling(self) -> str:
         """Set of the numbers of the partitions that have had a schedule."""
         return f"{self.namespace}:scheduling"

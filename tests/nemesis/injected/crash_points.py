@@ -76,8 +76,8 @@ SEAMS = {
     ),
     "ticks begun": Seam(
         IO_PROCESS,
-        "taskmesh.keeper.scheduler",
-        "Scheduler._settle",
+        "taskmesh.keeper.deciding",
+        "Decider.settle",
         before=True,
     ),
     "event admitted": Seam(IO_PROCESS, "taskmesh.worker.engine.event_intake", "EventIntake._finish", before=True),
