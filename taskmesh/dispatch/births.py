@@ -12,6 +12,7 @@ from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.deferring import resolved_here
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.orphans import look_seconds
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.loops import Loop
@@ -141,6 +142,7 @@ def entrance_of_child(birth: Birth, child: ChildFlow, max_value_bytes: int) -> E
     return replace(
         entrance,
         items=child.items,
+        look_seconds=look_seconds(birth.plan, birth.key.node),
         shard_key=_shard_key(birth, child.plan, entrance.shard_key),
         further=("parent", parent.packed(), "pins", around.pins, *_context(birth)),
     )

@@ -47,7 +47,7 @@ class Parents:
         :raises StoreUnavailableError: some may have been told; tell all again.
         """
         rows = self._reader.fields_of_runs([each.run_id for each in ended], ("parent",))
-        parents = [_parent(each.run_id, packed) for each, (packed,) in zip(ended, rows, strict=True)]
+        parents = [read_parent(each.run_id, packed) for each, (packed,) in zip(ended, rows, strict=True)]
         found = [(at, parent) for at, parent in enumerate(parents) if parent is not None]
         children = [Child(ended[at].run_id, ended[at].plan, parent.ticket) for at, parent in found]
         outcomes = outcomes_of(self._reader, children)
@@ -64,7 +64,8 @@ class Parents:
         return ready
 
 
-def _parent(run_id: str, packed: bytes | None) -> Parent | None:
+def read_parent(run_id: str, packed: bytes | None) -> Parent | None:
+    """Whom a run tells its end; None where it tells nobody, or that cannot be read."""
     try:
         return Parent.read(packed) if packed else None
     except (WireError, TypeError) as error:

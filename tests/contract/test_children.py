@@ -11,6 +11,7 @@ from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.child_inputs import ChildInputs
 from taskmesh.dispatch.children import CANCELLED, FAILED, SUCCEEDED, WAITS, Children, Taken, Verdict
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.orphans import Orphans
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import TO_PARENT, Plan
 from taskmesh.dispatch.plans import Plans
@@ -233,8 +234,8 @@ def test_who_has_lost_the_node_ends_the_child_that_nobody_waits_for(bench: Famil
     Controls(bench.store).terminate_runs([("r1", OUTER.hash)])
     verdict, _ = bench.take_up(taken)
     assert bench.wait(taken, verdict.ticket) is Word.STALE
-    bench.children.look_after(taken.key, verdict.ticket)
-    assert bench.record(verdict.ticket).summary.halt == RunState.CANCELLED
+    Orphans(bench.store, Plans(bench.reader.flow_body)).end([verdict.ticket])
+    assert bench.status_of(verdict.ticket) is RunState.TERMINATED
 
 
 def test_a_child_is_undone_once_each_time_that_its_parent_is(bench: FamilyBench) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.dispatch.advance import Advance, Ending, cancelled
-from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict
+from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, ends_with_parent
+from taskmesh.dispatch.orphans import Orphans
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import ClaimAnswer, Word
 from taskmesh.store.family import run_of_ticket
@@ -32,6 +33,7 @@ class ChildRuns:
         self._parts = parts
         self._settler = settler
         self._children = Children(parts.store, parts.plans, parts.max_value_bytes)
+        self._orphans = Orphans(parts.store, parts.plans)
         self._claimed: list[tuple[Attempt, Taken]] = []
         settler.on_waiting = self._waiting
 
@@ -67,7 +69,8 @@ class ChildRuns:
         """The store has answered that a node waits for a child, or does not any more."""
         run_id = run_of_ticket(ending.ticket)
         if advance.word is Word.STALE:
-            self._children.look_after(ending.key, run_id)
+            if ends_with_parent(ending.plan, ending.key.node):
+                self._orphans.end([run_id])
         elif advance.run_status == RunState.PAUSED:
             self._children.pause(run_id, ending.key.run_id)
 
