@@ -79,7 +79,9 @@ class RunControl:
         answers = self._of_known(run_ids, lambda known: self._controls.resume_runs(known, who=Who(this_user())))
         resumed = [id_ for id_, each in answers.items() if each.word is Word.RESUMED]
         self._restarting.start(resumed)
-        for _, child in self._children(resumed, is_bound):
+        # Also of those that go on already: who resumed them may have died before their children were.
+        running = [id_ for id_, each in answers.items() if each.word is Word.RUNNING]
+        for _, child in self._children([*resumed, *running], is_bound):
             self._resume([child])
         for run_id, answer in answers.items():
             if answer.word is Word.PREPARING:

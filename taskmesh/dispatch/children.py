@@ -25,7 +25,7 @@ from taskmesh.model.states import RunState
 from taskmesh.model.subflows import ChildStep
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Who, Word
 from taskmesh.store.controls import Controls
-from taskmesh.store.family import CHILD_CANCELLED, CHILD_FAILED, Outcome, Parent, undo_ticket
+from taskmesh.store.family import CHILD_CANCELLED, CHILD_FAILED, Outcome, Parent, run_key, undo_ticket
 from taskmesh.store.family_reader import FamilyReader
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
@@ -92,8 +92,13 @@ class Children:
         return verdicts, ready
 
     def pause(self, run_id: str, parent: str) -> None:
-        """Have a child do as its parent, which was paused while the child was begun."""
-        self._controls.pause_runs([run_id], Who(f"run {parent}", "its parent is paused"))
+        """Have a child do as its parent, which was paused while the child was begun, and may be resumed meanwhile."""
+        who = Who(f"run {parent}", "its parent is paused")
+        self._controls.pause_runs([run_id], who)
+        [(paused,), (flow_hash, above)] = self._reader.picked([(parent, ("paused",)), (run_id, ("flow", "parent"))])
+        if paused is None and flow_hash is not None:
+            # Should its first nodes have lost their messages by then, they are in the outbox.
+            self._controls.resume_runs([run_key(run_id, flow_hash, above)], who=who)
 
     def _decided(self, taken: Taken, ready: list[Ready]) -> Verdict | Entrance:
         try:

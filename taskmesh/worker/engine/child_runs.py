@@ -52,6 +52,10 @@ class ChildRuns:
             (attempt, Taken(attempt.plan, attempt.key, attempt.shard_key, answer, tuple(values[count:])))
         )
 
+    def forget(self) -> None:
+        """Drop what was added and not flushed, as the answers to other claims of the same batch could not be taken."""
+        self._claimed.clear()
+
     def flush(self) -> None:
         """Begin, or end, what was added.
 
