@@ -238,6 +238,21 @@ def test_who_has_lost_the_node_ends_the_child_that_nobody_waits_for(bench: Famil
     assert bench.status_of(verdict.ticket) is RunState.TERMINATED
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_child_is_paused_as_long_as_its_parent(bench: FamilyBench, is_resumed: bool) -> None:
+    """Its parent was paused while it was begun, and may go on again before the child was paused."""
+    bench.admit(OUTER)
+    taken = bench.take(OUTER)
+    controls = Controls(bench.store)
+    controls.pause_runs(["r1"], Who("ann", "wait"))
+    verdict, _ = bench.take_up(taken)
+    assert bench.wait(taken, verdict.ticket) is Word.RETRYING
+    if is_resumed:
+        controls.resume_runs([("r1", OUTER.hash)])
+    bench.children.pause(verdict.ticket, "r1")
+    assert (bench.record(verdict.ticket).summary.paused is None) == is_resumed
+
+
 def test_a_child_is_undone_once_each_time_that_its_parent_is(bench: FamilyBench) -> None:
     plan = _outer(Subflow(inline=UNDOABLE), OnFailure.COMPENSATE)
     inner = _inner(plan)

@@ -14,6 +14,8 @@ from taskmesh.store.family import Parent
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Reply, value_of
 from taskmesh.store.records import node_record
+from tests.simulation.children import most_children
+from tests.simulation.history import require
 from tests.simulation.store import SimServer
 from tests.simulation.works import PlannedRun, plan_child
 
@@ -69,7 +71,10 @@ class Families:
         node = above.plan.node(parent.place)
         assert isinstance(node.step, ChildStep)
         run = self._runs[run_id] = plan_child(self._seed, run_id, plan, parent, node, above)
-        self.children[parent.key].append(run_id)
+        begun = self.children[parent.key]
+        begun.append(run_id)
+        most = most_children(node)
+        require(len(begun) <= most, f"{parent.key.member} has begun {begun}, and may begin {most}")
         self._on_birth(run)
 
     def _read(self, command: Command) -> Any:

@@ -155,7 +155,6 @@ MUTANTS: dict[str, Mutation] = {
         TELLERS, "remaining > found.hooks then", "remaining > found.hooks + 1 then"
     ),
     "a child goes on when its parent is halted": _instead("taskmesh.dispatch.closing.Closing.stop", _end_nobody),
-    "nobody looks for orphans": _instead("taskmesh.keeper.families.Families.look", _do_nothing),
     "who begins a child again begins another one": _instead(
         "taskmesh.dispatch.child_inputs.Around.child_id", _begin_another
     ),
