@@ -9,6 +9,7 @@ from taskmesh.dispatch.advance import Advancer, Ending, cancelled
 from taskmesh.dispatch.begun import begun_by
 from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, ends_with_parent, is_bound
 from taskmesh.dispatch.closing import Closing
+from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.model.states import NodeState
@@ -39,7 +40,9 @@ class ChildHalts:
         self._holder = holder
         self._advancer = Advancer(parts.store)
         self._closing = Closing(parts.store)
-        self._children = Children(parts.store, parts.plans, parts.max_value_bytes)
+        # All of it is asked from threads.
+        parents = Parents(parts.store, parts.large, put_off=None)
+        self._children = Children(parts.store, parts.plans, parts.max_value_bytes, parents, parts.large)
 
     async def stop(self, run: Halted, records: Mapping[int, NodeRecord]) -> None:
         """Cancel the children that nodes wait for; again and again, until they have ended.
