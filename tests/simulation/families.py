@@ -59,7 +59,7 @@ class Families:
             return True
         key = self._keys.run(run.parent.run_id)
         status, halt, record = self._read(Command(key, "HMGET", key, "status", "halt", f"node:{run.parent.place}"))
-        is_over = status is None or RunState(status.decode()).ended or (halt is not None and not run.is_hooked)
+        is_over = status is None or RunState(status.decode()).ended or (halt is not None and not run.outlasts_halt)
         if is_over or record is None or node_record(record).state.ended:
             return False
         return self.is_wanted(self._runs[run.parent.run_id])

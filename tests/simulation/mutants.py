@@ -158,9 +158,6 @@ MUTANTS: dict[str, Mutation] = {
     "who begins a child again begins another one": _instead(
         "taskmesh.dispatch.child_inputs.Around.child_id", _begin_another
     ),
-    "a parent hears of a child that it does not wait for": _in_script(
-        "tell_parent", "record[CAUSE] ~= 'run:' .. ticket", "false"
-    ),
     "the end of a child is told as long as whoever ended it lives": _in_scripts(
         TELLERS, "put_due(outbox, run_id .. '/' .. TO_PARENT, now)", ""
     ),

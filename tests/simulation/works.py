@@ -74,7 +74,7 @@ class PlannedRun:
     is_calm: bool = False
     parent: Parent | None = None
     ends_with_parent: bool = True
-    is_hooked: bool = False
+    outlasts_halt: bool = False
     """It is a child of a node that no halt of its run concerns."""
 
 
@@ -96,7 +96,7 @@ def plan_child(seed: int, run_id: str, plan: Plan, parent: Parent, node: Node, a
     assert isinstance(node.step, ChildStep)
     conducts = _conducts(seed, run_id, plan.flow, above.is_calm)
     run = PlannedRun(run_id, plan, conducts, 0.0, [], [], True, above.is_calm, parent, node.step.ends_with_parent)
-    run.is_hooked = node.trigger.runs_always
+    run.outlasts_halt = node.trigger.runs_always
     if above.is_calm:
         return run
     chance = chance_of(seed, run_id, "child")
