@@ -136,13 +136,10 @@ class Store:
 
     def _admit(self, each: Admission, with_flow: bool) -> Command:
         keys = self.keys.partition_of(each.run_id)
-        due = [] if each.deadline_seconds is None else [keys.timers]
+        due = [keys.timers] * (each.deadline_seconds is not None) + [keys.children] * (each.look_seconds is not None)
         return self.script(
             "admit_run",
-            [
-                *(keys.run(each.run_id), keys.flow(each.flow_hash), keys.open_runs, *keys.outboxes(each.pools)),
-                *(*due, *([] if each.look_seconds is None else [keys.children])),
-            ],
+            [keys.run(each.run_id), keys.flow(each.flow_hash), keys.open_runs, *keys.outboxes(each.pools), *due],
             [
                 self.now,
                 each.run_id,
@@ -157,8 +154,7 @@ class Store:
                 int(each.complete),
                 "" if each.deadline_seconds is None else each.deadline_seconds,
                 "" if each.undo_base is None else each.undo_base,
-                len(each.items) or "",
-                *("" if each.look_seconds is None else each.look_seconds, *each.further),
+                *(len(each.items) or "", "" if each.look_seconds is None else each.look_seconds, *each.further),
             ],
         )
 
