@@ -51,7 +51,6 @@ class _Above(NamedTuple):
     is_undone: bool
     walk: int
     record: bytes | None
-    heard: bytes | None
 
 
 class Orphans:
@@ -83,11 +82,38 @@ class Orphans:
 
     def _orphans(self, children: Sequence[_Child]) -> list[tuple[_Child, _Above]]:
         keys = [child.parent.key for child in children]
-        fields = [(key.run_id, ("status", "compensation", f"node:{key.node}", f"child:{key.node}")) for key in keys]
+        fields = [(key.run_id, ("status", "compensation", f"node:{key.node}")) for key in keys]
         aboves = [_above(*row) for row in self._reader.picked(fields)]
         nodes = look_up(self._reader, self._plans, keys)
         rows = zip(children, aboves, nodes, strict=True)
-        return [(child, above) for child, above, node in rows if not _may_be_wanted(child, above, node)]
+        return [(child, above) for child, above, node in rows if not self._may_be_wanted(child, above, node)]
+
+    def _may_be_wanted(self, child: _Child, above: _Above, node: LookedUp) -> bool:
+        """As ``_is_wanted``; what cannot be read stops nobody else, and somebody may mend it."""
+        try:
+            return self._is_wanted(child, above, node)
+        except (WireError, TypeError, ValueError) as error:
+            key = child.parent.key
+            _log.error("node %d of run %s cannot be read: %s", key.node, key.run_id, error, extra={"run": key.run_id})
+            return True
+
+    def _is_wanted(self, child: _Child, above: _Above, node: LookedUp) -> bool:
+        """Whether the node of its parent waits for a child, or may still come to that."""
+        parent = child.parent
+        if above.status is None or above.status.ended or above.record is None:
+            return False
+        record = node_record(above.record)
+        if record.state.ended or record.state is NodeState.WAITING:
+            return False
+        if ticket := ticket_of(record.cause):
+            return ticket == parent.ticket
+        if node.plan is None:
+            return True
+        if node.plan.is_undo(parent.place):
+            return parent.ticket == undo_ticket(child.run_id, above.walk)
+        # Read only here, as the result of a child may be large: the node looks whether its child has ended.
+        [heard] = self._reader.run_fields(parent.run_id, [f"child:{parent.place}"])
+        return parent.ticket == child_of(node.plan, parent.key, record, heard)
 
     def _end(self, child: _Child, above: _Above) -> None:
         """As its parent ended."""
@@ -104,36 +130,9 @@ def look_seconds(plan: Plan, place: int) -> float | None:
     return FIRST_LOOK_SECONDS if isinstance(step, ChildStep) and step.ends_with_parent else None
 
 
-def _above(status: bytes | None, compensation: bytes | None, record: bytes | None, heard: bytes | None) -> _Above:
+def _above(status: bytes | None, compensation: bytes | None, record: bytes | None) -> _Above:
     stood = RunState(status.decode()) if status else None
-    return _Above(stood, compensation is not None, int(compensation or 0), record, heard)
-
-
-def _may_be_wanted(child: _Child, above: _Above, node: LookedUp) -> bool:
-    """As ``_is_wanted``; what cannot be read stops nobody else, and somebody may mend it."""
-    try:
-        return _is_wanted(child, above, node)
-    except (WireError, TypeError, ValueError) as error:
-        key = child.parent.key
-        _log.error("node %d of run %s cannot be read: %s", key.node, key.run_id, error, extra={"run": key.run_id})
-        return True
-
-
-def _is_wanted(child: _Child, above: _Above, node: LookedUp) -> bool:
-    """Whether the node of its parent waits for a child, or may still come to that."""
-    parent = child.parent
-    if above.status is None or above.status.ended or above.record is None:
-        return False
-    record = node_record(above.record)
-    if record.state.ended or record.state is NodeState.WAITING:
-        return False
-    if ticket := ticket_of(record.cause):
-        return ticket == parent.ticket
-    if node.plan is None:
-        return True
-    if node.plan.is_undo(parent.place):
-        return parent.ticket == undo_ticket(child.run_id, above.walk)
-    return parent.ticket == child_of(node.plan, parent.key, record, above.heard)
+    return _Above(stood, compensation is not None, int(compensation or 0), record)
 
 
 def _why(above: _Above) -> str:
