@@ -19,6 +19,7 @@ from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.batches import Batches, BatchParts
 from taskmesh.keeper.deciding import SchedulerParts
 from taskmesh.keeper.events import EventRelay
+from taskmesh.keeper.families import Families
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import PROBING_PARTITION, Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
@@ -73,6 +74,7 @@ class KeeperRole:
             LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
         self._keeper = Keeper(parts, settings.namespace, settings.broker.shards, grace_seconds)
+        self._families = Families(parts)
         self._timers = Timers(
             foundation.housekeeping,
             foundation.reader,
@@ -99,6 +101,7 @@ class KeeperRole:
         self._tally.set("keeper_lag_seconds", max(0.0, begun - self._due_at))
         try:
             await self._keeper.run_pass()
+            await self._families.look()
         except Exception:
             # Not where the pass was cancelled: what is about to leave begins nothing.
             self._serve(begun)

@@ -11,7 +11,7 @@ from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, half_done
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.begun import begun_by
-from taskmesh.dispatch.children import is_bound
+from taskmesh.dispatch.children import ends_with_parent
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.marks import Mark
 from taskmesh.dispatch.parents import Parents
@@ -63,7 +63,7 @@ class Marking:
         if advance.word not in (Word.MARKED, Word.AGAIN):
             raise RunStateError(run_id, _why_not(run_id, node, advance.word, advance.run_status))
         self._parts.publisher.publish([outgoing(each) for each in advance.ready])
-        if children and is_bound(plan, key.node):
+        if children and ends_with_parent(plan, key.node):
             # Nobody waits for its child any more.
             Controls(self._parts.store).halt_runs(children, RunState.CANCELLED, checked(who))
         return advance.word is Word.MARKED

@@ -35,7 +35,7 @@ class Entrance:
     """A run that wants in.
 
     ``items`` are the fields with those of its nodes, where they are copies. ``further`` are more fields to keep with
-    it, names and values by turns.
+    it, names and values by turns. ``look_seconds`` as of ``Admission``.
     """
 
     plan: Plan
@@ -46,6 +46,7 @@ class Entrance:
     shard_key: str
     deadline_seconds: float | None = None
     items: tuple[bytes, ...] = ()
+    look_seconds: float | None = None
     further: tuple[str | bytes, ...] = ()
 
 
@@ -241,6 +242,7 @@ def admission_of(entrance: Entrance) -> Admission:
         deadline_seconds=entrance.deadline_seconds,
         undo_base=plan.undo_base,
         items=entrance.items,
+        look_seconds=entrance.look_seconds,
         further=(*entrance.further, *plan.own_fields),
     )
 
@@ -283,4 +285,5 @@ def _spreading(step: _Step) -> Spreading:
         edges=step.chunk.packed,
         last=step.chunk.last,
         special=step.chunk.special,
+        tells_parent=step.key.node == TO_PARENT,
     )

@@ -14,6 +14,7 @@ from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.items import items_of
 from taskmesh.dispatch.large_params import LargeParams
+from taskmesh.dispatch.orphans import look_seconds
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.flow import Flow, ParamType
@@ -199,6 +200,7 @@ def entrance_of_child(birth: Birth, child: ChildFlow, max_value_bytes: int) -> E
     return replace(
         entrance,
         items=child.items,
+        look_seconds=look_seconds(birth.plan, birth.key.node),
         shard_key=_shard_key(birth, child.plan, entrance.shard_key),
         further=("parent", parent.packed(), "pins", around.pins, *_context(birth)),
     )

@@ -106,7 +106,8 @@ class Admission:
     """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all that may run at once.
 
     ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone. ``items`` are fields
-    with what copies work on; ``further`` are more fields of the run, names and values by turns.
+    with what copies work on; ``further`` are more fields of the run, names and values by turns. Of a child that ends
+    with its parent it is looked after ``look_seconds`` whether that still waits for it; None in all others.
     """
 
     run_id: str
@@ -123,6 +124,7 @@ class Admission:
     deadline_seconds: float | None = None
     undo_base: int | None = None
     items: tuple[bytes, ...] = ()
+    look_seconds: float | None = None
     further: tuple[str | bytes, ...] = ()
 
 
@@ -195,7 +197,10 @@ class Settlement(NamedTuple):
 
 
 class Spreading(NamedTuple):
-    """The next dependents of an ended node to tell; ``told_before`` of them know already."""
+    """The next dependents of an ended node to tell; ``told_before`` of them know already.
+
+    ``tells_parent``: it is the place before the parent of a run.
+    """
 
     key: NodeKey
     told_before: int
@@ -205,6 +210,7 @@ class Spreading(NamedTuple):
     edges: bytes
     last: bool
     special: bytes = b""
+    tells_parent: bool = False
 
 
 class Marking(NamedTuple):

@@ -33,12 +33,15 @@ class Controls:
         """Let nothing new of the runs start; they end with ``status``, or are undone. A paused one answers so."""
         return self._ask([self._halt(each, status, who, compensate) for each in run_ids])
 
-    def compensate_runs(self, runs: Sequence[tuple[str, str, str]], parent: bytes = b"") -> list[Controlled]:
+    def compensate_runs(
+        self, runs: Sequence[tuple[str, str, str]], parent: bytes = b"", look_seconds: float | None = None
+    ) -> list[Controlled]:
         """Begin to undo what ended runs did, or go on; each comes with the hash and the first pool of its flow.
 
-        Afterwards the place ``BEFORE_UNDOS`` of each must tell its dependents. A ``parent`` that asks is told the end.
+        Afterwards the place ``BEFORE_UNDOS`` of each must tell its dependents. A ``parent`` that asks is told the end;
+        ``look_seconds`` as of ``Admission``.
         """
-        return self._ask([self._compensate(*each, parent) for each in runs])
+        return self._ask([self._compensate(*each, parent, look_seconds) for each in runs])
 
     def pause_runs(self, run_ids: Sequence[str], who: Who = NOBODY) -> list[Controlled]:
         """Let no ready node of the runs start until they are resumed."""
@@ -159,12 +162,13 @@ class Controls:
             [self._store.now, run_id, kind, self._store.retention_ms, *who],
         )
 
-    def _compensate(self, run_id: str, flow_hash: str, pool: str, parent: bytes) -> Command:
+    def _compensate(self, run_id: str, flow_hash: str, pool: str, parent: bytes, look_seconds: float | None) -> Command:
         keys = self._store.keys.partition_of(run_id)
+        children = [] if look_seconds is None else [keys.children]
         return self._store.script(
             "compensate_run",
-            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.outbox(pool)],
-            [self._store.now, run_id, parent],
+            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.outbox(pool), *children],
+            [self._store.now, run_id, parent, "" if look_seconds is None else look_seconds],
         )
 
     def _terminate(self, run: RunKey, who: Who) -> Command:

@@ -94,6 +94,22 @@ class Housekeeping:
         commands = zip(keys, run_ids, strict=True)
         self._all([Command(key, "ZADD", key, "XX", repr(until), run_id) for key, run_id in commands])
 
+    def children(self, before: float, limit: int, partitions: Iterable[int] | None = None) -> list[str]:
+        """Child runs whose parents are to be looked at before a time: at most ``limit`` of each partition."""
+        keys = [partition.children for partition in self._chosen(partitions)]
+        replies = self._all([Command(key, "ZRANGEBYSCORE", key, "-inf", before, "LIMIT", 0, limit) for key in keys])
+        return [run_id.decode() for reply in replies for run_id in reply]
+
+    def forget_children(self, run_ids: Sequence[str]) -> None:
+        """Look at the parents of child runs no more."""
+        keys = [self._keys.partition_of(run_id).children for run_id in run_ids]
+        self._all([Command(key, "ZREM", key, run_id) for key, run_id in zip(keys, run_ids, strict=True)])
+
+    def postpone_children(self, looks: Sequence[tuple[str, float]]) -> None:
+        """Look at the parents of child runs again, of each at its time."""
+        keyed = [(self._keys.partition_of(run_id).children, run_id, at) for run_id, at in looks]
+        self._all([Command(key, "ZADD", key, "XX", repr(at), run_id) for key, run_id, at in keyed])
+
     def some_records(self, run_id: str, cursor: int, count: int) -> tuple[int, dict[int, NodeRecord]]:
         """The records of about ``count`` nodes of a run, and the cursor of the next; it begins and ends with 0."""
         key = self._keys.run(run_id)

@@ -26,6 +26,9 @@ class Partition:
         """Sorted set of RUN/NODE that wait for their next attempt, by the time it is due (``calls.RUN_DEADLINE``)."""
         self.halted = f"{self._tag}halted"
         """Sorted set of halted runs that have not ended, by when the keeper is to look for what nobody ends."""
+        self.children = f"{self._tag}children"
+        """Sorted set of child runs that end with their parents, by when it is to be looked whether those still wait for
+        them; until their parents have been told of their ends."""
         self.schedules = f"{self._tag}schedules"
         """Sorted set of schedules, by when their next run begins; infinite where none comes."""
         self.due_ticks = f"{self._tag}due"

@@ -74,13 +74,15 @@ MISTAKES = {
     "another holder releases": Mistake("release_node", "not is_of(record, token, ARGV[6])", "record[TOKEN] ~= token"),
     "an attempt that does not count is counted": Mistake("release_node", "if ARGV[5] == '0' then", "if false then"),
     "a claim comes without the context": Mistake("claim_node", "'halt', 'context',", "'halt', 'nothing',"),
-    "a run forgets its context": Mistake("admit_run", "for at = 15, #ARGV, 2 do", "for at = 17, #ARGV, 2 do"),
+    "a run forgets its context": Mistake("admit_run", "for at = 16, #ARGV, 2 do", "for at = 18, #ARGV, 2 do"),
     "a fork forgets its context": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 19, #ARGV, 2 do"),
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
     "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
     "many first nodes are never told": Mistake("admit_run", "  put_due(first_outbox, run_id .. '/-1', now)", ""),
     "a run forgets its deadline": Mistake(
-        "admit_run", "  put_due(KEYS[#KEYS], run_id .. '/' .. RUN_DEADLINE, deadline)\n", ""
+        "admit_run",
+        "  put_due(KEYS[ARGV[15] == '' and #KEYS or #KEYS - 1], run_id .. '/' .. RUN_DEADLINE, deadline)\n",
+        "",
     ),
     "a stale attempt leaves a checkpoint": Mistake(
         "beat_node", "not is_of(record, tonumber(ARGV[2]), ARGV[4])", "record[HOLDER] ~= ARGV[4]"
@@ -281,7 +283,21 @@ MISTAKES_OF_FAMILY = {
     "a child that ends with a resume leaves nothing to tell": Mistake(
         "resume_run", "if is_child then\n    save", "if false then\n    save"
     ),
-    "the children of a terminated run are not looked for": Mistake("terminate_run", "if waiting > 0", "if false"),
+    "the children of a terminated run are not looked for": Mistake(
+        "terminate_run", "put_due(KEYS[6], run_id, now)\n", ""
+    ),
+    "nobody looks whether a child is an orphan": Mistake(
+        "admit_run", "if ARGV[15] ~= '' then put_due", "if false then put_due"
+    ),
+    "a child that has told its end is looked at": Mistake(
+        "spread_node", "redis.call('ZREM', KEYS[#KEYS], run_id)", "local _"
+    ),
+    "nobody looks whether the undoing of a child has an orphan": Mistake(
+        "compensate_run", "if looked_at then put_due(KEYS[6], run_id, looked_at) end\n", ""
+    ),
+    "a child that is undone already is not looked at for its parent": Mistake(
+        "compensate_run", "if looked_at then redis.call('ZADD', KEYS[6], looked_at, run_id) end\n", ""
+    ),
     "early news is lost": Mistake(
         "retry_node", "local is_told = has_heard(run, node, ARGV[11])", "local is_told = false"
     ),
@@ -333,7 +349,7 @@ MISTAKES_OF_HOOKS = {
     "the hooks of a flow are not told why": Mistake(
         "spread_node", "failed_node and redis.call('HGET', run, 'error:' .. failed_node) or ''", "''"
     ),
-    "a run that is admitted has no hooks": Mistake("admit_run", "for at = 15, #ARGV, 2 do", "for at = 15, 16, 2 do"),
+    "a run that is admitted has no hooks": Mistake("admit_run", "for at = 16, #ARGV, 2 do", "for at = 16, 17, 2 do"),
     "a fork has no hooks": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 17, 18, 2 do"),
     "a hook that waits is ended by hand": Mistake("mark_node", "return {'early'}", ""),
     "the hooks of a reopened run do not wait": Mistake("reset_nodes", "change('hooks', hooks)\n", ""),

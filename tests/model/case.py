@@ -91,6 +91,8 @@ class Case:
         model = RunModel(shape, None if deadline is None else self._now + deadline, forked, parent)
         run = self._runs[run_id] = Run(self._plan, model, run_id.encode())
         model.now = self._now
+        if parent:
+            model.go_with_parent()
         enter = self._lab.fork if forked else partial(self._lab.admit, parent=parent)
         admitted = enter(self._plan, run_id, run.digest, True, deadline)
         _same(admitted, Answer("admitted", ready=tuple(at for at in sorted(model.nodes) if at >= 0)))

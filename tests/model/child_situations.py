@@ -47,6 +47,7 @@ _UNDONE = (*_DONE, ("compensate", "undo of it"))
 
 _UNDONE_CHILD = {
     "a child can be undone": _DONE,
+    "a child is undone by itself": (("work", 0), ("work", 1, "failed"), ("pass_time", 1.0)),
     "a child is undone for its parent": _UNDONE,
     "a child was undone for its parent": (*_UNDONE, ("spread", BEFORE_UNDOS), ("spread", 3), ("work", 2)),
     "a child could not be undone": (*_UNDONE, ("spread", BEFORE_UNDOS), ("spread", 3), ("work", 2, "failed")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.model.answers import Answer
+from tests.model.answers import CHILD_LOOK_SECONDS, RUN_IS_CHILD, Answer
 from tests.model.records import NodeModel
 from tests.model.shape import TO_PARENT
 
@@ -37,6 +37,10 @@ class Family:
             self.left |= {TO_PARENT}
         return True
 
+    def go_with_parent(self: RunModel) -> None:
+        """It is looked from time to time whether the parent still waits for it."""
+        self.timers[RUN_IS_CHILD] = self.now + CHILD_LOOK_SECONDS
+
     def has_told_parent(self: RunModel) -> bool:
         return self.nodes[TO_PARENT].told > 0
 
@@ -47,6 +51,7 @@ class Family:
         if record.told:
             return self.told_before("again", TO_PARENT, 0)
         self.nodes[TO_PARENT] = record._replace(told=1)
+        self.timers.pop(RUN_IS_CHILD, None)
         (self.left or set()).discard(TO_PARENT)
         return Answer("spread", text=self.status)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
-from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
 from taskmesh.dispatch.reopening import resets
 from taskmesh.store.calls import (
     Admission,
@@ -32,7 +32,7 @@ from taskmesh.store.reader import Reader, scored
 from taskmesh.store.signals import Signal, Signals
 from taskmesh.store.store import Store
 from taskmesh.wire import pack
-from tests.model.answers import CONTEXT, RUN_HALTED, Answer
+from tests.model.answers import CHILD_LOOK_SECONDS, CONTEXT, RUN_HALTED, Answer
 from tests.model.steering import BY_HAND, FORK, SENDER
 from tests.model.stored import Stored, read_stored
 
@@ -70,7 +70,7 @@ class Lab:
     ) -> Answer:
         admitted = admission(plan, run_id, digest)
         further = (*admitted.further, "parent", parent) if parent else admitted.further
-        wanted = replace(admitted, deadline_seconds=deadline_seconds, further=further)
+        wanted = replace(admitted, deadline_seconds=deadline_seconds, further=further, look_seconds=_look_of(parent))
         [told] = self.store.admit_runs([wanted], with_flow)
         return Answer(told.word, ready=told.ready)
 
@@ -129,7 +129,8 @@ class Lab:
         return _controlled(self._controls.halt_runs([run_id], status, compensate=compensates))
 
     def compensate(self, plan: Plan, run_id: str, parent: str = "") -> Answer:
-        return _controlled(self._controls.compensate_runs([(run_id, plan.hash, plan.pools[0])], parent.encode()))
+        wanted = [(run_id, plan.hash, plan.pools[0])]
+        return _controlled(self._controls.compensate_runs(wanted, parent.encode(), _look_of(parent)))
 
     def pause(self, run_id: str) -> Answer:
         return _controlled(self._controls.pause_runs([run_id], Who("somebody", "why")))
@@ -212,6 +213,10 @@ class Lab:
         return read_stored(self.link, self.keys, plans)
 
 
+def _look_of(parent: str) -> float | None:
+    return CHILD_LOOK_SECONDS if parent else None
+
+
 def _run_key(plan: Plan, run_id: str) -> RunKey:
     return RunKey(run_id, plan.hash, plan.pools[0])
 
@@ -267,7 +272,8 @@ def marking(plan: Plan, key: NodeKey, state: str) -> Marking:
 def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:
     chunk = plan.chunks(key.node)[place]
     pool = plan.pool_of(key.node)
-    return Spreading(key, chunk.start, plan.hash, pool, plan.pools, chunk.packed, chunk.last, chunk.special)
+    told = chunk.packed, chunk.last, chunk.special
+    return Spreading(key, chunk.start, plan.hash, pool, plan.pools, *told, tells_parent=key.node == TO_PARENT)
 
 
 def output_of(token: int) -> bytes:

@@ -292,6 +292,8 @@ class RunModel(Telling, Steering, Family):
     def compensate(self, parent: str = "") -> Answer:
         if self.status == "compensating":
             self.parent = parent or self.parent
+            if parent:
+                self.go_with_parent()
             return Answer("compensating")
         can_begin = self.status in ("failed", "cancelled", "compensation_failed")
         can_begin = can_begin or bool(parent and self.status == "succeeded")
@@ -301,6 +303,8 @@ class RunModel(Telling, Steering, Family):
             return Answer("nothing")
         self.undos, self.parent, self.lives = "some", parent or self.parent, self.lives + 1
         self.remembered.append(("reopen", self.now, "compensating"))
+        if parent:
+            self.go_with_parent()
         self.begin_undos()
         return Answer("compensating")
 

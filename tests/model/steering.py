@@ -78,9 +78,8 @@ class Steering:
             return Answer("terminated")
         if self.has_ended:
             return Answer("ended", text=self.status)
-        if self.retrying:
-            # They may have child runs, which the keeper ends.
-            self.timers[RUN_HALTED] = self.now
+        # Its nodes may have child runs, which the keeper ends.
+        self.timers[RUN_HALTED] = self.now
         self.unlisted |= self.retrying
         self.left, self.paused = set(self.outbox), ""
         self.remembered.append(("halt", self.now, "terminated"))

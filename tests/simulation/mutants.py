@@ -9,8 +9,13 @@ from unittest import mock
 
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.child_inputs import Around
+from taskmesh.dispatch.children import SUCCEEDED, Verdict
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.store.calls import NodeKey
+from taskmesh.store.family import child_id
 from taskmesh.store.scripts import Script, Scripts
+from taskmesh.wire import pack
 from taskmesh.worker.engine.attempt import Attempt
 from taskmesh.worker.engine.settling import Settler
 
@@ -76,6 +81,18 @@ def _wait_for_ever(self: Any, view: Any) -> float:
     return 1e6
 
 
+def _end_nobody(*_: object) -> None:
+    """As if children went on whatever became of their parents."""
+
+
+def _begin_another(self: Around, key: NodeKey, turn: int = 0) -> str:
+    return child_id(key, self.record.opened_at, self.record.token, turn)
+
+
+def _undo_nothing(*_: object) -> Verdict:
+    return Verdict(SUCCEEDED, output=pack(None))
+
+
 TELLERS = ("settle_node", "spread_node")
 
 MUTANTS: dict[str, Mutation] = {
@@ -136,6 +153,19 @@ MUTANTS: dict[str, Mutation] = {
     "a hook runs after every end": _in_scripts(TELLERS, "if each == state then", "if true then"),
     "the hooks of a flow do not wait for its last node": _in_scripts(
         TELLERS, "remaining > found.hooks then", "remaining > found.hooks + 1 then"
+    ),
+    "a child goes on when its parent is halted": _instead("taskmesh.dispatch.closing.Closing.stop", _end_nobody),
+    "who begins a child again begins another one": _instead(
+        "taskmesh.dispatch.child_inputs.Around.child_id", _begin_another
+    ),
+    "the end of a child is told as long as whoever ended it lives": _in_scripts(
+        TELLERS, "put_due(outbox, run_id .. '/' .. TO_PARENT, now)", ""
+    ),
+    "all items of a map begin at once": _instead(
+        "taskmesh.model.flow.Copies.first", property(lambda copies: range(copies.total))
+    ),
+    "the undo of a node leaves its children as they are": _instead(
+        "taskmesh.dispatch.children.Children._undone", _undo_nothing
     ),
     "nobody answers what the keeper asks": _instead("taskmesh.worker.engine.answering.Answering.run_pass", _do_nothing),
 }

@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from taskmesh.dispatch.advance import Advance, Ending, cancelled
-from taskmesh.dispatch.children import BESIDE, CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict
+from taskmesh.dispatch.children import BESIDE, CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, ends_with_parent
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.orphans import Orphans
 from taskmesh.dispatch.parents import Parents
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import ClaimAnswer, Word
@@ -40,6 +41,7 @@ class ChildRuns:
         common = parts.store, parts.plans, parts.max_value_bytes
         self._children = Children(*common, parents)
         self._children_beside = Children(*common, Parents(parts.store, parts.large, put_off=None), parts.large)
+        self._orphans = Orphans(parts.store, parts.plans)
         self._claimed: list[tuple[Attempt, Taken]] = []
         settler.on_waiting = self._waiting
 
@@ -70,6 +72,10 @@ class ChildRuns:
         self._passed(attempt, taken, ending)
         self.flush()
 
+    def forget(self) -> None:
+        """Drop what was added and not flushed, as the answers to other claims of the same batch could not be taken."""
+        self._claimed.clear()
+
     def flush(self) -> None:
         """Begin, or end, what was added.
 
@@ -96,7 +102,8 @@ class ChildRuns:
         """The store has answered that a node waits for a child, or does not any more."""
         run_id = run_of_ticket(ending.ticket)
         if advance.word is Word.STALE:
-            self._children.look_after(ending.key, run_id)
+            if ends_with_parent(ending.plan, ending.key.node):
+                self._orphans.end([run_id])
         elif advance.run_status == RunState.PAUSED:
             self._children.pause(run_id, ending.key.run_id)
 

@@ -111,6 +111,7 @@ class Intake:
 
         :raises StoreUnavailableError: nothing was handed over; put the attempts back.
         """
+        self._child_runs.forget()
         works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
         self._child_runs.flush()
         pool.submit([work for work in works if work is not None])
