@@ -23,3 +23,4 @@ class Answer(NamedTuple):
     ready: tuple[int, ...] = ()
     skipped: tuple[int, ...] = ()
     checkpoint: bytes = b""
+    seen: tuple[int | str, ...] = ()

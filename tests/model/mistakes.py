@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
-from unittest import mock
-
 from taskmesh.dispatch.advance import Ending
 from taskmesh.model.steps import Step
 from taskmesh.worker.channels.protocol import Failure
 from taskmesh.worker.engine.attempt import Attempt
 from taskmesh.worker.engine.waiting import SIGNAL_TIMEOUT
-from tests.simulation.mutants import MUTANTS
-
-Mistake = Callable[[], AbstractContextManager[object]]
-
-
-def _instead(target: str, new: Any) -> Mistake:
-    return lambda: mock.patch(target, new)
+from tests.simulation.mutants import MUTANTS, Mutation, in_script, instead
 
 
 def _fail(attempt: Attempt, step: Step, seconds: float) -> Ending:
@@ -36,11 +25,12 @@ _SHARED = (
     "the hooks of a flow do not wait for its last node",
 )
 
-MISTAKES: dict[str, Mistake] = {
+MISTAKES: dict[str, Mutation] = {
     **{name: MUTANTS[name] for name in _SHARED},
-    "a loop ends with its first iteration": _instead("taskmesh.model.loops.Loop.is_done", lambda *_: True),
-    "a loop never ends by its condition": _instead("taskmesh.model.loops.Loop.is_done", lambda *_: False),
-    "a map takes any number of failures": _instead("taskmesh.model.mapping.Map.needed", lambda *_: 0),
-    "nothing is tried again": _instead("taskmesh.worker.engine.fates.next_delay_seconds", lambda *_: None),
-    "a wait has no default": _instead("taskmesh.worker.engine.waiting._timed_out", _fail),
+    "a condition is asked again at each claim": in_script("claim_node", " and not values[FIELDS + BEFORE_FIELDS]", ""),
+    "a loop ends with its first iteration": instead("taskmesh.model.loops.Loop.is_done", lambda *_: True),
+    "a loop never ends by its condition": instead("taskmesh.model.loops.Loop.is_done", lambda *_: False),
+    "a map takes any number of failures": instead("taskmesh.model.mapping.Map.needed", lambda *_: 0),
+    "nothing is tried again": instead("taskmesh.worker.engine.fates.next_delay_seconds", lambda *_: None),
+    "a wait has no default": instead("taskmesh.worker.engine.waiting._timed_out", _fail),
 }

@@ -64,7 +64,7 @@ def flow_documents(draw: st.DrawFn, depth: int, params: Sequence[str] = (), pref
         reads += [f"${{params.{name}}}" for name in params]
         node = draw(_nodes(depth, reads, is_early, f"{prefix}{at}_"))
         node |= {"needs": needs, **trigger} if needs else {}
-        if needs and draw(st.integers(0, 3)) == 0 and (not is_early or _is_taken_up_once(node)):
+        if needs and draw(st.integers(0, 3)) == 0:
             node["when"] = draw(_conditions(needs))
         nodes[f"{prefix}{at}"] = node
     _add_switch(draw, nodes, f"{prefix}route")
@@ -75,11 +75,6 @@ def flow_documents(draw: st.DrawFn, depth: int, params: Sequence[str] = (), pref
     if draw(st.integers(0, 4)) == 0:
         document["hooks"] = {draw(st.sampled_from(HOOKS)): _hook(draw)}
     return document
-
-
-def _is_taken_up_once(node: Document) -> bool:
-    """Whether a condition is looked at just once, while what it reads may yet change."""
-    return node.keys() & {"task", "retry", "map", "repeat_until"} == {"task"}
 
 
 def _triggers(needs: Sequence[str]) -> st.SearchStrategy[Document]:

@@ -165,6 +165,7 @@ class Steering:
 
     def _forget_of(self: RunModel, node: int, state: str) -> None:
         """What does not hold any more when a node begins anew."""
+        self.seen.pop(node, None)
         if state == "retrying":
             self.timers.pop(node, None)
         if state == "succeeded":

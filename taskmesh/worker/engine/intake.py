@@ -277,8 +277,14 @@ def _claim_of(attempt: Attempt) -> Claim:
     except Exception:
         # Arguments that cannot be made fail the node, for which it must be claimed first.
         fields = ()
-    wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
+    wanted = fields if len(fields) <= FIELDS_PER_CLAIM else _kept(attempt)
     return Claim(attempt.key, attempt.message_token, wanted)
+
+
+def _kept(attempt: Attempt) -> tuple[str, ...]:
+    """What a claim must bring of what is read in pages: that which it keeps."""
+    gate = attempt.plan.inputs(attempt.key.node).gate
+    return gate.kept if gate else ()
 
 
 def _fields_of(attempt: Attempt) -> tuple[str, ...]:
