@@ -206,7 +206,7 @@ class Lab:
         boxes = [partition.halted for partition in self.keys.partitions]
         replies = self.link.exchange([Command(box, "ZRANGE", box, 0, -1, "WITHSCORES") for box in boxes])
         halted = [pair for reply in replies for pair in scored(value_of(reply))]
-        rung = {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+        rung = {(key.run_id, key.node): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
         return rung | {(run_id, RUN_HALTED): since for run_id, since in halted}
 
     def retrying(self, run_id: str) -> set[int]:
