@@ -13,6 +13,9 @@ from tests.model.interpreter import Sent
 
 SUCCEEDED, FAILED, SKIPPED, CANCELLED = NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED
 
+UNDOES = "undo:"
+"""How the name of an undo begins."""
+
 Work = Callable[[Mapping[str, Any], int], Any]
 """What a task gives for its arguments at an attempt, the first being 1; it raises an ``ArithmeticError`` to fail."""
 
@@ -62,7 +65,8 @@ class Played:
 
     @property
     def ended_at(self) -> float:
-        return max((moment.at for moment in self.moments), default=0.0)
+        """When nothing was left but to undo what it did."""
+        return max((moment.at for moment in self.moments if not moment.node.startswith(UNDOES)), default=0.0)
 
 
 class Known(NamedTuple):

@@ -10,10 +10,7 @@ from taskmesh.model.states import NodeState
 from taskmesh.model.subflows import ChildStep
 from tests.model.filling import calls_of
 from tests.model.life import Life
-from tests.model.played import FAILED, SKIPPED, SUCCEEDED, DisagreementError, End, tried
-
-UNDOES = "undo:"
-"""How the name of an undo begins."""
+from tests.model.played import FAILED, SKIPPED, SUCCEEDED, UNDOES, DisagreementError, End, tried
 
 
 class Undoing:

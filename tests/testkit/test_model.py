@@ -20,9 +20,9 @@ from taskmesh.testing import MeshFactory, VirtualMesh
 from tests.model.interpreter import Sent
 from tests.model.life import Life
 from tests.model.mistakes import FOCUS, MISTAKES
-from tests.model.played import End, Found, Known, Moment, Played
+from tests.model.played import UNDOES, End, Found, Known, Moment, Played
 from tests.model.random_flows import EVERYTHING, TASK, UNDO, Cancel, Case, Document, Message, cases, durations
-from tests.model.undone import UNDOES, Undoing
+from tests.model.undone import Undoing
 
 BY = "somebody"
 MOST_RUNS = 1000
