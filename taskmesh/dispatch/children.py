@@ -234,7 +234,11 @@ class Children:
         assert isinstance(inputs, ChildUndoInputs)
         around, walk = inputs.around(taken.values)
         key = NodeKey(taken.key.run_id, taken.key.node - len(taken.plan.flow.nodes))
-        for turn in range(around.turn(key, most_turns(_step(taken))) or 0, -1, -1):
+        heard = around.turn(key, most_turns(_step(taken)))
+        if heard is None and self._reader.statuses([around.child_id(key)]) == [None]:
+            # It has succeeded without a child: its list was empty, or a person said so.
+            return Verdict(SUCCEEDED, output=NOTHING)
+        for turn in range(heard or 0, -1, -1):
             verdict = self._undo(taken, around.child_id(key, turn), walk, around.parent, ready)
             if verdict.state != SUCCEEDED:
                 return verdict

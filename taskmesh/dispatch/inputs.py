@@ -44,6 +44,11 @@ class Inputs(Protocol):
         """
 
 
+def kept_fields(inputs: Inputs) -> tuple[str, ...]:
+    """Those of the fields that a claim must bring where the others are read in pages: it keeps what they say."""
+    return inputs.gate.kept if inputs.gate else ()
+
+
 class NodeInputs:
     """The inputs of a node of a flow. Arguments that are constant, or all of the parameters, stay packed."""
 

@@ -93,6 +93,11 @@ MISTAKES = {
     "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "'' or ''"),
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),
     "a claim brings no checkpoint": Mistake("claim_node", "record[TOKEN] > FIRST_CLAIM and", "false and"),
+    "a condition reads anew at each claim": Mistake("claim_node", " and not values[FIELDS + BEFORE_FIELDS]", ""),
+    "a claim does not keep what a condition reads": Mistake("claim_node", "then keep_seen(values) end", "then end"),
+    "a reset node is decided by what was seen before": Mistake(
+        "reset_nodes", "  gone[#gone + 1] = 'seen:' .. node\n", ""
+    ),
     "a copy begins again and again": Mistake(
         "settle_node", "if last > 0 then change('begun', last + 1) end", "if false then change('begun', 0) end"
     ),

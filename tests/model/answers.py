@@ -29,3 +29,4 @@ class Answer(NamedTuple):
     ready: tuple[int, ...] = ()
     skipped: tuple[int, ...] = ()
     checkpoint: bytes = b""
+    seen: tuple[int | str, ...] = ()

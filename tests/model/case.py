@@ -112,7 +112,8 @@ class Case:
 
     def claim(self, node: int, holder: str = "first", token: int | None = None) -> Answer:
         token = self._token(node, token)
-        return _same(self._lab.claim(RUN_ID, node, token, holder), self.model.claim(node, token, holder, self._living))
+        answer = self._lab.claim(RUN_ID, node, token, holder, self.model.shape.sees(node))
+        return _same(answer, self.model.claim(node, token, holder, self._living))
 
     def settle(
         self, node: int, state: str, halt: str = "", token: int | None = None, holder: str | None = None

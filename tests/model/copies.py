@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from tests.model.records import NodeModel
 
 if TYPE_CHECKING:
-    from tests.model.reference import RunModel
+    from tests.model.parts import Parts
 
 LEFT_OUT_AT_ONCE = 199
 
 
-def begin_next(run: RunModel, ender: int) -> tuple[int, ...]:
+def begin_next(run: Parts, ender: int) -> tuple[int, ...]:
     """What one end lets begin, alone; in a halted run those before it are ended with it."""
     waiting = range(run.begun, len(run.shape.parents))
     passed = waiting[:LEFT_OUT_AT_ONCE] if run.halt else waiting[:0]

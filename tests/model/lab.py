@@ -31,7 +31,7 @@ from taskmesh.store.preparations import Fork, Inheritance, Reset
 from taskmesh.store.reader import Reader, scored
 from taskmesh.store.signals import Signal, Signals
 from taskmesh.store.store import Store
-from taskmesh.wire import pack
+from taskmesh.wire import pack, unpack
 from tests.model.answers import CHILD_LOOK_SECONDS, CONTEXT, RUN_HALTED, Answer
 from tests.model.steering import BY_HAND, FORK, SENDER
 from tests.model.stored import Stored, read_stored
@@ -74,12 +74,16 @@ class Lab:
         [told] = self.store.admit_runs([wanted], with_flow)
         return Answer(told.word, ready=told.ready)
 
-    def claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
-        [answer] = self.store.claim_nodes([Claim(NodeKey(run_id, node), token, ("params",))], holder)
+    def claim(self, run_id: str, node: int, token: int, holder: str, sees: Sequence[int] = ()) -> Answer:
+        """As for a node whose condition reads those that it ``sees``."""
+        kept = (f"seen:{node}", *(f"node:{each}" for each in sees)) if sees else ()
+        [answer] = self.store.claim_nodes([Claim(NodeKey(run_id, node), token, (*kept, "params"))], holder)
         if answer.word == "claimed":
             # Whatever has become of the run and of the node.
             assert answer.context == CONTEXT, "a claim came without the context of its run"
-            return Answer(answer.word, (answer.attempt, answer.token), answer.halt, checkpoint=answer.checkpoint)
+            seen = tuple(unpack(answer.fields[0])) if sees and answer.fields[0] else ()
+            numbers = answer.attempt, answer.token
+            return Answer(answer.word, numbers, answer.halt, checkpoint=answer.checkpoint, seen=seen)
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
     def settle(
@@ -203,7 +207,7 @@ class Lab:
         boxes = [partition.halted for partition in self.keys.partitions]
         replies = self.link.exchange([Command(box, "ZRANGE", box, 0, -1, "WITHSCORES") for box in boxes])
         halted = [pair for reply in replies for pair in scored(value_of(reply))]
-        rung = {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+        rung = {(key.run_id, key.node): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
         return rung | {(run_id, RUN_HALTED): since for run_id, since in halted}
 
     def retrying(self, run_id: str) -> set[int]:

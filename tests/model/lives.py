@@ -144,6 +144,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         "paused": model.paused,
         "deadline": model.deadline,
         "checkpoints": model.checkpoints,
+        "seen": model.seen,
         "signals": {at: (id_, b"payload of " + id_.encode()) for at, id_ in model.signals.items()},
         "altered": model.altered,
         "begun": model.begun if model.begun > shape.bound else 0,

@@ -29,9 +29,9 @@ class RunModel(Telling, Steering, Family):
     """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept.
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
-    why an undo that has not heard from all others will not run. ``kept_end`` is how it ended, which node had failed and
-    why, as the hooks of its flow were told. ``begun`` counts the copies that have begun, or never will, where only so
-    many may run at once.
+    why an undo that has not heard from all others will not run. ``seen`` has, by node, others and their states by
+    turns. ``kept_end`` is how it ended, which node had failed and why, as the hooks of its flow were told. ``begun``
+    counts the copies that have begun, or never will, where only so many may run at once.
     """
 
     def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
@@ -45,6 +45,7 @@ class RunModel(Telling, Steering, Family):
         self.deadline = deadline
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
+        self.seen: dict[int, tuple[int | str, ...]] = {}
         self.signals: dict[int, str] = {}
         self.counts: dict[int, int] = {}
         self.missed: dict[tuple[str, int], int] = {}
@@ -138,10 +139,18 @@ class RunModel(Telling, Steering, Family):
             attempt, token = record.attempt + 1, record.token + 1
             record = record._replace(state="running", attempt=attempt, token=token, holder=holder, due=0.0)
             self.nodes[node] = record
+            self.see(node)
         halt = self.halt if self.is_halted else ""
         # Asked again, the holder of the first token gets the answer that it got first: nobody had said anything then.
         checkpoint = self.checkpoints.get(node, b"") if record.token > FIRST_CLAIM else b""
-        return Answer("claimed", (record.attempt, record.token), halt, checkpoint=checkpoint)
+        seen = self.seen.get(node, ())
+        return Answer("claimed", (record.attempt, record.token), halt, checkpoint=checkpoint, seen=seen)
+
+    def see(self, node: int) -> None:
+        """What a condition of a node would be decided by, from its first claim on."""
+        read = [(at, self.nodes[at].state if at in self.nodes else "waiting") for at in self.shape.sees(node)]
+        if read:
+            self.seen.setdefault(node, tuple(value for pair in read for value in pair))
 
     def beat(self, node: int, token: int, checkpoint: bytes, holder: str) -> Answer:
         record = self.nodes.get(node)

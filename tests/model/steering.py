@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from taskmesh.model.fates import decide
 from taskmesh.model.states import NodeState
 from taskmesh.store.preparations import Reset
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
+from tests.model.parts import Parts
 from tests.model.records import NodeModel
 from tests.model.shape import BEFORE_HOOKS
-
-if TYPE_CHECKING:
-    from tests.model.reference import RunModel
-
 
 BY_HAND = "by somebody: why"
 SENDER = "somebody"
@@ -25,12 +21,21 @@ FORK = "fork of another"
 """What a fork is paused for."""
 
 
-class Steering:
+class Steering(Parts):
     """``paused`` is the kind of the pause. ``left`` are the nodes that a terminated run still has in the outbox.
 
     What was ``forgotten`` of them is not in the outbox either when the run is reopened, before somebody looks after it;
     those that were retrying are ``unlisted`` then until they are retried again.
     """
+
+    halt: str
+    failed_node: int | None
+    deadline: float | None
+    compensation: int | None
+    kept_end: tuple[str, int | None, bytes] | None
+    counts: dict[int, int]
+    missed: dict[tuple[str, int], int]
+    lives: int
 
     paused = ""
     left: set[int] | None = None
@@ -44,11 +49,11 @@ class Steering:
         return self.left is not None
 
     @property
-    def is_held(self: RunModel) -> bool:
+    def is_held(self) -> bool:
         """Whether no ready node can be claimed."""
         return self.terminated or bool(self.paused and not self.halt)
 
-    def pause(self: RunModel) -> Answer:
+    def pause(self) -> Answer:
         if self.has_ended:
             return Answer("ended", text=self.status)
         if self.halt or self.status == "compensating":
@@ -58,7 +63,7 @@ class Steering:
         self.paused = self.paused or "user"
         return Answer("paused") if self.paused == "user" else Answer("preparing", text=self.paused)
 
-    def resume(self: RunModel, kind: str = "user") -> Answer:
+    def resume(self, kind: str = "user") -> Answer:
         if self.has_ended:
             return Answer("ended", text=self.status)
         if not self.paused:
@@ -73,7 +78,7 @@ class Steering:
         self.begin_hooks()
         return Answer("resumed")
 
-    def terminate(self: RunModel) -> Answer:
+    def terminate(self) -> Answer:
         if self.terminated:
             return Answer("terminated")
         if self.has_ended:
@@ -86,15 +91,15 @@ class Steering:
         self.reach_parent()
         return Answer("terminated")
 
-    def leave_outbox(self: RunModel, node: int) -> None:
+    def leave_outbox(self, node: int) -> None:
         """The keeper has met a node of a terminated run."""
         self.forgotten |= (self.left or set()) & {node}
         (self.left or set()).discard(node)
 
-    def enter_outbox(self: RunModel, node: int) -> None:
+    def enter_outbox(self, node: int) -> None:
         self.forgotten -= {node}
 
-    def mark(self: RunModel, node: int, state: str) -> Answer:
+    def mark(self, node: int, state: str) -> Answer:
         record = self.nodes.get(node)
         if not self.has_ended and self.paused not in ("", "user"):
             return Answer("preparing", text=self.paused)
@@ -114,7 +119,7 @@ class Steering:
         self.note_outcome(node, state)
         return self.tell_first("marked", node)
 
-    def reopen(self: RunModel, kind: str) -> Answer:
+    def reopen(self, kind: str) -> Answer:
         if self.status == "running":
             if self.paused == kind:
                 return Answer("reopened")
@@ -131,7 +136,7 @@ class Steering:
         self.paused, self.reopened = kind, True
         return Answer("reopened")
 
-    def reset(self: RunModel, wishes: Iterable[Reset], kind: str) -> Answer:
+    def reset(self, wishes: Iterable[Reset], kind: str) -> Answer:
         if self.status != "running" or self.paused != kind:
             return Answer("running")
         for wish in wishes:
@@ -141,12 +146,12 @@ class Steering:
                 reset(wish)
         return Answer("reset")
 
-    def _let_hooks_wait(self: RunModel, wish: Reset) -> None:
+    def _let_hooks_wait(self, wish: Reset) -> None:
         del self.nodes[wish.node]
         self.kept_end = None
         self.forgotten -= {wish.node}
 
-    def _reset(self: RunModel, wish: Reset) -> None:
+    def _reset(self, wish: Reset) -> None:
         record = self.nodes.get(wish.node)
         if record is not None:
             self._forget_of(wish.node, record.state)
@@ -162,8 +167,9 @@ class Steering:
             self.missed["skipped", wish.node] = wish.skipped
             self.missed.pop(("failed", wish.node), None)
 
-    def _forget_of(self: RunModel, node: int, state: str) -> None:
+    def _forget_of(self, node: int, state: str) -> None:
         """What does not hold any more when a node begins anew."""
+        self.seen.pop(node, None)
         if state == "retrying":
             self.timers.pop(node, None)
         if state == "succeeded":
@@ -171,13 +177,13 @@ class Steering:
         if state in ("succeeded", "failed"):
             self.signals.pop(node, None)
 
-    def fork_again(self: RunModel) -> Answer:
+    def fork_again(self) -> Answer:
         """The same fork is wished for once more."""
         if self.status == "running" and self.paused == FORK:
             return Answer("preparing", text=FORK)
         return Answer("same")
 
-    def inherit(self: RunModel, nodes: Iterable[int]) -> Answer:
+    def inherit(self, nodes: Iterable[int]) -> Answer:
         if self.status != "running" or self.paused != FORK:
             return Answer("running")
         for node in nodes:
@@ -185,7 +191,7 @@ class Steering:
                 self.nodes[node] = NodeModel("succeeded", told=len(self.shape.children[node]), cause=INHERITED)
         return Answer("inherited")
 
-    def wanted(self: RunModel, origin: int | None) -> dict[int, str]:
+    def wanted(self, origin: int | None) -> dict[int, str]:
         """What each node must be that runs again: told from the graph alone, as a check of what the product reckons."""
         found = {}
         below = set() if origin is None else {origin}
@@ -207,15 +213,15 @@ class Steering:
                 found[at] = "ready" if has_all or fate is NodeState.READY else "waiting"
         return found
 
-    def _succeeded_without_running(self: RunModel, at: int) -> bool:
+    def _succeeded_without_running(self, at: int) -> bool:
         node = self.nodes.get(at)
         return node is not None and node.state == "succeeded" and node.cause in (BY_HAND, INHERITED)
 
     @property
-    def places(self: RunModel) -> range:
+    def places(self) -> range:
         return range(len(self.shape.parents))
 
-    def alter(self: RunModel) -> None:
+    def alter(self) -> None:
         """From now on what a node has counted does not follow from the records any more."""
         if not self.altered:
             self.counts = {at: self.arrived(at) for at in self.places}
@@ -227,7 +233,7 @@ class Steering:
             }
             self.altered = True
 
-    def halt_with(self: RunModel, status: str, compensates: bool = False) -> Answer:
+    def halt_with(self, status: str, compensates: bool = False) -> Answer:
         if self.status != "running":
             return Answer("ended", text=self.status)
         if self.paused not in ("", "user"):

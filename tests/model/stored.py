@@ -108,6 +108,7 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "paused": unpack(fields["paused"])[0] if "paused" in fields else "",
         "deadline": float(fields["deadline"]) if "deadline" in fields else None,
         "checkpoints": dict(_numbered(fields, "checkpoint:")),
+        "seen": {at: tuple(unpack(value)) for at, value in _numbered(fields, "seen:")},
         "signals": {at: (unpack(value)[0], fields.get(f"payload:{at}")) for at, value in _numbered(fields, "signal:")},
         "altered": "altered" in fields,
         "begun": int(fields.get("begun", 0)),

@@ -115,3 +115,35 @@ def test_an_empty_list_has_no_item_that_could_succeed(mesh: VirtualMesh, least: 
     if status == "failed":
         with pytest.raises(RunFailedError, match="the list of the map is empty, and 1 of its items must succeed"):
             run.result()
+
+
+UNDOABLE = """
+flow: f
+on_failure: compensate
+nodes:
+  first: {{task: step, compensate: undo}}
+  inner: {{{what}, needs: [first]}}
+  last: {{task: fails, needs: [inner]}}
+"""
+NOTHING = "map: [], task: step, compensate: undo"
+NAP = "flow: {nodes: {nap: {sleep: 1h}, own: {task: step, compensate: undo}}}"
+
+
+@pytest.mark.parametrize(
+    ("what", "marked_at"), [(NOTHING, None), (NAP, 1), (NAP, 61)], ids=["a map over nothing", "marked", "marked late"]
+)
+@pytest.mark.usefixtures("step")
+def test_what_has_succeeded_without_a_child_has_nothing_to_undo(
+    mesh: VirtualMesh, what: str, marked_at: int | None
+) -> None:
+    """It is not mistaken for a child that the store has lost, which would leave what was before it as it is."""
+    mesh.task(name="undo")(lambda: None)
+    mesh.task(name="fails")(lambda: 1 / 0)
+    mesh.stub("step", node="first", takes=60)
+    run = mesh.submit(load_flow(UNDOABLE.format(what=what), "f.yaml", mesh.registry))
+    if marked_at is not None:
+        mesh.clock.advance(marked_at)
+        run.mark("inner", [])
+
+    assert run.wait() == "compensated"
+    assert [(call.run_id, call.node) for call in mesh.calls("undo")][-1] == (run.id, "undo:first")

@@ -26,6 +26,8 @@
 --   begun                             of copies of which only so many may run at once, how many have begun; absent while
 --                                     those are the first
 --   checkpoint:I                      what an attempt of node I said last of its progress
+--   seen:I                            how the nodes stood that a condition of node I reads when I was taken up first, where
+--                                     they may change after that: a msgpack array of nodes and states by turns
 --   signal:I, payload:I               what node I waits for, once it has come: a msgpack array (id, by, at), and what it says
 --   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why
 --   inherits                          which nodes it takes from there, and as of when, a msgpack array

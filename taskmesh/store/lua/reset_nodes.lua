@@ -52,6 +52,8 @@ local function reset(node, record, wanted, arrived, skipped, outbox)
   recount('skipped:' .. node, skipped)
   if skipped >= 0 then gone[#gone + 1] = 'failed:' .. node end
   gone[#gone + 1] = 'output:' .. node
+  -- Its condition is asked anew.
+  gone[#gone + 1] = 'seen:' .. node
   -- What has succeeded begins anew; what has not, where it was.
   if record and record[STATE] == 'succeeded' then gone[#gone + 1] = 'checkpoint:' .. node end
   -- A signal to which a node has ended does not count again; one that came too early for that does.

@@ -8,6 +8,7 @@ from functools import partial
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.inputs import kept_fields
 from taskmesh.dispatch.item_inputs import ItemInputs
 from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
@@ -285,7 +286,7 @@ def _claim_of(attempt: Attempt) -> Claim:
     except Exception:
         # Arguments that cannot be made fail the node, for which it must be claimed first.
         fields = ()
-    wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
+    wanted = fields if len(fields) <= FIELDS_PER_CLAIM else kept_fields(attempt.plan.inputs(attempt.key.node))
     return Claim(attempt.key, attempt.message_token, wanted)
 
 
