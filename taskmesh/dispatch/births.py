@@ -96,9 +96,7 @@ def _of_subflow(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
 
 def _of_loop(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
     assert isinstance(step, Loop)
-    params = resolved_here(birth.arguments)
-    params |= {step.last_as: birth.last} if step.last_as else {}
-    params |= {step.count_as: birth.turn + 1} if step.count_as else {}
+    params = step.arguments(resolved_here(birth.arguments), birth.turn, birth.last)
     return ChildFlow(bodies.plan_of(birth, step.reference), params)
 
 
