@@ -8,9 +8,10 @@ from typing import NamedTuple
 from taskmesh.dispatch.deferring import for_tasks_alone
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.mapping import MOST_BYTES
-from taskmesh.model.states import RunState
+from taskmesh.model.states import NodeState, RunState
 from taskmesh.store.family import Outcome
 from taskmesh.store.reader import Reader
+from taskmesh.store.records import node_record
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import read_check
 from taskmesh.wire.codec import pack_list
@@ -35,7 +36,7 @@ class _Found(NamedTuple):
 def gathered(reader: Reader, run_id: str, plan: Plan, ticket: str) -> Outcome:
     """The outputs of copies that have all ended, in the order of the items; or why there is no such list.
 
-    Something that says so stands for each that has failed.
+    Something that says so stands for each that has failed, and null for one that was skipped by hand, which has not.
     """
     copies = plan.flow.copies
     assert copies is not None
@@ -69,7 +70,11 @@ def _all(reader: Reader, run_id: str, total: int) -> Iterator[_Found]:
 def _failures(reader: Reader, run_id: str, places: Sequence[int]) -> Iterator[_Found]:
     """What the copies at these places have said."""
     for page in _pages(places, ERRORS_PER_READING):
-        for error in reader.run_fields(run_id, [f"error:{at}" for at in page]):
+        values = reader.run_fields(run_id, [f"{kind}:{at}" for at in page for kind in ("node", "error")])
+        for record, error in zip(values[::2], values[1::2], strict=True):
+            if record is not None and node_record(record).state is NodeState.SKIPPED:
+                yield _Found(pack(None))
+                continue
             fields = unpack(error) if error else {"type": "", "message": "unknown"}
             said = {"type": fields["type"], "message": fields["message"][:SAID_LETTERS]}
             yield _Found(pack({"failed": said}), f"{said['type']}: {said['message']}")

@@ -206,7 +206,10 @@ class Spreading(NamedTuple):
 
 
 class Marking(NamedTuple):
-    """The end of a node by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why."""
+    """The end of a node by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why.
+
+    One that ``waits_its_turn`` cannot be ended before that has come; ``bound`` is the plan's.
+    """
 
     key: NodeKey
     state: str
@@ -219,7 +222,8 @@ class Marking(NamedTuple):
     last: bool
     can_be_undone: bool = False
     special: bytes = b""
-    is_flow_hook: bool = False
+    waits_its_turn: bool = False
+    bound: bytes = b""
 
 
 class Told(NamedTuple):

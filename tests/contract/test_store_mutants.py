@@ -92,13 +92,18 @@ MISTAKES = {
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),
     "a claim brings no checkpoint": Mistake("claim_node", "record[TOKEN] > FIRST_CLAIM and", "false and"),
     "a copy begins again and again": Mistake(
-        "settle_node", "if last > 0 then change('begun', last + 1) end", "if false then change('begun', 0) end"
+        "settle_node", "if begins or #left_out > 0 then change('begun', following) end", ""
     ),
-    "no copy begins after the first": Mistake("settle_node", "return place, place, place end", "return 1, 0 end"),
-    "a copy of a halted run begins": Mistake("settle_node", "if not is_halted then return", "if true then return"),
+    "no copy begins after the first": Mistake("settle_node", "return left_out, place, after(run, place)", "return {}"),
+    "a copy of a halted run begins": Mistake("settle_node", "while is_halted and place", "while false and place"),
     "the failure that halts a run lets the next copy begin": Mistake(
         "settle_node", "found.halt or is_halting", "found.halt"
     ),
+    "copies that begin again skip none between them": Mistake("settle_node", "and waiting[NEXT] or", "and nil or"),
+    "a copy that is ended by hand lets no other begin": Mistake(
+        "mark_node", "if is_bound then note_next(marked, left_out, begins, following) end\n", ""
+    ),
+    "a copy is ended by hand before it has begun": Mistake("mark_node", "return {'early'}", ""),
     "copies that are left out are not counted": Mistake("settle_node", "return ready, ended", "return ready, 0"),
     "a repeated settle forgets the copy that it let begin": Mistake(
         "settle_node", "if record[NEXT] then edges = {record[NEXT], 1, 0, 0} end\n", ""
@@ -139,6 +144,13 @@ MISTAKES = {
     "an ended node takes a signal": Mistake("signal_node", "not (record and has_ended(record))", "true"),
     "a signal says nothing": Mistake("signal_node", "change('payload:' .. node, ARGV[6])", ""),
     "an old signal counts again": Mistake("reset_nodes", "    gone[#gone + 1] = 'signal:' .. node", ""),
+    "a node goes on with the news of before": Mistake(
+        "reset_nodes", "if is_continued then gone[#gone + 1] = 'child:' .. node end\n", ""
+    ),
+    "a node goes on as another": Mistake("reset_nodes", ", record[RETRIES] or 0 end", ", 0 end"),
+    "a copy that waits forgets what follows": Mistake(
+        "reset_nodes", "fresh[PAST], fresh[NEXT] = fresh[PAST] or 0, follows", ""
+    ),
     "an early signal is forgotten with a reset": Mistake(
         "reset_nodes",
         "if record and (record[STATE] == 'succeeded' or record[STATE] == 'failed') then",

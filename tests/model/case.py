@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from taskmesh.dispatch.copies_again import CopyResets
 from taskmesh.model.flow import OnFailure
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.preparations import Reset
@@ -182,8 +183,9 @@ class Case:
     def reopen(self, kind: str) -> Answer:
         return _same(self._lab.reopen(self._plan, RUN_ID, kind), self.model.reopen(kind))
 
-    def reset(self, kind: str, wishes: Sequence[Reset]) -> Answer:
-        return _same(self._lab.reset(self._plan, RUN_ID, kind, wishes), self.model.reset(wishes, kind))
+    def reset(self, kind: str, wishes: Sequence[Reset], further: Sequence[str | int] = ()) -> Answer:
+        answer = self._lab.reset(self._plan, RUN_ID, kind, wishes, further)
+        return _same(answer, self.model.reset(wishes, kind, further))
 
     # What situations are made of besides.
 
@@ -192,10 +194,12 @@ class Case:
         self.settle(node, state, halt)
 
     def reset_all(self, kind: str, origin: int | None = None) -> None:
-        self.reset(kind, self.wishes(origin))
+        self.reset(kind, *self.wishes(origin))
 
-    def wishes(self, origin: int | None) -> list[Reset]:
-        return self._lab.resets(self._plan, RUN_ID, origin)
+    def wishes(self, origin: int | None) -> CopyResets:
+        if self.model.shape.bound:
+            return self._lab.copy_resets(self._plan, RUN_ID, origin)
+        return CopyResets(self._lab.resets(self._plan, RUN_ID, origin), ())
 
     def renew(self, holder: str) -> None:
         assert self._lab.renew(holder, LEASE_SECONDS) == (holder in self._living)

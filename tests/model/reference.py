@@ -30,9 +30,11 @@ class RunModel(Telling, Steering, Family):
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
     why an undo that has not heard from all others will not run. ``kept_end`` is how it ended, which node had failed and
-    why, as the hooks of its flow were told. ``begun`` counts the copies that have begun, or never will, where only so
-    many may run at once.
+    why, as the hooks of its flow were told. ``begun`` is the copy that begins next where only so many may run at once;
+    it is stored once there was one.
     """
+
+    has_begun_more = False
 
     def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
         self.shape = shape
@@ -171,9 +173,7 @@ class RunModel(Telling, Steering, Family):
         is_halting = bool(halt) and not self.halt
         if is_halting:
             self.halt = halt
-        followers = copies.begin_next(self, node) if self.shape.bound else ()
-        if followers:
-            self.nodes[node] = self.nodes[node]._replace(let_begin=followers[0])
+        followers = copies.let_next_begin(self, node)
         answer = self.tell_first("settled", node)
         answer = answer._replace(ready=(*answer.ready, *followers))
         if is_halting and self.status == "running":

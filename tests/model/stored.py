@@ -114,10 +114,10 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
     }
 
 
-def _record(packed: bytes) -> tuple[str | int, ...]:
+def _record(packed: bytes) -> tuple[str | int | None, ...]:
     record = node_record(packed)
     named = record.state, record.attempt, record.token, record.holder, record.spread, record.cause
-    return *named, record.retries, record.past
+    return *named, record.retries, record.past, record.let_begin
 
 
 def _remembered(packed: bytes) -> tuple[Any, ...]:
