@@ -108,6 +108,8 @@ def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChil
         if least := step.needed(0):
             raise UsageError(f"the list of the map is empty, and {least} of its items must succeed")
         return NoChild(pack([]))
+    if items.copies.least > items.copies.total:
+        raise UsageError(f"the map has {items.copies.total} items, and {items.copies.least} of them must succeed")
     origin = f"{birth.key.run_id}/{birth.plan.name_of(birth.key.node)}"
     params = copies_params(arguments.get(GIVEN, {}), origin, bodies.max_value_bytes)
     return ChildFlow(copies_plan(birth.plan.flow, step, items), params, items.chunks)

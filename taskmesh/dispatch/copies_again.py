@@ -40,7 +40,8 @@ def copy_resets(plan: Plan, records: Mapping[int, NodeRecord], origin: int | Non
     wishes = [_reset(plan, at, records.get(at), NodeState.READY) for at in begins if not _is_ready(records.get(at))]
     wishes += _waiting(plan, records, waits)
     failed = [at for at, each in records.items() if is_alone and at not in again and each.state is NodeState.FAILED]
-    return CopyResets(wishes, (*_begun(copies, waits), *(("failed_node", min(failed)) if failed else ())))
+    further = (*_begun(copies, waits), *(("failed_node", min(failed)) if failed else ()))
+    return CopyResets(wishes, (*further, *(("failures", len(failed)) if plan.tolerated is not None else ())))
 
 
 def _stays(record: NodeRecord | None, is_alone: bool) -> bool:

@@ -166,7 +166,8 @@ class Settlement(NamedTuple):
     failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
     in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
     own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
-    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` is the plan's.
+    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` and ``tolerated``
+    are the plan's: with the latter, a failure halts the run only after so many others.
     """
 
     key: NodeKey
@@ -190,6 +191,7 @@ class Settlement(NamedTuple):
     outlasts_halt: bool = False
     bound: bytes = b""
     ticket: str = ""
+    tolerated: int | None = None
 
 
 class Spreading(NamedTuple):

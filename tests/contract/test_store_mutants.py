@@ -99,6 +99,8 @@ MISTAKES = {
     "the failure that halts a run lets the next copy begin": Mistake(
         "settle_node", "found.halt or is_halting", "found.halt"
     ),
+    "one failure more of copies is tolerated": Mistake("settle_node", "'failures') or 0) + 1", "'failures') or 0)"),
+    "failures of copies are not counted": Mistake("settle_node", "change('failures', failures)", ""),
     "copies that begin again skip none between them": Mistake("settle_node", "and waiting[NEXT] or", "and nil or"),
     "a copy that is ended by hand lets no other begin": Mistake(
         "mark_node", "if is_bound then note_next(marked, left_out, begins, following) end\n", ""

@@ -125,7 +125,7 @@ def mend(value: int, unlucky: list[int], path: str) -> int:
 @mesh.flow(version="1")
 def mended(count: int, unlucky: list[int], path: str) -> Any:
     values = mend.map(listing(count), unlucky=unlucky, path=path)
-    return values.max_in_flight(4).on_item_failure("continue", min_success=1.0)
+    return values.max_in_flight(4).on_item_failure("continue")
 
 
 @mesh.flow(version="1")

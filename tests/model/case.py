@@ -114,12 +114,18 @@ class Case:
         return _same(self._lab.claim(RUN_ID, node, token, holder), self.model.claim(node, token, holder, self._living))
 
     def settle(
-        self, node: int, state: str, halt: str = "", token: int | None = None, holder: str | None = None
+        self,
+        node: int,
+        state: str,
+        halt: str = "",
+        token: int | None = None,
+        holder: str | None = None,
+        tolerated: int | None = None,
     ) -> Answer:
         token, holder = self._right(node, token, holder)
         compensates = self._runs[RUN_ID].compensates
-        answer = self._lab.settle(self._plan, NodeKey(RUN_ID, node), token, state, halt, holder, compensates)
-        return _same(answer, self.model.settle(node, token, state, halt, holder, compensates))
+        answer = self._lab.settle(self._plan, NodeKey(RUN_ID, node), token, state, halt, holder, compensates, tolerated)
+        return _same(answer, self.model.settle(node, token, state, halt, holder, compensates, tolerated))
 
     def retry(
         self, node: int, delay: float = 1.0, counts: bool = True, token: int | None = None, holder: str | None = None

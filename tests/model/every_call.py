@@ -129,6 +129,8 @@ def _calls_with_right(case: Case, node: int, token: int, right_holder: str) -> I
     if not case.model.shape.is_undo(node):
         yield Call("settle", (node, "failed", "failed", token, right_holder))
         yield Call("settle", (node, "skipped", "", token, right_holder))
+    if case.model.shape.bound:
+        yield from (Call("settle", (node, "failed", "failed", token, right_holder, most)) for most in (0, 1))
     for counts in (True, False):
         yield Call("retry", (node, 1.0, counts, token, right_holder))
         yield Call("release", (node, counts, token, right_holder))

@@ -84,10 +84,18 @@ class Lab:
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
     def settle(
-        self, plan: Plan, key: NodeKey, token: int, state: str, halt: str, holder: str, compensates: bool = False
+        self,
+        plan: Plan,
+        key: NodeKey,
+        token: int,
+        state: str,
+        halt: str,
+        holder: str,
+        compensates: bool = False,
+        tolerated: int | None = None,
     ) -> Answer:
         ended = settlement(plan, key, token, state, halt)
-        ended = ended._replace(compensates=compensates, bound=plan.bound)
+        ended = ended._replace(compensates=compensates, bound=plan.bound, tolerated=tolerated)
         return _told(self.store.settle_nodes([ended], holder))
 
     def wait(self, plan: Plan, key: NodeKey, token: int, delay: float, holder: str, ticket: str) -> Answer:

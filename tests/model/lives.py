@@ -147,6 +147,7 @@ def projection(model: RunModel) -> dict[str, Any]:
         "checkpoints": model.checkpoints,
         "signals": {at: (id_, b"payload of " + id_.encode()) for at, id_ in model.signals.items()},
         "altered": model.altered,
+        "failures": model.failures,
         "begun": model.begun if model.has_begun_more else 0,
         "remembered": model.remembered,
         "parent": model.parent,

@@ -31,10 +31,11 @@ class RunModel(Telling, Steering, Family):
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
     why an undo that has not heard from all others will not run. ``kept_end`` is how it ended, which node had failed and
     why, as the hooks of its flow were told. ``begun`` is the copy that begins next where only so many may run at once;
-    it is stored once there was one.
+    it is stored once there was one. ``failures`` counts the copies that have failed where that is bounded.
     """
 
     has_begun_more = False
+    failures = 0
 
     def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
         self.shape = shape
@@ -155,7 +156,16 @@ class RunModel(Telling, Steering, Family):
             self.checkpoints[node] = checkpoint
         return Answer("beaten", text=self.halt if self.is_halted else "")
 
-    def settle(self, node: int, token: int, state: str, halt: str, holder: str, compensates: bool = False) -> Answer:
+    def settle(
+        self,
+        node: int,
+        token: int,
+        state: str,
+        halt: str,
+        holder: str,
+        compensates: bool = False,
+        tolerated: int | None = None,
+    ) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -170,7 +180,10 @@ class RunModel(Telling, Steering, Family):
         self.nodes[node] = record._replace(state=state, told=0, error=error, attempt=attempt)
         self.note_outcome(node, state)
         self.intend(compensates and state == "failed" and not self.halt)
-        is_halting = bool(halt) and not self.halt
+        if halt and tolerated is not None:
+            self.failures += 1
+        is_tolerated = tolerated is not None and self.failures <= tolerated
+        is_halting = bool(halt) and not is_tolerated and not self.halt
         if is_halting:
             self.halt = halt
         followers = copies.let_next_begin(self, node)

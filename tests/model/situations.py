@@ -191,6 +191,7 @@ _BOUND = {
     "all copies have ended": (("work", 0), ("work", 1), ("work", 2), ("work", 3, "failed")),
     "a copy has failed": (("work", 0, "failed"),),
     "a copy has failed, which halts": (("work", 0, "failed", "failed"),),
+    "a copy has failed, which one may": (("claim", 1), ("settle", 1, "failed", "failed", None, None, 1)),
     "a copy runs in a halted run": (("claim", 0), ("halt",)),
     "a halted run has left copies out": (("halt",), ("work", 1, "cancelled")),
     "a run of copies is paused": (("claim", 0), ("pause",)),

@@ -105,6 +105,7 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "checkpoints": dict(_numbered(fields, "checkpoint:")),
         "signals": {at: (unpack(value)[0], fields.get(f"payload:{at}")) for at, value in _numbered(fields, "signal:")},
         "altered": "altered" in fields,
+        "failures": int(fields.get("failures", 0)),
         "begun": int(fields.get("begun", 0)),
         "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
         "parent": fields.get("parent", b"").decode(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskmesh import Flow, NodeState, Run, RunState, RunStateError, UsageError, load_flow
+from taskmesh import Flow, NodeState, Run, RunFailedError, RunState, RunStateError, UsageError, load_flow
 from taskmesh.testing import VirtualMesh
 
 FLOW = """
@@ -97,11 +97,10 @@ def test_a_retry_runs_the_items_that_have_not_succeeded(picks: Picks, rules: str
 def test_a_retry_keeps_to_what_may_run_at_once(picks: Picks) -> None:
     """Of 40 that have failed, with gaps between them, at most three run at once the second time, too."""
     unlucky = {at for at in range(100) if at % 5 in (0, 3)}
-    run = picks.run(f"max_in_flight: 3\n    {CONTINUE}\n    min_success: 1.0", count=100, unlucky=unlucky)
+    run = picks.run(f"max_in_flight: 3\n    {CONTINUE}", count=100, unlucky=unlucky)
     items = picks.mesh.run(run.node("pick").child)
-    assert run.status() is RunState.FAILED
     picks.unlucky = set()
-    assert run.retry()
+    assert run.retry(node="pick")
     states = [each.status for each in items.details().nodes]
     assert states.count(NodeState.WAITING) == 40 - 3
     run.wait()
@@ -142,6 +141,31 @@ def test_one_item_is_run_again_though_it_has_succeeded(picks: Picks) -> None:
 def test_a_map_begins_anew_where_what_is_before_it_does(picks: Picks) -> None:
     run = picks.run(unlucky={3})
     assert picks.again(lambda: run.rerun("listing"), run) == [*range(8)]
+
+
+@pytest.mark.parametrize("rules", ["max_in_flight: 1", "max_in_flight: 3"])
+def test_nothing_more_begins_once_too_few_can_succeed(picks: Picks, rules: str) -> None:
+    picks.unlucky = {2, 3, 4}
+    run = picks.mesh.submit(picks.flow(f"{rules}\n    {CONTINUE}\n    min_success: 0.95"), count=40)
+    with pytest.raises(RunFailedError, match=r"as fewer than 38 of its 40 items could succeed: node 'pick\[\d\]'"):
+        run.result()
+    assert len(picks.ran) < 10
+    done = {at for at in range(40) if run.node(f"pick[{at}]").status is NodeState.SUCCEEDED}
+    assert picks.again(run.retry, run, unlucky={7, 9}) == sorted({*range(40)} - done)
+    assert [each for each in run.result() if not isinstance(each, int)] != []
+
+
+def test_failures_are_taken_up_to_the_last_that_may_be(picks: Picks) -> None:
+    run = picks.run(f"max_in_flight: 1\n    {CONTINUE}\n    min_success: 6", unlucky={0, 1})
+    assert [each for each in run.result() if isinstance(each, int)] == [2, 3, 4, 5, 6, 7]
+
+
+def test_more_that_must_succeed_than_there_are_items_are_told_before_any_runs(picks: Picks) -> None:
+    picks.unlucky = set()
+    run = picks.mesh.submit(picks.flow(f"{CONTINUE}\n    min_success: 5"), count=2)
+    with pytest.raises(RunFailedError, match="the map has 2 items, and 5 of them must succeed"):
+        run.result()
+    assert picks.ran == []
 
 
 @pytest.mark.parametrize("wish", ["cancel", "terminate"])

@@ -66,6 +66,14 @@ def test_one_runs_again_alone() -> None:
     assert _resets("sfs", 1, origin=1, is_alone=True) == (["1 ready"], {"begun": 3})
 
 
+def test_failures_that_stay_are_counted_where_only_so_many_are_tolerated() -> None:
+    copies = Copies(Node("n", "t", pool="one"), 4, least=2)
+    plan = Plan.of(Flow("f.n", "1", copies, on_failure=OnFailure.CONTINUE, shard_by="node"))
+    records = {at: _record(BY_LETTER[each]) for at, each in enumerate("sfff")}
+    assert copy_resets(plan, records, 2, True).further == ("failed_node", 1, "failures", 2)
+    assert copy_resets(plan, records, None, False).further == ("failures", 0)
+
+
 def test_what_was_skipped_by_hand_stays_so_only_where_another_runs_alone() -> None:
     records = {0: _record(NodeState.SKIPPED, BY_HAND), 1: _record(FAILED)}
     assert [each.node for each in copy_resets(_plan(2, 0), records, 1, True).wishes] == [1]

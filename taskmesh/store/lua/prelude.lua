@@ -25,6 +25,7 @@
 --   items:N, staged                   of copies, the fields with their items, and how many there are (see stage_items)
 --   begun                             of copies of which only so many may run at once, which one begins next; absent while
 --                                     that is the first that waits
+--   failures                          of copies of which only so many may fail, how many have; absent while none has
 --   checkpoint:I                      what an attempt of node I said last of its progress
 --   signal:I, payload:I               what node I waits for, once it has come: a msgpack array (id, by, at), and what it says
 --   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why

@@ -8,6 +8,7 @@
 --       16 which dependents are special ('' = none; see prelude_rules.lua)
 --       17 '1' = a failure is one that some dependent can take
 --       18 '' = all of the first nodes may run at once; else how many may, and how many there are, packed
+--       19 of copies: how many may fail before 8 holds ('' = it holds)
 -- Returns {word, run status, number ready, ready..., skipped...}: settled | again (the same call before) | stale | unknown.
 local run, outbox = KEYS[1], KEYS[5]
 local now, run_id, node, token, state = read_clock(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
@@ -19,7 +20,9 @@ if not is_of(record, token, ARGV[15]) or found.status == TERMINATED then return 
 if record[NEXT] then edges = {record[NEXT], 1, 0, 0} end
 if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end
 if record[STATE] ~= 'running' then return {'stale'} end
-local is_halting, is_bound, left_out = ARGV[8] ~= '' and not found.halt, ARGV[18] ~= '', {}
+local failures = ARGV[8] ~= '' and ARGV[19] ~= '' and tonumber(redis.call('HGET', run, 'failures') or 0) + 1
+local is_tolerated = failures and failures <= tonumber(ARGV[19])
+local is_halting, is_bound, left_out = ARGV[8] ~= '' and not is_tolerated and not found.halt, ARGV[18] ~= '', {}
 local next_copies, note_next, tell_next, begins, following
 if is_bound then
   next_copies, note_next, tell_next = load_copies()
@@ -43,6 +46,7 @@ note_outcome(found, node, state, ARGV[13] == '1', ARGV[17] == '1')
 -- Also where somebody handles the failure: should the run fail for what follows from it, that is undone.
 if state == 'failed' and ARGV[14] == '1' and not found.halt and not found.compensation then set(found, 'compensation', 0) end
 if is_halting then set(found, 'halt', ARGV[8]) end
+if failures then change('failures', failures) end
 note_end(found.watched, tonumber(node), state, now, record[ATTEMPT], record[HOLDER])
 local ready, skipped, ended = tell_of(run, run_id, node, record, edges, ARGV[16], 6, now, found)
 if is_bound then ready, ended = tell_next(run, run_id, node, left_out, begins, 6, now, found) end
