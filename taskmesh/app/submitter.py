@@ -124,7 +124,8 @@ class Submitter:
         """Begin a run of each registered flow whose active version subscribes to events like this one.
 
         Returns those runs. Published again with the same ``id`` and ``source`` it is the same event, and begins nothing
-        new; without an ``id`` it is a new one. ``data`` are plain values.
+        new; without an ``id`` it is a new one. ``data`` are plain values. A flow that gathers events begins no run yet,
+        but has this one in a batch when this returns.
 
         :raises EventError: it is no event, or a flow cannot begin with it; all that can have begun.
         :raises StoreUnavailableError: Redis does not answer; publish again with the same id.

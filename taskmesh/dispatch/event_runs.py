@@ -1,4 +1,5 @@
-"""From an event to the runs that it begins: one of each flow that is subscribed, under the id that the event gives it.
+"""From an event to what it begins: a run of each flow that is subscribed, under the id that the event gives it, or
+where a flow gathers its events, a place in a batch.
 
 Admitting the same event again begins nothing new, so whoever dies on the way, the next one does all of it again.
 """
@@ -11,17 +12,20 @@ from dataclasses import dataclass, field
 from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.event_batches import EVENT_TAG, EventCollector, joining_of
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.subscribed import Subscribed, SubscribedFlows
 from taskmesh.errors import UsageError, WireError
+from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event import InboundEvent
+from taskmesh.store.event_batches import Joining
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
 
-EVENT_TAG = "event"
-"""The tag by which the runs of a type of event are found."""
-
 RUNS_PER_CALL = 200
+
+EVENT_REFUSED = "event_refused"
+"""As the reason of a dead letter: a flow cannot begin with the event."""
 
 
 @dataclass(slots=True)
@@ -40,24 +44,30 @@ class EventRuns:
         self._flows = SubscribedFlows(flow_versions_of(store))
         self._advancer = Advancer(store)
         self._pins = Pins(store)
+        self._collector = EventCollector(store)
         self._max_value_bytes = max_value_bytes
 
     def admit(self, events: Sequence[InboundEvent]) -> list[Arrival]:
-        """Admit the runs of events; says for each which nodes are to be published.
+        """Admit the runs of events, or have the events gathered; says for each which nodes are to be published.
 
         :raises StoreUnavailableError: some may have begun; admit all of them again.
         """
         flows = self._flows.now()
         arrivals = [Arrival() for _ in events]
-        wanted = [
-            (arrival, entrance)
+        found = [
+            (arrival, self._consequence(flow, event, arrival))
             for arrival, event in zip(arrivals, events, strict=True)
             for flow in flows
-            if (entrance := self._entrance(flow, event, arrival)) is not None
         ]
+        wanted = [(arrival, each) for arrival, each in found if isinstance(each, Entrance)]
         for start in range(0, len(wanted), RUNS_PER_CALL):
             self._admit(wanted[start : start + RUNS_PER_CALL])
+        self._gather([(arrival, each) for arrival, each in found if isinstance(each, Joining)])
         return arrivals
+
+    def _gather(self, wanted: Sequence[tuple[Arrival, Joining]]) -> None:
+        for (arrival, _), why in zip(wanted, self._collector.gather([each for _, each in wanted]), strict=True):
+            arrival.refusals += [why] if why else []
 
     def _admit(self, wanted: Sequence[tuple[Arrival, Entrance]]) -> None:
         advances = self._advancer.admit([entrance for _, entrance in wanted])
@@ -66,9 +76,11 @@ class EventRuns:
             arrival.run_ids.append(entrance.run_id)
             arrival.ready += advance.ready
 
-    def _entrance(self, flow: Subscribed, event: InboundEvent, arrival: Arrival) -> Entrance | None:
-        """The run that an event begins of a flow, if any; why there can be none is told to the arrival."""
+    def _consequence(self, flow: Subscribed, event: InboundEvent, arrival: Arrival) -> Entrance | Joining | None:
+        """What a flow makes of an event, if anything; why it can make nothing of it is told to the arrival."""
         try:
+            if isinstance(flow.reaction, Gatherer):
+                return joining_of(flow.plan, flow.reaction, event, self._max_value_bytes)
             begun = flow.reaction.begun_by(event)
             if begun is None:
                 return None

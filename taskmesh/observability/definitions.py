@@ -72,6 +72,8 @@ _ALL = (
     _counter("events_taken_total", "Events from elsewhere that came over the broker, whether or not they began runs."),
     _gauge("events_waiting", "Events to publish, in the partitions that this worker keeps house in."),
     _gauge("events_lost", "Events that had to go unpublished from the partitions that this worker keeps house in."),
+    _gauge("event_batches_open", "Batches that take events, in the partitions that this worker keeps house in."),
+    _counter("event_batches_begun_total", "Batches of events whose runs have begun."),
     _gauge("keeper_partitions", "Partitions that this worker keeps house in."),
     _gauge("keeper_overdue", "Nodes that the last passes of this worker's keepers had to look after."),
     _histogram("keeper_pass_seconds", "How long one pass of a keeper took.", TURN_BUCKETS),

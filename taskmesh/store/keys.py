@@ -38,6 +38,12 @@ class Partition:
         """Sorted set of events to publish, by when they came to be (``prelude.lua``, which knows this name)."""
         self.lost_events = f"{self.emitted}:lost"
         """How many events went unpublished since there was no more room for them."""
+        self.gatherings = f"{self._tag}gatherings"
+        """Sorted set of gatherings whose batch takes events, by when it closes (``prelude_batches.lua``)."""
+        self.closed_batches = f"{self._tag}batches"
+        """Sorted set of ID|NUMBER, batches of events whose runs are to be admitted, by when they were closed."""
+        self.gathered_bytes = f"{self._tag}gathered"
+        """How many bytes the events of all batches take."""
         self._outboxes: dict[str, str] = {}
 
     def run(self, run_id: str) -> str:
@@ -65,6 +71,14 @@ class Partition:
         """Another key of a schedule: ``started``, ``passed`` or ``backfill``."""
         return f"{self._tag}{part}:{schedule_id}"
 
+    def gathering(self, gathering_id: str) -> str:
+        """Hash of what gathers the events of one flow and key (``prelude_batches.lua``)."""
+        return f"{self._tag}gathering:{gathering_id}"
+
+    def seen(self, gathering_id: str) -> str:
+        """Sorted set of what the events of a gathering are known by, by when that is forgotten."""
+        return f"{self._tag}seen:{gathering_id}"
+
     def scratch(self, kind: str) -> str:
         """A key that lives for a moment, to try what the user may do."""
         return f"{self._tag}doctor:{kind}"
@@ -82,7 +96,7 @@ class Keys:
         self.partitions = tuple(Partition(namespace, number) for number in range(partitions))
 
     def partition_of(self, run_id: str) -> Partition:
-        """The partition of a run or a schedule."""
+        """The partition of a run, a schedule, or a gathering."""
         return self.partitions[zlib.crc32(run_id.encode()) % len(self.partitions)]
 
     def run(self, run_id: str) -> str:
@@ -136,6 +150,11 @@ class Keys:
     def emitting(self) -> str:
         """Set of the numbers of the partitions that have had a run which sends events."""
         return f"{self.namespace}:emitting"
+
+    @property
+    def gathering(self) -> str:
+        """Set of the numbers of the partitions that have had a gathering."""
+        return f"{self.namespace}:gathering"
 
     @property
     def breakers(self) -> str:

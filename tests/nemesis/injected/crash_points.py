@@ -81,6 +81,10 @@ SEAMS = {
         before=True,
     ),
     "event admitted": Seam(IO_PROCESS, "taskmesh.worker.engine.event_intake", "EventIntake._finish", before=True),
+    "event gathered": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.gather_events", before=False),
+    "batch closed": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.close_batches", before=False),
+    "batch begun": Seam(IO_PROCESS, "taskmesh.dispatch.event_batches", "BatchRuns.admit", before=False),
+    "batch settled": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.settle_batches", before=False),
     "child begun": Seam(
         IO_PROCESS,
         "taskmesh.dispatch.children",
