@@ -164,6 +164,9 @@ def retry(
     """
     choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
 
+    if node is not None and len(choice.runs) != 1:
+        raise UsageError("--node is for one run; name just that")
+
     def act(mesh: Mesh, ids: Sequence[str]) -> list[Verdict]:
         if node is None:
             return mesh.control.retry(ids, _who(reason))

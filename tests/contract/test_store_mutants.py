@@ -146,9 +146,6 @@ MISTAKES = {
     "an ended node takes a signal": Mistake("signal_node", "not (record and has_ended(record))", "true"),
     "a signal says nothing": Mistake("signal_node", "change('payload:' .. node, ARGV[6])", ""),
     "an old signal counts again": Mistake("reset_nodes", "    gone[#gone + 1] = 'signal:' .. node", ""),
-    "a node goes on with the news of before": Mistake(
-        "reset_nodes", "if is_continued then gone[#gone + 1] = 'child:' .. node end\n", ""
-    ),
     "a node goes on as another": Mistake("reset_nodes", ", record[RETRIES] or 0 end", ", 0 end"),
     "a copy that waits forgets what follows": Mistake(
         "reset_nodes", "fresh[PAST], fresh[NEXT] = fresh[PAST] or 0, follows", ""
@@ -274,6 +271,9 @@ MISTAKES_OF_RULES = {
 """To be found where nodes have rules and expressions."""
 
 MISTAKES_OF_FAMILY = {
+    "a node goes on with the news of before": Mistake(
+        "reset_nodes", "if is_continued then gone[#gone + 1] = 'child:' .. node end\n", ""
+    ),
     "the end of a child leaves nothing to tell": Mistake(
         "settle_node", "if is_child then\n    save", "if false then\n    save"
     ),

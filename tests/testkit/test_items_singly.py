@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from taskmesh import Flow, NodeState, Run, RunFailedError, RunState, RunStateError, UsageError, load_flow
+from taskmesh.client.reopening import Reopening
+from taskmesh.client.restarting import Restarting
 from taskmesh.testing import VirtualMesh
 
 FLOW = """
@@ -178,6 +180,41 @@ def test_a_map_that_was_ended_early_goes_on_where_it_was(picks: Picks, wish: str
     again = picks.again(run.retry, run)
     assert again == sorted({*range(6)} - {*done} | {2})
     assert run.result() == [*range(6)]
+
+
+@pytest.mark.parametrize("dies_at", [1, 2, 3])
+@pytest.mark.parametrize("wish", ["retry", "resume"])
+def test_whoever_dies_while_a_map_is_retried_leaves_what_the_next_one_finishes(
+    picks: Picks, monkeypatch: pytest.MonkeyPatch, dies_at: int, wish: str
+) -> None:
+    """Before the run of the items is reopened; with that reset, and paused; with the outer run alone paused."""
+    run = picks.run("max_in_flight: 2", unlucky={3})
+    done = {at for at in range(8) if run.node(f"pick[{at}]").status is NodeState.SUCCEEDED}
+    picks.unlucky.clear()
+    calls = [0]
+    steps = (Reopening, "_let_items_go_on", dies_at == 1), (Restarting, "hold", dies_at > 1)
+    for owner, name, is_meant in steps:
+        if is_meant:
+            monkeypatch.setattr(owner, name, _dying(getattr(owner, name), calls, max(1, dies_at - 1)))
+    with pytest.raises(KeyboardInterrupt):
+        run.retry()
+    monkeypatch.undo()
+    assert run.status() is RunState.PAUSED
+    assert getattr(run, wish)()
+    assert run.result() == [*range(8)]
+    assert sorted(picks.ran) == sorted({*range(8)} - done)
+
+
+def _dying(act: Callable[..., Any], calls: list[int], dies_at: int) -> Callable[..., Any]:
+    """The same, but for the call with this number, which ends its process, as it were."""
+
+    def acting(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == dies_at:
+            raise KeyboardInterrupt
+        return act(*arguments)
+
+    return acting
 
 
 @pytest.mark.parametrize(
