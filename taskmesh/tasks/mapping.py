@@ -10,6 +10,7 @@ from taskmesh.errors import UsageError
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.mapping import ARGS, INDEX, ITEM, MAX_ITEMS, OVER, ItemFailure, Map
+from taskmesh.model.references import MAX_DEPTH
 from taskmesh.model.subflows import Subflow
 from taskmesh.tasks.placeholders import Placeholder
 from taskmesh.tasks.trace import Handle, Trace
@@ -90,17 +91,18 @@ def of_item(trace: Trace, items: Any, free: Callable[[], Sequence[str]], given: 
 
     None, where the arguments that are ``given`` say by ``mesh.item`` where it goes.
     """
-    if _has_item(given):
+    if _has_item(given, MAX_DEPTH):
         return {}
     if isinstance(items, Mapping):
         return {name: ItemHandle(trace, (name,)) for name in items}
     return {name: ItemHandle(trace) for name in free()}
 
 
-def _has_item(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_has_item, value.values()))
-    return any(map(_has_item, value)) if isinstance(value, list | tuple) else isinstance(value, ItemHandle)
+def _has_item(value: Any, depth: int) -> bool:
+    """What is nested deeper is refused by whoever reads it."""
+    if depth == 0 or not isinstance(value, Mapping | list | tuple):
+        return isinstance(value, ItemHandle)
+    return any(_has_item(each, depth - 1) for each in (value.values() if isinstance(value, Mapping) else value))
 
 
 def map_flow(trace: Trace, flow: Flow, over: Any, arguments: Mapping[str, Any]) -> MapHandle:
