@@ -87,12 +87,8 @@ def _calls_to_prepare(case: Case) -> Iterator[Call]:
         wishes, further = case.wishes(0 if kind == "rerun n0" else None)
         yield Call("reset", (kind, tuple(wishes), further))
         yield Call("reset", (kind, tuple(each._replace(token=each.token - 1) for each in wishes), further))
-        yield Call(
-            "reset", (kind, tuple(each._replace(wanted=_CONTINUED.get(each.wanted, each.wanted)) for each in wishes))
-        )
-
-
-_CONTINUED = {"ready": CONTINUED}
+    going_on = [each._replace(wanted=CONTINUED) for each in case.wishes(None).wishes if each.wanted == "ready"]
+    yield Call("reset", ("retry", tuple(going_on)))
 
 
 def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
@@ -116,7 +112,8 @@ def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
     if node in range(case.model.shape.undo_base):
         for state in ("succeeded", "skipped"):
             yield Call("mark", (node, state))
-        for id_ in SIGNALS:
+        # A copy waits for nothing.
+        for id_ in SIGNALS if not case.model.shape.bound else ():
             yield Call("signal", (node, id_))
 
 
