@@ -25,11 +25,13 @@ from taskmesh.keeper.payload_sweep import PayloadSweep
 from taskmesh.keeper.scheduler import Scheduler, SchedulerParts
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
+from taskmesh.payload.large_values import LargeValues
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
 from taskmesh.store.event_batch_reader import EventBatchReader
 from taskmesh.store.event_batches import EventBatches
 from taskmesh.store.events import EventOutbox
+from taskmesh.store.expected_runs import ExpectedRuns
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
@@ -66,6 +68,7 @@ class KeeperRole:
             tally,
             self._leadership,
             settings.limits.max_value_bytes,
+            LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
         self._keeper = Keeper(parts, settings.namespace, settings.broker.shards, grace_seconds)
         self._timers = Timers(
@@ -80,7 +83,8 @@ class KeeperRole:
             foundation.clock,
         )
         self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
-        kept = foundation.housekeeping, foundation.reader, settings.store.retention_seconds
+        asked = foundation.housekeeping, foundation.reader, ExpectedRuns.of(foundation.store)
+        kept = *asked, settings.store.retention_seconds
         self._sweep = PayloadSweep(foundation.payloads, *kept, tally, foundation.clock)
         self._events = _event_relay(foundation, self._leadership, publisher, tally)
 

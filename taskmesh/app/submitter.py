@@ -54,6 +54,7 @@ class Submitter:
         :raises FlowVersionError: no such version is registered, or it is archived.
         :raises FlowError: the flow or the parameters break rules. :raises RunConflictError: ``id`` has another body.
         :raises StoreUnavailableError: Redis does not answer; submit again with the same id.
+        :raises PayloadUnavailableError: what is large cannot be put aside now; submit again with the same id.
         """
         options: SubmitOptions = {
             "tags": tags,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from taskmesh.expressions.cel import Expression, ExpressionError
 from taskmesh.model.conditions import ConditionError, read_over
@@ -70,15 +70,13 @@ class Loop(ChildStep):
         """The arguments of ``body``, given those of the loop, as far as they are known before a run."""
         return {**args, **{name: _TOLD_BY_RUN for name in self.given}}
 
-    def arguments(self, args: Mapping[str, Any], turn: int, last: Any) -> dict[str, Any]:
-        """The parameters of the run after so many others, of which the ``last`` gave this.
+    def tells_last(self, given: Container[str], turn: int) -> bool:
+        """Whether the run after so many others is told what the last of them gave, which is null where there is none.
 
-        The first one has of its predecessor what ``args`` say, else null; a node type is told nothing then.
+        The first one is not where it is ``given`` that parameter, nor is a node type.
         """
         is_typed = self.body is not None and bool(type_of_task(self.body.task))
-        is_told = turn > 0 or not (is_typed or self.last_as in args)
-        told = {self.last_as: last} if self.last_as and is_told else {}
-        return {**args, **told, **({self.count_as: turn + 1} if self.count_as else {})}
+        return bool(self.last_as) and (turn > 0 or not (is_typed or self.last_as in given))
 
     def having(self, flow: Flow) -> Self:
         return replace(self, inline=flow)

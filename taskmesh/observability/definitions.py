@@ -56,7 +56,7 @@ _ALL = (
         "Dead letters that the store keeps.",
         merge=max,
     ),
-    _counter("payloads_removed_total", "Outputs that were put aside and are removed, as their runs are gone."),
+    _counter("payloads_removed_total", "Values that were put aside and are removed, as their runs are gone."),
     _counter("stale_settlements_total", "Ends of attempts that came after another attempt had taken over; refused."),
     _counter("timeouts_total", "Attempts that were over a time limit of their node, by limit.", "limit"),
     _gauge("breaker_open", "1 while a circuit breaker is not closed.", "breaker", merge=max),

@@ -52,6 +52,10 @@ class Partition:
     def flow(self, flow_hash: str) -> str:
         return f"{self._tag}flow:{flow_hash}"
 
+    def expected(self, run_id: str) -> str:
+        """There while a run is about to be admitted for which something was put aside."""
+        return f"{self._tag}expected:{run_id}"
+
     def retrying(self, run_id: str) -> str:
         """Set of the nodes of a run that wait for their next attempt."""
         return f"{self._tag}retrying:{run_id}"
@@ -101,6 +105,9 @@ class Keys:
 
     def run(self, run_id: str) -> str:
         return self.partition_of(run_id).run(run_id)
+
+    def expected(self, run_id: str) -> str:
+        return self.partition_of(run_id).expected(run_id)
 
     def events(self, run_id: str) -> str:
         """The sharded channel on which the transitions of a watched run are announced."""

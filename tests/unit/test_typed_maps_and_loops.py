@@ -165,26 +165,19 @@ def test_what_a_file_says_wrongly_is_said(mesh: Mesh, node: str, words: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("body", "args", "turn", "expected"),
+    ("said", "given", "turn", "is_told"),
     [
-        ("task: 'w:take'", {}, 0, {"item": None, "at": 1}),
-        ("task: 'w:take'", {"item": "seed"}, 0, {"item": "seed", "at": 1}),
-        ("task: 'w:take'", {"item": "seed"}, 2, {"item": "last", "at": 3}),
+        ("task: 'w:take', last_as: item", (), 0, True),
+        ("task: 'w:take', last_as: item", ("item",), 0, False),
+        ("task: 'w:take', last_as: item", ("item",), 2, True),
+        ("task: 'w:take', args: {item: 1}", (), 2, False),
+        ("type: echo, with: {text: ab}, last_as: more", (), 0, False),
+        ("type: echo, with: {text: ab}, last_as: more", (), 1, True),
     ],
 )
 def test_an_iteration_is_told_of_the_one_before(
-    mesh: Mesh, body: str, args: dict[str, Any], turn: int, expected: dict[str, Any]
+    mesh: Mesh, said: str, given: tuple[str, ...], turn: int, is_told: bool
 ) -> None:
-    step = (
-        _file(mesh, f"{{repeat_until: 'true', max_iterations: 5, {body}, last_as: item, count_as: at}}").nodes[0].step
-    )
+    step = _file(mesh, f"{{repeat_until: 'true', max_iterations: 5, {said}}}").nodes[0].step
     assert isinstance(step, Loop)
-    assert step.arguments(args, turn, "last" if turn else None) == expected
-
-
-def test_the_first_iteration_of_a_node_type_is_told_of_none(mesh: Mesh) -> None:
-    said = "{repeat_until: 'true', max_iterations: 5, type: echo, with: {text: ab}, last_as: more}"
-    step = _file(mesh, said).nodes[0].step
-    assert isinstance(step, Loop)
-    assert step.arguments({"text": "ab"}, 0, None) == {"text": "ab"}
-    assert step.arguments({"text": "ab"}, 1, {"a": "b"}) == {"text": "ab", "more": {"a": "b"}}
+    assert step.tells_last(given, turn) is is_told

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.item_inputs import ItemInputs
+from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.model.subflows import ChildStep
-from taskmesh.model.waiting import WAITING
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
+from taskmesh.wire.codec import PutAsideError
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
 from taskmesh.worker.channels.protocol import Failure, Work
 from taskmesh.worker.engine.admission import Admission
 from taskmesh.worker.engine.attempt import Attempt, InFlight
+from taskmesh.worker.engine.beside import Beside
 from taskmesh.worker.engine.child_runs import ChildRuns
-from taskmesh.worker.engine.inner import inner_ending, is_inner
+from taskmesh.worker.engine.deciding import Decided, decided
+from taskmesh.worker.engine.inner import condition_values, is_inner
 from taskmesh.worker.engine.parts import Parts
 from taskmesh.worker.engine.settling import Settler
-from taskmesh.worker.engine.waiting import waiting_ending
 from taskmesh.worker.engine.work_pool import WorkPool
 
 CLAIMS_PER_TURN = 128
@@ -40,6 +43,8 @@ class Intake:
         in_flight: InFlight,
         settler: Settler,
         admission: Admission,
+        parents: Parents,
+        beside: Beside,
         holder: str,
     ) -> None:
         self._parts = parts
@@ -47,7 +52,8 @@ class Intake:
         self._in_flight = in_flight
         self._settler = settler
         self._holder = holder
-        self._child_runs = ChildRuns(parts, settler)
+        self._beside = beside
+        self._child_runs = ChildRuns(parts, settler, parents, beside)
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
         self._generation = 0
@@ -190,24 +196,42 @@ class Intake:
         attempt.number = answer.attempt
         attempt.retries, attempt.crashes, attempt.past = answer.retries, answer.crashes, answer.past
         if isinstance(attempt.node.step, ChildStep):
-            self._child_runs.add(attempt, answer, self._values(attempt, answer))
+            self._child_runs.add(attempt, self._whole(attempt, answer))
             return None
         if ending := self._admission.ending(attempt, answer):
             self._settler.end(attempt, ending)
             return None
-        return self._work(attempt, answer, pool.tasks)
+        return self._work(attempt, answer, pool)
 
-    def _work(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Work | None:
+    def _work(self, attempt: Attempt, answer: ClaimAnswer, pool: WorkPool) -> Work | None:
         try:
-            arguments = self._arguments(attempt, answer, known)
-            if isinstance(arguments, Ending):
-                self._settler.end(attempt, arguments)
-                return None
+            answer = self._whole(attempt, answer)
+            return self._made(attempt, answer, pool.tasks, decided(attempt, answer))
         except StoreUnavailableError:
             raise
+        except PutAsideError:
+            self._decide_beside(attempt, answer, pool)
         except Exception as error:
             # Whatever is wrong with one node, it must not stop the others.
             self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
+        return None
+
+    def _decide_beside(self, attempt: Attempt, answer: ClaimAnswer, pool: WorkPool) -> None:
+        def then(found: Decided) -> None:
+            if work := self._made(attempt, answer, pool.tasks, found):
+                pool.submit([work])
+
+        decide = partial(decided, attempt, answer, condition_values(self._parts, attempt))
+        self._beside.begin(attempt, decide, then)
+
+    def _made(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str], found: Decided) -> Work | None:
+        """The work of an attempt that goes to an executor; the end of another one is settled."""
+        if found is None:
+            begun = answer._replace(fields=answer.fields[-1:])
+            self._settler.end(attempt, self._admission.handing_on(attempt, begun, known))
+            return None
+        if isinstance(found, Ending):
+            self._settler.end(attempt, found)
             return None
         if attempt.node.guard and (ending := self._admission.parking(attempt, known)):
             self._settler.end(attempt, ending)
@@ -216,31 +240,14 @@ class Intake:
         about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo, answer.context
         inputs = attempt.plan.inputs(attempt.key.node)
         key = inputs.idempotency_key(answer.fields) if isinstance(inputs, ItemInputs) else ""
-        return Work(attempt.id, attempt.runs, arguments, context, *about, key)
+        return Work(attempt.id, attempt.runs, found, context, *about, key)
 
-    def _arguments(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> bytes | Ending:
-        """What the task is called with; or how the node ends that does not come so far."""
-        inputs, values = attempt.plan.inputs(attempt.key.node), self._values(attempt, answer)
-        gate, step = inputs.gate, attempt.node.step
-        if attempt.is_unknown:
-            *of_gate, begun = values
-            # What is not to run is skipped here as anywhere.
-            ending = inner_ending(attempt, gate, of_gate) if gate else None
-            return ending or self._admission.handing_on(attempt, answer._replace(fields=(begun,)), known)
-        if gate is None and step is None:
-            return inputs.arguments(values)
-        count = len(gate.fields) if gate else 0
-        if gate and (ending := inner_ending(attempt, gate, values[:count])):
-            return ending
-        if isinstance(step, WAITING):
-            return waiting_ending(attempt, step, answer.open_seconds, inputs, values[count:])
-        return inputs.arguments(values[count:])
-
-    def _values(self, attempt: Attempt, answer: ClaimAnswer) -> Sequence[bytes | None]:
+    def _whole(self, attempt: Attempt, answer: ClaimAnswer) -> ClaimAnswer:
+        """The answer with all that was asked for."""
         fields = _fields_of(attempt)
-        if len(fields) > FIELDS_PER_CLAIM:
-            return self._parts.reader.run_fields(attempt.key.run_id, fields)
-        return answer.fields
+        if len(fields) <= FIELDS_PER_CLAIM:
+            return answer
+        return answer._replace(fields=tuple(self._parts.reader.run_fields(attempt.key.run_id, fields)))
 
     def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A message that nobody needs is acked; but the dependents of an ended node may not all have been told."""
