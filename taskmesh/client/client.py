@@ -174,8 +174,7 @@ class Client:
         :raises RunNotFoundError: no such run. :raises UsageError: it has no such node, or the map no such item.
         :raises RunStateError: the map has no items yet, or not any more.
         """
-        found = self._items.find(run_id, name)
-        return found.of(self.details(found.run_id))
+        return (found := self._items.find(run_id, name)).of(self.details(found.run_id))
 
     def counted(self, run_ids: Sequence[str]) -> dict[str, Counted]:
         """How far runs are of which each node is an item."""
