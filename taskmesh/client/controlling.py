@@ -53,6 +53,10 @@ class RunControl:
         """Run again what has not succeeded of runs that have ended."""
         return self._reopening.retry(run_ids, who)
 
+    def retry_node(self, run_id: str, node: str, who: Who) -> Verdict:
+        """``retry``, from a node that has not succeeded, a map some of whose items have not, or one of these."""
+        return self._reopening.retry_node(run_id, node, who)
+
     def rerun(self, run_id: str, node: str, who: Who) -> Verdict:
         """Run a node of an ended run again, all that depends on it, and all that has not succeeded."""
         return self._reopening.rerun(run_id, node, who)

@@ -146,32 +146,22 @@ class Advancer:
         """The first half of ``settle``, to be sent together with other calls; ``follow`` is the second."""
         return self._store.settling([_settlement(each) for each in endings], holder)
 
-    def follow(self, endings: Sequence[Ending], told: Sequence[Told]) -> list[Advance]:
-        """Go on from the answers to ``settling``: find what is ready, tell who has not been told."""
+    def follow(self, endings: Sequence[Ending | Mark], told: Sequence[Told]) -> list[Advance]:
+        """Go on from the answers to ``settling``, or to marks: find what is ready, tell who has not been told."""
         advances = [
             _advance(each.plan, each.key.run_id, each.shard_key, answer)
             for each, answer in zip(endings, told, strict=True)
         ]
         steps: deque[_Step] = deque()
         for origin, (each, answer) in enumerate(zip(endings, told, strict=True)):
-            if answer.word in (Word.SETTLED, Word.AGAIN) and each.state != "retrying":
+            if answer.word in (Word.SETTLED, Word.MARKED, Word.AGAIN) and each.state != "retrying":
                 steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
                 steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
         return self._follow(advances, steps)
 
     def mark(self, marks: Sequence[Mark]) -> list[Advance]:
         """End nodes by hand and find what is ready next."""
-        told = self._controls.mark_nodes([marking_of(each) for each in marks])
-        advances = [
-            _advance(each.plan, each.key.run_id, each.shard_key, answer)
-            for each, answer in zip(marks, told, strict=True)
-        ]
-        steps: deque[_Step] = deque()
-        for origin, (each, answer) in enumerate(zip(marks, told, strict=True)):
-            if answer.word in (Word.MARKED, Word.AGAIN):
-                steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
-                steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
-        return self._follow(advances, steps)
+        return self.follow(marks, self._controls.mark_nodes([marking_of(each) for each in marks]))
 
     def resume(self, plan: Plan, key: NodeKey, shard_key: str) -> Advance:
         """Tell again the dependents of a node that has ended: its teller may have died half-way.
@@ -250,13 +240,15 @@ def admission_of(entrance: Entrance) -> Admission:
 def _settlement(ending: Ending) -> Settlement:
     plan = ending.plan
     first, node = plan.chunks(ending.key.node)[0], plan.node(ending.key.node)
+    tolerated = plan.tolerated if ending.state == "failed" else None
     return Settlement(
         key=ending.key,
         token=ending.token,
         state=ending.state,
         output=ending.output,
         error=ending.error,
-        halt=ending.halt,
+        halt=ending.halt or ("failed" if tolerated is not None else ""),
+        tolerated=None if ending.halt else tolerated,
         flow_hash=plan.hash,
         pool=plan.pool_of(ending.key.node),
         pools=plan.pools,

@@ -186,6 +186,13 @@ class Plan:
             pack([self._copies.most_at_once, self._copies.total]) if self._copies and self._copies.most_at_once else b""
         )
 
+    @cached_property
+    def tolerated(self) -> int | None:
+        """How many copies may fail before the others need not run, as too few could succeed; None = any number."""
+        copies = self._copies
+        is_told = copies is not None and copies.least and self.flow.on_failure is OnFailure.CONTINUE
+        return copies.total - copies.least if copies and is_told else None
+
     def _undo(self, place: int) -> Node:
         undo = self._undos.get(place)
         if undo is None:

@@ -179,7 +179,7 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "task": _text(TITLE_PATTERN, "The registered name of the task, by default module:function."),
     "type": _text(TYPE_PATTERN, "Instead of a task: a node type, such as http; `taskmesh plugins ls` lists them."),
     "with": {
-        "type": "object",
+        "anyOf": [{"type": "object"}, {"const": ALL_PARAMS}],
         "description": "What the node type is to do, with references as in args; `taskmesh plugins show TYPE` tells.",
     },
     "needs": {

@@ -170,7 +170,8 @@ class Settlement(NamedTuple):
     failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
     in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
     own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
-    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` is the plan's.
+    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` and ``tolerated``
+    are the plan's: with the latter, a failure halts the run only after so many others.
     """
 
     key: NodeKey
@@ -194,6 +195,7 @@ class Settlement(NamedTuple):
     outlasts_halt: bool = False
     bound: bytes = b""
     ticket: str = ""
+    tolerated: int | None = None
 
 
 class Spreading(NamedTuple):
@@ -214,7 +216,10 @@ class Spreading(NamedTuple):
 
 
 class Marking(NamedTuple):
-    """The end of a node by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why."""
+    """The end of a node by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why.
+
+    One that ``waits_its_turn`` cannot be ended before that has come; ``bound`` is the plan's.
+    """
 
     key: NodeKey
     state: str
@@ -227,7 +232,8 @@ class Marking(NamedTuple):
     last: bool
     can_be_undone: bool = False
     special: bytes = b""
-    is_flow_hook: bool = False
+    waits_its_turn: bool = False
+    bound: bytes = b""
 
 
 class Told(NamedTuple):

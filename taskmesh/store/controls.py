@@ -107,11 +107,21 @@ class Controls:
         [answer] = self._ask([self._store.script("inherit_nodes", [self._store.keys.run(run_id)], arguments)])
         return answer
 
-    def reset_nodes(self, run_id: str, kind: str, pools: tuple[str, ...], resets: Sequence[Reset]) -> Controlled:
-        """Make nodes of a reopened run ready or waiting; not more than one script may do."""
+    def reset_nodes(
+        self,
+        run_id: str,
+        kind: str,
+        pools: tuple[str, ...],
+        resets: Sequence[Reset],
+        further: Sequence[str | int] = (),
+    ) -> Controlled:
+        """Make nodes of a reopened run ready or waiting; not more than one script may do.
+
+        ``further`` are fields of the run to set, names and values by turns.
+        """
         keys = self._store.keys.partition_of(run_id)
         wishes = pack([part for each in resets for part in each])
-        arguments: list[str | bytes] = [self._store.now, run_id, kind, wishes]
+        arguments: list[str | bytes | int] = [self._store.now, run_id, kind, wishes, *further]
         script_keys = [keys.run(run_id), *keys.outboxes(pools), keys.timers, keys.retrying(run_id)]
         [answer] = self._ask([self._store.script("reset_nodes", script_keys, arguments)])
         return answer
@@ -138,7 +148,8 @@ class Controls:
                 self._store.retention_ms,
                 int(each.can_be_undone),
                 each.special,
-                int(each.is_flow_hook),
+                int(each.waits_its_turn),
+                each.bound,
             ],
         )
 

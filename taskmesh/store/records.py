@@ -24,7 +24,8 @@ INHERITED = "inherited"
 class NodeRecord:
     """The stored state of one node; times in epoch seconds of the store's clock, 0 = not yet.
 
-    ``let_begin`` is the copy that began with its end, where only so many may run at once.
+    ``let_begin`` is the copy that began with its end, where only so many may run at once; of one that waits in a run
+    that goes on after its end, the copy that follows it, where that is not its neighbour.
     """
 
     state: NodeState

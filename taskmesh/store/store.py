@@ -185,7 +185,7 @@ class Store:
                 int(each.compensates),
                 holder,
                 each.special,
-                *(int(each.handled), each.bound),
+                *(int(each.handled), each.bound, "" if each.tolerated is None else each.tolerated),
             ],
         )
 

@@ -99,13 +99,20 @@ MISTAKES = {
         "reset_nodes", "  gone[#gone + 1] = 'seen:' .. node\n", ""
     ),
     "a copy begins again and again": Mistake(
-        "settle_node", "if last > 0 then change('begun', last + 1) end", "if false then change('begun', 0) end"
+        "settle_node", "if begins or #left_out > 0 then change('begun', following) end", ""
     ),
-    "no copy begins after the first": Mistake("settle_node", "return place, place, place end", "return 1, 0 end"),
-    "a copy of a halted run begins": Mistake("settle_node", "if not is_halted then return", "if true then return"),
+    "no copy begins after the first": Mistake("settle_node", "return left_out, place, after(run, place)", "return {}"),
+    "a copy of a halted run begins": Mistake("settle_node", "while is_halted and place", "while false and place"),
     "the failure that halts a run lets the next copy begin": Mistake(
         "settle_node", "found.halt or is_halting", "found.halt"
     ),
+    "one failure more of copies is tolerated": Mistake("settle_node", "'failures') or 0) + 1", "'failures') or 0)"),
+    "failures of copies are not counted": Mistake("settle_node", "change('failures', failures)", ""),
+    "copies that begin again skip none between them": Mistake("settle_node", "and waiting[NEXT] or", "and nil or"),
+    "a copy that is ended by hand lets no other begin": Mistake(
+        "mark_node", "if is_bound then note_next(marked, left_out, begins, following) end\n", ""
+    ),
+    "a copy is ended by hand before it has begun": Mistake("mark_node", "return {'early'}", ""),
     "copies that are left out are not counted": Mistake("settle_node", "return ready, ended", "return ready, 0"),
     "a repeated settle forgets the copy that it let begin": Mistake(
         "settle_node", "if record[NEXT] then edges = {record[NEXT], 1, 0, 0} end\n", ""
@@ -146,6 +153,10 @@ MISTAKES = {
     "an ended node takes a signal": Mistake("signal_node", "not (record and has_ended(record))", "true"),
     "a signal says nothing": Mistake("signal_node", "change('payload:' .. node, ARGV[6])", ""),
     "an old signal counts again": Mistake("reset_nodes", "    gone[#gone + 1] = 'signal:' .. node", ""),
+    "a node goes on as another": Mistake("reset_nodes", ", record[RETRIES] or 0 end", ", 0 end"),
+    "a copy that waits forgets what follows": Mistake(
+        "reset_nodes", "fresh[PAST], fresh[NEXT] = fresh[PAST] or 0, follows", ""
+    ),
     "an early signal is forgotten with a reset": Mistake(
         "reset_nodes",
         "if record and (record[STATE] == 'succeeded' or record[STATE] == 'failed') then",
@@ -267,6 +278,9 @@ MISTAKES_OF_RULES = {
 """To be found where nodes have rules and expressions."""
 
 MISTAKES_OF_FAMILY = {
+    "a node goes on with the news of before": Mistake(
+        "reset_nodes", "if is_continued then gone[#gone + 1] = 'child:' .. node end\n", ""
+    ),
     "the end of a child leaves nothing to tell": Mistake(
         "settle_node", "if is_child then\n    save", "if false then\n    save"
     ),

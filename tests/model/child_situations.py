@@ -23,6 +23,9 @@ _WAITING = {
     "a node has heard of its child": (("claim", 0), ("wait", 0), ("tell", 0)),
     "a node has heard of its child in a halted run": (("claim", 0), ("wait", 0), ("halt",), ("tell", 0)),
     "a node has ended with its child": (("claim", 0), ("wait", 0), ("tell", 0), ("work", 0)),
+    "a node has failed with its child, and its run is reopened": (
+        *(("claim", 0), ("wait", 0), ("tell", 0), ("work", 0, "failed"), ("reopen", "retry")),
+    ),
     "a node that waited for a child was skipped by hand": (("claim", 0), ("wait", 0), ("mark", 0, "skipped")),
 }
 

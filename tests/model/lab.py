@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
+from taskmesh.dispatch.copies_again import CopyResets, copy_resets
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
 from taskmesh.dispatch.reopening import resets
 from taskmesh.store.calls import (
@@ -87,10 +88,18 @@ class Lab:
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
     def settle(
-        self, plan: Plan, key: NodeKey, token: int, state: str, halt: str, holder: str, compensates: bool = False
+        self,
+        plan: Plan,
+        key: NodeKey,
+        token: int,
+        state: str,
+        halt: str,
+        holder: str,
+        compensates: bool = False,
+        tolerated: int | None = None,
     ) -> Answer:
         ended = settlement(plan, key, token, state, halt)
-        ended = ended._replace(compensates=compensates, bound=plan.bound)
+        ended = ended._replace(compensates=compensates, bound=plan.bound, tolerated=tolerated)
         return _told(self.store.settle_nodes([ended], holder))
 
     def wait(self, plan: Plan, key: NodeKey, token: int, delay: float, holder: str, ticket: str) -> Answer:
@@ -148,8 +157,10 @@ class Lab:
     def reopen(self, plan: Plan, run_id: str, kind: str) -> Answer:
         return _controlled([self._controls.reopen_run(run_id, plan.hash, kind, Who("somebody", "why"))])
 
-    def reset(self, plan: Plan, run_id: str, kind: str, wishes: Sequence[Reset]) -> Answer:
-        return _controlled([self._controls.reset_nodes(run_id, kind, plan.pools, wishes)])
+    def reset(
+        self, plan: Plan, run_id: str, kind: str, wishes: Sequence[Reset], further: Sequence[str | int] = ()
+    ) -> Answer:
+        return _controlled([self._controls.reset_nodes(run_id, kind, plan.pools, wishes, further)])
 
     def fork(
         self, plan: Plan, run_id: str, digest: bytes, with_flow: bool, deadline_seconds: float | None = None
@@ -161,6 +172,10 @@ class Lab:
     def inherit(self, run_id: str, nodes: Iterable[int]) -> Answer:
         wishes = [Inheritance(node, INHERITED_OUTPUT) for node in nodes]
         return _controlled([self._controls.inherit_nodes(run_id, FORK, wishes)])
+
+    def copy_resets(self, plan: Plan, run_id: str, origin: int | None) -> CopyResets:
+        """As ``resets``, of copies."""
+        return copy_resets(plan, Reader(self.link, self.keys).records_of_run(run_id), origin, origin is not None)
 
     def resets(self, plan: Plan, run_id: str, origin: int | None) -> list[Reset]:
         """What the product says must still be reset."""
@@ -269,8 +284,8 @@ def settlement(plan: Plan, key: NodeKey, token: int, state: str, halt: str) -> S
 def marking(plan: Plan, key: NodeKey, state: str) -> Marking:
     first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
     told = plan.pools, first.packed, first.last, plan.node(key.node).compensation is not None
-    special = first.special, plan.node(key.node).is_flow_hook
-    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told, *special)
+    turn = plan.node(key.node).is_flow_hook or bool(plan.bound), plan.bound
+    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told, first.special, *turn)
 
 
 def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:

@@ -32,6 +32,8 @@ class Parts(Protocol):
     blocked: dict[int, str]
     kept_end: tuple[str, int | None, bytes] | None
     begun: int
+    has_begun_more: bool
+    failures: int
     paused: str
     left: set[int] | None
     forgotten: frozenset[int]

@@ -30,9 +30,13 @@ class RunModel(Telling, Steering, Family):
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
     why an undo that has not heard from all others will not run. ``seen`` has, by node, others and their states by
-    turns. ``kept_end`` is how it ended, which node had failed and why, as the hooks of its flow were told. ``begun``
-    counts the copies that have begun, or never will, where only so many may run at once.
+    turns. ``kept_end`` is how it ended, which node had failed and why, as the hooks of its flow were told. ``begun`` is
+    the copy that begins next where only so many may run at once; it is stored once there was one. ``failures`` counts
+    the copies that have failed where that is bounded.
     """
+
+    has_begun_more = False
+    failures = 0
 
     def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
         self.shape = shape
@@ -162,7 +166,16 @@ class RunModel(Telling, Steering, Family):
             self.checkpoints[node] = checkpoint
         return Answer("beaten", text=self.halt if self.is_halted else "")
 
-    def settle(self, node: int, token: int, state: str, halt: str, holder: str, compensates: bool = False) -> Answer:
+    def settle(
+        self,
+        node: int,
+        token: int,
+        state: str,
+        halt: str,
+        holder: str,
+        compensates: bool = False,
+        tolerated: int | None = None,
+    ) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -177,12 +190,13 @@ class RunModel(Telling, Steering, Family):
         self.nodes[node] = record._replace(state=state, told=0, error=error, attempt=attempt)
         self.note_outcome(node, state)
         self.intend(compensates and state == "failed" and not self.halt)
-        is_halting = bool(halt) and not self.halt
+        if halt and tolerated is not None:
+            self.failures += 1
+        is_tolerated = tolerated is not None and self.failures <= tolerated
+        is_halting = bool(halt) and not is_tolerated and not self.halt
         if is_halting:
             self.halt = halt
-        followers = copies.begin_next(self, node) if self.shape.bound else ()
-        if followers:
-            self.nodes[node] = self.nodes[node]._replace(let_begin=followers[0])
+        followers = copies.let_next_begin(self, node)
         answer = self.tell_first("settled", node)
         answer = answer._replace(ready=(*answer.ready, *followers))
         if is_halting and self.status == "running":

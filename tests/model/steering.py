@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from taskmesh.dispatch.reopening import CONTINUED
 from taskmesh.model.fates import decide
 from taskmesh.model.states import NodeState
 from taskmesh.store.preparations import Reset
+from tests.model import copies
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
 from tests.model.parts import Parts
 from tests.model.records import NodeModel
@@ -108,7 +110,7 @@ class Steering(Parts):
             return self.told_before("again", node, 0) if same else Answer("ended", text=self.status)
         if self.status != "running":
             return Answer("ended", text=self.status)
-        if node in self.shape.flow_hooks and self.waits(node):
+        if (self.shape.bound or node in self.shape.flow_hooks) and self.waits(node):
             return Answer("early")
         self.alter()
         if self.timers.keys() & {node} and record is not None and record.state == "retrying":
@@ -117,7 +119,9 @@ class Steering(Parts):
             self.remember_attempt(node, state, "marked")
         self.nodes[node] = self.fresh(node, state)._replace(cause=BY_HAND)
         self.note_outcome(node, state)
-        return self.tell_first("marked", node)
+        followers = copies.let_next_begin(self, node)
+        answer = self.tell_first("marked", node)
+        return answer._replace(ready=(*answer.ready, *followers))
 
     def reopen(self, kind: str) -> Answer:
         if self.status == "running":
@@ -136,7 +140,7 @@ class Steering(Parts):
         self.paused, self.reopened = kind, True
         return Answer("reopened")
 
-    def reset(self, wishes: Iterable[Reset], kind: str) -> Answer:
+    def reset(self, wishes: Iterable[Reset], kind: str, further: Sequence[str | int] = ()) -> Answer:
         if self.status != "running" or self.paused != kind:
             return Answer("running")
         for wish in wishes:
@@ -144,6 +148,9 @@ class Steering(Parts):
             if (record.state if record else "", record.token if record else 0) == (wish.state, wish.token):
                 reset = self._let_hooks_wait if wish.node == BEFORE_HOOKS else self._reset
                 reset(wish)
+        for name, value in zip(further[::2], further[1::2], strict=True):
+            self.has_begun_more |= name == "begun"
+            setattr(self, str(name), value)
         return Answer("reset")
 
     def _let_hooks_wait(self, wish: Reset) -> None:
@@ -152,12 +159,16 @@ class Steering(Parts):
         self.forgotten -= {wish.node}
 
     def _reset(self, wish: Reset) -> None:
-        record = self.nodes.get(wish.node)
+        record, wanted = self.nodes.get(wish.node), "ready" if wish.wanted == CONTINUED else wish.wanted
         if record is not None:
             self._forget_of(wish.node, record.state)
-            self.remember_attempt(wish.node, wish.wanted, "reset")
-        if record is not None or wish.wanted != "waiting":
-            self.nodes[wish.node] = self.fresh(wish.node, wish.wanted)
+            self.remember_attempt(wish.node, wanted, "reset")
+        if record is not None or wanted != "waiting" or wish.follows >= 0:
+            follows = None if wish.follows < 0 else wish.follows
+            self.nodes[wish.node] = self.fresh(wish.node, wanted)._replace(let_begin=follows)
+        if record is not None and wish.wanted == CONTINUED:
+            self.nodes[wish.node] = self.nodes[wish.node]._replace(retries=record.retries)
+            self.news.pop(wish.node, None)
         if wish.wanted == "skipped":
             told, cause = len(self.shape.children[wish.node]), record.cause if record else ""
             self.nodes[wish.node] = self.nodes[wish.node]._replace(told=told, cause=cause)

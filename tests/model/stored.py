@@ -111,6 +111,7 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "seen": {at: tuple(unpack(value)) for at, value in _numbered(fields, "seen:")},
         "signals": {at: (unpack(value)[0], fields.get(f"payload:{at}")) for at, value in _numbered(fields, "signal:")},
         "altered": "altered" in fields,
+        "failures": int(fields.get("failures", 0)),
         "begun": int(fields.get("begun", 0)),
         "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
         "parent": fields.get("parent", b"").decode(),
@@ -120,10 +121,10 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
     }
 
 
-def _record(packed: bytes) -> tuple[str | int, ...]:
+def _record(packed: bytes) -> tuple[str | int | None, ...]:
     record = node_record(packed)
     named = record.state, record.attempt, record.token, record.holder, record.spread, record.cause
-    return *named, record.retries, record.past
+    return *named, record.retries, record.past, record.let_begin
 
 
 def _remembered(packed: bytes) -> tuple[Any, ...]:

@@ -180,7 +180,8 @@ def _plain(node: NodeModel) -> NodeModel:
     if node.ended:
         cause = node.cause if node.cause in (NOTHING, BY_HAND) else ""
         return NodeModel(node.state, told=node.told, cause=cause, walk=node.walk, let_begin=node.let_begin)
-    return NodeModel(node.state, holder=node.holder, retries=node.retries, walk=node.walk)
+    waits = node.let_begin if node.state == "waiting" else None
+    return NodeModel(node.state, holder=node.holder, retries=node.retries, walk=node.walk, let_begin=waits)
 
 
 def doing_next(world: World, at: int, doing: Doing | None) -> World:

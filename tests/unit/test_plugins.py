@@ -16,7 +16,7 @@ from taskmesh.app import flow_process
 from taskmesh.config.settings import PluginsSection
 from taskmesh.errors import FlowError, NodeConfigError, UsageError
 from taskmesh.flows.dumping import dump_flow
-from taskmesh.model.flow import Flow, Node
+from taskmesh.model.flow import Flow, Node, Param, ParamType
 from taskmesh.model.node_types import UNKNOWN, foreseen
 from taskmesh.model.validation import check
 from taskmesh.plugins import sources
@@ -402,8 +402,8 @@ def test_config_errors_have_their_place_like_every_other_problem() -> None:
         ("a: {type: Echo}", "type 'Echo' is not allowed: a name of a type begins with a lower-case letter"),
         ("a: {type: 5}", "type must be a text"),
         ('a: {type: ""}', "type is empty"),
-        ("a: {type: echo, with: [1]}", "with must be a mapping of names to values, not a list"),
-        ('a: {type: echo, with: "${params}"}', "with must be a mapping"),
+        ("a: {type: echo, with: [1]}", "with must be a mapping of names to values, or ${params}, not a list"),
+        ('a: {type: echo, with: "${nodes}"}', "with must be a mapping"),
         ('a: {task: "@echo", args: {text: ab}}', "no task has such a name; a node type is written as type: echo"),
         ('a: {type: echo, with: {text: ab}, compensate: "@echo"}', "'@echo' stands for a node type; only a task"),
         ('a: {type: echo, with: {text: ab}, breaker: b, fallback: "@echo"}', "'@echo' stands for a node type; only"),
@@ -414,9 +414,14 @@ def test_what_is_no_node_of_a_type_is_refused_once(node: str, said: str) -> None
     assert said in problem
 
 
-def test_all_params_are_no_config() -> None:
-    [problem] = check(Flow("f", "1", (Node("a", "@echo", "${params}"),)), registry_with(Echo))
-    assert (problem.path, problem.message) == (("nodes", "a", "with"), "with must map names to values")
+def test_all_params_are_a_config_where_they_fit() -> None:
+    def found(*params: str) -> list[str]:
+        flow = Flow("f", "1", (Node("a", "@echo", "${params}"),), tuple(Param(each, ParamType.ANY) for each in params))
+        return [str(problem) for problem in check(flow, registry_with(Echo))]
+
+    assert found("text", "times") == []
+    assert found("text", "word") == ["node 'a': word is no key of this type; known are text, times, mode, more, list"]
+    assert found() == []
 
 
 def test_a_broken_validate_is_a_problem_of_the_flow_and_no_crash() -> None:
