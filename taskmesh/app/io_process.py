@@ -8,6 +8,7 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.app.duty import GiveUp, main
 from taskmesh.app.session import Identity, Session
 from taskmesh.config.settings import Settings
+from taskmesh.plugins.catalog import may_be_any
 from taskmesh.worker.engine.engine import Engine
 from taskmesh.worker.executors.pool import ExecutorPool, PoolEvents
 from taskmesh.worker.executors.process import ExecutorSettings
@@ -41,6 +42,7 @@ def _open_pool(engine: Engine, start: IoStart, foundation: Foundation, give_up: 
         settings.worker.threads,
         max_value_bytes=settings.limits.max_value_bytes,
         memory_mb=settings.worker.executor_memory_mb,
+        node_types=may_be_any(settings),
         settings=settings.to_mapping(),
     )
     events = PoolEvents(

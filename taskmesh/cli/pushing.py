@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 File = Annotated[
     Path | None,
-    typer.Argument(metavar="[FILE]", help="A TOML file with live settings and nothing else.", show_default=False),
+    typer.Argument(metavar="FILE", help="A TOML file with live settings and nothing else.", show_default=False),
 ]
 Sets = Annotated[
     list[str],

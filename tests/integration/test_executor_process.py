@@ -554,6 +554,16 @@ def test_an_executor_carries_no_client_library() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("node_types", [False, True])
+def test_an_executor_looks_for_node_types_only_where_there_may_be_some(node_types: bool) -> None:
+    async def scenario() -> None:
+        async with running(node_types=node_types) as bench:
+            loaded = set(await bench.run(1, "modules"))
+            assert ("taskmesh.plugins.loading" in loaded) is node_types
+
+    run(scenario)
+
+
 def test_an_executor_has_no_more_memory_than_it_may() -> None:
     async def scenario() -> None:
         async with running(memory_mb=300) as bench:

@@ -25,6 +25,7 @@ from taskmesh.config.settings import Settings
 from taskmesh.errors import PayloadUnavailableError, UsageError
 from taskmesh.observability.logs import configure
 from taskmesh.payload.opening import open_payloads, payload_settings
+from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.worker.channels.adoption import adopt_channel
 from taskmesh.worker.channels.channel import BlockingChannel
 from taskmesh.worker.channels.protocol import Kind, Work
@@ -121,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cap_own_memory(options.memory_mb)
     try:
         settings = _read_settings(channel)
-        tasks, large = load_runnables(options.apps, settings), _large_outputs(settings)
+        node_types = NodeTypes(lambda: settings) if options.node_types else None
+        tasks, large = load_runnables(options.apps, node_types), _large_outputs(settings)
     except (UsageError, PayloadUnavailableError) as error:
         channel.send((Kind.UNFIT, str(error)))
         return UNFIT_EXIT_CODE
@@ -165,6 +167,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-value-bytes", type=int, required=True)
     parser.add_argument("--memory-mb", type=int, default=0)
+    parser.add_argument("--node-types", action="store_true")
     parser.add_argument("-A", dest="apps", action="append", default=[], metavar="MODULE[:ATTRIBUTE]")
     return parser.parse_args(arguments)
 
