@@ -215,10 +215,10 @@ def exact_clock_text(at: float) -> str:
 
 
 def seconds_of(node: NodeDetails) -> float | None:
-    """How long the last attempt of a node took; None where it did not run to an end."""
+    """How long the last attempt of a node took, or all that it waited for; None where it did not run to an end."""
     if node.started_at is None or node.finished_at is None:
         return None
-    return max(0.0, node.finished_at - node.started_at)
+    return max(0.0, node.finished_at - (node.opened_at or node.started_at))
 
 
 def shortened(text: str, length: int) -> str:

@@ -51,7 +51,7 @@ class FlowVersions:
         keys = [self._keys.flow_versions(name), self._keys.flow_body(name, body.hash)]
         told: list[Argument] = [body.hash, body.data, who.by, who.why, "1" if is_draft else "", body.label, body.nodes]
         [reply] = self._all([Command.of_script(self._scripts["push_flow"], keys, [self._now, *told])])
-        return _answer(reply)
+        return answer_of(reply)
 
     def activate(self, name: str, number: int, expected: int | None, who: Who, kind: str = "activate") -> Answer:
         """Make a version the active one; ``expected`` must be active before, 0 for none.
@@ -120,7 +120,7 @@ class FlowVersions:
     def _call(self, script: str, name: str, arguments: Sequence[str | int]) -> Answer:
         keys = [self._keys.flow_versions(name)]
         [reply] = self._all([Command.of_script(self._scripts[script], keys, [self._now, *arguments])])
-        return _answer(reply)
+        return answer_of(reply)
 
     def _fields(self, wanted: Sequence[tuple[str, Sequence[str | int]]]) -> list[list[Any]]:
         rows = [(self._keys.flow_versions(name), fields) for name, fields in wanted]
@@ -135,7 +135,8 @@ def flow_versions_of(store: Store) -> FlowVersions:
     return FlowVersions(store.link, store.keys, store.now)
 
 
-def _answer(reply: Reply) -> Answer:
+def answer_of(reply: Reply) -> Answer:
+    """What a script said."""
     return Answer(reply[0].decode(), int(reply[1]) if len(reply) > 1 else 0)
 
 

@@ -133,6 +133,16 @@ class Keys:
         return f"{self.namespace}:settings:{holder}"
 
     @property
+    def pushed_settings(self) -> str:
+        """Hash of the live settings that were pushed, by revision (``push_settings.lua``). Never expires."""
+        return f"{self.namespace}:{{settings}}"
+
+    @property
+    def settings_news(self) -> str:
+        """The sharded channel on which each new revision of the pushed settings is announced."""
+        return f"{self.pushed_settings}:news"
+
+    @property
     def pools(self) -> str:
         """Set of the pools that workers consume."""
         return f"{self.namespace}:pools"

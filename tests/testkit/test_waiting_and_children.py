@@ -7,6 +7,7 @@ import time
 import pytest
 
 from taskmesh import RunFailedError, load_flow
+from taskmesh.cli.output import seconds_of
 from taskmesh.testing import StandstillError, VirtualMesh, assert_attempts, assert_order, assert_states
 
 DAY_SECONDS = 86_400
@@ -42,6 +43,27 @@ def test_a_month_of_sleeps_signals_and_decisions(mesh: VirtualMesh) -> None:
     assert_order(run, "reserve", "paid", "cool", "ok", "ship")
     assert (mesh.clock.now() - start) / DAY_SECONDS == pytest.approx(24, abs=0.001)
     assert time.monotonic() - begun < 30
+
+
+SLOW_CHILD = """
+flow: slow
+nodes:
+  nap: {sleep: 2h}
+  first: {task: step}
+  all: {flow: {nodes: {rest: {sleep: 5h}, work: {task: step, needs: [rest]}}}, needs: [first]}
+"""
+
+
+@pytest.mark.usefixtures("step")
+def test_what_waits_has_taken_all_that_it_waited_for(mesh: VirtualMesh) -> None:
+    run = mesh.submit(load_flow(SLOW_CHILD, "slow.yaml"))
+    run.result()
+    hours = {node.name: (seconds_of(node) or 0.0) / 3600 for node in run.details().nodes}
+    assert hours == {
+        "nap": pytest.approx(2, abs=0.01),
+        "first": pytest.approx(0, abs=0.01),
+        "all": pytest.approx(5, abs=0.01),
+    }
 
 
 @pytest.mark.usefixtures("step")

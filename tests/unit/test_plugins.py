@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,9 +21,9 @@ from taskmesh.model.flow import Flow, Node, Param, ParamType
 from taskmesh.model.node_types import UNKNOWN, foreseen
 from taskmesh.model.validation import check
 from taskmesh.plugins import sources
-from taskmesh.plugins.catalog import NodeTypes
+from taskmesh.plugins.catalog import NodeTypes, may_be_any
 from taskmesh.plugins.config_schema import ConfigSchema
-from taskmesh.plugins.interface import NodeContext, NodeType
+from taskmesh.plugins.interface import ENTRY_POINT_GROUP, NodeContext, NodeType
 from taskmesh.plugins.loading import Candidate, Plugin, PluginState, load_plugins
 from taskmesh.tasks.registry import Registry
 from taskmesh.wire.flows import decode_flow, encode_flow
@@ -254,6 +255,34 @@ def test_installed_types_come_in_one_order_in_every_process(monkeypatch: pytest.
         ("b", "package z 1.0", ""),
         ("http", "package x 1.0", "the name is taken by built in"),
     ]
+
+
+ALLOWING = (
+    PluginsSection(http_hosts=("api.example.com",)),
+    PluginsSection(shell_programs=("/bin/true",), shell_user="nobody"),
+    PluginsSection(python=True),
+    PluginsSection(publish_exchanges=("x",)),
+)
+
+
+@pytest.mark.parametrize("section", [PluginsSection(), *ALLOWING])
+def test_where_no_type_can_be_on_executors_are_told_so(
+    monkeypatch: pytest.MonkeyPatch, section: PluginsSection
+) -> None:
+    for module in (sources, importlib.metadata):
+        monkeypatch.setattr(module, "entry_points", lambda group: [])
+    settings = Settings(plugins=section)
+    on = {plugin.name for plugin in NodeTypes(lambda: settings).plugins if plugin.state is not PluginState.OFF}
+    assert may_be_any(settings) is bool(on) is (section in ALLOWING)
+
+
+def test_installed_and_declared_types_may_be_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Point("a", "x")]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found if group == ENTRY_POINT_GROUP else [])
+    assert may_be_any(Settings())
+    found.clear()
+    assert not may_be_any(Settings())
+    assert may_be_any(Settings(plugins=PluginsSection(manifests=("types.toml",))))
 
 
 def findings(config: Any) -> list[str]:
