@@ -58,7 +58,10 @@ def publish(
     source: Source = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Publish an event, which begins a run of each registered flow that is subscribed; prints the ids of the runs."""
+    """Publish an event: it begins a run of each registered flow that is subscribed, and ends the waits of nodes for it.
+
+    Prints the ids of the runs that it has begun.
+    """
     from taskmesh.cli.output import print_json
     from taskmesh.cli.targets import opened
 
@@ -68,7 +71,7 @@ def publish(
     if output is Format.JSON:
         print_json({"type": type_, "runs": runs})
     else:
-        print("\n".join(runs) or "no flow is subscribed to it")
+        print("\n".join(runs) or "it has begun no run")
 
 
 def line_of(event: Mapping[str, Any]) -> str:

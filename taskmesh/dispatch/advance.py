@@ -17,8 +17,10 @@ from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.edges import EdgeChunk
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
+from taskmesh.model.event_waits import Awaited
 from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
+from taskmesh.store.event_waits import note_awaited
 from taskmesh.store.events import note_emitting
 from taskmesh.store.staging import stage_items
 from taskmesh.store.store import Request, Store
@@ -33,7 +35,7 @@ class Entrance:
     """A run that wants in.
 
     ``items`` are the fields with those of its nodes, where they are copies. ``further`` are more fields to keep with
-    it, names and values by turns.
+    it, names and values by turns. ``awaited`` is what the nodes of registered flows wait for that it begins.
     """
 
     plan: Plan
@@ -45,6 +47,7 @@ class Entrance:
     deadline_seconds: float | None = None
     items: tuple[bytes, ...] = ()
     further: tuple[str | bytes, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
 
 
 class Ending(NamedTuple):
@@ -122,6 +125,7 @@ class Advancer:
         """Store runs and find their first nodes."""
         admissions = [admission_of(each) for each in entrances]
         note_emitting(self._store, admissions)
+        note_awaited(self._store, admissions)
         told = self._store.admit_runs(admissions)
         missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
@@ -246,6 +250,7 @@ def admission_of(entrance: Entrance) -> Admission:
         undo_base=plan.undo_base,
         items=entrance.items,
         further=(*entrance.further, *plan.own_fields),
+        awaited=(*plan.awaited, *entrance.awaited),
     )
 
 
@@ -288,13 +293,6 @@ def _marking(mark: Mark) -> Marking:
 
 
 def _spreading(step: _Step) -> Spreading:
-    return Spreading(
-        key=step.key,
-        told_before=step.chunk.start,
-        flow_hash=step.plan.hash,
-        pool=step.plan.pool_of(step.key.node),
-        pools=step.plan.pools,
-        edges=step.chunk.packed,
-        last=step.chunk.last,
-        special=step.chunk.special,
-    )
+    plan, chunk = step.plan, step.chunk
+    pools = plan.pool_of(step.key.node), plan.pools
+    return Spreading(step.key, chunk.start, plan.hash, *pools, chunk.packed, chunk.last, chunk.special)

@@ -20,6 +20,7 @@ from taskmesh.model.values import Value
 
 _TYPE = re.compile(TYPE_PATTERN)
 _FORMS = "write event.data.KEY, event.id, event.type or event.source"
+TYPE_RULE = "the type of an event must be 1-255 printable ASCII characters, without spaces"
 _ON: Path = ("on",)
 
 
@@ -42,7 +43,7 @@ def on_event_problems(flow: Flow) -> Iterator[Problem]:
     if on is None:
         return
     if not _TYPE.fullmatch(on.event):
-        yield Problem((*_ON, "event"), "the type of an event must be 1-255 printable ASCII characters, without spaces")
+        yield Problem((*_ON, "event"), TYPE_RULE)
     for key, value in (("params", on.params), ("dedup", on.dedup)):
         yield from read_template(value, (*_ON, key), _EventCompiler()).problems
     if "${" not in on.dedup:
@@ -54,10 +55,32 @@ def on_event_problems(flow: Flow) -> Iterator[Problem]:
 
 def _condition_problem(text: str) -> str:
     try:
-        read_over(text, {EVENT}, _FORMS)
+        event_condition(text)
     except ConditionError as error:
         return str(error)
     return ""
+
+
+def event_condition(text: str) -> Expression:
+    """A condition over an event.
+
+    :raises ConditionError: for text that is none.
+    """
+    return read_over(text, {EVENT}, _FORMS)
+
+
+def holds(condition: Expression, shown: str, event: InboundEvent) -> bool:
+    """Whether a condition, shown to people like this, holds for an event.
+
+    :raises EventError: the event has not what it asks for.
+    """
+    try:
+        found = condition.evaluate({EVENT: event.fields})
+    except ExpressionError as error:
+        raise EventError(f"{shown!r} cannot be evaluated: {error}") from None
+    if not isinstance(found, bool):
+        raise EventError(f"{shown!r} is not true or false")
+    return found
 
 
 def _param_problems(flow: Flow, on: OnEvent) -> Iterator[Problem]:
@@ -85,7 +108,7 @@ class Reaction:
         """:raises FlowError: a reference is none. :raises ConditionError: the condition is none."""
         self._flow_name = flow_name
         self._type = on.event
-        self._when: Expression | None = read_over(on.when, {EVENT}, _FORMS) if on.when else None
+        self._when: Expression | None = event_condition(on.when) if on.when else None
         self._shown = on.when
         self._params: Template = compile_value(on.params, _EventCompiler())
         self._dedup: Template = compile_value(on.dedup, _EventCompiler())
@@ -109,12 +132,9 @@ class Reaction:
         if self._when is None:
             return True
         try:
-            found = self._when.evaluate({EVENT: event.fields})
-        except ExpressionError as error:
-            raise EventError(f"flow {self._flow_name!r}: {self._shown!r} cannot be evaluated: {error}") from None
-        if not isinstance(found, bool):
-            raise EventError(f"flow {self._flow_name!r}: {self._shown!r} is not true or false")
-        return found
+            return holds(self._when, self._shown, event)
+        except EventError as error:
+            raise EventError(f"flow {self._flow_name!r}: {error}") from None
 
     def _run_id(self, event: InboundEvent, key: Value) -> str:
         """The same for the same event, whoever reckons it."""
@@ -122,10 +142,11 @@ class Reaction:
             raise EventError(
                 f"flow {self._flow_name!r}: dedup gives a {type(key).__name__}; it must be a text or integer"
             )
-        return f"{EVENT}-{_digest(self._flow_name, event.source, str(key))}"
+        return f"{EVENT}-{digest(self._flow_name, event.source, str(key))}"
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """A short text that only the same parts have."""
     # Each with its length, so that no two lists of parts are the same text.
     texts = [part.encode("utf-8", "surrogatepass") for part in parts]
     joined = b"".join(len(text).to_bytes(8, "big") + text for text in texts)

@@ -22,6 +22,11 @@ def signal_fields(node: int) -> tuple[str, ...]:
     return tuple(f"{field}:{node}" for field in FIELDS)
 
 
+def heard_field(node: int) -> str:
+    """The field of a run that holds the ids of the signals to which a node has ended before it was reset."""
+    return f"heard:{node}"
+
+
 class Signal(NamedTuple):
     """Something that a node waits for, known by its ``id``; ``pool`` is the node's, ``payload`` is packed.
 

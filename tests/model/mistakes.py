@@ -9,9 +9,9 @@ from unittest import mock
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.model.steps import Step
+from taskmesh.model.waiting_words import timeout_error
 from taskmesh.worker.channels.protocol import Failure
 from taskmesh.worker.engine.attempt import Attempt
-from taskmesh.worker.engine.waiting import SIGNAL_TIMEOUT
 from tests.simulation.mutants import MUTANTS
 
 Mistake = Callable[[], AbstractContextManager[object]]
@@ -22,7 +22,7 @@ def _instead(target: str, new: Any) -> Mistake:
 
 
 def _fail(attempt: Attempt, step: Step, seconds: float) -> Ending:
-    return attempt.failed(Failure(SIGNAL_TIMEOUT, "", ""))
+    return attempt.failed(Failure(timeout_error(step), "", ""))
 
 
 _SHARED = (

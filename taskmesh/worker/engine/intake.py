@@ -10,6 +10,7 @@ from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.item_inputs import ItemInputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.subflows import ChildStep
 from taskmesh.model.waiting import WAITING
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
@@ -19,6 +20,7 @@ from taskmesh.worker.channels.protocol import Failure, Work
 from taskmesh.worker.engine.admission import Admission
 from taskmesh.worker.engine.attempt import Attempt, InFlight
 from taskmesh.worker.engine.child_runs import ChildRuns
+from taskmesh.worker.engine.event_waits import EventWaits
 from taskmesh.worker.engine.inner import inner_ending, is_inner
 from taskmesh.worker.engine.parts import Parts
 from taskmesh.worker.engine.settling import Settler
@@ -48,6 +50,7 @@ class Intake:
         self._settler = settler
         self._holder = holder
         self._child_runs = ChildRuns(parts, settler)
+        self._event_waits = EventWaits(parts, settler)
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
         self._generation = 0
@@ -107,6 +110,7 @@ class Intake:
         """
         works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
         self._child_runs.flush()
+        self._event_waits.flush()
         pool.submit([work for work in works if work is not None])
 
     def put_back(self, attempts: Sequence[Attempt]) -> None:
@@ -200,8 +204,9 @@ class Intake:
     def _work(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Work | None:
         try:
             arguments = self._arguments(attempt, answer, known)
-            if isinstance(arguments, Ending):
-                self._settler.end(attempt, arguments)
+            if not isinstance(arguments, bytes):
+                if arguments is not None:
+                    self._settler.end(attempt, arguments)
                 return None
         except StoreUnavailableError:
             raise
@@ -218,8 +223,8 @@ class Intake:
         key = inputs.idempotency_key(answer.fields) if isinstance(inputs, ItemInputs) else ""
         return Work(attempt.id, attempt.runs, arguments, context, *about, key)
 
-    def _arguments(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> bytes | Ending:
-        """What the task is called with; or how the node ends that does not come so far."""
+    def _arguments(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> bytes | Ending | None:
+        """What the task is called with; or how the node ends that does not come so far, None where that comes later."""
         inputs, values = attempt.plan.inputs(attempt.key.node), self._values(attempt, answer)
         gate, step = inputs.gate, attempt.node.step
         if attempt.is_unknown:
@@ -232,6 +237,9 @@ class Intake:
         count = len(gate.fields) if gate else 0
         if gate and (ending := inner_ending(attempt, gate, values[:count])):
             return ending
+        if isinstance(step, EventWait):
+            self._event_waits.add(attempt, step, answer.open_seconds, inputs, values[count:])
+            return None
         if isinstance(step, WAITING):
             return waiting_ending(attempt, step, answer.open_seconds, inputs, values[count:])
         return inputs.arguments(values[count:])

@@ -1,0 +1,86 @@
+"""Nodes that wait for an event, between their claim and their park: they are registered, so that it finds them.
+
+What one turn has claimed begins to wait together, with a few calls of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.deferring import resolved_here
+from taskmesh.dispatch.event_waits import Begun, EventDelivery
+from taskmesh.dispatch.inputs import Inputs
+from taskmesh.model.event_waits import EventWait
+from taskmesh.wire import unpack
+from taskmesh.worker.channels.protocol import Failure
+from taskmesh.worker.engine.attempt import Attempt
+from taskmesh.worker.engine.parts import Parts
+from taskmesh.worker.engine.settling import Settler
+from taskmesh.worker.engine.waiting import waiting_ending
+
+TOO_MANY = "TooManyWaits"
+
+
+class _Claimed(NamedTuple):
+    """A node, how its attempt is to end, and whether that is with what it has waited for."""
+
+    attempt: Attempt
+    ending: Ending
+    begun: Begun
+    has_heard: bool
+
+    @property
+    def waits_on(self) -> bool:
+        return self.ending.state == "retrying"
+
+
+class EventWaits:
+    """Takes what was claimed. One thread."""
+
+    def __init__(self, parts: Parts, settler: Settler) -> None:
+        self._parts = parts
+        self._settler = settler
+        self._delivery = EventDelivery(parts.store, parts.plans)
+        self._claimed: list[_Claimed] = []
+
+    def add(
+        self, attempt: Attempt, step: EventWait, open_seconds: float, inputs: Inputs, values: Sequence[bytes | None]
+    ) -> None:
+        """A node was claimed; parameters as of ``waiting_ending``.
+
+        :raises EventError: it can wait for nothing; and as of ``resolved_here`` and ``Inputs.arguments``.
+        """
+        ending = waiting_ending(attempt, step, open_seconds, inputs, values)
+        *_, heard_before, signal, _ = values
+        match = resolved_here(inputs.arguments(values))
+        heard = unpack(heard_before) if heard_before else ()
+        begun = Begun(attempt.plan, attempt.key, attempt.shard_key, match, ending.delay_seconds, attempt.past, heard)
+        # Reckoned here, where what is wrong with it fails this node and no other.
+        assert begun.place
+        self._claimed.append(_Claimed(attempt, ending, begun, signal is not None))
+
+    def flush(self) -> None:
+        """Register, or end, what was added.
+
+        A node whose event has come is taken from here as by any signal, so the ending that it has here does not count.
+
+        :raises StoreUnavailableError: nothing has ended; all of it is to be claimed again.
+        """
+        claimed, self._claimed = self._claimed, []
+        if not claimed:
+            return
+        # One whose time is over begins, too: what came in time, while no worker was there, counts.
+        begins = [each for each in claimed if not each.has_heard]
+        arrived = self._delivery.begin([each.begun for each in begins])
+        self._delivery.leave([each.begun.place for each in claimed if not each.waits_on])
+        self._parts.dispatcher.publish([ready for each in arrived for ready in each.ready])
+        refused = {
+            each.attempt.id: Failure(TOO_MANY, came.refusals[0], "")
+            for each, came in zip(begins, arrived, strict=True)
+            if came.refusals
+        }
+        for each in claimed:
+            failure = refused.get(each.attempt.id)
+            self._settler.end(each.attempt, each.attempt.failed(failure) if failure else each.ending)
