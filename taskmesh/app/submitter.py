@@ -123,8 +123,9 @@ class Submitter:
     ) -> list[Run]:
         """Begin a run of each registered flow whose active version subscribes to events like this one, and end waits.
 
-        Returns those runs. Nodes that wait for such an event have it then, and later ones find it. Published again with the same ``id`` and ``source`` it is the same event, and begins nothing
-        new; without an ``id`` it is a new one. ``data`` are plain values.
+        Returns those runs. Nodes that wait for such an event have it then, and later ones find it. Published again with
+        the same ``id`` and ``source`` it is the same event, and begins nothing new; without an ``id`` it is a new one.
+        ``data`` are plain values.
 
         :raises EventError: it is no event, or a flow or a node cannot take it; all that can have it.
         :raises StoreUnavailableError: Redis does not answer; publish again with the same id.

@@ -53,17 +53,17 @@ def _of_node(
 
 
 def _wanted(node: Node, inputs: Inputs, values: Sequence[bytes | None]) -> str:
-    """What is asked of people, or of the data of an event."""
+    """What is asked of people, or of an event."""
+    asks = "it asks: " if isinstance(node.step, Approve) else "it asks of the event: "
     begin = len(inputs.gate.fields) if inputs.gate else 0
     try:
         arguments = resolved_here(inputs.arguments(values[begin:]))
     except (UnresolvedReferenceError, PutAsideError) as error:
-        return f"(what it asks for cannot be told: {error})"
-    if isinstance(node.step, Approve):
-        return f"it asks: {arguments.get(QUESTION)}"
-    match = ", ".join(f"{path} = {value!r}" for path, value in arguments.items())
-    condition = [node.step.filter] if isinstance(node.step, EventWait) and node.step.filter else []
-    return "of the event it asks: " + (" and ".join([*([match] if match else []), *condition]) or "nothing")
+        return f"{asks}(what, cannot be told: {error})"
+    if not isinstance(node.step, EventWait):
+        return f"{asks}{arguments.get(QUESTION)}"
+    match = [f"{path} = {value!r}" for path, value in arguments.items()]
+    return asks + (", ".join([*match, *([node.step.filter] if node.step.filter else [])]) or "nothing more")
 
 
 _PARKED = (NodeState.READY, NodeState.RUNNING, NodeState.RETRYING)

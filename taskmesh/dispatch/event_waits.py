@@ -154,7 +154,7 @@ class EventDelivery:
             answers = self._signals.signal_nodes([signal for _, signal in some])
             over = []
             for (hit, _), answer in zip(some, answers, strict=True):
-                if answer.word is not Word.BROKEN:
+                if answer.word not in (Word.BROKEN, Word.NOTHING):
                     over.append((hit.key, hit.waiter))
                 if answer.token and hit.to.plan is not None:
                     place = hit.to.plan, *hit.waiter.node, hit.to.shard_key
@@ -226,7 +226,7 @@ def _signal(hit: _Hit) -> Signal:
     # The pool of a run that is gone is nobody's.
     pool = hit.to.plan.pool_of(node.node) if hit.to.plan else ""
     source = f" of {event.source}" if event.source else ""
-    return Signal(node, pool, _id_of(event), f"event {event.type}{source}", pack_output(event.data))
+    return Signal(node, pool, _id_of(event), f"event {event.type}{source}", pack_output(event.data), once=True)
 
 
 def _id_of(event: InboundEvent) -> str:

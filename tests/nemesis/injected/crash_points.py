@@ -81,6 +81,13 @@ SEAMS = {
         before=True,
     ),
     "event admitted": Seam(IO_PROCESS, "taskmesh.worker.engine.event_intake", "EventIntake._finish", before=True),
+    "event kept": Seam(
+        IO_PROCESS,
+        "taskmesh.dispatch.event_waits",
+        "EventDelivery._deliver",
+        before=True,
+        counts=lambda _self, hits: bool(hits),
+    ),
     "child begun": Seam(
         IO_PROCESS,
         "taskmesh.dispatch.children",
