@@ -35,6 +35,10 @@ class ChildRuns:
         self._claimed: list[tuple[Attempt, Taken]] = []
         settler.on_waiting = self._waiting
 
+    def begin(self) -> None:
+        """A turn begins. What one has left that broke off is claimed anew."""
+        self._claimed = []
+
     def add(self, attempt: Attempt, answer: ClaimAnswer, values: Sequence[bytes | None]) -> None:
         """A node was claimed; ``values`` are those of the fields of its inputs."""
         inputs = attempt.plan.inputs(attempt.key.node)

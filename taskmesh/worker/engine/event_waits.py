@@ -45,6 +45,10 @@ class EventWaits:
         self._delivery = EventDelivery(parts.store, parts.plans)
         self._claimed: list[_Claimed] = []
 
+    def begin(self) -> None:
+        """A turn begins. What one has left that broke off is claimed anew."""
+        self._claimed = []
+
     def add(
         self, attempt: Attempt, step: EventWait, open_seconds: float, inputs: Inputs, values: Sequence[bytes | None]
     ) -> None:

@@ -36,14 +36,7 @@ FIELDS_PER_CLAIM = 200
 class Intake:
     """Keeps deliveries until there is room for them, and turns them into works."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        in_flight: InFlight,
-        settler: Settler,
-        admission: Admission,
-        holder: str,
-    ) -> None:
+    def __init__(self, parts: Parts, in_flight: InFlight, settler: Settler, admission: Admission, holder: str) -> None:
         self._parts = parts
         self._admission = admission
         self._in_flight = in_flight
@@ -51,6 +44,7 @@ class Intake:
         self._holder = holder
         self._child_runs = ChildRuns(parts, settler)
         self._event_waits = EventWaits(parts, settler)
+        self._gathering = self._child_runs, self._event_waits
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
         self._generation = 0
@@ -108,9 +102,11 @@ class Intake:
 
         :raises StoreUnavailableError: nothing was handed over; put the attempts back.
         """
+        for gathering in self._gathering:
+            gathering.begin()
         works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
-        self._child_runs.flush()
-        self._event_waits.flush()
+        for gathering in self._gathering:
+            gathering.flush()
         pool.submit([work for work in works if work is not None])
 
     def put_back(self, attempts: Sequence[Attempt]) -> None:
