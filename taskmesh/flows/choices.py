@@ -52,7 +52,8 @@ class ChoiceReading:
     def switch(self, item: Item) -> Switch:
         path = (*self._path, "switch")
         if not isinstance(item.value, list) or not item.value:
-            self._reading.found(path, f"switch must be a list of cases, not {item.shown}")
+            shown = "an empty one" if item.value == [] else item.shown
+            self._reading.found(path, f"switch must be a list of cases, not {shown}")
             return Switch(())
         cases = []
         for number, child in enumerate(item.value):

@@ -49,12 +49,21 @@ def _events(text: str) -> Iterator[Any]:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
+        mark = _mark(place) if place else _START
         said = ", ".join(part for part in (error.problem, error.context) if part)
-        raise UnreadableError(_mark(place) if place else _START, f"not valid YAML: {said}") from None
+        if _is_tab_indent(text, mark):
+            said = "the line is indented with a tab; YAML takes spaces alone there"
+        raise UnreadableError(mark, f"not valid YAML: {said}") from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise UnreadableError(mark, f"not valid YAML: {error.reason}") from None
+
+
+def _is_tab_indent(text: str, mark: Mark) -> bool:
+    line = "".join(text.splitlines()[mark.line - 1 : mark.line])
+    indent = line[: len(line) - len(line.lstrip())]
+    return "\t" in indent and mark.column <= len(indent) + 1
 
 
 def _mark(mark: Any) -> Mark:

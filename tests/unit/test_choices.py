@@ -100,6 +100,7 @@ def test_a_switch_stands_in_the_pool_of_the_first_node_that_it_leads_to() -> Non
         ("a: {task: t, when: 'params.kind > 1'}", "node 'a': its condition can never be evaluated"),
         ("a: {task: t, when: 'params.kind'}", "node 'a': its condition is no condition: it gives"),
         ("a: {switch: x}", "node 'a': switch must be a list of cases, not 'x' (string)"),
+        ("a: {switch: []}", "node 'a': switch must be a list of cases, not an empty one"),
         ("a: {switch: [{then: b}]}, b: {task: t}", "node 'a': a case has 'when' and 'then', or it is the last"),
         ("a: {switch: [{else: b}, {when: 'true', then: b}]}, b: {task: t}", "node 'a': else must be the last"),
         ("a: {switch: [{else: []}]}", "node 'a': the switch leads to no node"),
