@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskmesh import Mesh
-from tests.integration.control_app import leave_mark
+from tests.integration.marks import leave_mark
 
 mesh = Mesh()
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from taskmesh import EventError, load_flow
-from taskmesh.broker.protocol import inbound_events_name
 from taskmesh.wire import pack
-from tests.contract.broker_peers import administer
+from tests.integration.event_sender import EventSender
 from tests.integration.mesh_bench import MeshBench
 from tests.integration.shell import Shell
 from tests.nemesis.injected import crash_points
@@ -42,6 +41,18 @@ def work(order_id: str) -> str:
     return order_id
 
 @mesh.flow(on={"event": "order.created", "params": {"order_id": "${event.data.id}"}})
+def order(order_id: str):
+    return work(order_id)
+"""
+
+
+class Shop(EventSender):
+    """Tells of orders."""
+
+    def tell(self, *numbers: int, amount: int = 11) -> None:
+        self.send(*(json.dumps(order(number, amount)).encode() for number in numbers))
+
+
 def order(order_id: str):
     return work(order_id)
 """
