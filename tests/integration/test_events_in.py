@@ -53,38 +53,6 @@ class Shop(EventSender):
         self.send(*(json.dumps(order(number, amount)).encode() for number in numbers))
 
 
-def order(order_id: str):
-    return work(order_id)
-"""
-
-
-class Shop:
-    """Somebody who knows AMQP and nothing of taskmesh."""
-
-    def __init__(self, bench: MeshBench) -> None:
-        self._url = bench.environ["TASKMESH_BROKER_URL"]
-        self.name = inbound_events_name(bench.environ["TASKMESH_NAMESPACE"])
-
-    def send(self, *bodies: bytes) -> None:
-        def publish(channel: Any) -> None:
-            channel.confirm_delivery()
-            for body in bodies:
-                channel.basic_publish(self.name, "order.created", body, mandatory=True)
-
-        administer(self._url, publish)
-
-    def tell(self, *numbers: int, amount: int = 11) -> None:
-        self.send(*(json.dumps(order(number, amount)).encode() for number in numbers))
-
-    def waiting(self) -> int:
-        counts: list[int] = []
-        administer(
-            self._url,
-            lambda channel: counts.append(channel.queue_declare(self.name, passive=True).method.message_count),
-        )
-        return counts[0]
-
-
 def order(number: int, amount: int = 11) -> dict[str, Any]:
     return {"type": "order.created", "id": f"e-{number}", "data": {"id": f"o-{number}", "amount": amount}}
 
