@@ -159,11 +159,11 @@ class StoreRefusedError(StoreUnavailableError):
 
 
 class PayloadUnavailableError(UnavailableError):
-    """The place where large outputs are put aside cannot be used."""
+    """The place where large values are put aside cannot be used."""
 
 
 class PayloadError(TaskmeshError):
-    """An output that was put aside is not there any more, or is not what was put there."""
+    """A value that was put aside is not there any more, or is not what was put there."""
 
 
 class WireError(TaskmeshError):

@@ -28,7 +28,7 @@ from taskmesh.store.store import Store
 class Foundation:
     """The store's side of a process, and where the broker is.
 
-    ``payloads`` opens the place for large outputs, once; None where the settings name none.
+    ``payloads`` opens the place for large values, once; None where the settings name none.
     """
 
     settings: Settings

@@ -9,12 +9,14 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
+from taskmesh.dispatch.event_batches import BatchRuns
 from taskmesh.dispatch.events import EventWriter
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
+from taskmesh.keeper.batches import Batches, BatchParts
 from taskmesh.keeper.events import EventRelay
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import PROBING_PARTITION, Keeper, KeeperParts
@@ -23,9 +25,13 @@ from taskmesh.keeper.payload_sweep import PayloadSweep
 from taskmesh.keeper.scheduler import Scheduler, SchedulerParts
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
+from taskmesh.payload.large_values import LargeValues
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
+from taskmesh.store.event_batch_reader import EventBatchReader
+from taskmesh.store.event_batches import EventBatches
 from taskmesh.store.events import EventOutbox
+from taskmesh.store.expected_runs import ExpectedRuns
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
@@ -62,6 +68,7 @@ class KeeperRole:
             tally,
             self._leadership,
             settings.limits.max_value_bytes,
+            LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
         self._keeper = Keeper(parts, settings.namespace, settings.broker.shards, grace_seconds)
         self._timers = Timers(
@@ -72,10 +79,12 @@ class KeeperRole:
             Controls(foundation.store),
             alarm_clock(foundation, dispatcher, tally),
             Halts(parts, holder, grace_seconds),
+            _batches(foundation, self._leadership, dispatcher, tally, holder),
             foundation.clock,
         )
         self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
-        kept = foundation.housekeeping, foundation.reader, settings.store.retention_seconds
+        asked = foundation.housekeeping, foundation.reader, ExpectedRuns.of(foundation.store)
+        kept = *asked, settings.store.retention_seconds
         self._sweep = PayloadSweep(foundation.payloads, *kept, tally, foundation.clock)
         self._events = _event_relay(foundation, self._leadership, publisher, tally)
 
@@ -139,6 +148,24 @@ def _event_relay(foundation: Foundation, leadership: Leadership, publisher: Publ
     outbox = EventOutbox(foundation.link, foundation.keys)
     writer = EventWriter(outbox, foundation.plans, foundation.settings.namespace)
     return EventRelay(outbox, writer, publisher, leadership, tally)
+
+
+def _batches(
+    foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally, holder: str
+) -> Batches:
+    return Batches(
+        BatchParts(
+            batches=EventBatches(foundation.store),
+            reader=EventBatchReader(foundation.link, foundation.keys),
+            runs=BatchRuns(foundation.store, foundation.settings.limits.max_value_bytes),
+            letters=foundation.letters,
+            publish=dispatcher.publish,
+            leadership=leadership,
+            tally=tally,
+            holder=holder,
+            namespace=foundation.settings.namespace,
+        )
+    )
 
 
 def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:

@@ -48,7 +48,7 @@ class LocalWorker:
         if watch_flows and not foundation.settings.flows.paths:
             raise UsageError("there are no flow files to watch; name some in flows.paths, or leave watch_flows out")
         self._foundation = foundation
-        self._large = LargeOutputs(foundation.payloads(), foundation.settings.payload.claim_check_bytes)
+        self._large = LargeOutputs(foundation.payloads, foundation.settings.payload.claim_check_bytes)
         self._registry = registry
         self._threads = threads
         self._watches_flows = watch_flows

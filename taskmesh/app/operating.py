@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taskmesh.client.controlling import RunControl
     from taskmesh.client.dead_letters import DeadLetterBox
     from taskmesh.client.flow_versions import FlowBox
+    from taskmesh.client.publishing import WaitingBatch
     from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
     from taskmesh.model.schedule_options import ScheduleOptions
     from taskmesh.model.schedules import Schedule
@@ -98,3 +99,10 @@ class Operating:
     def schedules(self) -> ScheduleBox:
         """All schedules: to look at, to pause, to trigger, to backfill, to delete."""
         return self._working.schedules
+
+    def event_batches(self, limit: int = 50) -> list[WaitingBatch]:
+        """Batches of events whose runs have not begun: those that are closed, then those that close next.
+
+        :raises StoreUnavailableError: Redis does not answer.
+        """
+        return self._working.events.batches(limit)

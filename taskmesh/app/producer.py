@@ -27,6 +27,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Flow
 from taskmesh.model.schedules import Schedule
+from taskmesh.payload.large_values import LargeValues
 from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.breakers import breakers_of
 from taskmesh.store.flow_versions import flow_versions_of
@@ -75,7 +76,7 @@ class Producer:
                 error=StoreUnavailableError,
             ),
             look_again_seconds=look_again_seconds,
-            payloads=foundation.payloads,
+            large=LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
         limits = ClientLimits(settings.limits.max_value_bytes, settings.limits.max_nodes)
         self.client = Client(parts, limits)

@@ -20,6 +20,7 @@ from taskmesh.dispatch.event_runs import EventRuns
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.model.checkup.settings_rules import REFUSED
 from taskmesh.observability.tally import Tally
+from taskmesh.payload.large_values import LargeValues
 from taskmesh.store.aside import aside
 from taskmesh.worker.engine.answering import Answering
 from taskmesh.worker.engine.engine import Engine
@@ -98,6 +99,7 @@ class Session:
             self.tally,
             foundation.clock,
             settings.limits.max_value_bytes,
+            LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
         self._intake = EventIntake(EventRuns(foundation.store, parts.plans, parts.max_value_bytes), parts)
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
@@ -113,7 +115,7 @@ class Session:
         """Take up work.
 
         :raises StoreRefusedError: the store refuses, or may not be trusted with runs.
-        :raises UsageError: the place for large outputs belongs to another installation, or cannot be opened.
+        :raises UsageError: the place for large values belongs to another installation, or cannot be opened.
         """
         await enter_store(self._enter, self._note_missing)
         await self._publisher.start()

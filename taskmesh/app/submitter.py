@@ -54,6 +54,7 @@ class Submitter:
         :raises FlowVersionError: no such version is registered, or it is archived.
         :raises FlowError: the flow or the parameters break rules. :raises RunConflictError: ``id`` has another body.
         :raises StoreUnavailableError: Redis does not answer; submit again with the same id.
+        :raises PayloadUnavailableError: what is large cannot be put aside now; submit again with the same id.
         """
         options: SubmitOptions = {
             "tags": tags,
@@ -125,7 +126,8 @@ class Submitter:
 
         Returns those runs. Nodes that wait for such an event have it then, and later ones find it. Published again with
         the same ``id`` and ``source`` it is the same event, and begins nothing new; without an ``id`` it is a new one.
-        ``data`` are plain values.
+        ``data`` are plain values. A flow that gathers events begins no run yet, but has this one in a batch when this
+        returns.
 
         :raises EventError: it is no event, or a flow or a node cannot take it; all that can have it.
         :raises StoreUnavailableError: Redis does not answer; publish again with the same id.

@@ -148,7 +148,7 @@ def _plugins() -> typer.Typer:
 
 def _events() -> typer.Typer:
     app = _group("Events: those of runs and nodes that have ended, and those that begin runs.")
-    for command in (hearing.tail, hearing.publish):
+    for command in (hearing.tail, hearing.publish, hearing.ls):
         app.command()(command)
     return app
 

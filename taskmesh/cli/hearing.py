@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskmesh.cli.mending import json_of
 from taskmesh.cli.options import Format, Output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from taskmesh.client.publishing import WaitingBatch
 
 Flow = Annotated[str, typer.Option("--flow", metavar="NAME", help="Only of runs of this flow.", show_default="any")]
 Type = Annotated[
@@ -48,6 +53,7 @@ EventId = Annotated[
         "--id", metavar="ID", help="An event that is published twice with one id counts once.", show_default="new"
     ),
 ]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")]
 Source = Annotated[str | None, typer.Option("--source", metavar="TEXT", help="Where it happened; ids are of a source.")]
 
 
@@ -60,7 +66,7 @@ def publish(
 ) -> None:
     """Publish an event: it begins a run of each registered flow that is subscribed, and ends the waits of nodes for it.
 
-    Prints the ids of the runs that it has begun.
+    Prints the ids of the runs that it has begun. Flows that gather events begin theirs later; see `taskmesh events ls`.
     """
     from taskmesh.cli.output import print_json
     from taskmesh.cli.targets import opened
@@ -71,7 +77,30 @@ def publish(
     if output is Format.JSON:
         print_json({"type": type_, "runs": runs})
     else:
-        print("\n".join(runs) or "it has begun no run")
+        print("\n".join(runs) or "it begins no run now: no flow is subscribed to it, or only such as gather events")
+
+
+def ls(limit: Limit = 50, output: Output = Format.TEXT) -> None:
+    """List the batches of events whose runs have not begun: those that are closed, then those that close next."""
+    from taskmesh.cli.output import console, print_json
+    from taskmesh.cli.targets import opened
+
+    with opened() as mesh:
+        found = mesh.event_batches(limit)
+    if output is Format.JSON:
+        print_json([each._asdict() for each in found])
+    else:
+        console().print(_table(found) if found else "no batch of events waits")
+
+
+def _table(found: Sequence[WaitingBatch]) -> Table:
+    from taskmesh.cli.output import cell, clock_text, plain_table
+
+    table = plain_table("run", "flow", "key", "events", "opened", "closes")
+    for each in found:
+        closes = clock_text(each.closes_at) if each.is_open else "closed"
+        table.add_row(each.run_id, each.flow, cell(each.key), str(each.size), clock_text(each.opened_at), cell(closes))
+    return table
 
 
 def line_of(event: Mapping[str, Any]) -> str:

@@ -29,8 +29,10 @@ from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts
 from taskmesh.client.signalling import Signalling
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.begun import begun_by
+from taskmesh.dispatch.deferring import used_params
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.large_params import LargeParams
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import (
@@ -46,7 +48,7 @@ from taskmesh.model.states import RunState
 from taskmesh.store.calls import Word
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.records import RunRecord, RunSummary
-from taskmesh.wire import unpack
+from taskmesh.wire.claim_checks import read_params
 from taskmesh.wire.run_contexts import decode_context
 
 RUNS_PER_BATCH = 200
@@ -60,6 +62,7 @@ class Client:
         self._limits = limits
         self._advancer = Advancer(parts.store)
         self._pins = Pins(parts.store)
+        self._large_params = LargeParams(parts.store, parts.large)
         self.control = RunControl(parts, limits.max_value_bytes)
         self._explainer = Explainer(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
@@ -74,15 +77,18 @@ class Client:
 
         :raises RunConflictError: an id is taken by a run with another body; of the others, some were submitted.
         :raises StoreUnavailableError: the store does not answer; submit again with the same ids.
+        :raises PayloadUnavailableError: large parameters cannot be put aside now; submit again with the same ids.
         """
         self._limits.check(plan)
-        wished = [entrance_of(plan, each, self._limits.max_value_bytes) for each in submissions]
+        wished = [entrance_of(plan, each, self._limits.max_value_bytes, self._large_params) for each in submissions]
         entrances = [self._pins.pinned(each) for each in wished]
         self._parts.plans.add(plan)
         for start in range(0, len(entrances), RUNS_PER_BATCH):
             batch = entrances[start : start + RUNS_PER_BATCH]
             with self._parts.store_breaker.calling():
+                self._large_params.refuse_forgotten(batch)
                 advances = self._advancer.admit(batch)
+                self._large_params.admitted(batch)
             self._send_off(batch, advances)
         return [each.run_id for each in entrances]
 
@@ -155,7 +161,7 @@ class Client:
         record, plan = self._record(run_id)
         letters = tuple(self._parts.letters.ids_of_run(run_id))
         registered = self._flow_versions.number_of(plan.flow.name, plan.hash)
-        value_of = partial(self._parts.value, run_id) if fetch_outputs else value_in_store
+        value_of = partial(self._parts.large.value, run_id) if fetch_outputs else value_in_store
         details = run_details(record, plan, value_of)
         nodes = with_counts(details.nodes, plan, self._parts.reader)
         return replace(details, nodes=nodes, dead_letters=letters, registered=registered)
@@ -260,10 +266,11 @@ class Client:
         sources = plan.graph.result_inputs
         fields = ["params", "context", *(f"output:{each}" for each in sources)]
         params, context, *outputs = self._parts.reader.run_fields(run_id, fields)
-        found = zip(sources, outputs, strict=True)
+        found, value_of = zip(sources, outputs, strict=True), partial(self._parts.large.value, run_id)
         # A node that did not run gives null, as in arguments.
-        values = {source: self._parts.value(run_id, output) if output is not None else None for source, output in found}
-        return plan.graph.resolve_result(unpack(params or b"\x80"), values, decode_context(context))
+        values = {source: value_of(output) if output is not None else None for source, output in found}
+        given = used_params(read_params(params), plan.graph.result, value_of)
+        return plan.graph.resolve_result(given, values, decode_context(context))
 
     def _record(self, run_id: str) -> tuple[RunRecord, Plan]:
         record = self._parts.reader.run(run_id)

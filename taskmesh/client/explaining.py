@@ -95,7 +95,7 @@ class Explainer:
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
         self._waits = Waits(parts.store.link, parts.keys)
-        self._heard = Heard(parts.reader)
+        self._heard = Heard(parts.reader, parts.large.value)
 
     def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
         """What the unfinished nodes of a run wait for, at most ``limit`` of them; or one node.

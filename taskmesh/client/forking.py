@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from taskmesh.client.copies import refuse_copies
@@ -18,10 +19,13 @@ from taskmesh.client.resetting import Resetting
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, verdict_of
 from taskmesh.dispatch.advance import Entrance, admission_of
+from taskmesh.dispatch.deferring import whole_params
 from taskmesh.dispatch.entrance import Submission, canonical, digest_of, entrance_of
 from taskmesh.dispatch.forking import Inherited, inherited, readers_of
+from taskmesh.dispatch.large_params import LargeParams
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, RunConflictError, RunNotFoundError, RunStateError, UsageError
+from taskmesh.model.params import check_params
 from taskmesh.model.problems import listed
 from taskmesh.store.calls import Controlled, Who, Word
 from taskmesh.store.controls import Controls
@@ -29,7 +33,7 @@ from taskmesh.store.family import Origin, RunKey
 from taskmesh.store.preparations import Fork, Inheritance
 from taskmesh.store.records import node_record
 from taskmesh.wire import pack, unpack
-from taskmesh.wire.claim_checks import read_check
+from taskmesh.wire.claim_checks import read_check, read_params
 from taskmesh.wire.run_contexts import decode_context
 
 FORK = "fork of"
@@ -65,6 +69,7 @@ class Forking:
         self._parts = parts
         self._max_value_bytes = max_value_bytes
         self._controls = Controls(parts.store)
+        self._large_params = LargeParams(parts.store, parts.large)
         self._restarting = Restarting(parts)
         self._resetting = Resetting(parts)
 
@@ -119,11 +124,12 @@ class Forking:
         refuse_copies(source, plan)
         origins = [place_of(plan, node) for node in wish.nodes]
         packed, pins, context = self._parts.reader.run_fields(source, ("params", "pins", "context"))
-        params = unpack(packed or b"\x80")
+        # Whole: the fork gets its own of what was put aside, and what is changed must be seen.
+        params = whole_params(read_params(packed), partial(self._parts.large.value, source))
         kept = summaries[0].tags, wish.deadline_seconds, decode_context(context)
         submission = Submission({**params, **wish.params}, wish.run_id, *kept)
-        entrance = entrance_of(plan, submission, self._max_value_bytes)
-        changed = _changed(params, unpack(entrance.params))
+        entrance = entrance_of(plan, submission, self._max_value_bytes, self._large_params)
+        changed = _changed(params, check_params(plan.flow, submission.params))
         taken = self._taken(source, plan, origins, changed)
         origin = pack([source, list(wish.nodes), list(changed), *who])
         fork = Fork(_kind(source), origin, taken.packed(len(plan.flow.nodes)))
@@ -147,10 +153,12 @@ class Forking:
         return taken
 
     def _store(self, entrance: Entrance, fork: Fork, who: Who) -> None:
+        self._large_params.refuse_forgotten([entrance])
         run = admission_of(entrance)
         answer = self._controls.fork_run(run, fork, who)
         if answer.word is Word.FLOW_MISSING:
             answer = self._controls.fork_run(run, fork, who, with_flow=True)
+        self._large_params.admitted([entrance])
         if answer.word is Word.CONFLICT:
             raise RunConflictError(entrance.run_id)
 
@@ -186,7 +194,7 @@ class Forking:
         if read_check(output) is None:
             return output
         try:
-            return self._parts.place_of(source).copy(output, source, run_id)
+            return self._parts.large.copy(output, source, run_id)
         except PayloadError:
             if self._parts.reader.statuses([source]) == [None]:
                 return None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from taskmesh.dispatch.deferring import resolved_here
+from taskmesh.client.outputs import ValueOf
+from taskmesh.dispatch.deferring import Arguments
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.dispatch.plan import Plan
-from taskmesh.errors import UnresolvedReferenceError
+from taskmesh.errors import PayloadError, PayloadUnavailableError, UnresolvedReferenceError
 from taskmesh.model.durations import duration_text
 from taskmesh.model.event_waits import EventWait
 from taskmesh.model.explanation import MESSAGE_LENGTH
@@ -20,14 +22,14 @@ from taskmesh.store.reader import Reader
 from taskmesh.store.records import RunRecord
 from taskmesh.store.signals import KeptSignal
 from taskmesh.wire import unpack
-from taskmesh.wire.codec import PutAsideError
 
 
 class Heard:
-    """Reads; changes nothing. Safe in threads."""
+    """Reads; changes nothing. Safe in threads. ``value_of`` gives the value of something stored of a run."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, value_of: Callable[[str, bytes], Any]) -> None:
         self._reader = reader
+        self._value_of = value_of
 
     def reasons(self, plan: Plan, run_id: str, states: Mapping[int, NodeState], now: float) -> dict[int, list[str]]:
         """Sentences about those of these nodes that wait for something that is sent, or did."""
@@ -35,34 +37,50 @@ class Heard:
         fields = [plan.inputs(place).fields for place in hearing]
         values = iter(self._reader.run_fields(run_id, [field for each in fields for field in each]) if fields else ())
         return {
-            place: list(_of_node(plan, run_id, place, states[place], list(islice(values, len(each))), now))
+            place: list(
+                _of_node(
+                    plan,
+                    run_id,
+                    place,
+                    states[place],
+                    list(islice(values, len(each))),
+                    now,
+                    partial(self._value_of, run_id),
+                )
+            )
             for place, each in zip(hearing, fields, strict=True)
         }
 
 
 def _of_node(
-    plan: Plan, run_id: str, place: int, state: NodeState, values: Sequence[bytes | None], now: float
+    plan: Plan,
+    run_id: str,
+    place: int,
+    state: NodeState,
+    values: Sequence[bytes | None],
+    now: float,
+    value_of: ValueOf,
 ) -> Iterator[str]:
     node, (*rest, signal, payload) = plan.node(place), values
     if isinstance(node.step, Approve | EventWait) and state in _PARKED:
-        yield f"{_wanted(node, plan.inputs(place), rest):.{MESSAGE_LENGTH}}"
+        yield f"{_wanted(node, plan.inputs(place), rest, value_of):.{MESSAGE_LENGTH}}"
     if signal is not None and payload is not None:
         yield _came(signal_details(node, signal, payload), now)
     elif state in _PARKED:
         yield from _how(node, run_id)
 
 
-def _wanted(node: Node, inputs: Inputs, values: Sequence[bytes | None]) -> str:
+def _wanted(node: Node, inputs: Inputs, values: Sequence[bytes | None], value_of: ValueOf) -> str:
     """What is asked of people, or of an event."""
     asks = "it asks: " if isinstance(node.step, Approve) else "it asks of the event: "
     begin = len(inputs.gate.fields) if inputs.gate else 0
     try:
-        arguments = resolved_here(inputs.arguments(values[begin:]))
-    except (UnresolvedReferenceError, PutAsideError) as error:
+        arguments = Arguments(inputs.arguments(values[begin:]), value_of)
+        if not isinstance(node.step, EventWait):
+            return f"{asks}{arguments.one(QUESTION)}"
+        match = [f"{path} = {arguments.one(path)!r}" for path in node.args]
+    except (UnresolvedReferenceError, PayloadError, PayloadUnavailableError) as error:
         return f"{asks}(what, cannot be told: {error})"
-    if not isinstance(node.step, EventWait):
-        return f"{asks}{arguments.get(QUESTION)}"
-    match = [f"{path} = {value!r}" for path, value in arguments.items()]
     return asks + (", ".join([*match, *([node.step.filter] if node.step.filter else [])]) or "nothing more")
 
 

@@ -9,10 +9,12 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import place_of
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, half_done
-from taskmesh.dispatch.advance import Advancer, Mark
+from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.begun import begun_by
 from taskmesh.dispatch.children import is_bound
 from taskmesh.dispatch.dispatcher import outgoing
+from taskmesh.dispatch.marks import Mark
+from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
@@ -29,7 +31,7 @@ class Marking:
     def __init__(self, parts: ClientParts, max_value_bytes: int) -> None:
         self._parts = parts
         self._max_value_bytes = max_value_bytes
-        self._advancer = Advancer(parts.store)
+        self._advancer = Advancer(parts.store, Parents(parts.store, parts.large))
         self._restarting = Restarting(parts)
 
     def succeed(self, run_id: str, node: str, output: Any, who: Who) -> bool:

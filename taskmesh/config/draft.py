@@ -99,7 +99,7 @@ def _lease(values: Values) -> Iterator[str]:
 def _payload(values: Values) -> Iterator[str]:
     (threshold, origin), (url, _) = values["payload.claim_check_bytes"], values["payload.url"]
     if threshold and url is None and values["store.url"][0] is not None:
-        yield f"payload.claim_check_bytes is set ({origin}), but payload.url does not say where large outputs go"
+        yield f"payload.claim_check_bytes is set ({origin}), but payload.url does not say where large values go"
     if 0 < threshold < MIN_CLAIM_CHECK_BYTES:
         yield f"payload.claim_check_bytes = {threshold} ({origin}) must be 0, or at least {MIN_CLAIM_CHECK_BYTES}"
     if threshold > (most := values["limits.max_value_bytes"][0]):

@@ -195,9 +195,9 @@ class PluginsSection:
 
 @dataclass(frozen=True, slots=True)
 class PayloadSection:
-    """Where large outputs are put aside, so that Redis holds only what stands for them; needs ``taskmesh[blob]``.
+    """Where large values are put aside, so that Redis holds only what stands for them; needs ``taskmesh[blob]``.
 
-    Outputs of at least ``claim_check_bytes`` are meant, 0 = none, and of at most ``max_bytes``. Without a ``url``, and
+    Those of at least ``claim_check_bytes`` are meant, 0 = none, and of at most ``max_bytes``. Without a ``url``, and
     where no servers are named, they go to a directory beside the embedded data.
     """
 

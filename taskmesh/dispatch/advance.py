@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.edges import EdgeChunk
+from taskmesh.dispatch.marks import Mark, marking_of
+from taskmesh.dispatch.outcomes import Later
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
 from taskmesh.model.event_waits import Awaited
-from taskmesh.store.calls import Admission, Marking, NodeKey, Settlement, Spreading, Told, Word
+from taskmesh.store.calls import Admission, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.event_waits import note_awaited
 from taskmesh.store.events import note_emitting
@@ -83,17 +85,6 @@ def cancelled(plan: Plan, key: NodeKey, token: int, shard_key: str, message: str
     return Ending(plan, key, token, shard_key, "cancelled", error=error)
 
 
-class Mark(NamedTuple):
-    """A node to end by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why."""
-
-    plan: Plan
-    key: NodeKey
-    shard_key: str
-    state: str
-    output: bytes
-    cause: str
-
-
 @dataclass(slots=True)
 class Advance:
     """What followed from one call."""
@@ -116,10 +107,10 @@ class _Step(NamedTuple):
 class Advancer:
     """Carries transitions out and follows them to their end."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, parents: Parents | None = None) -> None:
         self._store = store
         self._controls = Controls(store)
-        self._parents = Parents(store)
+        self._parents = parents or Parents(store)
 
     def admit(self, entrances: Sequence[Entrance]) -> list[Advance]:
         """Store runs and find their first nodes."""
@@ -173,7 +164,7 @@ class Advancer:
 
     def mark(self, marks: Sequence[Mark]) -> list[Advance]:
         """End nodes by hand and find what is ready next."""
-        told = self._controls.mark_nodes([_marking(each) for each in marks])
+        told = self._controls.mark_nodes([marking_of(each) for each in marks])
         advances = [
             _advance(each.plan, each.key.run_id, each.shard_key, answer)
             for each, answer in zip(marks, told, strict=True)
@@ -196,20 +187,25 @@ class Advancer:
     def _follow(self, advances: list[Advance], steps: deque[_Step]) -> list[Advance]:
         while steps:
             batch = [steps.popleft() for _ in range(min(len(steps), SPREADS_PER_EXCHANGE))]
-            self._tell_parents(advances, [step for step in batch if step.key.node == TO_PARENT])
-            for step, answer in zip(batch, self._store.spread_nodes([_spreading(each) for each in batch]), strict=True):
+            batch = self._tell_parents(advances, batch)
+            answers = self._store.spread_nodes([_spreading(each) for each in batch]) if batch else []
+            for step, answer in zip(batch, answers, strict=True):
                 advance = advances[step.origin]
                 advance.run_status = answer.run_status or advance.run_status
                 advance.ready.extend(_ready(step.plan, step.key.run_id, step.shard_key, answer))
                 steps.extend(_skipped_steps(step.origin, step.plan, step.key.run_id, step.shard_key, answer))
         return advances
 
-    def _tell_parents(self, advances: list[Advance], steps: Sequence[_Step]) -> None:
-        """What is ready by that belongs to other runs."""
+    def _tell_parents(self, advances: list[Advance], batch: list[_Step]) -> list[_Step]:
+        """What is ready by that belongs to other runs. Returns the steps but those that were put off."""
+        steps = [step for step in batch if step.key.node == TO_PARENT]
         told = self._parents.tell([Ended(step.key.run_id, step.plan) for step in steps]) if steps else []
         for step, ready in zip(steps, told, strict=True):
-            if ready is not None:
+            if isinstance(ready, Later):
+                batch.remove(step)
+            elif ready is not None:
                 advances[step.origin].ready.append(ready)
+        return batch
 
 
 def _steps(origin: int, plan: Plan, key: NodeKey, shard_key: str, skip: int) -> Iterator[_Step]:
@@ -280,16 +276,6 @@ def _settlement(ending: Ending) -> Settlement:
         ticket=ending.ticket,
         bound=b"" if plan.is_undo(ending.key.node) else plan.bound,
     )
-
-
-def _marking(mark: Mark) -> Marking:
-    plan, node = mark.plan, mark.key.node
-    first = plan.chunks(node)[0]
-    written = mark.state, mark.output, mark.cause
-    pool, can_be_undone = plan.pool_of(node), plan.node(node).compensation is not None
-    edges = first.packed, first.last
-    special = first.special, plan.node(node).is_flow_hook
-    return Marking(mark.key, *written, plan.hash, pool, plan.pools, *edges, can_be_undone, *special)
 
 
 def _spreading(step: _Step) -> Spreading:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.child_inputs import Around
 from taskmesh.dispatch.copies import copies_params, copies_plan
-from taskmesh.dispatch.deferring import resolved_here
+from taskmesh.dispatch.deferring import Arguments
 from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.large_params import LargeParams
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
+from taskmesh.model.flow import Flow, ParamType
 from taskmesh.model.loops import Loop
 from taskmesh.model.mapping import GIVEN, OVER, Map
+from taskmesh.model.params import check_params
 from taskmesh.model.subflows import MAX_DEPTH, ChildStep, Subflow
+from taskmesh.payload.large_values import Fetching
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Parent
-from taskmesh.wire import pack
+from taskmesh.wire import pack, unpack
+from taskmesh.wire.claim_checks import Params, pack_check, read_check
+from taskmesh.wire.codec import PutAsideError
+
+NOTHING = pack(None)
 
 LEAST_SECONDS = 0.001
 """A child whose parent's time is just over still gets a deadline, which rings at once."""
@@ -28,7 +37,8 @@ LEAST_SECONDS = 0.001
 class Birth(NamedTuple):
     """A claimed node that is to begin a child. ``left_seconds`` is the time until the deadline of its run, if any.
 
-    ``turn`` counts the children that it has begun before within its attempt; ``last`` is what the last of them gave.
+    ``turn`` counts the children that it has begun before within its attempt; ``last`` is what the last of them gave,
+    as it is stored.
     ``context`` is what is said of the request that its run serves, and the child with it.
     """
 
@@ -39,15 +49,20 @@ class Birth(NamedTuple):
     around: Around
     left_seconds: float | None
     turn: int = 0
-    last: Any = None
+    last: bytes = NOTHING
     context: bytes = b""
+
+    @property
+    def child_id(self) -> str:
+        """The run that is to be begun."""
+        return self.around.child_id(self.key, self.turn)
 
 
 class ChildFlow(NamedTuple):
-    """What a child is a run of, and with which parameters."""
+    """What a child is a run of, and with which parameters; those that are put aside are so as its own."""
 
     plan: Plan
-    params: Mapping[str, Any]
+    params: Params
     items: tuple[bytes, ...] = ()
 
 
@@ -58,10 +73,16 @@ class NoChild(NamedTuple):
 
 
 class Bodies:
-    """Finds the flows that children are runs of; ``fetch`` gives a registered one by its name and its hash."""
+    """Finds the flows that children are runs of; ``fetch`` gives a registered one by its name and its hash.
 
-    def __init__(self, fetch: Callable[[str, str], Plan | None], max_value_bytes: int) -> None:
+    ``large`` fetches, copies and puts aside what is large, which blocks; without it that is refused.
+    """
+
+    def __init__(
+        self, fetch: Callable[[str, str], Plan | None], max_value_bytes: int, large: LargeParams | None = None
+    ) -> None:
         self._fetch = fetch
+        self._large = large
         self.max_value_bytes = max_value_bytes
 
     def flow_of(self, birth: Birth) -> ChildFlow | NoChild:
@@ -69,7 +90,8 @@ class Bodies:
 
         :raises UsageError: it is not there any more, or has no list, or too few items.
         :raises TooLargeError: it has too many. :raises UnresolvedReferenceError: as of ``Inputs.arguments``.
-        :raises PutAsideError: as of ``resolved_here``.
+        :raises PutAsideError: something of it was put aside, and this is no place to fetch it.
+        :raises PayloadError: it is not there. :raises PayloadUnavailableError: it cannot be fetched, or handed on.
         """
         step = birth.plan.node(birth.key.node).step
         assert isinstance(step, ChildStep)
@@ -89,30 +111,65 @@ class Bodies:
             raise UsageError(f"the store has lost the body of the registered flow {reference}; push it again")
         return plan
 
+    def value_of(self, birth: Birth) -> ValueOf:
+        """Gives the value of something that is stored of the parent."""
+        return unpack if self._large is None else Fetching(self._large.large, birth.key.run_id).value
+
+    def own(self, birth: Birth, params: Params, stays: str = "") -> Params:
+        """Parameters that the parent gives, as the child's own; that of the name ``stays`` is never put aside."""
+        if self._large is not None:
+            return self._large.own(birth.child_id, birth.key.run_id, params, stays)
+        if params.aside:
+            raise PutAsideError("it was put aside, and cannot be handed on from here")
+        return params
+
 
 def _of_subflow(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
-    return ChildFlow(bodies.plan_of(birth, step.reference), resolved_here(birth.arguments))
+    value_of = bodies.value_of(birth)
+    return _with_params(bodies, birth, step, Arguments(birth.arguments, value_of).handed_on(), value_of)
 
 
 def _of_loop(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
     assert isinstance(step, Loop)
-    params = resolved_here(birth.arguments)
-    params |= {step.last_as: birth.last} if step.last_as else {}
-    params |= {step.count_as: birth.turn + 1} if step.count_as else {}
-    return ChildFlow(bodies.plan_of(birth, step.reference), params)
+    value_of = bodies.value_of(birth)
+    here, aside = Arguments(birth.arguments, value_of).handed_on()
+    here |= {step.count_as: birth.turn + 1} if step.count_as else {}
+    check = read_check(birth.last)
+    if step.last_as and check:
+        aside = {**aside, step.last_as: check}
+    elif step.last_as:
+        here[step.last_as] = unpack(birth.last)
+    return _with_params(bodies, birth, step, Params(here, aside), value_of)
+
+
+def _with_params(bodies: Bodies, birth: Birth, step: ChildStep, params: Params, value_of: ValueOf) -> ChildFlow:
+    plan = bodies.plan_of(birth, step.reference)
+    looked_at = {name: each for name, each in params.aside.items() if _is_looked_at(plan.flow, name)}
+    here = {**params.here, **{name: value_of(pack_check(each)) for name, each in looked_at.items()}}
+    aside = {name: each for name, each in params.aside.items() if name not in looked_at}
+    if looked_at:
+        check_params(plan.flow, {**here, **dict.fromkeys(aside)}, aside)
+    return ChildFlow(plan, bodies.own(birth, Params(here, aside), plan.flow.shard_by.removeprefix("params.")))
+
+
+def _is_looked_at(flow: Flow, name: str) -> bool:
+    """Whether the value of a parameter must be known to admit a run: it has a type, or says what belongs together."""
+    has_type = any(param.name == name and param.type is not ParamType.ANY for param in flow.params)
+    return has_type or flow.shard_by == f"params.{name}"
 
 
 def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChild:
     assert isinstance(step, Map)
-    arguments = resolved_here(birth.arguments)
-    items = items_of(step, arguments[OVER])
+    arguments = Arguments(birth.arguments, bodies.value_of(birth))
+    items = items_of(step, arguments.one(OVER))
     if items is None:
         if least := step.needed(0):
             raise UsageError(f"the list of the map is empty, and {least} of its items must succeed")
         return NoChild(pack([]))
     origin = f"{birth.key.run_id}/{birth.plan.name_of(birth.key.node)}"
-    params = copies_params(arguments.get(GIVEN, {}), origin, bodies.max_value_bytes)
-    return ChildFlow(copies_plan(birth.plan.flow, step, items), params, items.chunks)
+    given = bodies.own(birth, arguments.handed_on(GIVEN))
+    params = copies_params(given.here, origin, bodies.max_value_bytes)
+    return ChildFlow(copies_plan(birth.plan.flow, step, items), Params(params, given.aside), items.chunks)
 
 
 Maker: TypeAlias = Callable[[Bodies, Birth, ChildStep], ChildFlow | NoChild]
@@ -134,8 +191,9 @@ def entrance_of_child(birth: Birth, child: ChildFlow, max_value_bytes: int) -> E
             f"run {birth.key.run_id} is {depth - 1} runs deep, and no deeper sub-flow is begun; a flow that begins "
             "itself needs a condition that ends it"
         )
-    run_id = around.child_id(birth.key, birth.turn)
-    submission = Submission(child.params, run_id, around.tags, _deadline(birth, child.plan))
+    run_id = birth.child_id
+    deadline_seconds = _deadline(birth, child.plan)
+    submission = Submission(child.params.here, run_id, around.tags, deadline_seconds, aside=child.params.aside)
     entrance = entrance_of(child.plan, submission, max_value_bytes)
     parent = Parent(*birth.key, node.name, run_id, depth, child.plan.pools[0])
     return replace(

@@ -6,21 +6,25 @@ be asked again: a child has the same id whoever begins it, and what has ended sa
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
-from taskmesh.dispatch.births import Birth, Bodies, NoChild, entrance_of_child
+from taskmesh.dispatch.births import NOTHING, Birth, Bodies, NoChild, entrance_of_child
 from taskmesh.dispatch.child_inputs import Around, ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.gates import ValueOf
+from taskmesh.dispatch.large_params import LargeParams
 from taskmesh.dispatch.lookup import look_up
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_UNDOS, TO_PARENT, Plan
 from taskmesh.dispatch.plans import Plans
-from taskmesh.errors import StoreUnavailableError
+from taskmesh.errors import PayloadUnavailableError, StoreUnavailableError
 from taskmesh.model.loops import Loop
 from taskmesh.model.states import RunState
 from taskmesh.model.subflows import ChildStep, OnParentClose
+from taskmesh.payload.large_values import CONDITION_BYTES, Fetching, LargeValues
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Who, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.family import CHILD_CANCELLED, CHILD_FAILED, Outcome, Parent, run_key, undo_ticket
@@ -28,6 +32,7 @@ from taskmesh.store.family_reader import FamilyReader
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
 from taskmesh.wire import unpack
+from taskmesh.wire.codec import PutAsideError
 
 
 class Taken(NamedTuple):
@@ -43,7 +48,8 @@ class Taken(NamedTuple):
 class Verdict(NamedTuple):
     """What becomes of a node: it waits, by its ``ticket``, or has ended as succeeded, failed or cancelled.
 
-    ``kind`` and ``message`` are those of its error; a failure that is ``final`` is not tried again.
+    Or it is to be taken up ``beside`` the loop: by children that may fetch what was put aside. ``kind`` and ``message``
+    are those of its error; a failure that is ``final`` is not tried again.
     """
 
     state: str
@@ -59,22 +65,35 @@ TERMINATED = "its parent was terminated"
 
 EXHAUSTED = "LoopExhausted"
 
-WAITS, SUCCEEDED, FAILED, CANCELLED = "waits", "succeeded", "failed", "cancelled"
+WAITS, SUCCEEDED, FAILED, CANCELLED, BESIDE = "waits", "succeeded", "failed", "cancelled", "beside"
 
 
 class Children:
-    """Looks after the child runs of claimed nodes."""
+    """Looks after the child runs of claimed nodes.
 
-    def __init__(self, store: Store, plans: Plans, max_value_bytes: int) -> None:
+    Where a node needs what was put aside, ``large`` fetches it and hands it on, which blocks; without it such a node is
+    left, to be taken up ``beside``.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        plans: Plans,
+        max_value_bytes: int,
+        parents: Parents | None = None,
+        large: LargeValues | None = None,
+    ) -> None:
         self._reader = FamilyReader.of(store)
-        self._advancer = Advancer(store)
-        self._parents = Parents(store)
+        self._parents = parents or Parents(store)
+        self._advancer = Advancer(store, self._parents)
         self._controls = Controls(store)
         self._plans = plans
         self._max_value_bytes = max_value_bytes
         # By the name of a registered flow, where other plans are by a run.
         registered = Plans(flow_versions_of(store).body_of)
-        self._bodies = Bodies(registered.get, max_value_bytes)
+        self._large = large
+        self._large_params = None if large is None else LargeParams(store, large)
+        self._bodies = Bodies(registered.get, max_value_bytes, self._large_params)
 
     def take_up(self, taken: Sequence[Taken]) -> tuple[list[Verdict], list[Ready]]:
         """What becomes of nodes, and what is ready by that in their children; those that wait are to be parked.
@@ -84,12 +103,20 @@ class Children:
         ready: list[Ready] = []
         decided = [self._decided(each, ready) for each in taken]
         births = [(at, each) for at, each in enumerate(decided) if isinstance(each, Entrance)]
-        advances = self._advancer.admit([entrance for _, entrance in births]) if births else []
+        advances = self._admitted([entrance for _, entrance in births]) if births else []
         verdicts = [each if isinstance(each, Verdict) else Verdict(WAITS) for each in decided]
         for (at, entrance), advance in zip(births, advances, strict=True):
             verdicts[at] = self._begun(taken[at], entrance, advance)
             ready += advance.ready if verdicts[at].state == WAITS else ()
         return verdicts, ready
+
+    def _admitted(self, entrances: Sequence[Entrance]) -> list[Advance]:
+        if self._large_params is None:
+            return self._advancer.admit(entrances)
+        self._large_params.refuse_forgotten(entrances)
+        advances = self._advancer.admit(entrances)
+        self._large_params.admitted(entrances)
+        return advances
 
     def pause(self, run_id: str, parent: str) -> None:
         """Have a child do as its parent, which was paused while the child was begun."""
@@ -124,8 +151,11 @@ class Children:
         except StoreUnavailableError:
             raise
         except Exception as error:
+            if isinstance(error, PutAsideError) and self._large is None:
+                return Verdict(BESIDE)
             # Whatever is wrong with one node, it must not stop the others.
-            return Verdict(FAILED, kind=type(error).__name__, message=str(error), is_final=True)
+            is_final = not isinstance(error, PayloadUnavailableError)
+            return Verdict(FAILED, kind=type(error).__name__, message=str(error), is_final=is_final)
 
     def _decide(self, taken: Taken) -> Verdict | Entrance:
         """What is known of a node already, or the child that it begins."""
@@ -134,24 +164,31 @@ class Children:
         around, step = inputs.around(taken.values), _step(taken)
         turn = around.turn(taken.key, most_turns(step))
         if turn is None or around.heard is None:
-            return self._next(taken, inputs, around, 0, None)
+            return self._next(taken, inputs, around, 0, NOTHING)
         verdict = self._ended(taken, around.heard)
         if verdict.state != SUCCEEDED or not isinstance(step, Loop):
             return verdict
-        output = unpack(verdict.output)
-        if step.is_done(output, turn + 1):
+        if step.is_done(self._value_of(taken)(verdict.output), turn + 1):
             return verdict
         if turn + 1 < step.max_iterations:
-            return self._next(taken, inputs, around, turn + 1, output)
+            return self._next(taken, inputs, around, turn + 1, verdict.output)
         message = (
             f"{step.condition!r} was false after each of {turn + 1} iterations; the last was run {around.heard.ticket}"
         )
         return Verdict(FAILED, kind=EXHAUSTED, message=message, is_final=True)
 
-    def _next(self, taken: Taken, inputs: ChildInputs, around: Around, turn: int, last: Any) -> Verdict | Entrance:
+    def _value_of(self, taken: Taken) -> ValueOf:
+        """Gives the value of something that is stored of the run of a node, for a condition."""
+        return unpack if self._large is None else Fetching(self._large, taken.key.run_id, CONDITION_BYTES).value
+
+    def _next(self, taken: Taken, inputs: ChildInputs, around: Around, turn: int, last: bytes) -> Verdict | Entrance:
         """A child that the node does not know the end of."""
+        run_id = around.child_id(taken.key, turn)
         if taken.answer.halt:
-            return self._halted(taken, around.child_id(taken.key, turn))
+            return self._halted(taken, run_id)
+        # What is put aside for a child is put aside once: a node looks after its child by taking this way again.
+        if self._large is not None and self._reader.statuses([run_id]) != [None]:
+            return self._met(taken, run_id)
         left_seconds = None if _step(taken).on_parent_close is OnParentClose.ABANDON else taken.answer.left_seconds
         arguments = inputs.arguments(taken.values)
         birth = Birth(
@@ -165,13 +202,15 @@ class Children:
     def _begun(self, taken: Taken, entrance: Entrance, advance: Advance) -> Verdict:
         """What becomes of a node whose child is there: it may have been begun before, and have ended."""
         self._plans.add(entrance.plan)
-        run_id = entrance.run_id
-        if advance.word is not Word.ADMITTED:
-            [(above,)] = self._reader.fields_of_runs([run_id], ("parent",))
-            if above is None or Parent.read(above).key != taken.key:
-                message = f"a run {run_id}, which it would begin, is there already, and is none of its children"
-                return Verdict(FAILED, kind="RunConflictError", message=message, is_final=True)
-            self._hear(run_id)
+        return Verdict(WAITS, entrance.run_id) if advance.word is Word.ADMITTED else self._met(taken, entrance.run_id)
+
+    def _met(self, taken: Taken, run_id: str) -> Verdict:
+        """What becomes of a node whose child was there before."""
+        [(above,)] = self._reader.fields_of_runs([run_id], ("parent",))
+        if above is None or Parent.read(above).key != taken.key:
+            message = f"a run {run_id}, which it would begin, is there already, and is none of its children"
+            return Verdict(FAILED, kind="RunConflictError", message=message, is_final=True)
+        self._hear(run_id)
         return Verdict(WAITS, run_id)
 
     def _halted(self, taken: Taken, run_id: str) -> Verdict:
@@ -190,7 +229,9 @@ class Children:
         """Have the node of a child hear of its end, if that has come; it does not wait then."""
         [child] = look_up(self._reader, self._plans, [NodeKey(run_id, TO_PARENT)])
         if child.plan is not None:
-            self._parents.tell([Ended(run_id, child.plan)])
+            # Where what it gave cannot be put aside now, the node waits, and hears of it with a later look or telling.
+            with contextlib.suppress(PayloadUnavailableError):
+                self._parents.tell([Ended(run_id, child.plan)])
 
     def _ended(self, taken: Taken, outcome: Outcome) -> Verdict:
         """What the end of its child means for a node."""
@@ -215,7 +256,7 @@ class Children:
             verdict = self._undo(taken, around.child_id(key, turn), walk, around.parent, ready)
             if verdict.state != SUCCEEDED:
                 return verdict
-        return Verdict(SUCCEEDED, output=_NULL)
+        return Verdict(SUCCEEDED, output=NOTHING)
 
     def _undo(self, taken: Taken, run_id: str, walk: int, parent: Parent | None, ready: list[Ready]) -> Verdict:
         [child] = look_up(self._reader, self._plans, [NodeKey(run_id, BEFORE_UNDOS)])
@@ -230,7 +271,7 @@ class Children:
             ready += self._advancer.resume(child.plan, child.key, child.shard_key).ready
             return Verdict(WAITS, ticket)
         if answer.word is Word.NOTHING or answer.detail == RunState.COMPENSATED:
-            return Verdict(SUCCEEDED, output=_NULL)
+            return Verdict(SUCCEEDED, output=NOTHING)
         message = f"run {run_id} is {answer.detail or 'not in the store any more'}"
         return Verdict(FAILED, kind=CHILD_FAILED, message=message, is_final=True)
 
@@ -240,10 +281,6 @@ def is_bound(plan: Plan, place: int) -> bool:
     node = plan.node(place)
     is_kept = isinstance(node.step, ChildStep) and node.step.on_parent_close is OnParentClose.ABANDON
     return not is_kept and not node.trigger.runs_always
-
-
-_NULL = b"\xc0"
-"""The packed output of what gives nothing back."""
 
 
 def most_turns(step: ChildStep) -> int:

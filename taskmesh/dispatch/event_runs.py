@@ -1,5 +1,5 @@
-"""From an event to the runs that it begins: one of each flow that is subscribed, under the id that the event gives it;
-and to the nodes that wait for it.
+"""From an event to what it begins: a run of each flow that is subscribed, under the id that the event gives it, or
+where a flow gathers its events, a place in a batch; and to the nodes that wait for it.
 
 Admitting the same event again begins nothing new, so whoever dies on the way, the next one does all of it again.
 """
@@ -12,20 +12,23 @@ from dataclasses import dataclass, field
 from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
+from taskmesh.dispatch.event_batches import EVENT_TAG, EventCollector, joining_of
 from taskmesh.dispatch.event_waits import EventDelivery, by_type
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.subscribed import Subscribed, SubscribedFlows
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.event_waits import Awaited
+from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event import InboundEvent
+from taskmesh.store.event_batches import Joining
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
 
-EVENT_TAG = "event"
-"""The tag by which the runs of a type of event are found."""
-
 RUNS_PER_CALL = 200
+
+EVENT_REFUSED = "event_refused"
+"""As the reason of a dead letter: a flow cannot begin with the event."""
 
 
 @dataclass(slots=True)
@@ -50,24 +53,26 @@ class EventRuns:
         self._delivery = EventDelivery(store, plans)
         self._advancer = Advancer(store)
         self._pins = Pins(store)
+        self._collector = EventCollector(store)
         self._max_value_bytes = max_value_bytes
 
     def admit(self, events: Sequence[InboundEvent]) -> list[Arrival]:
-        """Admit the runs of events, and bring them to who waits; says for each which nodes are to be published.
+        """Admit the runs of events, or have them gathered, and bring them to who waits; says what is to be published.
 
         :raises StoreUnavailableError: some may have begun; admit all of them again.
         """
         names, awaited = self._known(events)
         flows = self._flows.now(names)
         arrivals = [Arrival() for _ in events]
-        wanted = [
-            (arrival, entrance)
+        found = [
+            (arrival, self._consequence(flow, event, arrival))
             for arrival, event in zip(arrivals, events, strict=True)
             for flow in flows
-            if (entrance := self._entrance(flow, event, arrival)) is not None
         ]
+        wanted = [(arrival, each) for arrival, each in found if isinstance(each, Entrance)]
         for start in range(0, len(wanted), RUNS_PER_CALL):
             self._admit(wanted[start : start + RUNS_PER_CALL])
+        self._gather([(arrival, each) for arrival, each in found if isinstance(each, Joining)])
         for arrival, arrived in zip(arrivals, self._delivery.arrive(events, awaited), strict=True):
             arrival.ready += arrived.ready
             arrival.refusals += arrived.refusals
@@ -80,6 +85,10 @@ class EventRuns:
         [names] = naming.answers([first])
         return names, by_type(types, asking.answers(rest))
 
+    def _gather(self, wanted: Sequence[tuple[Arrival, Joining]]) -> None:
+        for (arrival, _), why in zip(wanted, self._collector.gather([each for _, each in wanted]), strict=True):
+            arrival.refusals += [why] if why else []
+
     def _admit(self, wanted: Sequence[tuple[Arrival, Entrance]]) -> None:
         advances = self._advancer.admit([entrance for _, entrance in wanted])
         for (arrival, entrance), advance in zip(wanted, advances, strict=True):
@@ -87,9 +96,11 @@ class EventRuns:
             arrival.run_ids.append(entrance.run_id)
             arrival.ready += advance.ready
 
-    def _entrance(self, flow: Subscribed, event: InboundEvent, arrival: Arrival) -> Entrance | None:
-        """The run that an event begins of a flow, if any; why there can be none is told to the arrival."""
+    def _consequence(self, flow: Subscribed, event: InboundEvent, arrival: Arrival) -> Entrance | Joining | None:
+        """What a flow makes of an event, if anything; why it can make nothing of it is told to the arrival."""
         try:
+            if isinstance(flow.reaction, Gatherer):
+                return joining_of(flow.plan, flow.reaction, event, self._max_value_bytes)
             begun = flow.reaction.begun_by(event)
             if begun is None:
                 return None

@@ -173,7 +173,7 @@ def _keepings(event: InboundEvent, awaited: Sequence[Awaited]) -> Iterator[Keepi
     seconds: dict[tuple[str, ...], float] = {}
     for each in awaited:
         seconds[each.paths] = max(each.keep_seconds, seconds.get(each.paths, 0.0))
-    name = digest(event.source, event.id)
+    name = digest(event.source, event.id).hex()
     packed = pack(list(event)) if seconds else b""
     for paths, keep_seconds in seconds.items():
         key = key_of_event(event, paths)

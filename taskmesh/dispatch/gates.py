@@ -1,13 +1,14 @@
 """What is decided of a node before it runs: its condition, the switch that leads to it, and which way a switch goes.
 
-These read fields of the run, as arguments do, and take microseconds; the I/O process does it, and no executor.
+These read fields of the run, as arguments do, and take microseconds; the I/O process does it, and no executor. Where
+they read what was put aside, it does so beside its loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from taskmesh.model.conditions import RUN, Condition, ConditionError, Used, read_condition
 from taskmesh.model.flow import Node, Switch
@@ -16,6 +17,7 @@ from taskmesh.model.run_context import RUN_VALUES, read_of_run
 from taskmesh.model.states import NodeState
 from taskmesh.store.records import node_record
 from taskmesh.wire import unpack
+from taskmesh.wire.claim_checks import pack_check, read_params
 from taskmesh.wire.codec import PutAsideError
 from taskmesh.wire.run_contexts import decode_context
 
@@ -34,6 +36,9 @@ class Passage(NamedTuple):
 
 
 RUN_IT = Passage()
+
+ValueOf: TypeAlias = "Callable[[bytes], Any]"
+"""Gives the value of something stored."""
 
 
 class Facts(NamedTuple):
@@ -85,35 +90,41 @@ class Gate:
         has_gate = node.when or node.switch or graph.switch_to(position) is not None
         return cls(graph, position) if has_gate else None
 
-    def decide(self, values: Sequence[bytes | None]) -> Passage:
+    def decide(self, values: Sequence[bytes | None], value_of: ValueOf = unpack) -> Passage:
         """What becomes of the node, from the values of ``fields`` in their order.
 
+        ``value_of`` gives the value of something stored, and may fetch it.
+
         :raises ConditionError: a condition is neither true nor false. :raises NoCaseError: a switch has no way out.
+        :raises PutAsideError: a condition reads what was put aside, and ``value_of`` does not fetch it.
         """
         stored = dict(zip(self.fields, values, strict=True))
         if self._switch is not None and not self._is_taken(stored[f"output:{self._switch}"]):
             return Passage(skip=BRANCH)
-        seen = self.seen(_facts(stored))
+        seen = self.seen(_facts(stored), value_of)
         if self._node.when and not condition_of(self._node.when).evaluate(_part(seen, self._node.when)):
             return Passage(skip=CONDITION)
         return Passage(case=_case(self._node.switch, seen)) if self._node.switch else RUN_IT
 
-    def seen(self, facts: Facts) -> dict[Used, Any]:
+    def seen(self, facts: Facts, value_of: ValueOf = unpack) -> dict[Used, Any]:
         """What the conditions of the node read, as far as it is there.
 
-        :raises ConditionError: an output was put aside.
+        :raises PutAsideError: as of ``decide``.
         """
-        params = unpack(facts.params) if facts.params else {}
+        params = read_params(facts.params)
         found: dict[Used, Any] = {}
         for each in self._uses:
-            if each.kind == "params":
-                found |= {each: params[each.name]} if each.name in params else {}
+            if each.kind == "params" and each.name in params.aside:
+                found[each] = value_of(pack_check(params.aside[each.name]))
+            elif each.kind == "params":
+                found |= {each: params.here[each.name]} if each.name in params.here else {}
             elif each.kind == RUN:
                 found[each] = _of_run(facts.context, each.name)
             elif each.kind == "state":
                 found[each] = str(facts.states.get(self._graph.index[each.name], NodeState.WAITING))
             else:
-                found[each] = _output(each, facts.outputs.get(self._graph.index[each.name]))
+                output = facts.outputs.get(self._graph.index[each.name])
+                found[each] = value_of(output) if output is not None else None
         return found
 
     def _is_taken(self, output: bytes | None) -> bool:
@@ -126,14 +137,6 @@ class Gate:
         if used.kind in _WHOLE:
             return _WHOLE[used.kind]
         return f"{'output' if used.kind == 'output' else 'node'}:{self._graph.index[used.name]}"
-
-
-def _output(used: Used, output: bytes | None) -> Any:
-    """:raises ConditionError: it was put aside: fetching it here would hold up everything else."""
-    try:
-        return unpack(output) if output is not None else None
-    except PutAsideError as error:
-        raise ConditionError(f"cannot read {used}: {error}; let a task return what the condition needs") from None
 
 
 _WHOLE = {"params": "params", RUN: "context"}
@@ -151,8 +154,8 @@ def evaluated(graph: Graph, position: int, facts: Facts) -> tuple[Evaluated, ...
     found: list[Evaluated] = []
     try:
         seen = gate.seen(facts) if gate else {}
-    except ConditionError as error:
-        return (Evaluated(node.conditions[0], None, str(error)),)
+    except PutAsideError:
+        return (Evaluated(node.conditions[0], None, "it reads what was put aside, which is not fetched to show it"),)
     for text in node.conditions:
         condition, part = condition_of(text), _part(seen, text)
         found.append(Evaluated(text, _holds(condition, part), condition.shown(part)))

@@ -42,14 +42,14 @@ class HookInputs:
         ended, error, packed_params, *rest = values
         if self._args == ALL_PARAMS:
             return packed_params or pack({})
-        params = unpack(packed_params) if packed_params else {}
         stored = dict(zip(self._sources, rest, strict=False))
         context = decode_context(rest[-1]) if self._arguments.reads_run else NO_CONTEXT
         facts = self._facts(ended, error)
         try:
+            params = unpack(packed_params) if packed_params else {}
             outputs = {name: unpack(output) if output is not None else None for name, output in stored.items()}
         except PutAsideError:
-            return defer_hook(self._args, params, stored, context, facts)
+            return defer_hook(self._args, packed_params, stored, context, facts)
         return pack(self._arguments.resolve(params, {**outputs, RUN_VALUES: context.values(), OF_HOOK: facts}))
 
     def _facts(self, ended: bytes | None, error: bytes | None) -> dict[str, Any]:

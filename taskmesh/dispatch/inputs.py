@@ -40,7 +40,7 @@ class Inputs(Protocol):
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         """The packed arguments, from the values of ``fields`` in their order, without those of the gate.
 
-        Where an output of them was put aside they are still to be resolved (``dispatch.deferring``).
+        Where a value in them was put aside they are still to be resolved (``dispatch.deferring``).
 
         :raises UnresolvedReferenceError: an output does not have what a reference names.
         """
@@ -54,7 +54,8 @@ class NodeInputs:
         self._node = node
         self._sources = graph.inputs[node]
         self._passes_params = graph.flow.nodes[node].args == ALL_PARAMS
-        self._needs_params = self._passes_params or bool(graph.arguments[node].params)
+        template = graph.arguments[node]
+        self._needs_params = self._passes_params or template.takes_params or bool(template.params)
         self._reads_run = graph.arguments[node].reads_run
         of_arguments = (
             *(("params",) if self._needs_params else ()),
@@ -71,16 +72,16 @@ class NodeInputs:
             return self._constant
         if self._passes_params:
             return values[0] or pack({})
-        params = unpack(values[0]) if self._needs_params and values[0] else {}
         offset = int(self._needs_params)
         end = offset + len(self._sources)
         context = decode_context(values[end]) if self._reads_run else NO_CONTEXT
         packed = dict(zip(self._sources, values[offset:end], strict=True))
         try:
+            params = unpack(values[0]) if self._needs_params and values[0] else {}
             outputs = {source: unpack(value) if value is not None else None for source, value in packed.items()}
         except PutAsideError:
             named = {self._graph.names[source]: value for source, value in packed.items()}
-            return defer(self._graph.flow.nodes[self._node].args, params, named, context)
+            return defer(self._graph.flow.nodes[self._node].args, values[0] if offset else None, named, context)
         return pack(self._graph.resolve_arguments(self._node, params, outputs, context))
 
 

@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskmesh.dispatch.deferring import defer_item
 from taskmesh.model.flow import Copies
 from taskmesh.model.mapping import GIVEN, ORIGIN, compile_item_value, given_by, item_values
 from taskmesh.wire import pack, unpack
+from taskmesh.wire.claim_checks import read_params
+from taskmesh.wire.codec import PutAsideError
 
 _KEY_BYTES = 16
 
@@ -42,7 +45,10 @@ class ItemInputs:
         if chunk is None:
             raise LookupError("the item is not in the store any more, which has lost writes; run the map again")
         item = unpack(chunk)[self._place % self._of_all.copies.per_chunk]
-        params = unpack(values[0]) if len(values) > 1 and values[0] is not None else {}
+        try:
+            params = unpack(values[0]) if len(values) > 1 and values[0] is not None else {}
+        except PutAsideError:
+            return defer_item(self._of_all.copies.node.args, values[0] or b"", item, self._place)
         return self._of_all.resolve(params.get(GIVEN, {}), item, self._place)
 
     def idempotency_key(self, values: Sequence[bytes | None]) -> str:
@@ -50,4 +56,4 @@ class ItemInputs:
         if not self._of_all.copies.is_sliced or values[0] is None or values[-1] is None:
             return ""
         digest = hashlib.blake2b(values[-1], digest_size=_KEY_BYTES).hexdigest()
-        return f"{unpack(values[0])[ORIGIN]}/{digest}"
+        return f"{read_params(values[0]).here[ORIGIN]}/{digest}"

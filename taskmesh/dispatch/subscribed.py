@@ -10,6 +10,7 @@ from typing import NamedTuple
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.conditions import ConditionError
+from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event_rules import Reaction
 from taskmesh.store.flow_versions import FlowVersions
 from taskmesh.wire.flows import decode_flow
@@ -18,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Subscribed(NamedTuple):
-    """A flow that begins with events."""
+    """A flow that begins with events: with each by itself, or with those that it gathers."""
 
     plan: Plan
-    reaction: Reaction
+    reaction: Reaction | Gatherer
 
 
 class SubscribedFlows:
@@ -53,10 +54,21 @@ class SubscribedFlows:
         return [(key, version.hash) for key, version in zip(keys, versions, strict=True) if version is not None]
 
     def _read(self, name: str, flow_hash: str) -> Subscribed | None:
-        body = self._versions.body_of(flow_hash, name)
         try:
-            on = decode_flow(body).on if body is not None else None
-            return Subscribed(Plan.from_body(body), Reaction(name, on)) if body is not None and on else None
+            return read_subscribed(self._versions, name, flow_hash)
         except (UsageError, WireError, ConditionError) as error:
             _log.error("events begin no runs of flow %s, since its active version cannot be read: %s", name, error)
             return None
+
+
+def read_subscribed(versions: FlowVersions, name: str, flow_hash: str) -> Subscribed | None:
+    """What the version of a flow with this address makes of events; None where that is nothing, or it is gone.
+
+    :raises UsageError: as of ``Reaction``; so ``ConditionError``. :raises WireError: its bytes cannot be read.
+    """
+    body = versions.body_of(flow_hash, name)
+    on = decode_flow(body).on if body is not None else None
+    if body is None or on is None:
+        return None
+    reaction = Gatherer(name, on, on.batching) if on.batching else Reaction(name, on)
+    return Subscribed(Plan.from_body(body), reaction)

@@ -9,7 +9,8 @@ FLOW_KEYS = (
     *("$schema", "flow", "version", "params", "on_failure", "shard_by", "timeout", "events", "on", "result"),
     *("breakers", "hooks", "nodes"),
 )
-ON_KEYS = ("event", "when", "params", "dedup")
+BATCH_KEYS = ("window", "debounce", "max_wait", "max_batch", "key")
+ON_KEYS = ("event", "when", "params", "dedup", *BATCH_KEYS)
 PARAM_KEYS = ("type", "default", "required")
 NODE_KEYS = (
     "task",

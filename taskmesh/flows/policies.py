@@ -35,7 +35,7 @@ class PolicyReading:
 
     def retry(self, fields: Fields) -> RetryPolicy:
         return RetryPolicy(
-            max_attempts=self._count(fields.get("max_attempts"), "max_attempts", DEFAULT_RETRY.max_attempts),
+            max_attempts=self.count(fields.get("max_attempts"), "max_attempts", DEFAULT_RETRY.max_attempts),
             wait=self._wait(fields.get("wait")),
             base_seconds=self._delay(fields.get("base"), "base", DEFAULT_RETRY.base_seconds),
             max_seconds=self._delay(fields.get("max"), "max", DEFAULT_RETRY.max_seconds),
@@ -51,10 +51,10 @@ class PolicyReading:
         reset = self._delay(fields.get("reset"), "reset", defaults.reset_seconds)
         rules = BreakerRules(
             name,
-            self._count(fields.get("failures"), "failures", defaults.failures),
+            self.count(fields.get("failures"), "failures", defaults.failures),
             rate,
             self._delay(fields.get("window"), "window", defaults.window_seconds),
-            self._count(fields.get("min_calls"), "min_calls", defaults.min_calls),
+            self.count(fields.get("min_calls"), "min_calls", defaults.min_calls),
             reset,
             self._delay(fields.get("ramp"), "ramp", default_ramp(reset)),
             self._names(fields.get("exclude"), "exclude"),
@@ -71,7 +71,7 @@ class PolicyReading:
     def _wrong(self, steps: Path, wanted: str, item: Item) -> None:
         self._found((*self._path, *steps), f"{steps[0]} must be {wanted}, not {item.shown}")
 
-    def _count(self, item: Item | None, key: str, default: int) -> int:
+    def count(self, item: Item | None, key: str, default: int) -> int:
         if item is None:
             return default
         if isinstance(item.value, int) and not isinstance(item.value, bool):

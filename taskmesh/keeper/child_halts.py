@@ -8,6 +8,7 @@ from typing import NamedTuple
 from taskmesh.dispatch.advance import Advancer, Ending, cancelled
 from taskmesh.dispatch.begun import begun_by
 from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, is_bound
+from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.model.states import NodeState
@@ -37,7 +38,9 @@ class ChildHalts:
         self._parts = parts
         self._holder = holder
         self._advancer = Advancer(parts.store)
-        self._children = Children(parts.store, parts.plans, parts.max_value_bytes)
+        # All of it is asked from threads.
+        parents = Parents(parts.store, parts.large, put_off=None)
+        self._children = Children(parts.store, parts.plans, parts.max_value_bytes, parents, parts.large)
 
     async def stop(self, run: Halted, records: Mapping[int, NodeRecord]) -> None:
         """Cancel the children that nodes wait for; again and again, until they have ended.

@@ -14,6 +14,7 @@ from taskmesh.dispatch.plans import Plans
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.states import NodeState
 from taskmesh.observability.tally import Tally
+from taskmesh.payload.large_values import NOWHERE, LargeValues
 from taskmesh.store.aside import aside
 from taskmesh.store.calls import NodeKey, Question, Renewed, Word
 from taskmesh.store.housekeeping import Housekeeping
@@ -40,7 +41,7 @@ RETENTION_PASS_SECONDS = 60.0
 PROBE_SECONDS = 1.0
 
 PROBING_PARTITION = 0
-"""Probes and large outputs belong to no partition; who leads this one looks after them."""
+"""Probes and large values belong to no partition; who leads this one looks after them."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class KeeperParts:
     tally: Tally
     leadership: Leadership
     max_value_bytes: int = 1_048_576
+    large: LargeValues = NOWHERE
 
 
 class _Probe(NamedTuple):

@@ -1,7 +1,8 @@
 """Removes the outputs that runs had put aside which are not there any more.
 
 That Redis has forgotten a run is all that counts: its own expiry is what retention is, so nothing else has to be kept
-in step with runs that end, go on, or are lost. What an attempt wrote whose process was killed is found the same way.
+in step with runs that end, go on, or are lost. What an attempt wrote whose process was killed is found the same way. A
+run that is about to be admitted is not known yet, and nothing of it is removed as long as it is expected.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from taskmesh.clock import Clock
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.tally import Tally
 from taskmesh.payload.payloads import SHARDS, Payloads
+from taskmesh.store.expected_runs import ExpectedRuns
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.reader import Reader
 
@@ -31,13 +33,14 @@ _log = logging.getLogger(__name__)
 
 
 class PayloadSweep:
-    """Passes over the place for large outputs, as long as this process leads. Everything happens on one loop."""
+    """Passes over the place for large values, as long as this process leads. Everything happens on one loop."""
 
     def __init__(
         self,
         payloads: Callable[[], Payloads | None],
         housekeeping: Housekeeping,
         reader: Reader,
+        expected: ExpectedRuns,
         retention_seconds: float,
         tally: Tally,
         clock: Clock,
@@ -45,6 +48,7 @@ class PayloadSweep:
         self._payloads = payloads
         self._housekeeping = housekeeping
         self._reader = reader
+        self._expected = expected
         self._pause_seconds = max(LEAST_SECONDS, min(PASS_SECONDS, retention_seconds / PASSES_PER_RETENTION))
         self._tally = tally
         self._clock = clock
@@ -74,12 +78,12 @@ class PayloadSweep:
                     return
                 self._tally.count("payloads_removed_total", amount=removed)
             except StoreUnavailableError as error:
-                _log.debug("large outputs are not looked after: %s", error)
+                _log.debug("large values are not looked after: %s", error)
             except TaskmeshError as error:
-                _log.error("large outputs of ended runs are not removed: %s", error)
+                _log.error("large values of ended runs are not removed: %s", error)
             except Exception:
                 # A loop that keeps promises must outlive any single failure.
-                _log.exception("large outputs of ended runs are not removed")
+                _log.exception("large values of ended runs are not removed")
             await asyncio.sleep(max(self._pause_seconds, REST * (self._clock.monotonic() - begun)))
 
     def sweep(self) -> int | None:
@@ -112,5 +116,8 @@ class PayloadSweep:
         return sum(len(contents[run_id]) for run_id in still_gone)
 
     def _gone(self, run_ids: Sequence[str]) -> list[str]:
-        statuses = self._reader.statuses(run_ids) if run_ids else []
-        return [run_id for run_id, status in zip(run_ids, statuses, strict=True) if status is None]
+        # In this order: one that is expected no more is there by then.
+        expected = self._expected.among(run_ids)
+        others = [run_id for run_id in run_ids if run_id not in expected]
+        statuses = self._reader.statuses(others) if others else []
+        return [run_id for run_id, status in zip(others, statuses, strict=True) if status is None]

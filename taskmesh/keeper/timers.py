@@ -1,6 +1,6 @@
 """The keeper's timers: read ahead from the store, and rung to the millisecond by an alarm clock.
 
-At the same pace it ends what is left of halted runs.
+At the same pace it ends what is left of halted runs, and closes batches of events.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from taskmesh.dispatch.lookup import look_up
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.waking import AlarmClock, Sleeper
 from taskmesh.errors import StoreUnavailableError
+from taskmesh.keeper.batches import Batches
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.states import RunState
@@ -54,6 +55,7 @@ class Timers:
         controls: Controls,
         alarm: AlarmClock,
         halts: Halts,
+        batches: Batches,
         clock: Clock,
     ) -> None:
         self._housekeeping = housekeeping
@@ -63,6 +65,7 @@ class Timers:
         self._controls = controls
         self._alarm = alarm
         self._halts = halts
+        self._batches = batches
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._looking: asyncio.Task[None] | None = None
@@ -113,7 +116,8 @@ class Timers:
         stuck = [key for key in known if due[key] < now - STUCK_SECONDS]
         if stuck:
             await aside(self._housekeeping.postpone_timers, stuck, now + AGAIN_SECONDS)
-        return await self._halts.look(now) or bool(due)
+        halting = await self._halts.look(now)
+        return await self._batches.look(now) or halting or bool(due)
 
     def _read_clocks(self) -> tuple[float, float]:
         """The store's time, and how far the monotonic clock is ahead of it."""

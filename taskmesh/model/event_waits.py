@@ -152,7 +152,7 @@ def _at(data: Value, path: str) -> Value:
 
 
 def _key(event: str, pairs: Sequence[tuple[str, str]]) -> str:
-    return digest(event, *(part for pair in pairs for part in pair))
+    return digest(event, *(part for pair in pairs for part in pair)).hex()
 
 
 def _canonical(value: Value) -> str | None:

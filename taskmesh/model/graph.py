@@ -185,17 +185,28 @@ class Graph:
         return Lazy(lambda position: self._positions(self.arguments[position]))
 
     @cached_property
-    def _result(self) -> Template:
-        """What the result of the run is: as the flow says, else the output of the last node, or of each by name."""
+    def result(self) -> Template:
+        """What the result of the run is: as the flow says, else the output of the last node, or of each by name.
+
+        That of copies, which have no template, is as ``resolve_result`` says.
+        """
+        if self.flow.copies:
+            return Template(None)
         if self.flow.result is not None:
             return compile_value(self.flow.result)
         outputs = {self.names[last]: f"${{nodes.{self.names[last]}.output}}" for last in self._last}
         return compile_value(outputs if len(outputs) != 1 else next(iter(outputs.values())))
 
     @cached_property
+    def gives_output(self) -> bool:
+        """Whether the result of the run is the output of one node, and nothing else."""
+        [*names] = self.result.nodes
+        return len(names) == 1 and self.flow.result in (None, f"${{nodes.{names[0]}.output}}")
+
+    @cached_property
     def result_inputs(self) -> Sequence[int]:
         """The nodes whose outputs the result refers to."""
-        return self.sinks if self.flow.copies else self._positions(self._result)
+        return self.sinks if self.flow.copies else self._positions(self.result)
 
     def resolve_arguments(
         self, position: int, params: Values, outputs: Mapping[int, Value], context: RunContext = NO_CONTEXT
@@ -217,7 +228,7 @@ class Graph:
         if self.flow.copies:
             return [outputs[each] for each in self.sinks]
         named = self._named(self.result_inputs, outputs)
-        return self._result.resolve(params, {**named, RUN_VALUES: context.values()})
+        return self.result.resolve(params, {**named, RUN_VALUES: context.values()})
 
     def _named(self, positions: Sequence[int], outputs: Mapping[int, Value]) -> dict[str, Value]:
         return {self.names[each]: outputs[each] for each in positions}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from taskmesh.model.batching import Batching
 from taskmesh.model.values import Value
 
 EVENT = "event"
@@ -42,10 +43,12 @@ class OnEvent:
     """Runs of a flow begin with events of the type ``event`` for which ``when`` holds, in CEL; empty: with all.
 
     ``params`` and ``dedup`` may refer to ``${event.data.KEY}``, ``${event.id}``, ``${event.type}`` and
-    ``${event.source}``. Events of one source with the same ``dedup`` begin one run.
+    ``${event.source}``. Events of one source with the same ``dedup`` begin one run. With ``batching`` a run begins
+    with all events of a batch, and ``params`` refer to ``${events}`` and ``${batch.KEY}`` instead.
     """
 
     event: str
     when: str = ""
     params: Mapping[str, Value] = field(default_factory=dict)
     dedup: str = WHOLE_ID
+    batching: Batching | None = None

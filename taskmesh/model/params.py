@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from taskmesh.errors import FlowError
@@ -12,24 +12,26 @@ from taskmesh.model.problems import Hints
 from taskmesh.model.values import Value, Values
 
 
-def check_params(flow: Flow, given: Values) -> dict[str, Value]:
+def check_params(flow: Flow, given: Values, unseen: Collection[str] = ()) -> dict[str, Value]:
     """The parameters of a run, in the order of the flow, with defaults filled in.
 
-    A flow that declares none but hands all of them to a node (``args: ${params}``) takes any.
+    A flow that declares none but hands all of them to a node (``args: ${params}``) takes any. The types of those that
+    are ``unseen`` are not looked at: their values are elsewhere.
 
     :raises FlowError: with one sentence for each parameter that is missing, unknown or of the wrong type.
     """
     accepted: dict[str, Value] = {}
     for param in flow.params:
         value = given.get(param.name, param.default)
-        if not fits(param, value) or (param.required and param.name not in given):
-            raise FlowError([f"flow {flow.name!r}: {problem}" for problem in _problems(flow, given)])
+        does_fit = param.name in unseen or fits(param, value)
+        if not does_fit or (param.required and param.name not in given):
+            raise FlowError([f"flow {flow.name!r}: {problem}" for problem in _problems(flow, given, unseen)])
         accepted[param.name] = value
     if given.keys() <= accepted.keys():
         return accepted
     if takes_any_params(flow):
         return dict(given)
-    raise FlowError([f"flow {flow.name!r}: {problem}" for problem in _problems(flow, given)])
+    raise FlowError([f"flow {flow.name!r}: {problem}" for problem in _problems(flow, given, unseen)])
 
 
 def takes_any_params(flow: Flow) -> bool:
@@ -54,7 +56,7 @@ def type_name(value: Any) -> str:
     return "null" if value is None else type(value).__name__
 
 
-def _problems(flow: Flow, given: Values) -> Iterator[str]:
+def _problems(flow: Flow, given: Values, unseen: Collection[str]) -> Iterator[str]:
     declared = {param.name: param for param in flow.params}
     hints = Hints(declared)
     for name in given:
@@ -62,7 +64,7 @@ def _problems(flow: Flow, given: Values) -> Iterator[str]:
             yield f"it has no parameter {name!r}{hints.did_you_mean(name)}"
     for param in flow.params:
         if param.name in given:
-            if not fits(param, given[param.name]):
+            if param.name not in unseen and not fits(param, given[param.name]):
                 yield f"parameter {param.name!r} {type_sentence(param, given[param.name])}"
         elif param.required:
             yield f"parameter {param.name!r} ({param.type}) is missing"

@@ -40,12 +40,16 @@ class _TooDeepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A value whose references are known: to ``nodes`` and ``params``, in order, and maybe to the run's context."""
+    """A value whose references are known: to ``nodes`` and ``params``, in order, and maybe to the run's context.
+
+    ``takes_params``: to all parameters as one mapping, too.
+    """
 
     constant: Value
     nodes: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     reads_run: bool = False
+    takes_params: bool = False
     resolver: Resolver | None = field(default=None, repr=False, compare=False)
 
     def resolve(self, params: Values, outputs: Values) -> Value:
@@ -86,7 +90,8 @@ def read_template(value: Value, path: Path, compiler: Compiler | None = None) ->
         constant, resolver = compiler.compile(value, path, MAX_DEPTH)
     except _TooDeepError:
         return TemplateReading(Template(None), [Problem(path, _TOO_DEEP)], {}, {})
-    template = Template(constant, tuple(compiler.nodes), tuple(compiler.params), compiler.reads_run, resolver)
+    named = tuple(compiler.nodes), tuple(compiler.params)
+    template = Template(constant, *named, compiler.reads_run, compiler.takes_params, resolver)
     return TemplateReading(template, compiler.problems, compiler.nodes, compiler.params)
 
 
@@ -123,6 +128,7 @@ class Compiler:
         self.nodes: dict[str, Path] = {}
         self.params: dict[str, Path] = {}
         self.reads_run = False
+        self.takes_params = False
         self.problems: list[Problem] = []
 
     def compile(self, value: Any, path: Path, depth: int) -> _Compiled:
@@ -187,6 +193,7 @@ class Compiler:
         """What a reference with these parts stands for; None where it is none."""
         match parts:
             case ["params"]:
+                self.takes_params = True
                 return all_params
             case ["params", name, *keys] if _NAME.fullmatch(name) and all(keys):
                 self.params.setdefault(name, path)

@@ -1,1 +1,1 @@
-"""Where large outputs are put aside: a directory, or an object store. The only place that knows obstore."""
+"""Where large values are put aside: a directory, or an object store. The only place that knows obstore."""

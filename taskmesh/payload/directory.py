@@ -1,4 +1,4 @@
-"""Large outputs in a directory of this machine, or of a file system that all machines share."""
+"""Large values in a directory of this machine, or of a file system that all machines share."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ RETRY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class PayloadSettings:
-    """Where large outputs are put aside; an empty ``url`` is nowhere.
+    """Where large values are put aside; an empty ``url`` is nowhere.
 
     Those are meant that have at least ``threshold_bytes``, 0 = none any more, and at most ``max_bytes``.
     """
@@ -34,7 +34,7 @@ class PayloadSettings:
 
 
 def payload_settings(settings: Settings) -> PayloadSettings:
-    """Where large outputs are put aside."""
+    """Where large values are put aside."""
     section, url = settings.payload, settings.payload.url or ""
     directory = Path(settings.embedded.directory).absolute() / "payload"
     # What was put there stays readable when nothing more is put there.
@@ -53,7 +53,7 @@ def open_payloads(settings: PayloadSettings) -> Payloads | None:
         return None
     if find_spec("obstore") is None:
         raise UsageError(
-            "large outputs are to be put aside (payload.url, payload.claim_check_bytes), for which obstore is not "
+            "large values are to be put aside (payload.url, payload.claim_check_bytes), for which obstore is not "
             "installed: pip install 'taskmesh[blob]'"
         )
     named = settings.url, settings.namespace, settings.max_bytes

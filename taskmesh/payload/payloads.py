@@ -1,4 +1,4 @@
-"""Large outputs, put aside below the run that they belong to.
+"""Large values, put aside below the run that they belong to.
 
 ``NAMESPACE/SHARD/RUN/NAME`` below the URL of the settings. RUN is the id of the run in Base32 and NAME a random number,
 so nothing that a user wrote is part of a path, and no name is ever used twice: what is there is never overwritten.
@@ -34,7 +34,7 @@ SAID_LENGTH = 300
 
 
 class Payloads:
-    """A place for the outputs of one namespace. Every call blocks; safe in threads."""
+    """A place for the large values of one namespace. Every call blocks; safe in threads."""
 
     def __init__(self, objects: ObjectStore, url: str, namespace: str, max_bytes: int) -> None:
         """``max_bytes`` is the most that is read into memory at once."""
@@ -43,21 +43,21 @@ class Payloads:
         self.place = f"{redact_url(url).rstrip('/')}/{namespace}"
         self.max_bytes = max_bytes
 
-    def put(self, run_id: str, output: bytes) -> bytes:
-        """Put the packed output of a node aside; returns what stands for it.
+    def put(self, run_id: str, packed: bytes) -> bytes:
+        """Put a packed value of a run aside; returns what stands for it.
 
         :raises PayloadUnavailableError: that was not possible.
         """
         import obstore
 
-        check = ClaimCheck(secrets.token_bytes(NAME_BYTES), len(output), _digest(output))
+        check = ClaimCheck(secrets.token_bytes(NAME_BYTES), len(packed), _digest(packed))
         with self._using():
-            obstore.put(self._objects, self._path(run_id, check), output)
+            obstore.put(self._objects, self._path(run_id, check), packed)
             self._make_durable(self._path(run_id, check))
         return pack_check(check)
 
     def value(self, run_id: str, packed: bytes) -> Any:
-        """The value of a stored output, wherever it is.
+        """The value of what is stored of a run, wherever it is.
 
         :raises PayloadError: it was put aside, and is not there, or is damaged.
         :raises PayloadUnavailableError: it cannot be fetched. :raises WireError: it cannot be read.
@@ -80,7 +80,7 @@ class Payloads:
         return data
 
     def copy(self, packed: bytes, source: str, target: str) -> bytes:
-        """Give a run an output of another one for its own; what is no claim check stays as it is.
+        """Give a run a value of another one for its own; what is no claim check stays as it is.
 
         :raises PayloadError: it is not there. :raises PayloadUnavailableError: that was not possible.
         """
@@ -162,7 +162,7 @@ class Payloads:
         return f"{self._directory(run_id)}/{check.name.hex()}"
 
     def _what(self, run_id: str, check: ClaimCheck) -> str:
-        return f"an output of run {run_id!r} ({check.size} bytes, {check.name.hex()} in {self.place})"
+        return f"a value of run {run_id!r} ({check.size} bytes, {check.name.hex()} in {self.place})"
 
     @contextlib.contextmanager
     def _using(self, run_id: str = "", check: ClaimCheck | None = None) -> Iterator[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -21,7 +22,12 @@ async def aside(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     Whoever is cancelled meanwhile still waits for its end: what is said to the store afterwards must not be overtaken
     by it.
     """
-    called = asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))
+    return await aside_in(None, partial(call, *args, **kwargs))
+
+
+async def aside_in(threads: Executor | None, call: Callable[[], T]) -> T:
+    """The same in threads of its own, for what may wait for others than the store: nothing else waits behind it."""
+    called = asyncio.get_running_loop().run_in_executor(threads, call)
     try:
         return await asyncio.shield(called)
     except asyncio.CancelledError:

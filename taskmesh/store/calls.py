@@ -61,6 +61,8 @@ class Word(StrEnum):
     ADDED = "added"
     FULL = "full"
     REMOVED = "removed"
+    GATHERED = "gathered"
+    CLOSED = "closed"
     BROKEN = "broken"  # no script says it: one stopped at what it found under its keys
     SOURCE_GONE = "source_gone"  # nor this: what a fork is still to inherit is not there any more
 

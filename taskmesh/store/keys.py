@@ -44,6 +44,12 @@ class Partition:
         """Sorted set of the same, by when they are to go."""
         self.kept_by_key = f"{self.kept_events}:by_key"
         """Sorted set of the same as KEY/EVENT, all of one score."""
+        self.gatherings = f"{self._tag}gatherings"
+        """Sorted set of gatherings whose batch takes events, by when it closes (``prelude_batches.lua``)."""
+        self.closed_batches = f"{self._tag}batches"
+        """Sorted set of ID|NUMBER, batches of events whose runs are to be admitted, by when they were closed."""
+        self.gathered_bytes = f"{self._tag}gathered"
+        """How many bytes the events of all batches take."""
         self._outboxes: dict[str, str] = {}
 
     def run(self, run_id: str) -> str:
@@ -51,6 +57,10 @@ class Partition:
 
     def flow(self, flow_hash: str) -> str:
         return f"{self._tag}flow:{flow_hash}"
+
+    def expected(self, run_id: str) -> str:
+        """There while a run is about to be admitted for which something was put aside."""
+        return f"{self._tag}expected:{run_id}"
 
     def retrying(self, run_id: str) -> str:
         """Set of the nodes of a run that wait for their next attempt."""
@@ -75,6 +85,14 @@ class Partition:
         """Another key of a schedule: ``started``, ``passed`` or ``backfill``."""
         return f"{self._tag}{part}:{schedule_id}"
 
+    def gathering(self, gathering_id: str) -> str:
+        """Hash of what gathers the events of one flow and key (``prelude_batches.lua``)."""
+        return f"{self._tag}gathering:{gathering_id}"
+
+    def seen(self, gathering_id: str) -> str:
+        """Sorted set of what the events of a gathering are known by, by when that is forgotten."""
+        return f"{self._tag}seen:{gathering_id}"
+
     def scratch(self, kind: str) -> str:
         """A key that lives for a moment, to try what the user may do."""
         return f"{self._tag}doctor:{kind}"
@@ -92,11 +110,14 @@ class Keys:
         self.partitions = tuple(Partition(namespace, number) for number in range(partitions))
 
     def partition_of(self, run_id: str) -> Partition:
-        """The partition of a run or a schedule."""
+        """The partition of a run, a schedule, or a gathering."""
         return self.partitions[zlib.crc32(run_id.encode()) % len(self.partitions)]
 
     def run(self, run_id: str) -> str:
         return self.partition_of(run_id).run(run_id)
+
+    def expected(self, run_id: str) -> str:
+        return self.partition_of(run_id).expected(run_id)
 
     def events(self, run_id: str) -> str:
         """The sharded channel on which the transitions of a watched run are announced."""
@@ -150,6 +171,11 @@ class Keys:
     def awaited(self, event: str) -> str:
         """Sorted set of what nodes wait for of a type of events, by when nobody may wait for it any more."""
         return f"{self.namespace}:awaited:{event}"
+
+    @property
+    def gathering(self) -> str:
+        """Set of the numbers of the partitions that have had a gathering."""
+        return f"{self.namespace}:gathering"
 
     @property
     def breakers(self) -> str:

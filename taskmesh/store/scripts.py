@@ -25,6 +25,7 @@ class Script:
 
 PRELUDES = (
     *("prelude.lua", "prelude_rules.lua", "prelude_copies.lua", "prelude_endings.lua", "prelude_schedules.lua"),
+    "prelude_batches.lua",
 )
 """What the scripts share, in the order in which it stands before them."""
 

@@ -7,7 +7,6 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import fields
 from typing import Any, Generic, ParamSpec
 
 from taskmesh.errors import UsageError
@@ -16,10 +15,10 @@ from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import ALL_PARAMS, Events, Flow, Node, OnFailure, Param, ParamType
 from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
-from taskmesh.model.problems import Hints
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
 from taskmesh.tasks.mapping import MapHandle, map_flow, of_item
+from taskmesh.tasks.on_event import on_event_of
 from taskmesh.tasks.signature import Signature
 from taskmesh.tasks.trace import Trace, current_trace
 
@@ -162,29 +161,8 @@ def make_flow(
     if timeout is not None and (problem := duration_problem(timeout)):
         raise UsageError(f"flow {name!r}: timeout {problem}")
     return FlowDefinition(
-        function, name, version, OnFailure(on_failure), shard_by, timeout, Events(events), _on(name, on)
+        function, name, version, OnFailure(on_failure), shard_by, timeout, Events(events), on_event_of(name, on)
     )
-
-
-def _on(flow: str, said: Mapping[str, Any] | None) -> OnEvent | None:
-    if said is None:
-        return None
-    known = [each.name for each in fields(OnEvent)]
-    for key in said:
-        if key not in known:
-            hint = Hints(known).did_you_mean(key)
-            raise UsageError(f"flow {flow!r}: on has no key {key!r}{hint}; its keys are {', '.join(known)}")
-    if "event" not in said:
-        raise UsageError(f"flow {flow!r}: on must name the type of an event, as on={{'event': 'order.created'}}")
-    _refuse_other_types(flow, said)
-    return OnEvent(**{**said, "params": dict(said.get("params", {}))})
-
-
-def _refuse_other_types(flow: str, said: Mapping[str, Any]) -> None:
-    for key, value in said.items():
-        wanted: type = Mapping if key == "params" else str
-        if not isinstance(value, wanted):
-            raise UsageError(f"flow {flow!r}: {key} of on must be a {wanted.__name__.lower()}, not {value!r:.200}")
 
 
 def single_task_flow(

@@ -42,14 +42,17 @@ class Agenda:
     def read(self, at_work: int, away_until: float | None) -> Outlook:
         """``at_work`` counts the attempts that run; ``away_until`` is when an outage ends, where there is one."""
         parts = self._keys.partitions
-        waiting = [key for each in parts for key in (each.halted, each.due_ticks, each.busy_schedules)]
+        waiting = [
+            key for each in parts for key in (each.halted, each.due_ticks, each.busy_schedules, each.closed_batches)
+        ]
+        first = [key for each in parts for key in (each.schedules, each.gatherings)]
         commands = [Command(each.timers, "ZRANGE", each.timers, 0, TIMERS - 1, "WITHSCORES") for each in parts]
-        commands += [Command(each.schedules, "ZRANGE", each.schedules, 0, 0, "WITHSCORES") for each in parts]
+        commands += [Command(key, "ZRANGE", key, 0, 0, "WITHSCORES") for key in first]
         commands += [Command(key, "ZCARD", key) for key in waiting]
         commands.append(Command(self._keys.pools, "SMEMBERS", self._keys.pools))
         replies = iter([value_of(reply) for reply in self._link.exchange(commands)])
         timers = [pair for reply in islice(replies, len(parts)) for pair in scored(reply)]
-        ticks = [at for reply in islice(replies, len(parts)) for _, at in scored(reply)]
+        ticks = [at for reply in islice(replies, len(first)) for _, at in scored(reply)]
         counts = [int(reply) for reply in islice(replies, len(waiting))]
         ready = self._ready([pool.decode() for pool in next(replies)])
         rings = self._sorted({NodeKey.parse(member): at for member, at in timers})

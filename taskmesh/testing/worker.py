@@ -21,6 +21,7 @@ from taskmesh.testing.threads import TaskThreads
 from taskmesh.testing.world import World
 from taskmesh.worker.engine.engine import Engine
 from taskmesh.worker.executors.invoke import Invoker
+from taskmesh.worker.executors.large_outputs import LargeOutputs
 from taskmesh.worker.executors.local_pool import LocalEvents
 from taskmesh.worker.executors.pulse import Pulse
 
@@ -99,7 +100,8 @@ class VirtualWorker:
             lambda beats: parts.world.call_in(self.actor, by_appointment, engine.on_beats, beats), foundation.clock
         )
         limit = foundation.settings.limits.max_value_bytes
-        invoker = Invoker(parts.cast, limit, foundation.clock, pulse)
+        large = LargeOutputs(foundation.payloads, foundation.settings.payload.claim_check_bytes)
+        invoker = Invoker(parts.cast, limit, foundation.clock, pulse, large)
         pool_parts = PoolParts(
             parts.world.loop, self.actor, parts.threads, invoker, parts.cast, parts.faults, self._on_fault
         )

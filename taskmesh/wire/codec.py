@@ -1,8 +1,8 @@
 """msgpack for every value that leaves a process. No type is ever rebuilt by name; sizes are checked before decoding.
 
 Extension types: 1 UUID (16 bytes), 2 Decimal (text), 3 set (packed array, sorted by its packed items), 4 integer beyond
-64 bit (text). 5 and 6 are no values: they stand for one that was put aside, or for arguments that are made of such ones
-(``claim_checks``).
+64 bit (text). 5 to 7 are no values: they stand for one that was put aside, for arguments that are made of such ones, or
+for parameters of which some were (``claim_checks``).
 Timezone-aware datetimes use msgpack's own timestamp type.
 """
 
@@ -25,7 +25,7 @@ MAX_INTEGER_DIGITS = 4300
 """Turning text into an integer is quadratic; this is the interpreter's own default limit (CVE-2020-10735)."""
 
 _UUID, _DECIMAL, _SET, _INTEGER = 1, 2, 3, 4
-CLAIM_CHECK, DEFERRED = 5, 6
+CLAIM_CHECK, DEFERRED, PARTED = 5, 6, 7
 
 
 class PutAsideError(WireError):
@@ -129,6 +129,7 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
     _INTEGER: _decode_integer,
     CLAIM_CHECK: _refuse_claim_check,
     DEFERRED: _refuse_claim_check,
+    PARTED: _refuse_claim_check,
 }
 
 

@@ -5,9 +5,10 @@ breaker; schema 4 has one more: what undoes it; schema 5 has one more field of t
 schema 6 has three more of a node: its trigger, its condition and its switch; schema 7 has one more: its step; schema 8
 has no more, but triggers of hooks; schema 9 has none either, but may refer to what is said of the run; schema 10 has
 one more of the flow: which ends of its runs are published; schema 11 has one more: of how many copies of its one node
-it consists; schema 12 has one more: which events begin its runs; schema 14 has no more, but steps that wait for
-events. A flow is written in the first schema that can say what it asks for, so it keeps the bytes and the hash that it
-had before; a worker that knows only an earlier one refuses it instead of ignoring something.
+it consists; schema 12 has one more: which events begin its runs; schema 13 has one more in that: how these are gathered
+into batches; schema 14 has no more, but steps that wait for events. A flow is written in the first schema that can say
+what it asks for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses
+it instead of ignoring something.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmesh.errors import WireError
+from taskmesh.model.batching import Batching
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.conditions import RUN, read_condition
 from taskmesh.model.event_waits import EventWait
@@ -32,9 +34,8 @@ from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import WITH_BODY, float_field, step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA, ON_SCHEMA = range(8, 13)
-EVENT_WAIT_SCHEMA = 14
-SCHEMAS = (*range(PLAIN_SCHEMA, ON_SCHEMA + 1), EVENT_WAIT_SCHEMA)
+HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA, ON_SCHEMA, BATCH_SCHEMA, EVENT_WAIT_SCHEMA = range(8, 15)
+SCHEMAS = range(PLAIN_SCHEMA, EVENT_WAIT_SCHEMA + 1)
 _HASH_BYTES = 16
 _OPENING = b"${run."
 
@@ -82,7 +83,14 @@ def _copy_fields(copies: Copies) -> list[Any]:
 
 
 def _on_fields(on: OnEvent | None) -> list[Any] | None:
-    return [on.event, on.when, on.params, on.dedup] if on else None
+    if on is None:
+        return None
+    return [on.event, on.when, on.params, on.dedup, *([_batching_fields(on.batching)] if on.batching else [])]
+
+
+def _batching_fields(batching: Batching) -> list[Any]:
+    times = batching.window_seconds, batching.debounce_seconds, batching.max_wait_seconds
+    return [*map(float_field, times), batching.max_batch, batching.key]
 
 
 def _schema_of(flow: Flow) -> int:
@@ -91,6 +99,7 @@ def _schema_of(flow: Flow) -> int:
 
 _ASKED: tuple[tuple[int, Callable[[Flow], bool]], ...] = (
     (EVENT_WAIT_SCHEMA, lambda flow: any(isinstance(node.step, EventWait) for node in flow.kinds)),
+    (BATCH_SCHEMA, lambda flow: flow.on is not None and flow.on.batching is not None),
     (ON_SCHEMA, lambda flow: flow.on is not None),
     (COPY_SCHEMA, lambda flow: flow.copies is not None),
     (EVENTS_SCHEMA, lambda flow: flow.events is not Events.NONE),
@@ -205,8 +214,12 @@ def _flow_of(
         nodes=Copies(kinds[0], *copies) if copies else kinds,
         timeout_seconds=timeout_seconds,
         events=Events(events),
-        on=OnEvent(*on) if on else None,
+        on=_on_of(*on) if on else None,
     )
+
+
+def _on_of(event: str, when: str, params: dict[str, Any], dedup: str, batching: list[Any] | None = None) -> OnEvent:
+    return OnEvent(event, when, params, dedup, Batching(*batching) if batching else None)
 
 
 def _node_of(

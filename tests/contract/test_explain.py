@@ -14,6 +14,7 @@ from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import RunNotFoundError, UsageError
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.policies import RetryPolicy
+from taskmesh.payload.large_values import NOWHERE
 from taskmesh.store.calls import Who
 from taskmesh.wire import pack
 from tests.contract.store_bench import ME, Bench, plan_of
@@ -29,6 +30,7 @@ class _Parts:
     def __init__(self, bench: Bench) -> None:
         self.store, self.reader, self.keys = bench.store, bench.reader, bench.keys
         self.plans = Plans(bench.reader.flow_body)
+        self.large = NOWHERE
 
 
 @pytest.fixture(params=("redis_url", "valkey_url", "redis_cluster_url"))

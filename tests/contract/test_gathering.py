@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.entrance import Submission, entrance_of
-from taskmesh.dispatch.gathering import ERRORS_PER_READING, SAID_LETTERS, gathered
+from taskmesh.dispatch.gathering import ERRORS_PER_READING, SAID_LETTERS, Child, gathered
 from taskmesh.dispatch.items import items_of
+from taskmesh.errors import PayloadError
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.mapping import ItemFailure, Map
 from taskmesh.model.states import RunState
+from taskmesh.payload.large_values import NOWHERE, LargeValues
 from taskmesh.store.family import Outcome
 from taskmesh.wire import pack, unpack
-from taskmesh.wire.claim_checks import ClaimCheck, pack_check
+from taskmesh.wire.claim_checks import ClaimCheck, pack_check, read_check
+from taskmesh.wire.codec import PutAsideError
 from tests.contract.store_bench import Bench
+from tests.harness.large_values import large_values, place_at
 
 LARGE = pack_check(ClaimCheck(b"n" * 16, 2_000_000, b"d" * 32))
 OUTER = Flow("outer", "1", ())
@@ -36,6 +41,8 @@ def _gathered(
     most_bytes: int = 1_000_000,
     message: str = "no",
     large: int | None = None,
+    place: LargeValues = NOWHERE,
+    stored: bytes = LARGE,
     **rules: Any,
 ) -> Outcome:
     step = replace(STEP, **rules)
@@ -49,10 +56,10 @@ def _gathered(
         ending = (
             ("failed", {"error": error})
             if node in failing
-            else ("succeeded", {"output": LARGE if node == large else pack(node)})
+            else ("succeeded", {"output": stored if node == large else pack(node)})
         )
         bench.run_through(plan, node, ending[0], **ending[1])
-    return gathered(bench.reader, "r1", plan, "ticket")
+    return gathered(bench.reader, Child("r1", plan, "outer-run", "ticket"), place, may_block=True)
 
 
 def test_outputs_stand_in_the_order_of_the_items(bench: Bench) -> None:
@@ -95,8 +102,34 @@ def test_a_list_that_is_too_large_is_no_result(bench: Bench, failing: frozenset[
     )
 
 
-def test_an_output_that_was_put_aside_is_no_part_of_a_list(bench: Bench) -> None:
-    outcome = _gathered(bench, 3, frozenset({0}), large=1)
-    assert outcome.status is RunState.FAILED
-    assert outcome.message.startswith("run r1 has no result: the output of node 'square[1]' was put aside")
-    assert outcome.message.endswith("let it return what is small, or where the rest is")
+def test_an_output_that_was_put_aside_becomes_a_part_of_a_list_that_is(bench: Bench, tmp_path: Path) -> None:
+    place = place_at(tmp_path)
+    stored = place.put("r1", pack("x" * 2000))
+    outcome = _gathered(bench, 3, frozenset({0}), large=1, stored=stored, place=large_values(place))
+    assert outcome.status is RunState.SUCCEEDED
+    place.remove("r1", place.contents("r1"))
+    failed = {"failed": {"type": "ValueError", "message": "no"}}
+    assert place.value("outer-run", outcome.output) == [failed, "x" * 2000, 2]
+
+
+def test_a_list_over_the_limit_is_put_aside(bench: Bench, tmp_path: Path) -> None:
+    place = place_at(tmp_path)
+    outcome = _gathered(bench, 2000, frozenset(), most_bytes=100, place=large_values(place))
+    assert read_check(outcome.output)
+    assert place.value("outer-run", outcome.output) == [*range(2000)]
+
+
+def test_a_part_that_is_missing_is_told_with_its_item(bench: Bench, tmp_path: Path) -> None:
+    place = large_values(place_at(tmp_path))
+    with pytest.raises(PayloadError, match=r"the output of 'square\[1\]': a value of run 'r1' .* is not there"):
+        _gathered(bench, 3, frozenset({0}), large=1, most_bytes=4_000_000, place=place)
+
+
+def test_where_nothing_may_block_what_is_large_is_left(bench: Bench) -> None:
+    with pytest.raises(PayloadError, match="the settings of this process do not say where"):
+        _gathered(bench, 3, frozenset(), large=1, most_bytes=4_000_000)
+    items = items_of(STEP, [*range(3)])
+    assert items is not None
+    run = Child("r1", copies_plan(OUTER, STEP, items), "outer-run", "ticket")
+    with pytest.raises(PutAsideError):
+        gathered(bench.reader, run, NOWHERE, may_block=False)

@@ -1,4 +1,4 @@
-"""A place for large outputs: the same promises in a directory and in an object store (one in memory)."""
+"""A place for large values: the same promises in a directory and in an object store (one in memory)."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def test_runs_whose_ids_differ_in_case_have_places_of_their_own(payloads: Payloa
 
 def test_what_is_not_there_is_told_with_its_run_and_its_place(payloads: Payloads) -> None:
     stored = payloads.put("r-1", pack("x" * 2000))
-    with pytest.raises(
-        PayloadError, match=r"an output of run 'r-2' \(2003 bytes, [0-9a-f]{32} in .*/ns\) is not there"
-    ):
+    with pytest.raises(PayloadError, match=r"a value of run 'r-2' \(2003 bytes, [0-9a-f]{32} in .*/ns\) is not there"):
         payloads.value("r-2", stored)
 
 

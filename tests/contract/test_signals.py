@@ -21,6 +21,7 @@ from taskmesh.model.explanation import NodeExplanation
 from taskmesh.model.flow import Flow, Node, Param
 from taskmesh.model.validation import complete
 from taskmesh.model.waiting import Approve, Default, Sleep, Wait
+from taskmesh.payload.large_values import NOWHERE
 from taskmesh.store.calls import NodeKey, Who, Word
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.messages import NodeMessage, decode_message
@@ -68,6 +69,7 @@ class Desk:
         self.publisher = _Sender()
         self.store, self.reader, self.keys = self.bench.store, self.bench.reader, self.bench.keys
         self.plans = Plans(self.reader.flow_body)
+        self.large = NOWHERE
         parts = cast(ClientParts, self)
         self.signals = Signalling(parts, MAX_BYTES)
         self.reopening = Reopening(parts)

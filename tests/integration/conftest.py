@@ -11,6 +11,7 @@ import pytest
 from tests.harness.processes import Processes
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
+from tests.integration.aside_bench import Aside
 from tests.integration.mesh_bench import MeshBench
 from tests.integration.shell import Shell
 
@@ -58,3 +59,18 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def aside(bench: MeshBench, tmp_path: Path) -> Iterator[Aside]:
+    made = Aside(bench, tmp_path / "aside")
+    yield made
+    made.mesh.close()
+
+
+@pytest.fixture
+def brief(bench: MeshBench, tmp_path: Path) -> Iterator[Aside]:
+    """Runs are kept for a few seconds."""
+    made = Aside(bench, tmp_path / "aside", retention_seconds=8)
+    yield made
+    made.mesh.close()

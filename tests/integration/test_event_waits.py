@@ -17,7 +17,7 @@ from taskmesh import Run, load_flow
 from taskmesh.wire import pack
 from tests.harness.processes import Processes
 from tests.integration import event_wait_app as app
-from tests.integration.event_sender import EventSender
+from tests.integration.event_shop import Shop
 from tests.integration.mesh_bench import MeshBench, kill9
 from tests.integration.shell import TASKMESH, Shell
 from tests.nemesis.injected import crash_points
@@ -34,7 +34,7 @@ nodes:
 """
 
 
-class Bank(EventSender):
+class Bank(Shop):
     """Tells of payments."""
 
     def pay(self, *numbers: int, amount: int = 5) -> None:

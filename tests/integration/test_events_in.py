@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +10,10 @@ import pytest
 
 from taskmesh import EventError, load_flow
 from taskmesh.wire import pack
-from tests.integration.event_sender import EventSender
+from tests.integration.event_shop import PATIENCE_SECONDS, Shop, await_some, doomed_workers
 from tests.integration.mesh_bench import MeshBench
 from tests.integration.shell import Shell
-from tests.nemesis.injected import crash_points
-from tests.nemesis.injected.crash_points import Trap, crashes, environ_of
-
-PATIENCE_SECONDS = 90.0
-INJECTED = Path(crash_points.__file__).parent
+from tests.nemesis.injected.crash_points import Trap, crashes
 
 FLOW = """
 flow: order
@@ -46,11 +38,8 @@ def order(order_id: str):
 """
 
 
-class Shop(EventSender):
-    """Tells of orders."""
-
-    def tell(self, *numbers: int, amount: int = 11) -> None:
-        self.send(*(json.dumps(order(number, amount)).encode() for number in numbers))
+def tell(shop: Shop, *numbers: int, amount: int = 11) -> None:
+    shop.send(*(json.dumps(order(number, amount)).encode() for number in numbers))
 
 
 def order(number: int, amount: int = 11) -> dict[str, Any]:
@@ -61,13 +50,6 @@ def order(number: int, amount: int = 11) -> dict[str, Any]:
 def shop(bench: MeshBench) -> Shop:
     bench.mesh.flows.push(load_flow(FLOW, "order.yaml", bench.mesh.registry), activate=True)
     return Shop(bench)
-
-
-def await_some(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.05)
 
 
 def await_runs(bench: MeshBench, count: int) -> None:
@@ -83,7 +65,7 @@ def test_events_of_any_kind_begin_runs_once(bench: MeshBench, shop: Shop) -> Non
         bench.worker()
     cloud = {**order(2), "specversion": "1.0", "source": "", "time": "2026-11-30T00:00:00Z"}
     shop.send(json.dumps(order(1)).encode(), json.dumps(cloud).encode(), pack(order(3)), pack(order(1)))
-    shop.tell(4, amount=10)
+    tell(shop, 4, amount=10)
     await_runs(bench, 3)
     results = {bench.mesh.run(each.run_id).result() for each in bench.mesh.runs()}
     assert results == {"o-1", "o-2", "o-3"}
@@ -99,10 +81,8 @@ def test_a_process_that_is_killed_between_admission_and_ack_begins_no_run_twice(
     bench: MeshBench, shop: Shop, tmp_path: Path, victim: str
 ) -> None:
     trap = Trap("event admitted", times=2, victim=victim)
-    path = os.pathsep.join([str(INJECTED), *sys.path])
-    for _ in range(2):
-        bench.worker(env={**environ_of(tmp_path, (trap,)), "PYTHONPATH": path})
-    shop.tell(*range(10))
+    doomed_workers(bench, tmp_path, trap)
+    tell(shop, *range(10))
     # Whoever gets them next dies of them, too.
     await_some(lambda: len(crashes(tmp_path)) == 2, "two deaths")
     bench.worker()
@@ -114,7 +94,7 @@ def test_a_process_that_is_killed_between_admission_and_ack_begins_no_run_twice(
 def test_events_that_come_while_nobody_is_there_wait(bench: MeshBench, shop: Shop) -> None:
     worker = bench.worker()
     worker.process.kill9()
-    shop.tell(*range(5))
+    tell(shop, *range(5))
     assert bench.mesh.runs() == []
     bench.worker()
     await_runs(bench, 5)
@@ -124,7 +104,7 @@ def test_what_cannot_be_used_is_a_dead_letter_and_can_be_replayed(bench: MeshBen
     bench.worker()
     lacking = {**order(1), "data": {"amount": 11}}
     shop.send(b"hello", b"{" * 2_000_000, json.dumps(lacking).encode())
-    shop.tell(2)
+    tell(shop, 2)
     await_some(lambda: bench.mesh.dead_letters.count() == 3, "three letters")
     letters = {each.reason: each for each in bench.mesh.dead_letters.find()}
     assert set(letters) == {"event_unreadable", "event_too_large", "event_refused"}
@@ -139,7 +119,7 @@ def test_what_cannot_be_used_is_a_dead_letter_and_can_be_replayed(bench: MeshBen
 
 def test_a_version_that_is_no_longer_active_begins_nothing(bench: MeshBench, shop: Shop) -> None:
     bench.worker()
-    shop.tell(1)
+    tell(shop, 1)
     await_runs(bench, 1)
     quiet = FLOW.replace("event: order.created", "event: order.paid")
     bench.mesh.flows.push(load_flow(quiet, "order.yaml", bench.mesh.registry), activate=True)
@@ -147,7 +127,7 @@ def test_a_version_that_is_no_longer_active_begins_nothing(bench: MeshBench, sho
     shop.send(json.dumps(order(2)).encode(), json.dumps(order(4) | {"type": "order.paid"}).encode())
     await_runs(bench, 2)
     bench.mesh.flows.rollback("order")
-    shop.tell(3)
+    tell(shop, 3)
     await_runs(bench, 3)
     results = {bench.mesh.run(each.run_id).result(timeout=PATIENCE_SECONDS) for each in bench.mesh.runs()}
     assert results == {"o-1", "o-4", "o-3"}

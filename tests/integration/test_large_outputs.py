@@ -1,23 +1,20 @@
-"""Large outputs on real servers: put aside, brought back, kept as long as their runs, and no longer."""
+"""Large values on real servers: put aside, brought back, kept as long as their runs, and no longer."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from taskmesh import Mesh, PayloadError, RunFailedError, RunNotFoundError, RunState
+from taskmesh import PayloadError, RunFailedError, RunNotFoundError, RunState
 from taskmesh.store.link import Command
 from tests.integration import payload_app as app
-from tests.integration.mesh_bench import MeshBench, Worker
+from tests.integration.aside_bench import APP, PATIENCE_SECONDS, Aside
+from tests.integration.mesh_bench import MeshBench
 from tests.integration.shell import Shell
 
-PATIENCE_SECONDS = 90.0
-APP = "tests.integration.payload_app"
 MEGABYTE = 1024 * 1024
 
 LARGE_APP = """
@@ -37,54 +34,6 @@ def measure(text: str) -> int:
 def measured():
     return measure(make())
 """
-
-
-class Aside:
-    """A mesh, and workers, that put what is larger than 64 KiB aside, into a directory of the test."""
-
-    def __init__(self, bench: MeshBench, directory: Path, retention_seconds: int = 3600) -> None:
-        self._bench = bench
-        self.directory = directory
-        environ = bench.environ
-        self.mesh = Mesh(
-            namespace=environ["TASKMESH_NAMESPACE"],
-            broker={"url": environ["TASKMESH_BROKER_URL"], "shards": 4},
-            store={"url": environ["TASKMESH_STORE_URL"]},
-            payload={"url": directory.as_uri()},
-        )
-        self.mesh.registry = app.mesh.registry
-        self._env = {
-            "TASKMESH_PAYLOAD__URL": directory.as_uri(),
-            "TASKMESH_PAYLOAD__CLAIM_CHECK_BYTES": "65536",
-            "TASKMESH_STORE__RETENTION_SECONDS": str(retention_seconds),
-        }
-
-    def worker(self, **env: str) -> Worker:
-        return self._bench.worker(app=APP, env={**self._env, **env})
-
-    def files(self) -> list[Path]:
-        return [path for path in self.directory.rglob("*") if path.is_file() and path.name != "owner"]
-
-    def wait_for_files(self, count: int) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self.files()) != count:
-            assert time.monotonic() < deadline, f"there are {len(self.files())} files, not {count}"
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def aside(bench: MeshBench, tmp_path: Path) -> Iterator[Aside]:
-    made = Aside(bench, tmp_path / "aside")
-    yield made
-    made.mesh.close()
-
-
-@pytest.fixture
-def brief(bench: MeshBench, tmp_path: Path) -> Iterator[Aside]:
-    """Runs are kept for a few seconds."""
-    made = Aside(bench, tmp_path / "aside", retention_seconds=8)
-    yield made
-    made.mesh.close()
 
 
 def test_fifty_megabytes_go_through_a_chain(bench: MeshBench, aside: Aside) -> None:
@@ -123,21 +72,13 @@ def test_an_undo_is_given_what_its_node_gave(aside: Aside) -> None:
     assert undo.output == app.digest_of(app.large("book", MEGABYTE))
 
 
-def test_a_condition_over_a_large_output_is_refused(aside: Aside) -> None:
-    aside.worker()
-    run = aside.mesh.submit(app.asking, size=MEGABYTE)
-    with pytest.raises(RunFailedError, match=r"cannot read nodes\.produce\.output: it was put aside"):
-        run.result(timeout=PATIENCE_SECONDS)
-    assert aside.mesh.submit(app.asking, size=10).result(timeout=PATIENCE_SECONDS) is not None
-
-
 def test_what_is_missing_fails_the_node_that_needs_it(aside: Aside, tmp_path: Path) -> None:
     aside.worker()
     run = aside.mesh.submit(app.one, size=MEGABYTE)
     run.wait(timeout=PATIENCE_SECONDS)
     [file] = aside.files()
     file.unlink()
-    with pytest.raises(PayloadError, match=rf"an output of run '{run.id}'.*{file.name} in .*is not there any more"):
+    with pytest.raises(PayloadError, match=rf"a value of run '{run.id}'.*{file.name} in .*is not there any more"):
         run.result(timeout=PATIENCE_SECONDS)
     [node] = run.details().nodes
     assert node.output is None

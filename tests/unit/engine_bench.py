@@ -17,6 +17,8 @@ from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Node
 from taskmesh.observability.tally import Tally
+from taskmesh.payload.large_values import LargeValues
+from taskmesh.payload.payloads import Payloads
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Conversation, Link, Reply
 from taskmesh.wire import pack
@@ -29,6 +31,7 @@ from taskmesh.worker.engine.quarantine import Quarantine
 from taskmesh.worker.engine.standing_back import StandingBack
 from taskmesh.worker.letters.burying import DeadLetters
 from tests.contract.store_bench import ME, Bench, diamond, plan_of
+from tests.harness.large_values import THRESHOLD_BYTES
 
 PATIENCE_SECONDS = 10.0
 MAX_LOSSES = 3
@@ -226,6 +229,8 @@ class EngineBench:
         for part in (self.frail.store, self.frail.reader, self.frail.housekeeping):
             part.__dict__["link" if "link" in part.__dict__ else "_link"] = self.link
         self.keys: Keys = self.side.keys
+        self.place: Payloads | None = None
+        """Where large values are put aside, where a test has one."""
         self.broker = FakeBroker()
         self.tally = Tally()
         self.dead_letters = DeadLetters(
@@ -242,6 +247,7 @@ class EngineBench:
             self.dead_letters,
             self.tally,
             SystemClock(),
+            large=LargeValues(lambda: self.place, THRESHOLD_BYTES),
         )
         self.engine = Engine(
             self.parts,

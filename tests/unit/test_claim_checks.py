@@ -16,10 +16,9 @@ from taskmesh.clock import SystemClock
 from taskmesh.dispatch.births import Birth, Bodies
 from taskmesh.dispatch.child_inputs import ChildInputs
 from taskmesh.dispatch.deferring import resolved
-from taskmesh.dispatch.gates import Facts, evaluated
+from taskmesh.dispatch.gates import CONDITION, RUN_IT, Facts, evaluated
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, WireError
-from taskmesh.model.conditions import ConditionError
 from taskmesh.model.flow import Compensation, Flow, Node, Param
 from taskmesh.model.loops import Loop
 from taskmesh.model.mapping import Map, mapped
@@ -28,10 +27,11 @@ from taskmesh.model.states import NodeState
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
 from taskmesh.model.waiting import Approve, Wait
+from taskmesh.payload.large_values import NOWHERE
 from taskmesh.store.calls import NodeKey
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import ClaimCheck, pack_check, pack_output, read_check
-from taskmesh.wire.codec import CLAIM_CHECK, DEFERRED, PutAsideError
+from taskmesh.wire.codec import CLAIM_CHECK, DEFERRED, PARTED, PutAsideError
 from taskmesh.wire.run_contexts import encode_context
 from taskmesh.worker.channels.protocol import Outcome, Work
 from taskmesh.worker.executors.invoke import Invoker
@@ -57,7 +57,7 @@ def test_a_claim_check_comes_back_and_nothing_else_is_one() -> None:
         assert read_check(pack(value)) is None
 
 
-@pytest.mark.parametrize("code", [CLAIM_CHECK, DEFERRED])
+@pytest.mark.parametrize("code", [CLAIM_CHECK, DEFERRED, PARTED])
 @pytest.mark.parametrize("length", [1, 2, 4, 8, 16, 20, 300, 70_000])
 def test_no_value_of_a_user_is_taken_for_one(code: int, length: int) -> None:
     forged = msgpack.ExtType(code, b"x" * length)
@@ -125,16 +125,19 @@ def test_what_is_small_is_resolved_where_it_always_was() -> None:
     assert unpack(plan.inputs(1).arguments([pack(1)])) == {"x": 1}
 
 
-def test_a_condition_cannot_read_it() -> None:
+def test_a_condition_reads_it_only_where_it_is_fetched() -> None:
     plan = _plan(
         Node("a", "t"), Node("b", "t", when="nodes.a.output.n > 1"), Node("c", "t", when='nodes.a.state == "x"')
     )
     gate = plan.inputs(1).gate
     assert gate is not None
-    with pytest.raises(ConditionError, match=r"cannot read nodes.a.output: it was put aside.*let a task return"):
+    with pytest.raises(PutAsideError):
         gate.decide([STORED])
+    assert gate.decide([STORED], lambda stored: {"n": 2}) == RUN_IT
+    assert gate.decide([STORED], lambda stored: {"n": 1}).skip == CONDITION
     [found] = evaluated(plan.graph, 1, Facts(None, {0: STORED}, {}))
     assert (found.holds, found.condition) == (None, "nodes.a.output.n > 1")
+    assert found.values == "it reads what was put aside, which is not fetched to show it"
     assert [each.holds for each in evaluated(plan.graph, 2, Facts(None, {0: STORED}, {}))] == [False]
 
 
@@ -162,7 +165,10 @@ def test_an_executor_that_does_not_know_where_it_is_says_so() -> None:
     failure = _run(plan.inputs(1).arguments([STORED])).failure
     assert failure is not None
     assert failure.type == f"{PayloadError.__module__}.{PayloadError.__qualname__}"
-    assert failure.message.startswith("the output of node 'a': it was put aside, and the settings of this worker")
+    assert failure.message == (
+        "the output of node 'a': a value of run 'run' was put aside, and the settings of this process do not say where "
+        "(payload.url)"
+    )
 
 
 def test_where_nothing_is_put_aside_the_limit_is_what_it_was() -> None:
@@ -173,9 +179,6 @@ def test_where_nothing_is_put_aside_the_limit_is_what_it_was() -> None:
 
 BIG = Node("a", "t")
 CHILD = Flow("child", "1", (Node("x", "t", {"x": "${params.x}"}),), params=(Param("x"),))
-FOR_TASKS = (
-    "the output of node 'a' was put aside, since it is large (payload.claim_check_bytes), and only tasks are given"
-)
 
 
 @pytest.mark.parametrize(
@@ -187,22 +190,24 @@ FOR_TASKS = (
         Node("b", "", {"x": "${nodes.a.output}"}, step=Loop("output > 1", 2, inline=CHILD)),
     ],
 )
-def test_a_node_that_begins_a_run_is_not_given_it_and_says_so(node: Node) -> None:
+def test_a_node_that_begins_a_run_is_not_given_it_where_it_cannot_be_fetched(node: Node) -> None:
     plan = Plan.of(complete(Flow("f", "1", (BIG, node))))
     inputs = plan.inputs(1)
     assert isinstance(inputs, ChildInputs)
-    around: Any = None
+    around: Any = SimpleNamespace(child_id=lambda key, turn: "child")
     birth = Birth(plan, NodeKey("r", 1), "r", inputs.arguments([STORED, *[None] * 5]), around, None)
-    with pytest.raises(PutAsideError) as caught:
+    with pytest.raises(PutAsideError):
         Bodies(lambda hash_, name: None, 1000).flow_of(birth)
-    assert str(caught.value).startswith(FOR_TASKS)
 
 
-def test_what_somebody_is_asked_cannot_be_made_of_it_and_explain_says_so() -> None:
+def test_explain_fetches_what_somebody_is_asked_or_says_why_not() -> None:
     plan = _plan(BIG, Node("b", "", {"question": "pay ${nodes.a.output}?"}, ("a",), step=Approve()))
     kept: Any = SimpleNamespace(run_fields=lambda run_id, fields: [STORED, None, None])
-    first, *_ = Heard(kept).reasons(plan, "r", {1: NodeState.RETRYING}, 0.0)[1]
-    assert first.startswith(f"it asks: (what, cannot be told: {FOR_TASKS}")
+    states = {1: NodeState.RETRYING}
+    first, *_ = Heard(kept, lambda run_id, stored: f"{run_id}: 7").reasons(plan, "r", states, 0.0)[1]
+    assert first == "it asks: pay r: 7?"
+    first, *_ = Heard(kept, NOWHERE.value).reasons(plan, "r", states, 0.0)[1]
+    assert first.startswith("it asks: (what, cannot be told: the output of node 'a': a value of run 'r' was put aside")
 
 
 def test_nobody_sends_what_looks_like_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from taskmesh.model.waiting import Approve, Default, Sleep, Wait
 from taskmesh.store.calls import RUN_DEADLINE, NodeKey, Word
 from taskmesh.store.signals import Signalled
 from taskmesh.wire import pack
-from taskmesh.worker.engine import intake, waiting
+from taskmesh.worker.engine import deciding, intake, waiting
 from tests.model.interpreter import Sent, end_of_wait
 from tests.unit.engine_bench import EngineBench
 
@@ -143,7 +143,7 @@ def test_a_signal_that_comes_while_the_node_is_claimed_is_heard(
             endings.append(ending.state)
             return ending
 
-        monkeypatch.setattr(intake, "waiting_ending", late)
+        monkeypatch.setattr(deciding, "waiting_ending", late)
         _begin(bench, plan)
         node = (await _end(bench, plan))["a"]
         assert endings == ["failed" if step.timeout_seconds == 0.0001 else "retrying", "succeeded"]

@@ -30,6 +30,10 @@ class Memory:
         self.is_away = False
         self.on_look: Callable[[int], None] = lambda _: None
         self.looks = 0
+        self.expected: set[str] = set()
+
+    def among(self, run_ids: Sequence[str]) -> set[str]:
+        return self.expected & set(run_ids)
 
     def installation(self) -> str:
         if self.is_away:
@@ -56,7 +60,7 @@ def memory() -> Memory:
 
 def _sweep(payloads: Payloads | None, memory: Memory) -> PayloadSweep:
     store: Any = memory
-    return PayloadSweep(lambda: payloads, store, store, 5.0, Tally(), SystemClock())
+    return PayloadSweep(lambda: payloads, store, store, store, 5.0, Tally(), SystemClock())
 
 
 def test_only_what_no_run_needs_goes(payloads: Payloads, memory: Memory) -> None:
@@ -84,6 +88,37 @@ def test_what_a_new_run_of_the_same_id_puts_aside_stays(payloads: Payloads, memo
     memory.on_look = begin_anew
     assert _sweep(payloads, memory).sweep() == 0
     assert payloads.value("same", new[0]) == "new"
+
+
+def test_what_is_put_aside_for_a_run_that_is_about_to_be_admitted_stays(payloads: Payloads, memory: Memory) -> None:
+    stored = payloads.put("coming", pack("its parameter"))
+    memory.expected = {"coming"}
+    sweep = _sweep(payloads, memory)
+    assert sweep.sweep() == 0
+    # It is admitted, and expected no more, while the sweep is between its questions.
+    memory.runs, memory.expected = {"coming"}, set()
+    assert sweep.sweep() == 0
+    assert payloads.value("coming", stored) == "its parameter"
+    memory.runs = set()
+    assert sweep.sweep() == 1
+
+
+@pytest.mark.parametrize("asked", ["among", "statuses"])
+def test_no_moment_lies_between_being_expected_and_being_there(
+    payloads: Payloads, memory: Memory, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    stored = payloads.put("coming", pack("its parameter"))
+    memory.expected = {"coming"}
+    answer = getattr(memory, asked)
+
+    def admit_meanwhile(run_ids: Sequence[str]) -> Any:
+        found = answer(run_ids)
+        memory.runs, memory.expected = {"coming"}, set()
+        return found
+
+    monkeypatch.setattr(memory, asked, admit_meanwhile)
+    assert _sweep(payloads, memory).sweep() == 0
+    assert payloads.value("coming", stored) == "its parameter"
 
 
 def test_a_place_of_another_installation_is_left_alone(payloads: Payloads, memory: Memory) -> None:

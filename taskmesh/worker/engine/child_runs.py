@@ -1,20 +1,25 @@
 """Nodes that begin child runs, and their undos: they run in no executor, and hold nothing while they wait.
 
-What one turn has claimed is taken up together, so their children begin with one call of the store.
+What one turn has claimed is taken up together, so their children begin with one call of the store. What needs values
+that were put aside is taken up beside the loop, each by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from taskmesh.dispatch.advance import Advance, Ending, cancelled
-from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict
+from taskmesh.dispatch.children import BESIDE, CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict
+from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.parents import Parents
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import ClaimAnswer, Word
 from taskmesh.store.family import run_of_ticket
+from taskmesh.wire.codec import PutAsideError
 from taskmesh.worker.channels.protocol import Failure
 from taskmesh.worker.engine.attempt import Attempt
-from taskmesh.worker.engine.inner import inner_ending
+from taskmesh.worker.engine.beside import Beside
+from taskmesh.worker.engine.inner import condition_values, inner_ending
 from taskmesh.worker.engine.parts import Parts
 from taskmesh.worker.engine.retrying import next_delay_seconds
 from taskmesh.worker.engine.settling import Settler
@@ -26,12 +31,15 @@ time, then after as long as it has waited by then, at last every hour."""
 
 
 class ChildRuns:
-    """Takes up what was claimed. One thread."""
+    """Takes up what was claimed. One thread; ``parents`` are told by it."""
 
-    def __init__(self, parts: Parts, settler: Settler) -> None:
+    def __init__(self, parts: Parts, settler: Settler, parents: Parents, beside: Beside) -> None:
         self._parts = parts
         self._settler = settler
-        self._children = Children(parts.store, parts.plans, parts.max_value_bytes)
+        self._beside = beside
+        common = parts.store, parts.plans, parts.max_value_bytes
+        self._children = Children(*common, parents)
+        self._children_beside = Children(*common, Parents(parts.store, parts.large, put_off=None), parts.large)
         self._claimed: list[tuple[Attempt, Taken]] = []
         settler.on_waiting = self._waiting
 
@@ -39,20 +47,32 @@ class ChildRuns:
         """A turn begins. What one has left that broke off is claimed anew."""
         self._claimed = []
 
-    def add(self, attempt: Attempt, answer: ClaimAnswer, values: Sequence[bytes | None]) -> None:
-        """A node was claimed; ``values`` are those of the fields of its inputs."""
-        inputs = attempt.plan.inputs(attempt.key.node)
+    def add(self, attempt: Attempt, answer: ClaimAnswer) -> None:
+        """A node was claimed, and all fields of its inputs were read."""
+        values, inputs = answer.fields, attempt.plan.inputs(attempt.key.node)
         count = len(inputs.gate.fields) if inputs.gate is not None else 0
         if attempt.runs_always:
             answer = answer._replace(halt="", left_seconds=None)
-        if inputs.gate is not None and not answer.halt:
-            ending = inner_ending(attempt, inputs.gate, values[:count])
-            if ending is not None:
-                self._settler.end(attempt, ending)
-                return
-        self._claimed.append(
-            (attempt, Taken(attempt.plan, attempt.key, attempt.shard_key, answer, tuple(values[count:])))
-        )
+        taken = Taken(attempt.plan, attempt.key, attempt.shard_key, answer, values[count:])
+        if inputs.gate is None or answer.halt:
+            self._claimed.append((attempt, taken))
+            return
+        try:
+            self._passed(attempt, taken, inner_ending(attempt, inputs.gate, values[:count]))
+        except PutAsideError:
+            decide = partial(inner_ending, attempt, inputs.gate, values[:count], condition_values(self._parts, attempt))
+            self._beside.begin(attempt, decide, partial(self._passed_beside, attempt, taken))
+
+    def _passed(self, attempt: Attempt, taken: Taken, ending: Ending | None) -> None:
+        """Its gate was looked at."""
+        if ending is None:
+            self._claimed.append((attempt, taken))
+        else:
+            self._settler.end(attempt, ending)
+
+    def _passed_beside(self, attempt: Attempt, taken: Taken, ending: Ending | None) -> None:
+        self._passed(attempt, taken, ending)
+        self.flush()
 
     def flush(self) -> None:
         """Begin, or end, what was added.
@@ -65,7 +85,16 @@ class ChildRuns:
         verdicts, ready = self._children.take_up([taken for _, taken in claimed])
         self._parts.dispatcher.publish(ready)
         for (attempt, taken), verdict in zip(claimed, verdicts, strict=True):
-            self._settler.end(attempt, _ending(attempt, taken, verdict))
+            if verdict.state == BESIDE:
+                take_up = partial(self._children_beside.take_up, [taken])
+                self._beside.begin(attempt, take_up, partial(self._taken_up, attempt, taken))
+            else:
+                self._settler.end(attempt, _ending(attempt, taken, verdict))
+
+    def _taken_up(self, attempt: Attempt, taken: Taken, found: tuple[list[Verdict], list[Ready]]) -> None:
+        [verdict], ready = found
+        self._parts.dispatcher.publish(ready)
+        self._settler.end(attempt, _ending(attempt, taken, verdict))
 
     def _waiting(self, ending: Ending, advance: Advance) -> None:
         """The store has answered that a node waits for a child, or does not any more."""

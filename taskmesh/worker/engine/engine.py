@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from taskmesh.broker.protocol import AckToken, Delivery
+from taskmesh.dispatch.parents import Parents
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.breakers import breakers_of
@@ -28,6 +29,7 @@ from taskmesh.store.store import Request
 from taskmesh.worker.channels.protocol import Outcome
 from taskmesh.worker.engine.admission import Admission
 from taskmesh.worker.engine.attempt import Attempt, InFlight
+from taskmesh.worker.engine.beside import Beside, Room, Tellings
 from taskmesh.worker.engine.breakers import BreakerBoard
 from taskmesh.worker.engine.fates import Fates
 from taskmesh.worker.engine.halting import Halting
@@ -74,13 +76,16 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._pool: WorkPool | None = None
         self._in_flight = InFlight()
-        self._settler = Settler(parts, self._in_flight, holder)
+        room = Room()
+        parents = Parents(parts.store, parts.large, Tellings(parts, room).begin)
+        self._settler = Settler(parts, self._in_flight, parents, holder)
+        self._beside = Beside(room, self._in_flight, self._settler, self._wake)
         self._heartbeats = Heartbeats(parts.store, holder, self._wake)
         limiter = Limiter(parts.clock, parts.tally)
         board = BreakerBoard(breakers_of(parts.store), holder, self._in_flight, parts.tally, parts.clock)
         self._fates = Fates(parts.tally, self._in_flight, self._settler, limiter, self._heartbeats, quarantine, board)
         admission = Admission(parts.tally, limiter, quarantine, handing_on, board)
-        self._intake = Intake(parts, self._in_flight, self._settler, admission, holder)
+        self._intake = Intake(parts, self._in_flight, self._settler, admission, parents, self._beside, holder)
         self._halting = Halting(parts, self._in_flight, limiter)
         self._occupancy = Occupancy(parts.consumer, self._in_flight, self._intake)
         self._backoff = full_jitter(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
@@ -97,7 +102,7 @@ class Engine:
     @property
     def claiming(self) -> bool:
         """Whether nodes may have been claimed that the pool does not know of yet."""
-        return any(asked.claiming for asked in self._asked)
+        return len(self._beside) > 0 or any(asked.claiming for asked in self._asked)
 
     @property
     def is_busy(self) -> bool:

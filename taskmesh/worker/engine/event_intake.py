@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from taskmesh.broker.protocol import Delivery
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.event_runs import Arrival, EventRuns
+from taskmesh.dispatch.event_runs import EVENT_REFUSED, Arrival, EventRuns
 from taskmesh.errors import StoreUnavailableError, TooLargeError, WireError
 from taskmesh.model.on_event import InboundEvent
 from taskmesh.store.aside import aside
@@ -28,7 +28,7 @@ EVENTS_PER_BATCH = 50
 AGAIN_SECONDS = 0.5
 """After a store that did not answer."""
 
-TOO_LARGE, UNREADABLE, REFUSED = "event_too_large", "event_unreadable", "event_refused"
+TOO_LARGE, UNREADABLE, REFUSED = "event_too_large", "event_unreadable", EVENT_REFUSED
 
 _log = logging.getLogger(__name__)
 

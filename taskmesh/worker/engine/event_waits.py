@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Ending
-from taskmesh.dispatch.deferring import resolved_here
+from taskmesh.dispatch.deferring import Arguments
 from taskmesh.dispatch.event_waits import Begun, EventDelivery
+from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.model.event_waits import EventWait
 from taskmesh.wire import unpack
@@ -23,7 +24,7 @@ from taskmesh.worker.engine.waiting import waiting_ending
 TOO_MANY = "TooManyWaits"
 
 
-class _Claimed(NamedTuple):
+class EventWaiting(NamedTuple):
     """A node, how its attempt is to end, and whether that is with what it has waited for."""
 
     attempt: Attempt
@@ -36,6 +37,30 @@ class _Claimed(NamedTuple):
         return self.ending.state == "retrying"
 
 
+def event_waiting(
+    attempt: Attempt,
+    step: EventWait,
+    open_seconds: float,
+    inputs: Inputs,
+    values: Sequence[bytes | None],
+    value_of: ValueOf = unpack,
+) -> EventWaiting:
+    """What becomes of a claimed node that waits for an event; parameters as of ``waiting_ending``.
+
+    :raises EventError: it can wait for nothing. :raises UnresolvedReferenceError: an output does not have what is
+    matched. :raises PutAsideError: that was put aside, and ``value_of`` does not fetch it.
+    """
+    ending = waiting_ending(attempt, step, open_seconds, inputs, values)
+    *_, heard_before, signal, _ = values
+    arguments = Arguments(inputs.arguments(values), value_of)
+    match = {path: arguments.one(path) for path in attempt.node.args}
+    heard = unpack(heard_before) if heard_before else ()
+    begun = Begun(attempt.plan, attempt.key, attempt.shard_key, match, ending.delay_seconds, attempt.past, heard)
+    # Reckoned here, where what is wrong with it fails this node and no other.
+    assert begun.place
+    return EventWaiting(attempt, ending, begun, signal is not None)
+
+
 class EventWaits:
     """Takes what was claimed. One thread."""
 
@@ -43,27 +68,15 @@ class EventWaits:
         self._parts = parts
         self._settler = settler
         self._delivery = EventDelivery(parts.store, parts.plans)
-        self._claimed: list[_Claimed] = []
+        self._claimed: list[EventWaiting] = []
 
     def begin(self) -> None:
         """A turn begins. What one has left that broke off is claimed anew."""
         self._claimed = []
 
-    def add(
-        self, attempt: Attempt, step: EventWait, open_seconds: float, inputs: Inputs, values: Sequence[bytes | None]
-    ) -> None:
-        """A node was claimed; parameters as of ``waiting_ending``.
-
-        :raises EventError: it can wait for nothing; and as of ``resolved_here`` and ``Inputs.arguments``.
-        """
-        ending = waiting_ending(attempt, step, open_seconds, inputs, values)
-        *_, heard_before, signal, _ = values
-        match = resolved_here(inputs.arguments(values))
-        heard = unpack(heard_before) if heard_before else ()
-        begun = Begun(attempt.plan, attempt.key, attempt.shard_key, match, ending.delay_seconds, attempt.past, heard)
-        # Reckoned here, where what is wrong with it fails this node and no other.
-        assert begun.place
-        self._claimed.append(_Claimed(attempt, ending, begun, signal is not None))
+    def add(self, waiting: EventWaiting) -> None:
+        """A node was claimed, and looked at."""
+        self._claimed.append(waiting)
 
     def flush(self) -> None:
         """Register, or end, what was added.

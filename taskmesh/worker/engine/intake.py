@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.item_inputs import ItemInputs
+from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
-from taskmesh.model.event_waits import EventWait
 from taskmesh.model.subflows import ChildStep
-from taskmesh.model.waiting import WAITING
 from taskmesh.store.calls import Claim, ClaimAnswer, NodeKey, Word
 from taskmesh.store.store import Request
+from taskmesh.wire.codec import PutAsideError
 from taskmesh.wire.messages import NodeMessage, ProbeMessage, decode_message
 from taskmesh.worker.channels.protocol import Failure, Work
 from taskmesh.worker.engine.admission import Admission
 from taskmesh.worker.engine.attempt import Attempt, InFlight
+from taskmesh.worker.engine.beside import Beside
 from taskmesh.worker.engine.child_runs import ChildRuns
-from taskmesh.worker.engine.event_waits import EventWaits
-from taskmesh.worker.engine.inner import inner_ending, is_inner
+from taskmesh.worker.engine.deciding import Decided, decided, fields_of
+from taskmesh.worker.engine.event_waits import EventWaiting, EventWaits
+from taskmesh.worker.engine.inner import condition_values, is_inner
 from taskmesh.worker.engine.parts import Parts
 from taskmesh.worker.engine.settling import Settler
-from taskmesh.worker.engine.waiting import waiting_ending
 from taskmesh.worker.engine.work_pool import WorkPool
 
 CLAIMS_PER_TURN = 128
@@ -36,13 +38,23 @@ FIELDS_PER_CLAIM = 200
 class Intake:
     """Keeps deliveries until there is room for them, and turns them into works."""
 
-    def __init__(self, parts: Parts, in_flight: InFlight, settler: Settler, admission: Admission, holder: str) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        in_flight: InFlight,
+        settler: Settler,
+        admission: Admission,
+        parents: Parents,
+        beside: Beside,
+        holder: str,
+    ) -> None:
         self._parts = parts
         self._admission = admission
         self._in_flight = in_flight
         self._settler = settler
         self._holder = holder
-        self._child_runs = ChildRuns(parts, settler)
+        self._beside = beside
+        self._child_runs = ChildRuns(parts, settler, parents, beside)
         self._event_waits = EventWaits(parts, settler)
         self._gathering = self._child_runs, self._event_waits
         self._deliveries: deque[Delivery] = deque()
@@ -190,25 +202,46 @@ class Intake:
         attempt.number = answer.attempt
         attempt.retries, attempt.crashes, attempt.past = answer.retries, answer.crashes, answer.past
         if isinstance(attempt.node.step, ChildStep):
-            self._child_runs.add(attempt, answer, self._values(attempt, answer))
+            self._child_runs.add(attempt, self._whole(attempt, answer))
             return None
         if ending := self._admission.ending(attempt, answer):
             self._settler.end(attempt, ending)
             return None
-        return self._work(attempt, answer, pool.tasks)
+        return self._work(attempt, answer, pool)
 
-    def _work(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> Work | None:
+    def _work(self, attempt: Attempt, answer: ClaimAnswer, pool: WorkPool) -> Work | None:
         try:
-            arguments = self._arguments(attempt, answer, known)
-            if not isinstance(arguments, bytes):
-                if arguments is not None:
-                    self._settler.end(attempt, arguments)
-                return None
+            answer = self._whole(attempt, answer)
+            return self._made(attempt, answer, pool.tasks, decided(attempt, answer))
         except StoreUnavailableError:
             raise
+        except PutAsideError:
+            self._decide_beside(attempt, answer, pool)
         except Exception as error:
             # Whatever is wrong with one node, it must not stop the others.
             self._settler.end(attempt, attempt.failed(Failure(type(error).__name__, str(error), "")))
+        return None
+
+    def _decide_beside(self, attempt: Attempt, answer: ClaimAnswer, pool: WorkPool) -> None:
+        def then(found: Decided) -> None:
+            if work := self._made(attempt, answer, pool.tasks, found):
+                pool.submit([work])
+            self._event_waits.flush()
+
+        decide = partial(decided, attempt, answer, condition_values(self._parts, attempt))
+        self._beside.begin(attempt, decide, then)
+
+    def _made(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str], found: Decided) -> Work | None:
+        """The work of an attempt that goes to an executor; the end of another one is settled."""
+        if found is None:
+            begun = answer._replace(fields=answer.fields[-1:])
+            self._settler.end(attempt, self._admission.handing_on(attempt, begun, known))
+            return None
+        if isinstance(found, EventWaiting):
+            self._event_waits.add(found)
+            return None
+        if isinstance(found, Ending):
+            self._settler.end(attempt, found)
             return None
         if attempt.node.guard and (ending := self._admission.parking(attempt, known)):
             self._settler.end(attempt, ending)
@@ -217,34 +250,14 @@ class Intake:
         about = attempt.is_timed, answer.checkpoint, attempt.run_deadline, attempt.is_undo, answer.context
         inputs = attempt.plan.inputs(attempt.key.node)
         key = inputs.idempotency_key(answer.fields) if isinstance(inputs, ItemInputs) else ""
-        return Work(attempt.id, attempt.runs, arguments, context, *about, key)
+        return Work(attempt.id, attempt.runs, found, context, *about, key)
 
-    def _arguments(self, attempt: Attempt, answer: ClaimAnswer, known: Collection[str]) -> bytes | Ending | None:
-        """What the task is called with; or how the node ends that does not come so far, None where that comes later."""
-        inputs, values = attempt.plan.inputs(attempt.key.node), self._values(attempt, answer)
-        gate, step = inputs.gate, attempt.node.step
-        if attempt.is_unknown:
-            *of_gate, begun = values
-            # What is not to run is skipped here as anywhere.
-            ending = inner_ending(attempt, gate, of_gate) if gate else None
-            return ending or self._admission.handing_on(attempt, answer._replace(fields=(begun,)), known)
-        if gate is None and step is None:
-            return inputs.arguments(values)
-        count = len(gate.fields) if gate else 0
-        if gate and (ending := inner_ending(attempt, gate, values[:count])):
-            return ending
-        if isinstance(step, EventWait):
-            self._event_waits.add(attempt, step, answer.open_seconds, inputs, values[count:])
-            return None
-        if isinstance(step, WAITING):
-            return waiting_ending(attempt, step, answer.open_seconds, inputs, values[count:])
-        return inputs.arguments(values[count:])
-
-    def _values(self, attempt: Attempt, answer: ClaimAnswer) -> Sequence[bytes | None]:
-        fields = _fields_of(attempt)
-        if len(fields) > FIELDS_PER_CLAIM:
-            return self._parts.reader.run_fields(attempt.key.run_id, fields)
-        return answer.fields
+    def _whole(self, attempt: Attempt, answer: ClaimAnswer) -> ClaimAnswer:
+        """The answer with all that was asked for."""
+        fields = fields_of(attempt)
+        if len(fields) <= FIELDS_PER_CLAIM:
+            return answer
+        return answer._replace(fields=tuple(self._parts.reader.run_fields(attempt.key.run_id, fields)))
 
     def _refused(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A message that nobody needs is acked; but the dependents of an ended node may not all have been told."""
@@ -277,20 +290,9 @@ _WITHOUT_A_RUN = {
 
 def _claim_of(attempt: Attempt) -> Claim:
     try:
-        fields = _fields_of(attempt)
+        fields = fields_of(attempt)
     except Exception:
         # Arguments that cannot be made fail the node, for which it must be claimed first.
         fields = ()
     wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
     return Claim(attempt.key, attempt.message_token, wanted)
-
-
-def _fields_of(attempt: Attempt) -> tuple[str, ...]:
-    """What an attempt reads of its run; one whose task is unknown here for its gate, and for how long that was so."""
-    node = attempt.key.node
-    if node < 0:
-        return ()
-    inputs = attempt.plan.inputs(node)
-    if not attempt.is_unknown:
-        return inputs.fields
-    return (*(inputs.gate.fields if inputs.gate else ()), f"error:{node}")

@@ -10,6 +10,7 @@ from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.observability.tally import Tally
+from taskmesh.payload.large_values import NOWHERE, LargeValues
 from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
 from taskmesh.worker.letters.burying import DeadLetters
@@ -29,3 +30,4 @@ class Parts:
     tally: Tally
     clock: Clock
     max_value_bytes: int = 1_048_576
+    large: LargeValues = NOWHERE

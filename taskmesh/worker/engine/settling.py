@@ -10,6 +10,7 @@ from typing import NamedTuple
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.waking import Sleeper
 from taskmesh.store.calls import NodeKey, Release, Told, Word
 from taskmesh.store.store import Request
@@ -43,11 +44,11 @@ class Ended(NamedTuple):
 class Settler:
     """Gathers what has ended and settles it in batches. Nothing leaves it before the store has answered."""
 
-    def __init__(self, parts: Parts, in_flight: InFlight, holder: str) -> None:
+    def __init__(self, parts: Parts, in_flight: InFlight, parents: Parents, holder: str) -> None:
         self._parts = parts
         self._in_flight = in_flight
         self._holder = holder
-        self._advancer = Advancer(parts.store)
+        self._advancer = Advancer(parts.store, parents)
         self._endings: deque[Ended] = deque()
         self._releases: deque[tuple[Attempt, bool]] = deque()
         self.on_waiting: Callable[[Ending, Advance], None] = lambda ending, advance: None

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.dispatch.advance import Ending
-from taskmesh.dispatch.deferring import resolved_here
+from taskmesh.dispatch.deferring import Arguments
+from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.model.durations import duration_text
 from taskmesh.model.event_waits import EventWait
@@ -32,14 +33,28 @@ LONGEST_EVENT_PARK_SECONDS = 86_400.0
 
 
 def waiting_ending(
-    attempt: Attempt, step: Sleep | Wait | Approve, open_seconds: float, inputs: Inputs, values: Sequence[bytes | None]
+    attempt: Attempt,
+    step: Sleep | Wait | Approve,
+    open_seconds: float,
+    inputs: Inputs,
+    values: Sequence[bytes | None],
+    value_of: ValueOf = unpack,
 ) -> Ending:
     """How the attempt of a node ends that was ready first ``open_seconds`` ago.
 
-    ``values`` are those of the fields of its arguments and of its signal.
+    ``values`` are those of the fields of its arguments and of its signal; ``value_of`` gives the value of something
+    stored.
+
+    :raises PutAsideError: the length of a sleep is in what was put aside, and ``value_of`` does not fetch it.
     """
     if isinstance(step, Sleep):
-        return _slept(attempt, step, open_seconds, inputs, values)
+        seconds = step.seconds
+        try:
+            if seconds is None:
+                seconds = slept_seconds(Arguments(inputs.arguments(values), value_of).one(SECONDS))
+        except ValueError as error:
+            return attempt.failed(Failure(SLEEP_ERROR, str(error), ""))
+        return _slept(attempt, seconds, open_seconds)
     *_, signal, payload = values
     if signal is not None and payload is not None:
         return _heard(attempt, step, KeptSignal.read(signal), payload)
@@ -51,15 +66,7 @@ def waiting_ending(
     return _timed_out(attempt, step, step.timeout_seconds)
 
 
-def _slept(
-    attempt: Attempt, step: Sleep, open_seconds: float, inputs: Inputs, values: Sequence[bytes | None]
-) -> Ending:
-    seconds = step.seconds
-    if seconds is None:
-        try:
-            seconds = slept_seconds(resolved_here(inputs.arguments(values)).get(SECONDS))
-        except ValueError as error:
-            return attempt.failed(Failure(SLEEP_ERROR, str(error), ""))
+def _slept(attempt: Attempt, seconds: float, open_seconds: float) -> Ending:
     if open_seconds >= seconds:
         return attempt.gave(pack(None))
     return attempt.waits(min(seconds - open_seconds, LONGEST_PARK_SECONDS), SLEEPING)

@@ -173,8 +173,8 @@ class Invoker:
         output, failure = b"", None
         try:
             output = self._pack(work.task, contextvars.copy_context().run(self._call, work, self._arguments(work)))
-            if self._large.takes(output):
-                output = self._large.put(work.task, work.context[0], output)
+            if self._large.takes(len(output)):
+                output = self._large.put(_returned(work.task), work.context[0], output)
         except BaseException as error:
             failure = describe(error)
         self.pulse.end(work.id)
@@ -190,8 +190,8 @@ class Invoker:
             except PutAsideError:
                 arguments = await asyncio.to_thread(self._arguments, work)
             output = self._pack(work.task, await self._call(work, arguments))
-            if self._large.takes(output):
-                output = await asyncio.to_thread(self._large.put, work.task, work.context[0], output)
+            if self._large.takes(len(output)):
+                output = await asyncio.to_thread(self._large.put, _returned(work.task), work.context[0], output)
         except BaseException as error:
             failure = describe(error)
         self.pulse.end(work.id)
@@ -215,11 +215,15 @@ class Invoker:
             output = pack_output(value)
         except WireError as error:
             raise WireError(f"task {task!r} returned a value that cannot be stored: {error}") from None
-        if len(output) > self._max_value_bytes and not self._large.takes(output):
+        if len(output) > self._max_value_bytes and not self._large.takes(len(output)):
             raise TooLargeError(
-                f"task {task!r} returned {len(output)} bytes; limits.max_value_bytes allows {self._max_value_bytes}"
+                f"{_returned(task)} {len(output)} bytes; limits.max_value_bytes allows {self._max_value_bytes}"
             )
         return output
+
+
+def _returned(task: str) -> str:
+    return f"task {task!r} returned"
 
 
 def describe(error: BaseException) -> Failure:

@@ -142,7 +142,8 @@ def _read_settings(channel: BlockingChannel) -> Settings:
 
 
 def _large_outputs(settings: Settings) -> LargeOutputs:
-    return LargeOutputs(open_payloads(payload_settings(settings)), settings.payload.claim_check_bytes)
+    place = open_payloads(payload_settings(settings))
+    return LargeOutputs(lambda: place, settings.payload.claim_check_bytes)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

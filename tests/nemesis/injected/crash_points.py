@@ -88,6 +88,10 @@ SEAMS = {
         before=True,
         counts=lambda _self, hits: bool(hits),
     ),
+    "event gathered": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.gather_events", before=False),
+    "batch closed": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.close_batches", before=False),
+    "batch begun": Seam(IO_PROCESS, "taskmesh.dispatch.event_batches", "BatchRuns.admit", before=False),
+    "batch settled": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.settle_batches", before=False),
     "child begun": Seam(
         IO_PROCESS,
         "taskmesh.dispatch.children",
