@@ -16,7 +16,7 @@ from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.lookup import LookedUp, look_up
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
-from taskmesh.errors import EventError
+from taskmesh.errors import EventError, WireError
 from taskmesh.model.event_waits import Awaited, EventWait, awaited_by, key_of_event, key_of_match, takes
 from taskmesh.model.on_event import InboundEvent
 from taskmesh.model.on_event_rules import digest
@@ -38,33 +38,37 @@ LAPSES_AFTER_SECONDS = 7 * 86_400.0
 _log = logging.getLogger(__name__)
 
 
+class Place(NamedTuple):
+    """Where a node is found by events."""
+
+    key: str
+    waiter: Waiter
+
+
+def place_of(step: EventWait, match: Mapping[str, Value], node: NodeKey, past: int) -> Place:
+    """The place of a node that matches these values, and had so many attempts before its run was reopened.
+
+    :raises EventError: a value is none that an event could have.
+    """
+    return Place(key_of_match(step.event, match), Waiter(node, past))
+
+
 class Begun(NamedTuple):
     """A claimed node that waits for an event, for so long before it is looked at again.
 
-    ``past`` counts the attempts that it had before its run was reopened; ``heard`` are the signals that it had by then.
+    ``heard`` are the signals that it had before its run was reopened.
     """
 
     plan: Plan
-    key: NodeKey
+    step: EventWait
+    place: Place
     shard_key: str
-    match: Mapping[str, Value]
     seconds: float
-    past: int
     heard: Sequence[str] = ()
 
     @property
-    def step(self) -> EventWait:
-        step = self.plan.node(self.key.node).step
-        assert isinstance(step, EventWait)
-        return step
-
-    @property
-    def place(self) -> tuple[str, Waiter]:
-        """Where it is found.
-
-        :raises EventError: a value is none that an event could have.
-        """
-        return key_of_match(self.step.event, self.match), Waiter(self.key, self.past)
+    def key(self) -> NodeKey:
+        return self.place.waiter.node
 
 
 class _Hit(NamedTuple):
@@ -113,14 +117,14 @@ class EventDelivery:
         arrived = [Arrived([], []) for _ in begun]
         hits: list[_Hit] = []
         for at, (node, wish, answer) in enumerate(zip(begun, registrations, answers, strict=True)):
-            if noted[awaited[at]] and answer.word is Word.KEPT:
+            if noted[awaited[at]] is answer.word is Word.KEPT:
                 hits += _first_that_fits(node, wish, answer.events, arrived[at])
             else:
-                arrived[at].refusals.append(_too_many(node, noted[awaited[at]]))
+                arrived[at].refusals.append(_why_not(node.step.event, noted[awaited[at]], answer.word))
         self._deliver(hits)
         return arrived
 
-    def leave(self, places: Sequence[tuple[str, Waiter]]) -> None:
+    def leave(self, places: Sequence[Place]) -> None:
         """Nodes wait no more; to be called before their ends are settled, while nobody else can let them wait anew."""
         self._waits.forget(places)
 
@@ -135,6 +139,8 @@ class EventDelivery:
         ]
         answers = self._waits.keep([wish for _, wish in wishes])
         _tell_of_dropped(sum(answer.dropped for answer in answers), sum(each.word is Word.FULL for each in answers))
+        for (at, _), answer in zip(wishes, answers, strict=True):
+            arrived[at].refusals.extend([_damaged(events[at].type)] if answer.word is Word.BROKEN else [])
         found = [
             (at, wish.key, waiter)
             for (at, wish), answer in zip(wishes, answers, strict=True)
@@ -184,12 +190,20 @@ def _keepings(event: InboundEvent, awaited: Sequence[Awaited]) -> Iterator[Keepi
 def _first_that_fits(node: Begun, wish: Registration, events: Sequence[bytes], arrived: Arrived) -> list[_Hit]:
     """The oldest of the kept events that a node takes; who has sent one that nobody can take hears no more of it."""
     to, unfit = LookedUp(node.key, node.plan, node.shard_key), Arrived([], [])
-    kept = [InboundEvent(*unpack(packed)) for packed in events]
+    kept = [event for packed in events if (event := _event_of(packed))]
     hits = [_Hit(event, wish.key, wish.waiter, to, unfit) for event in kept if _id_of(event) not in node.heard]
     first = next((hit._replace(arrived=arrived) for hit in hits if _fits(hit)), None)
     for refusal in unfit.refusals:
         _log.warning("a kept event is passed over: %s", refusal)
     return [first] if first else []
+
+
+def _event_of(packed: bytes) -> InboundEvent | None:
+    """None for what another version may have kept."""
+    try:
+        return InboundEvent(*unpack(packed))
+    except (WireError, TypeError):
+        return None
 
 
 def _fits(hit: _Hit) -> bool:
@@ -234,9 +248,15 @@ def _id_of(event: InboundEvent) -> str:
     return f"{event.source}/{event.id}" if event.source else event.id
 
 
-def _too_many(node: Begun, is_noted: bool) -> str:
-    event = node.step.event
-    if not is_noted:
+def _damaged(event: str) -> str:
+    return f"what the store holds for nodes that wait for events {event!r} is damaged"
+
+
+def _why_not(event: str, noted: Word, registered: Word) -> str:
+    """Why a node cannot wait."""
+    if Word.BROKEN in (noted, registered):
+        return _damaged(event)
+    if noted is Word.FULL:
         return (
             f"nodes wait for events {event!r} in {MAX_AWAITED} different ways already (paths of match, and keep); "
             "let more of them match the same paths"

@@ -6,13 +6,13 @@ As for every call of the store: one that raised ``StoreUnavailableError`` may be
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from taskmesh.errors import WireError
 from taskmesh.model.event_waits import Awaited
 from taskmesh.store.calls import Admission, NodeKey, Word
 from taskmesh.store.keys import Partition
-from taskmesh.store.link import Command, Reply, value_of
+from taskmesh.store.link import Command, Reply
 from taskmesh.store.store import WORDS, Request, Store
 from taskmesh.wire import pack, unpack
 
@@ -30,6 +30,9 @@ MAX_KEPT = 20
 
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 """Of the events that one partition keeps."""
+
+
+A = TypeVar("A")
 
 
 class Keeping(NamedTuple):
@@ -70,12 +73,12 @@ class Kept(NamedTuple):
     """What became of an event: how many others had to go for it, and which nodes wait for it."""
 
     word: Word
-    dropped: int
-    waiters: Sequence[Waiter]
+    dropped: int = 0
+    waiters: Sequence[Waiter] = ()
 
 
 class Registered(NamedTuple):
-    """``kept``, with the events that have come, or ``full``."""
+    """``kept``, with the events that have come, ``full`` or ``broken``."""
 
     word: Word
     events: Sequence[bytes] = ()
@@ -90,10 +93,10 @@ class EventWaits:
     def awaited(self, types: Collection[str]) -> Request[Sequence[Awaited]]:
         """Asks what nodes wait for of each of these types."""
         keys = [self._store.keys.awaited(each) for each in types]
-        return Request([Command(key, "ZRANGE", key, 0, -1) for key in keys], _awaited)
+        return Request([Command(key, "ZRANGE", key, 0, -1) for key in keys], _awaited, ())
 
-    def note(self, awaited: Sequence[Awaited]) -> list[bool]:
-        """Have events kept that nodes are going to wait for; False where there is no room."""
+    def note(self, awaited: Sequence[Awaited]) -> list[Word]:
+        """Have events kept that nodes are going to wait for: ``kept``, ``full`` or ``broken``."""
         commands = [
             self._store.script(
                 "note_awaited",
@@ -102,24 +105,22 @@ class EventWaits:
             )
             for each in awaited
         ]
-        return [reply[0] == b"kept" for reply in self._all(commands)]
+        return self._ask(Request(commands, lambda reply: WORDS[reply[0]], Word.BROKEN))
 
     def keep(self, events: Sequence[Keeping]) -> list[Kept]:
         """Keep events for those who wait later, and find those who wait now."""
-        return [
-            Kept(WORDS[reply[0]], reply[1], [Waiter.parse(member.decode()) for member in reply[2:]])
-            for reply in self._all([self._keep(each) for each in events])
-        ]
+        return self._ask(Request([self._keep(each) for each in events], _kept, Kept(Word.BROKEN)))
 
     def register(self, registrations: Sequence[Registration]) -> list[Registered]:
         """Have nodes found by the events that come from now on, and find those that have come."""
-        replies = self._all([self._register(each) for each in registrations])
-        return [Registered(WORDS[reply[0]], reply[1:]) for reply in replies]
+        return self._ask(
+            Request([self._register(each) for each in registrations], _registered, Registered(Word.BROKEN))
+        )
 
     def forget(self, waiters: Sequence[tuple[str, Waiter]]) -> None:
         """Have nodes found no more; each comes with its key."""
         keys = [(self._partition(key).awaiting(key), waiter.member) for key, waiter in waiters]
-        self._all([Command(key, "ZREM", key, member) for key, member in keys])
+        self._ask(Request([Command(key, "ZREM", key, member) for key, member in keys], int, 0))
 
     def _keep(self, each: Keeping) -> Command:
         keys = self._partition(each.key)
@@ -140,8 +141,9 @@ class EventWaits:
     def _partition(self, key: str) -> Partition:
         return self._store.keys.partition_of(key)
 
-    def _all(self, commands: Sequence[Command]) -> list[Reply]:
-        return [value_of(reply) for reply in self._store.link.exchange(commands)] if commands else []
+    def _ask(self, request: Request[A]) -> list[A]:
+        """Damage under one key is the answer for that alone."""
+        return self._store.ask(request) if request.commands else []
 
 
 def note_awaited(store: Store, admissions: Sequence[Admission]) -> None:
@@ -149,6 +151,14 @@ def note_awaited(store: Store, admissions: Sequence[Admission]) -> None:
     wanted: Mapping[Awaited, None] = dict.fromkeys(awaited for each in admissions for awaited in each.awaited)
     if wanted:
         EventWaits(store).note([*wanted])
+
+
+def _kept(reply: Reply) -> Kept:
+    return Kept(WORDS[reply[0]], reply[1], [Waiter.parse(member.decode()) for member in reply[2:]])
+
+
+def _registered(reply: Reply) -> Registered:
+    return Registered(WORDS[reply[0]], reply[1:])
 
 
 def _awaited(reply: Reply) -> list[Awaited]:

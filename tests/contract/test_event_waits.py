@@ -12,10 +12,9 @@ import redis
 
 from taskmesh.dispatch.advance import Entrance, admission_of
 from taskmesh.dispatch.event_runs import EventRuns
-from taskmesh.dispatch.event_waits import Begun, EventDelivery
+from taskmesh.dispatch.event_waits import Begun, EventDelivery, place_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
-from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.event_waits import Awaited, EventWait, key_of_match
 from taskmesh.model.flow import Flow, Node, Param
 from taskmesh.model.on_event import InboundEvent
@@ -51,10 +50,10 @@ class Desk:
 
     def begin(self, run_id: str = "r1", id_: str = "o-1", plan: Plan = PLAN, heard: Sequence[str] = ()) -> list[str]:
         """Claim the node of a run and let it wait; the runs that are ready by an event that has come."""
-        key = NodeKey(run_id, 0)
         record = self.bench.record(run_id).nodes[0]
         token = self.bench.claim(plan, 0, run_id=run_id, token=record.token).token
-        [arrived] = self.delivery.begin([Begun(plan, key, run_id, {"id": id_}, 60.0, 0, heard)])
+        place = place_of(PAID, {"id": id_}, NodeKey(run_id, 0), 0)
+        [arrived] = self.delivery.begin([Begun(plan, PAID, place, run_id, 60.0, heard)])
         assert arrived.refusals == []
         parked: dict[str, Any] = {"delay_seconds": 60.0, "counts": False, "cause": "signal", "output": b""}
         word = self.bench.settle(plan, 0, token, "retrying", run_id=run_id, **parked).word
@@ -235,8 +234,8 @@ def test_no_moment_is_left_between_an_event_and_its_node(desk: Desk) -> None:
     def begin() -> None:
         gate.wait()
         for number in range(count):
-            match = {"id": f"o-{number}"}
-            begun = Begun(PLAN, NodeKey(f"r{number}", 0), f"r{number}", match, 60.0, 0)
+            place = place_of(PAID, {"id": f"o-{number}"}, NodeKey(f"r{number}", 0), 0)
+            begun = Begun(PLAN, PAID, place, f"r{number}", 60.0)
             [arrived] = desk.delivery.begin([begun])
             ready[1].extend(each.run_id for each in arrived.ready)
 
@@ -331,12 +330,12 @@ def test_for_one_type_there_are_so_many_ways_to_wait(desk: Desk, monkeypatch: py
     monkeypatch.setattr(event_waits, "MAX_AWAITED", 2)
     ways = [Awaited("paid", (path,), 10.0) for path in ("a", "b", "c")]
     desk.store.now = "1000.0"
-    assert desk.waits.note(ways) == [True, True, False]
-    assert desk.waits.note([*ways, Awaited("sent", ("a",), 5.0)]) == [True, True, False, True]
+    assert desk.waits.note(ways) == [Word.KEPT, Word.KEPT, Word.FULL]
+    assert desk.waits.note([*ways, Awaited("sent", ("a",), 5.0)]) == [Word.KEPT, Word.KEPT, Word.FULL, Word.KEPT]
     asked = desk.waits.awaited(["paid", "sent", "none"])
     assert asked.answers(desk.store.link.exchange(asked.commands)) == [ways[:2], [Awaited("sent", ("a",), 5.0)], []]
     desk.store.now = f"{1000.0 + event_waits.NOTED_SECONDS + 1}"
-    assert desk.waits.note(ways[2:]) == [True]
+    assert desk.waits.note(ways[2:]) == [Word.KEPT]
     assert asked.answers(desk.store.link.exchange(asked.commands))[0] == ways[2:]
 
 
@@ -354,11 +353,13 @@ def test_what_the_nodes_of_a_run_wait_for_is_noted_before_it_is_there(desk: Desk
     assert desk.bench.record().flow_hash == PLAN.hash
 
 
-CALLS: dict[str, Callable[[Desk], object]] = {
+CALLS: dict[str, Callable[[Desk], Sequence[Word]]] = {
     "note": lambda desk: desk.waits.note([Awaited("paid", ("b",), 1.0)]),
     "keep": lambda desk: kept(desk, "new"),
     "keep, with too many": lambda desk: kept(desk, *(f"new{number}" for number in range(event_waits.MAX_KEPT + 1))),
-    "register": lambda desk: found(desk, node="r9/0/0"),
+    "register": lambda desk: [
+        each.word for each in desk.waits.register([Registration(KEY, Waiter(NodeKey("r9", 0), 0), 50.0, 1.0)])
+    ],
 }
 KEYS: dict[str, Callable[[Desk], str]] = {
     "awaited": lambda desk: desk.bench.keys.awaited("paid"),
@@ -382,9 +383,7 @@ def test_a_call_that_meets_a_key_of_another_type_has_written_nothing(
     client.delete(key)
     client.set(key, "of another type")
     before = {each: client.dump(each) for each in client.scan_iter(match=f"{namespace}:*")}
-    try:
-        CALLS[call_name](desk)
-    except StoreUnavailableError:
+    if Word.BROKEN in CALLS[call_name](desk):
         assert {each: client.dump(each) for each in client.scan_iter(match=f"{namespace}:*")} == before
     assert client.get(key) == b"of another type"
     desk.bench.link.close()
@@ -396,3 +395,24 @@ def test_what_another_version_has_noted_is_passed_over(desk: Desk) -> None:
     desk.admit()
     desk.begin()
     assert desk.publish(event()) == [["r1"]]
+
+
+@pytest.mark.parametrize("part", ["kept", "awaited", "awaiting"])
+def test_damage_under_one_key_is_told_and_stops_nobody_else(
+    redis_url: str, client: redis.Redis, namespace: str, part: str
+) -> None:
+    desk = Desk(redis_url, namespace)
+    desk.admit()
+    key = key_of_match("paid", {"id": "o-1"})
+    keys = desk.bench.keys.partition_of(key)
+    name = {"kept": keys.kept_by_key, "awaited": desk.bench.keys.awaited("paid"), "awaiting": keys.awaiting(key)}[part]
+    client.delete(name)
+    client.set(name, "of another type")
+    place = place_of(PAID, {"id": "o-1"}, NODE, 0)
+    [arrived] = desk.delivery.begin([Begun(PLAN, PAID, place, "r1", 60.0)])
+    assert arrived.refusals == ["what the store holds for nodes that wait for events 'paid' is damaged"]
+    [damaged, other] = desk.runs.admit([event(), event("e-2", type_="sent")])
+    assert damaged.refusals == ([] if part == "awaited" else arrived.refusals)
+    assert other.refusals == []
+    desk.waits.forget([place])
+    desk.bench.link.close()

@@ -188,7 +188,7 @@ def test_where_there_is_no_room_a_node_fails_and_says_so(
     async def test(bench: EngineBench) -> None:
         begin(bench)
         await bench.until(lambda: bench.is_idle and bench.status() == "failed")
-        assert said(bench).startswith(f"TooManyWaits: {sentence}")
+        assert said(bench).startswith(f"CannotWait: {sentence}")
 
     play(test)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.deferring import Arguments
-from taskmesh.dispatch.event_waits import Begun, EventDelivery
+from taskmesh.dispatch.event_waits import Begun, EventDelivery, place_of
 from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.model.event_waits import EventWait
@@ -21,7 +21,7 @@ from taskmesh.worker.engine.parts import Parts
 from taskmesh.worker.engine.settling import Settler
 from taskmesh.worker.engine.waiting import waiting_ending
 
-TOO_MANY = "TooManyWaits"
+CANNOT_WAIT = "CannotWait"
 
 
 class EventWaiting(NamedTuple):
@@ -55,9 +55,9 @@ def event_waiting(
     arguments = Arguments(inputs.arguments(values), value_of)
     match = {path: arguments.one(path) for path in attempt.node.args}
     heard = unpack(heard_before) if heard_before else ()
-    begun = Begun(attempt.plan, attempt.key, attempt.shard_key, match, ending.delay_seconds, attempt.past, heard)
     # Reckoned here, where what is wrong with it fails this node and no other.
-    assert begun.place
+    place = place_of(step, match, attempt.key, attempt.past)
+    begun = Begun(attempt.plan, step, place, attempt.shard_key, ending.delay_seconds, heard)
     return EventWaiting(attempt, ending, begun, signal is not None)
 
 
@@ -94,7 +94,7 @@ class EventWaits:
         self._delivery.leave([each.begun.place for each in claimed if not each.waits_on])
         self._parts.dispatcher.publish([ready for each in arrived for ready in each.ready])
         refused = {
-            each.attempt.id: Failure(TOO_MANY, came.refusals[0], "")
+            each.attempt.id: Failure(CANNOT_WAIT, came.refusals[0], "")
             for each, came in zip(begins, arrived, strict=True)
             if came.refusals
         }
