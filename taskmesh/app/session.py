@@ -101,7 +101,7 @@ class Session:
             settings.limits.max_value_bytes,
             LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
-        self._intake = EventIntake(EventRuns(foundation.store, parts.max_value_bytes), parts)
+        self._intake = EventIntake(EventRuns(foundation.store, parts.plans, parts.max_value_bytes), parts)
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
         self._standing_back = StandingBack(self._consumer, foundation.clock)
         handing_on = HandingOn(settings.worker.unknown_task_seconds, self._standing_back.begin)

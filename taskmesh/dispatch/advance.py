@@ -19,8 +19,10 @@ from taskmesh.dispatch.marks import Mark, marking_of
 from taskmesh.dispatch.outcomes import Later
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
+from taskmesh.model.event_waits import Awaited
 from taskmesh.store.calls import Admission, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
+from taskmesh.store.event_waits import note_awaited
 from taskmesh.store.events import note_emitting
 from taskmesh.store.staging import stage_items
 from taskmesh.store.store import Request, Store
@@ -35,7 +37,8 @@ class Entrance:
     """A run that wants in.
 
     ``items`` are the fields with those of its nodes, where they are copies. ``further`` are more fields to keep with
-    it, names and values by turns. ``look_seconds`` as of ``Admission``.
+    it, names and values by turns. ``awaited`` is what the nodes of registered flows wait for that it begins.
+    ``look_seconds`` as of ``Admission``.
     """
 
     plan: Plan
@@ -48,6 +51,7 @@ class Entrance:
     items: tuple[bytes, ...] = ()
     look_seconds: float | None = None
     further: tuple[str | bytes, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
 
 
 class Ending(NamedTuple):
@@ -114,6 +118,7 @@ class Advancer:
         """Store runs and find their first nodes."""
         admissions = [admission_of(each) for each in entrances]
         note_emitting(self._store, admissions)
+        note_awaited(self._store, admissions)
         told = self._store.admit_runs(admissions)
         missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
@@ -234,6 +239,7 @@ def admission_of(entrance: Entrance) -> Admission:
         items=entrance.items,
         look_seconds=entrance.look_seconds,
         further=(*entrance.further, *plan.own_fields),
+        awaited=(*plan.awaited, *entrance.awaited),
     )
 
 
@@ -268,14 +274,15 @@ def _settlement(ending: Ending) -> Settlement:
 
 
 def _spreading(step: _Step) -> Spreading:
+    plan, chunk = step.plan, step.chunk
     return Spreading(
         key=step.key,
-        told_before=step.chunk.start,
-        flow_hash=step.plan.hash,
-        pool=step.plan.pool_of(step.key.node),
-        pools=step.plan.pools,
-        edges=step.chunk.packed,
-        last=step.chunk.last,
-        special=step.chunk.special,
+        told_before=chunk.start,
+        flow_hash=plan.hash,
+        pool=plan.pool_of(step.key.node),
+        pools=plan.pools,
+        edges=chunk.packed,
+        last=chunk.last,
+        special=chunk.special,
         tells_parent=step.key.node == TO_PARENT,
     )

@@ -12,6 +12,7 @@ from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
+from taskmesh.model.event_waits import Awaited, awaited_in
 from taskmesh.model.flow import Events, Flow, Node, OnFailure
 from taskmesh.model.graph import Graph, Lazy
 from taskmesh.model.subflows import ChildStep, references_of
@@ -147,6 +148,11 @@ class Plan:
     def references(self) -> tuple[str, ...]:
         """The registered flows that it begins by their names, those of flows that stand in its nodes included."""
         return tuple(dict.fromkeys(references_of(self.flow)))
+
+    @cached_property
+    def awaited(self) -> tuple[Awaited, ...]:
+        """What its nodes wait for, those of flows that stand in them included."""
+        return tuple(dict.fromkeys(awaited_in(self.flow)))
 
     @cached_property
     def begins_children(self) -> bool:

@@ -112,7 +112,8 @@ def _object(keys: tuple[str, ...], properties: dict[str, Any], required: list[st
 
 
 def _step_schema(kind: str, form: Form) -> dict[str, Any]:
-    return _object((*form.keys, *STEP_KEYS), {**_NODE_PROPERTIES, **form.properties}, required=[kind])
+    properties = {**_NODE_PROPERTIES, **form.properties}
+    return _object((*form.keys, *STEP_KEYS), properties, required=[*form.required] or [kind])
 
 
 def _names_to(what: str, description: str, **rules: Any) -> dict[str, Any]:

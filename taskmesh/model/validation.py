@@ -18,6 +18,7 @@ from taskmesh.model.catalog import TaskCatalog, TaskInfo
 from taskmesh.model.child_rules import ChildRules
 from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
+from taskmesh.model.event_waits import event_wait_findings
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.hook_rules import in_order, look_at_hooks
@@ -73,7 +74,7 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
     hooks = [examination.look_at_task(*hook) for hook in look_at_hooks(draft.nodes, nodes, examination)]
     examination.look_at_references(draft.result, ("result",))
     examination.look_at_on_failure(nodes)
-    for path, problem in waiting_findings(nodes):
+    for path, problem in (*waiting_findings(nodes), *event_wait_findings(nodes)):
         examination.found(path, problem)
     order = examination.order(nodes)
     nodes = [nodes[position] for position in order]

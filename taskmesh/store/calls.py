@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from taskmesh.model.event_waits import Awaited
+
 
 class Word(StrEnum):
     """The answers of the scripts."""
@@ -106,8 +108,9 @@ class Admission:
     """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all that may run at once.
 
     ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone. ``items`` are fields
-    with what copies work on; ``further`` are more fields of the run, names and values by turns. Of a child that ends
-    with its parent it is looked after ``look_seconds`` whether that still waits for it; None in all others.
+    with what copies work on; ``further`` are more fields of the run, names and values by turns. ``awaited`` is what its
+    nodes, and those of flows that it begins, wait for. Of a child that ends with its parent it is looked after
+    ``look_seconds`` whether that still waits for it; None in all others.
     """
 
     run_id: str
@@ -126,6 +129,7 @@ class Admission:
     items: tuple[bytes, ...] = ()
     look_seconds: float | None = None
     further: tuple[str | bytes, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
 
 
 class Claim(NamedTuple):

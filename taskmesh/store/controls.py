@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.store.calls import Admission, Controlled, Marking, Renewed, Told, Who, Word
+from taskmesh.store.event_waits import note_awaited
 from taskmesh.store.events import note_emitting
 from taskmesh.store.family import News, RunKey
 from taskmesh.store.link import Command, Reply
@@ -76,6 +77,7 @@ class Controls:
     def fork_run(self, run: Admission, fork: Fork, who: Who, with_flow: bool = False) -> Controlled:
         """Store a run that goes on from where another one is, paused for ``fork.kind``."""
         note_emitting(self._store, [run])
+        note_awaited(self._store, [run])
         keys = self._store.keys.partition_of(run.run_id)
         due = [] if run.deadline_seconds is None else [keys.timers]
         arguments: list[str | bytes | int | float] = [

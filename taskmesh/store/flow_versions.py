@@ -10,7 +10,7 @@ from taskmesh.store.calls import Who
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Argument, Command, Link, Reply, value_of
 from taskmesh.store.scripts import Scripts
-from taskmesh.store.store import SERVER_TIME, Store
+from taskmesh.store.store import SERVER_TIME, Request, Store
 from taskmesh.wire import unpack
 
 _PAGE = 500
@@ -71,8 +71,13 @@ class FlowVersions:
 
     def names(self) -> list[str]:
         """The names of all registered flows, in alphabetical order."""
-        [members] = self._all([Command(self._keys.flow_names, "SMEMBERS", self._keys.flow_names)])
-        return sorted(member.decode() for member in members)
+        naming = self.naming()
+        [names] = naming.answers(self._link.exchange(naming.commands))
+        return names
+
+    def naming(self) -> Request[list[str]]:
+        """Asks for ``names``, together with other questions."""
+        return Request([Command(self._keys.flow_names, "SMEMBERS", self._keys.flow_names)], _names)
 
     def flows(self, names: Sequence[str]) -> list[RegisteredFlow | None]:
         """How flows stand; None for a name that has no version."""
@@ -133,6 +138,10 @@ class FlowVersions:
 def flow_versions_of(store: Store) -> FlowVersions:
     """The registered flows that stand beside the runs of a store."""
     return FlowVersions(store.link, store.keys, store.now)
+
+
+def _names(reply: Reply) -> list[str]:
+    return sorted(member.decode() for member in reply)
 
 
 def answer_of(reply: Reply) -> Answer:

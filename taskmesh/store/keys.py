@@ -41,6 +41,12 @@ class Partition:
         """Sorted set of events to publish, by when they came to be (``prelude.lua``, which knows this name)."""
         self.lost_events = f"{self.emitted}:lost"
         """How many events went unpublished since there was no more room for them."""
+        self.kept_events = f"{self._tag}kept"
+        """Hash of events that are kept for nodes that wait for them later (``keep_event.lua``)."""
+        self.kept_until = f"{self.kept_events}:until"
+        """Sorted set of the same, by when they are to go."""
+        self.kept_by_key = f"{self.kept_events}:by_key"
+        """Sorted set of the same as KEY/EVENT, all of one score."""
         self.gatherings = f"{self._tag}gatherings"
         """Sorted set of gatherings whose batch takes events, by when it closes (``prelude_batches.lua``)."""
         self.closed_batches = f"{self._tag}batches"
@@ -69,6 +75,10 @@ class Partition:
         if key is None:
             key = self._outboxes[pool] = f"{self._tag}outbox:{pool}"
         return key
+
+    def awaiting(self, key: str) -> str:
+        """Sorted set of RUN/NODE/PAST that wait for an event with a key, by when that lapses."""
+        return f"{self._tag}awaiting:{key}"
 
     def schedule(self, schedule_id: str) -> str:
         """Hash of one schedule (``prelude_schedules.lua``)."""
@@ -175,6 +185,10 @@ class Keys:
     def emitting(self) -> str:
         """Set of the numbers of the partitions that have had a run which sends events."""
         return f"{self.namespace}:emitting"
+
+    def awaited(self, event: str) -> str:
+        """Sorted set of what nodes wait for of a type of events, by when nobody may wait for it any more."""
+        return f"{self.namespace}:awaited:{event}"
 
     @property
     def gathering(self) -> str:

@@ -11,9 +11,9 @@ from taskmesh.dispatch.registered import Registered
 from taskmesh.dispatch.slices import sliced
 from taskmesh.model.flow_versions import FlowReference, FlowVersion
 from taskmesh.model.steps import Step
+from taskmesh.model.waiting_words import timeout_error
 from taskmesh.worker.channels.protocol import Failure
 from taskmesh.worker.engine.attempt import Attempt
-from taskmesh.worker.engine.waiting import SIGNAL_TIMEOUT
 from tests.model.random_flows import Mix
 from tests.simulation.mutants import MUTANTS, Mutation, in_script, instead
 
@@ -38,7 +38,7 @@ def _sliced_without_the_last(items: Sequence[Any], size: int, by: str) -> list[l
 
 
 def _fail(attempt: Attempt, step: Step, seconds: float) -> Ending:
-    return attempt.failed(Failure(SIGNAL_TIMEOUT, "", ""))
+    return attempt.failed(Failure(timeout_error(step), "", ""))
 
 
 _SHARED = (
@@ -68,7 +68,7 @@ MISTAKES: dict[str, Mutation] = {
     "a name means the newest version": instead("taskmesh.dispatch.registered.Registered.usable", _newest),
     "a failure halts nothing": instead("taskmesh.worker.engine.attempt.Attempt.failed", _fail_alone),
     "a halted run begins what is ready": in_script("claim_node", "'deadline', 'halt'", "'deadline', 'nothing'"),
-    "children go on without their parent": instead("taskmesh.dispatch.children.Children.stop", lambda *_, **__: None),
+    "children go on without their parent": instead("taskmesh.dispatch.closing.Closing.stop", lambda *_, **__: None),
     "who cancels a run and wishes it undone only cancels it": in_script(
         "halt_run", "if ARGV[6] == '1' then redis.call('HSETNX', run, 'compensation', 0) end\n", ""
     ),

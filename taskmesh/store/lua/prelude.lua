@@ -30,6 +30,7 @@
 --   seen:I                            how the nodes stood that a condition of node I reads when I was taken up first, where
 --                                     they may change after that: a msgpack array of nodes and states by turns
 --   signal:I, payload:I               what node I waits for, once it has come: a msgpack array (id, by, at), and what it says
+--   heard:I                           ids of signals that node I had heard before it was reset, a msgpack array
 --   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why
 --   inherits                          which nodes it takes from there, and as of when, a msgpack array
 --   parent                            whom its end is told, a msgpack array (dispatch/family.py); absent in one that is no child

@@ -11,6 +11,8 @@
 local run, timers, retrying = KEYS[1], KEYS[#KEYS - 1], KEYS[#KEYS]
 local now, run_id = read_clock(ARGV[1]), ARGV[2]
 local wishes, WIDTH, FURTHER = cmsgpack.unpack(ARGV[4]), 8, 5
+-- Of the signals to which a node has ended before.
+local HEARD_KEPT = 20
 
 local values = redis.call('HMGET', run, 'status', 'paused', 'remaining', 'watched')
 local paused = unpacked(values[2])
@@ -33,6 +35,16 @@ local function refine(fresh, record, follows, is_continued)
     fresh[PAST], fresh[NEXT] = fresh[PAST] or 0, follows
   end
   if is_continued then fresh[SCHEDULED_AT], fresh[RETRIES] = record[SCHEDULED_AT] or record[READY_AT], record[RETRIES] or 0 end
+end
+
+-- Its id is remembered: an event may still be kept, and must not count again either.
+local function forget_signal(node)
+  local signal = unpacked(redis.call('HGET', run, 'signal:' .. node))
+  if not signal then return end
+  local heard = unpacked(redis.call('HGET', run, 'heard:' .. node)) or {}
+  if #heard == HEARD_KEPT then table.remove(heard, 1) end
+  heard[#heard + 1] = signal[1]
+  change('heard:' .. node, cmsgpack.pack(heard))
 end
 
 local function reset(node, record, wanted, arrived, skipped, outbox, follows)
@@ -73,6 +85,7 @@ local function reset(node, record, wanted, arrived, skipped, outbox, follows)
   if record and record[STATE] == 'succeeded' then gone[#gone + 1] = 'checkpoint:' .. node end
   -- A signal to which a node has ended does not count again; one that came too early for that does.
   if record and (record[STATE] == 'succeeded' or record[STATE] == 'failed') then
+    forget_signal(node)
     gone[#gone + 1] = 'signal:' .. node
     gone[#gone + 1] = 'payload:' .. node
   end

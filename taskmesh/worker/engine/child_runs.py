@@ -45,6 +45,10 @@ class ChildRuns:
         self._claimed: list[tuple[Attempt, Taken]] = []
         settler.on_waiting = self._waiting
 
+    def begin(self) -> None:
+        """A turn begins. What one has left that broke off is claimed anew."""
+        self._claimed = []
+
     def add(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A node was claimed, and all fields of its inputs were read."""
         values, inputs = answer.fields, attempt.plan.inputs(attempt.key.node)
@@ -71,10 +75,6 @@ class ChildRuns:
     def _passed_beside(self, attempt: Attempt, taken: Taken, ending: Ending | None) -> None:
         self._passed(attempt, taken, ending)
         self.flush()
-
-    def forget(self) -> None:
-        """Drop what was added and not flushed, as the answers to other claims of the same batch could not be taken."""
-        self._claimed.clear()
 
     def flush(self) -> None:
         """Begin, or end, what was added.

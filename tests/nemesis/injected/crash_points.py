@@ -81,6 +81,13 @@ SEAMS = {
         before=True,
     ),
     "event admitted": Seam(IO_PROCESS, "taskmesh.worker.engine.event_intake", "EventIntake._finish", before=True),
+    "event kept": Seam(
+        IO_PROCESS,
+        "taskmesh.dispatch.event_waits",
+        "EventDelivery._deliver",
+        before=True,
+        counts=lambda _self, hits: bool(hits),
+    ),
     "event gathered": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.gather_events", before=False),
     "batch closed": Seam(IO_PROCESS, "taskmesh.store.event_batches", "EventBatches.close_batches", before=False),
     "batch begun": Seam(IO_PROCESS, "taskmesh.dispatch.event_batches", "BatchRuns.admit", before=False),
