@@ -205,7 +205,7 @@ nodes:
     child = child_processes.start(command, cwd=shell.directory)
     until(lambda: _embedded_state(shell, "paid") == "retrying", "the run waits")
     assert "waits for an event 'paid'" in shell("explain", "one")
-    assert "it has begun no run" in shell("events", "publish", "paid", "--data", '{"order": {"id": "o-1"}}')
+    assert "it begins no run now" in shell("events", "publish", "paid", "--data", '{"order": {"id": "o-1"}}')
     assert child.wait(60) == 0
     assert _embedded_state(shell, "reserve") == "succeeded"
     assert "event paid" in shell("show", "one", "--node", "paid")
