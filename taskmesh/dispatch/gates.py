@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from taskmesh.model.conditions import RUN, Condition, ConditionError, Used, read_condition
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import RUN, Condition, Used, read_condition
 from taskmesh.model.flow import Node, Switch
 from taskmesh.model.graph import Graph
 from taskmesh.model.run_context import RUN_VALUES, read_of_run

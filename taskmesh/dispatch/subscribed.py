@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError, WireError
-from taskmesh.model.conditions import ConditionError
+from taskmesh.model.condition_text import ConditionError
 from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event_rules import Reaction
 from taskmesh.store.flow_versions import FlowVersions

@@ -10,7 +10,7 @@ from taskmesh.flows.document import Item
 from taskmesh.flows.forms import Fields, Form, Said
 from taskmesh.flows.subflows import FLOW_OF_CHILD, ON_PARENT_CLOSE, POLICY_KEYS, policy_fields, read_policies
 from taskmesh.flows.types import WorkReading, refuse_mixed_work
-from taskmesh.model.conditions import MAX_LENGTH
+from taskmesh.model.condition_text import MAX_LENGTH
 from taskmesh.model.flow import Flow
 from taskmesh.model.loops import MOST_ITERATIONS, Loop, flow_of_task
 from taskmesh.model.problems import Path

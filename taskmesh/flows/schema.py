@@ -26,7 +26,7 @@ from taskmesh.flows.forms import Form
 from taskmesh.flows.on_event import ON_PROPERTIES
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import DEFAULT_FAILURES
-from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
+from taskmesh.model.condition_text import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, Events, OnFailure, ParamType

@@ -7,7 +7,7 @@ from typing import Any
 
 from taskmesh.flows.choices import Reading
 from taskmesh.flows.forms import Fields, Form, Said
-from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
+from taskmesh.model.condition_text import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.durations import DURATION_PATTERN, DURATION_RULE, read_duration
 from taskmesh.model.event_waits import (
     DEFAULT_KEEP_SECONDS,

@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 
 from taskmesh.errors import EventError, UnresolvedReferenceError
 from taskmesh.expressions.cel import Expression
-from taskmesh.model.conditions import ConditionError
+from taskmesh.model.condition_text import ConditionError
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.on_event import TYPE_PATTERN, InboundEvent
 from taskmesh.model.on_event_rules import TYPE_RULE, digest, event_condition, holds

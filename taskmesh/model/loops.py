@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Self
 
 from taskmesh.expressions.cel import Expression, ExpressionError
-from taskmesh.model.conditions import ConditionError, read_over
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import read_over
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Path
@@ -23,7 +24,7 @@ TASK_NODE = "task"
 _TOLD_BY_RUN = "${params}"
 """As an argument: some reference."""
 
-_NAMES = ("output", "iteration")
+_NAMES: Mapping[str, Collection[str]] = {"output": (), "iteration": ()}
 _FORMS = "write output, or iteration, which counts from 1"
 
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from taskmesh.errors import EventError, UsageError
 from taskmesh.expressions.cel import Expression, ExpressionError
 from taskmesh.model.batching_rules import batching_problems
-from taskmesh.model.conditions import ConditionError, read_over
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import read_over
 from taskmesh.model.event_references import BatchCompiler, EventCompiler
 from taskmesh.model.flow import Flow
-from taskmesh.model.on_event import EVENT, TYPE_PATTERN, InboundEvent, OnEvent
+from taskmesh.model.on_event import EVENT, FIELDS, TYPE_PATTERN, InboundEvent, OnEvent
 from taskmesh.model.params import takes_any_params
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.references import Template, compile_value, read_template
@@ -58,7 +59,7 @@ def event_condition(text: str) -> Expression:
 
     :raises ConditionError: for text that is none.
     """
-    return read_over(text, {EVENT}, _FORMS)
+    return read_over(text, {EVENT: FIELDS}, _FORMS)
 
 
 def holds(condition: Expression, shown: str, event: InboundEvent) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from taskmesh.model.conditions import ConditionError, Used, read_condition, type_problem
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import Used, read_condition, type_problem
 from taskmesh.model.flow import Param, ParamType
 
 SMALL_STACK_BYTES = 256 * 1024
