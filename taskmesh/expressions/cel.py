@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from cel import Program
 
 MESSAGE_LENGTH = 300
+_ADVICE = " CEL does not coerce between types"
+"""With it begins what the library adds to a sentence: a page of advice, which would be cut in its middle."""
 
 
 class ExpressionError(Exception):
@@ -61,4 +63,4 @@ def _syntax(message: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:MESSAGE_LENGTH]
+    return " ".join(text.partition(_ADVICE)[0].split())[:MESSAGE_LENGTH]

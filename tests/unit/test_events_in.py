@@ -222,7 +222,7 @@ TOO_DEEP = b'{"type": "x", "id": "1", "data": ' + b"[" * (MAX_DEPTH + 1) + b"]" 
         (b'{"type": "x", "id": "1", "specversion": "1.0", "data_base64": "AA=="}', "binary data"),
         (b'{"type": "x", "id": "1", "data": NaN}', "is no JSON: NaN"),
         (b'{"type": "x", "id": "1", "data": ' + b"1" * 5000 + b"}", "is no JSON"),
-        (b'{"type": "x", "id": "1", "data": "\\ud800"}', "surrogates"),
+        (b'{"type": "x", "id": "1", "data": "\\ud800"}', "is no UTF-8"),
         (b'{"type": "x", "id": "\xff"}', "is no JSON"),
         (TOO_DEEP, "nested deeper"),
         (pack({"type": "x", "id": "1", "data": {5: 1}}), "is no text"),
