@@ -12,7 +12,7 @@ import typer
 
 from taskmesh.cli.options import Format, Limit, Output
 from taskmesh.errors import UsageError
-from taskmesh.model.durations import read_duration
+from taskmesh.model.durations import as_float, read_duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -194,7 +194,7 @@ def _value(text: str, name: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
-    return float(value) if name == "deadline" and isinstance(value, int) else value
+    return as_float(value) if name == "deadline" and isinstance(value, int) else value
 
 
 def _replay_all(box: DeadLetterBox, wanted: DeadLetterFilter, rate: float) -> int:
