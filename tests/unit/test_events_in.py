@@ -110,6 +110,7 @@ def test_a_python_flow_that_says_something_else_is_refused(on: dict[str, Any], s
         ("${event.data.id}", "${event.body}", "order.yaml:7.*is not a reference"),
         ('{order_id: "${event.data.id}"}', "{order: 1}", "order.yaml:7.*no parameter 'order'; did you mean 'order_id'"),
         ('{order_id: "${event.data.id}"}', "{}", "'order_id' of the flow gets no value from the event"),
+        ('"${event.data.id}"}', "7}", "order.yaml:7.*parameter 'order_id' must be a string, not 7 .integer."),
         ('{order_id: "${event.data.id}"}', "[]", "params must map names to values"),
         ('dedup: "${event.data.id}"', "dedup: same", "order.yaml:8.*one run would be all that ever begins"),
     ],
