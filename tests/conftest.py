@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.harness.leftovers import leftovers_ended
 from tests.harness.processes import Processes, processes
 from tests.harness.rabbitmq import RabbitServer, find_scripts
 from tests.harness.rabbitmq_cluster import RabbitCluster
@@ -28,6 +29,13 @@ STORE_VARIABLE = "TASKMESH_TEST_STORE_URL"
 # What an example takes is the load of the machine; where a property is about time, it says so itself.
 settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No process outlives the test run, however that ends."""
+    with leftovers_ended(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from scripts.benchmark.children import PROJECT
 from scripts.benchmark.features import measure_features
 from scripts.benchmark.features import show as show_features
 from scripts.benchmark.features import to_json as features_json
+from scripts.benchmark.killed_keepers import KILL_AT, measure_killed_keepers
+from scripts.benchmark.killed_keepers import show as show_killed_keepers
+from scripts.benchmark.maps import ITEMS, measure_maps
+from scripts.benchmark.maps import show as show_maps
+from scripts.benchmark.maps import to_json as maps_json
 from scripts.benchmark.page import write_page
 from scripts.benchmark.peers import PEERS
 from scripts.benchmark.profiles import write_text
@@ -63,7 +69,20 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--timers", action="store_true", help="only this: how late timers ring while 100,000 wait")
     options.add_argument("--schedules", action="store_true", help="only this: 1,000 schedules due in the same second")
     options.add_argument(
+        "--killed",
+        type=int,
+        nargs="?",
+        const=len(KILL_AT),
+        choices=range(len(KILL_AT) + 1),
+        metavar="N",
+        help=f"only this: 1,000 schedules due in the same second, and N (default {len(KILL_AT)}) of three keepers "
+        "killed meanwhile",
+    )
+    options.add_argument(
         "--features", action="store_true", help="only this: flows with and without retries, limits and a keeper"
+    )
+    options.add_argument(
+        "--maps", action="store_true", help="only this: a map of 100,000 items and a fan-in of as many, in turn"
     )
     options.add_argument("--soak", action="store_true", help="memory after 200,000 tasks too")
     options.add_argument("--profile", type=Path, metavar="DIRECTORY", help="write cProfile data of the I/O process")
@@ -134,6 +153,18 @@ def begin_schedules(quick: bool, output: str) -> int:
     return 0 if found.began == found.due else 2
 
 
+def kill_keepers(quick: bool, rounds: int, kills: int, output: str) -> int:
+    """Measure schedules on real keepers, of which some are killed."""
+    count = SCHEDULES_DUE // 10 if quick else SCHEDULES_DUE
+    with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
+        found = measure_killed_keepers(running, Path(logs), count, rounds, kills)
+    if output == "json":
+        print(json.dumps([asdict(each) for each in found], indent=2))
+    else:
+        show_killed_keepers(found)
+    return 0 if all(each.one_run == each.arrived == each.due for each in found) else 2
+
+
 def compare_features(quick: bool, rounds: int, output: str) -> int:
     """What the promises cost: flows with everything on against flows with as little as possible."""
     with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
@@ -143,6 +174,27 @@ def compare_features(quick: bool, rounds: int, output: str) -> int:
     else:
         show_features(found)
     return 0
+
+
+def compare_maps(quick: bool, rounds: int, output: str) -> int:
+    """A map of many items against a fan-in of as many nodes."""
+    with tempfile.TemporaryDirectory(prefix="taskmesh-bench-") as logs, servers() as running:
+        found = measure_maps(running, Path(logs), rounds, ITEMS // 10 if quick else ITEMS)
+    if output == "json":
+        print(json.dumps(maps_json(found), indent=2))
+    else:
+        show_maps(found)
+    return 0
+
+
+ALONE: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "timers": lambda options: ring_timers(options.quick, options.output),
+    "schedules": lambda options: begin_schedules(options.quick, options.output),
+    "killed": lambda options: kill_keepers(options.quick, options.repeat or REPEAT, options.killed, options.output),
+    "features": lambda options: compare_features(options.quick, options.repeat or FEATURE_ROUNDS, options.output),
+    "maps": lambda options: compare_maps(options.quick, options.repeat or REPEAT, options.output),
+}
+"""What is measured alone, by its option."""
 
 
 def show(report: Report, output: str) -> None:
@@ -156,12 +208,10 @@ def show(report: Report, output: str) -> None:
 
 def main() -> int:
     options = parser().parse_args()
-    if options.timers:
-        return ring_timers(options.quick, options.output)
-    if options.schedules:
-        return begin_schedules(options.quick, options.output)
-    if options.features:
-        return compare_features(options.quick, options.repeat or FEATURE_ROUNDS, options.output)
+    for name, measure_alone in ALONE.items():
+        wanted = getattr(options, name)
+        if wanted is not None and wanted is not False:
+            return measure_alone(options)
     plan = plan_of(options)
     if plan.profile is not None:
         plan.profile.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,11 @@ class Worker:
             process.kill()
         self._process.kill9()
 
+    def kill(self) -> None:
+        """End all of it at once, as a power failure would."""
+        for process in self.tree():
+            process.kill()
+
     @property
     def running(self) -> bool:
         return self._process.running

@@ -66,18 +66,19 @@ def measure_features(servers: Servers, logs: Path, rounds: int, is_quick: bool) 
     for number in range(rounds):
         pairs = [(bare, PLAIN), (whole, CAREFUL)]
         for spec, workload in pairs if number % 2 else reversed(pairs):
-            figure = _measure(spec, quick(workload) if is_quick else workload, servers, logs)
+            figure = drained(spec, quick(workload) if is_quick else workload, servers, logs)
             found[workload.name].append(figure)
-            print(f"round {number + 1}, {workload.name}: {_shown(figure)}", file=sys.stderr, flush=True)
+            print(f"round {number + 1}, {workload.name}: {shown(figure)}", file=sys.stderr, flush=True)
     return Cost(found[PLAIN.name], found[CAREFUL.name])
 
 
-def _measure(spec: Spec, workload: Workload, servers: Servers, logs: Path) -> Drained:
+def drained(spec: Spec, workload: Workload, servers: Servers, logs: Path, drains: int = DRAINS) -> Drained:
+    """One figure of a worker of its own: the medians of so many drains."""
     with running(spec, logs) as session:
         session.warm_up(workload)
-        drains = [_drain(session, workload, servers) for _ in range(DRAINS)]
+        found = [_drain(session, workload, servers) for _ in range(drains)]
     return Drained(
-        round(median(drain.per_second for drain in drains), 1), round(median(drain.cpu_us for drain in drains), 1)
+        round(median(drain.per_second for drain in found), 1), round(median(drain.cpu_us for drain in found), 1)
     )
 
 
@@ -110,7 +111,7 @@ def show(found: Cost) -> None:
     console = Console()
     for name, drained in _sides(found):
         middle = Drained(median(each.per_second for each in drained), median(each.cpu_us for each in drained))
-        console.print(f"{name:>8}: {_shown(middle)}")
+        console.print(f"{name:>8}: {shown(middle)}")
     console.print(f"    cost: {found.of_rate:.1%} of the rate, {found.of_cpu:.1%} more CPU")
 
 
@@ -118,5 +119,6 @@ def _sides(found: Cost) -> list[tuple[str, list[Drained]]]:
     return [("without", found.without), ("with", found.with_features)]
 
 
-def _shown(figure: Drained) -> str:
+def shown(figure: Drained) -> str:
+    """A figure in one line."""
     return f"{figure.per_second:,.0f} nodes/s, {figure.cpu_us:.0f} µs of CPU each"

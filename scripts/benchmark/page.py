@@ -26,9 +26,13 @@ METHOD = """## What is measured
   measured anew in every repeat, so that a noisy machine slows both sides of a ratio.
 - **Rates** (`single`, `flows_of_9`, `fan_in`, `map`, `chains_at_once`, `montage`): the queue fills while the worker is
   frozen (SIGSTOP), then the clock runs from its thaw until the last node has ended. They count nodes.
+- **Maps**: `./scripts/bench --maps` drains a map of 100,000 no-op items and a fan-in of as many nodes in turn, and
+  prints how many times as long the map takes: the median of the rounds' ratios, 1.3 at most by the aim.
 - **submit_many**: the clock runs while the queue fills.
 - **Latencies** (`chain`, `round_trip`): the client does one after the other and awaits each result.
 - Each workload is warmed up. A figure counts only when every run of it ended with a result.
+- Timers, schedules and features are measured apart: `--timers`, `--schedules`, `--killed` (schedules while keepers are
+  killed) and `--features`; [architecture](architecture.md) and [guarantees](guarantees.md) have those figures.
 - Peers run on the same servers with the same kind of driver. A number in parentheses is a smaller size than ours,
   chosen so that a slow system ends in reasonable time.
 """

@@ -13,37 +13,29 @@ from rich.table import Table
 
 from scripts.benchmark.figures import percentile_99
 from scripts.benchmark.timers import Bell
+from taskmesh.app.assembly import build_on
+from taskmesh.app.keeping import open_scheduler
+from taskmesh.broker.settings import BrokerSettings
 from taskmesh.clock import SystemClock
-from taskmesh.dispatch.advance import Advancer
+from taskmesh.config.settings import Settings
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.plan import Plan
-from taskmesh.dispatch.plans import Plans
-from taskmesh.dispatch.ticks import Definitions, TickRuns
-from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.leadership import Leadership
-from taskmesh.keeper.scheduler import Scheduler, SchedulerParts
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.schedules import Schedule, When
 from taskmesh.observability.tally import Tally
-from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
-from taskmesh.store.housekeeping import Housekeeping
-from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
-from taskmesh.store.reader import Reader
 from taskmesh.store.schedule_calls import Put
-from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 from taskmesh.store.store import Store
 from taskmesh.wire.schedules import Definition, digest_of, encode_definition
 
-PARTITIONS = 16
 LEASE_SECONDS = 3600.0
 BEFORE_SECONDS = 4.0
 """From when the schedules are put until they are due."""
 PATIENCE_SECONDS = 30.0
-MAX_VALUE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +56,13 @@ def measure_schedules(redis_url: str, namespace: str, count: int) -> Punctuality
 
 
 async def _measure(link: Link, namespace: str, count: int) -> Punctuality:
-    bell, keys = Bell(), Keys(namespace, PARTITIONS)
-    store = Store(link, keys, LEASE_SECONDS)
-    housekeeping = Housekeeping(link, keys, LEASE_SECONDS)
-    scheduler = await _scheduler(store, housekeeping, bell)
+    foundation = build_on(link, SystemClock(), Settings(namespace=namespace), BrokerSettings("amqp://nowhere"), None)
+    housekeeping, bell = foundation.housekeeping, Bell()
+    leadership = Leadership(Elections(link, foundation.keys), "bench", LEASE_SECONDS)
+    await leadership.renew(housekeeping.time())
+    scheduler = open_scheduler(foundation, leadership, Dispatcher(bell), Tally())
     tick = (int(housekeeping.time() + BEFORE_SECONDS + count / 1000) + 1) * 1000
-    _put(Schedules(store), count, tick)
+    put_schedules(foundation.store, count, tick)
     scheduler.start()
     deadline = time.monotonic() + BEFORE_SECONDS + PATIENCE_SECONDS
     while len(bell.rung_at) < count and time.monotonic() < deadline:
@@ -79,35 +72,13 @@ async def _measure(link: Link, namespace: str, count: int) -> Punctuality:
     return Punctuality(count, len(late), median(late), percentile_99(late), max(late))
 
 
-def _put(schedules: Schedules, count: int, tick: int) -> None:
-    plan = Plan.of(Flow("scheduled", "1", (Node("only", "t"),)))
+def put_schedules(store: Store, count: int, tick: int) -> None:
+    """Put ``count`` schedules that are due at ``tick``, in milliseconds."""
+    schedules, plan = Schedules(store), Plan.of(Flow("scheduled", "1", (Node("only", "t"),)))
     for number in range(count):
         schedule = Schedule(f"schedule-{number}", When(cron="0 0 * * * *", zone="Europe/Paris"))
         body = encode_definition(Definition(schedule, plan.body))
         schedules.put_schedule(Put(schedule.id, "", None, digest_of(body), body, schedule.overlap, tick, tick))
-
-
-async def _scheduler(store: Store, housekeeping: Housekeeping, bell: Bell) -> Scheduler:
-    link, keys = store.link, store.keys
-    reader, schedule_reader = Reader(link, keys), ScheduleReader(link, keys)
-    leadership = Leadership(Elections(link, keys), "bench", LEASE_SECONDS)
-    await leadership.renew(housekeeping.time())
-    definitions = Definitions(schedule_reader, Plans(reader.flow_body))
-    return Scheduler(
-        SchedulerParts(
-            housekeeping=housekeeping,
-            keys=keys,
-            reader=schedule_reader,
-            schedules=Schedules(store),
-            definitions=definitions,
-            runs=TickRuns(definitions, Advancer(store), MAX_VALUE_BYTES),
-            publish=Dispatcher(bell).publish,
-            active=ActiveRuns(reader, schedule_reader, Controls(store), keys),
-            leadership=leadership,
-            tally=Tally(),
-            clock=SystemClock(),
-        )
-    )
 
 
 def show(found: Punctuality) -> None:

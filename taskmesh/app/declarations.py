@@ -12,7 +12,8 @@ from taskmesh.model.hooks import Hook
 from taskmesh.model.policies import Retry
 from taskmesh.model.subflows import OnParentClose
 from taskmesh.tasks.flow import FlowDefinition, make_flow
-from taskmesh.tasks.placeholders import EndHandle
+from taskmesh.tasks.mapping import IndexHandle, ItemHandle
+from taskmesh.tasks.placeholders import EndHandle, ParamHandle
 from taskmesh.tasks.registry import NodeTypeCatalog, Registry
 from taskmesh.tasks.subflows import subflow_of
 from taskmesh.tasks.task import Owner, Task, TaskOptions, make_task, policy_of
@@ -113,7 +114,7 @@ class Declarations(Owner, Waits):
 
     def repeat(
         self,
-        what: FlowDefinition[Any] | Task[Any, Any] | str,
+        what: FlowDefinition[Any] | Task[Any, Any] | TypedNodes | str,
         /,
         params: Mapping[str, Any] | None = None,
         *,
@@ -125,19 +126,23 @@ class Declarations(Owner, Waits):
         timeout: float | None = None,
         on_parent_close: str = OnParentClose.CANCEL,
     ) -> Any:
-        """In a flow, add a node that runs a flow or a task again and again, until a condition holds.
+        """In a flow, add a node that runs a flow, a task or a node type again and again, until a condition holds.
 
         Each iteration is a child run, as of ``subflow``; the output of the node is the result of the last one.
         ``until`` is CEL over ``output``, the result of the iteration, and ``iteration``, counted from 1. Where it does
         not hold after ``max_iterations`` the node fails. ``last_as`` names the parameter that gets what the iteration
-        before gave, null in the first, ``count_as`` the one that gets its number. With ``retry``, an iteration that
+        before gave, null in the first, ``count_as`` the one that gets its number; the config of a node type has these
+        as entries. With ``retry``, an iteration that
         fails is followed by a fresh loop. ``timeout`` is for one iteration.
 
-        :raises UsageError: as of ``subflow``.
+        :raises UsageError: as of ``subflow``. :raises NodeConfigError: the config breaks the rules of the node type.
         """
         trace = current_trace()
         if trace is None:
             raise UsageError("mesh.repeat() is for functions with @mesh.flow; elsewhere, Python's own while will do")
+        if isinstance(what, TypedNodes):
+            told = {name: ParamHandle(trace, name) for name in (last_as, count_as) if name}
+            what = what.task(trace, {**(params or {}), **told})
         called = subflow_of(what, params or {}, retry, timeout, on_parent_close)
         return trace.step(*called.repeated(until, max_iterations, last_as, count_as))
 
@@ -177,6 +182,22 @@ class Declarations(Owner, Waits):
         :raises UsageError: outside of a flow.
         """
         return _trace("ended").ended
+
+    @property
+    def item(self) -> ItemHandle:
+        """In a flow, for the arguments of what is mapped: the item, ``mesh.item["path"]`` a part of it.
+
+        :raises UsageError: outside of a flow.
+        """
+        return ItemHandle(_trace("item"))
+
+    @property
+    def index(self) -> IndexHandle:
+        """In a flow, for the arguments of what is mapped: the place of the item among all, counted from 0.
+
+        :raises UsageError: outside of a flow.
+        """
+        return IndexHandle(_trace("index"))
 
     @overload
     def flow(self, function: Callable[P, Any], /) -> FlowDefinition[P]: ...

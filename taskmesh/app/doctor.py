@@ -18,10 +18,11 @@ from taskmesh.model.checkup.findings import Finding, Severity, well
 from taskmesh.model.checkup.machine_rules import MachineFacts, judge_machine, judge_settings
 from taskmesh.model.checkup.rabbitmq_rules import judge_delivery
 from taskmesh.model.checkup.redis_rules import judge_clock, judge_redis, judge_round_trip
-from taskmesh.model.checkup.settings_rules import judge_revisions
+from taskmesh.model.checkup.settings_rules import judge_reports
 from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.plugins.loading import PluginState
 from taskmesh.store.inspection import inspect_servers
+from taskmesh.store.pushed_settings import pushed_settings_of
 from taskmesh.tasks.registry import Registry
 
 ROUND_TRIPS = 5
@@ -83,7 +84,7 @@ def _examine_servers(foundation: Foundation) -> Iterator[Finding]:
     pools = {*settings.worker.pools, *_pools(foundation)}
     yield from inspect_broker(foundation.broker, sorted(pools), settings.broker.management_url)
     yield from _examine_delivery(foundation)
-    yield from _examine_revisions(foundation)
+    yield from _examine_reports(foundation)
 
 
 def _examine_store(foundation: Foundation) -> Iterator[Finding]:
@@ -123,10 +124,10 @@ def _examine_delivery(foundation: Foundation) -> Iterator[Finding]:
         return
 
 
-def _examine_revisions(foundation: Foundation) -> Iterator[Finding]:
-    housekeeping = foundation.housekeeping
+def _examine_reports(foundation: Foundation) -> Iterator[Finding]:
     try:
-        yield from judge_revisions(housekeeping.settings_reports(housekeeping.pools()))
+        newest = pushed_settings_of(foundation.store).current().number
+        yield from judge_reports(foundation.housekeeping.settings_reports(), newest)
     except StoreUnavailableError:
         return
 

@@ -30,8 +30,11 @@ class Duty(Protocol):
 
     def figures(self) -> dict[str, list[Any]]: ...
 
-    def apply(self, settings: Settings, is_refused: bool) -> None:
-        """Take over settings that have changed; ``is_refused``: others were found, and could not be."""
+    def apply(self, settings: Settings, pushed: int, is_refused: bool) -> None:
+        """Take over settings that have changed, with ``pushed`` as the revision of the pushed ones in them.
+
+        ``is_refused``: others were found, and could not be taken over.
+        """
 
     async def drain(self, seconds: float) -> bool: ...
 
@@ -101,7 +104,7 @@ class DutyProcess:
         if self._duty is not None:
             settings = restore_settings(note.settings)
             configure(settings.log.level, settings.log.format, sys.stderr)
-            self._duty.apply(settings, note.is_refused)
+            self._duty.apply(settings, note.pushed, note.is_refused)
 
     def _give_up(self, sentence: str) -> None:
         self._exit_code = EXIT_FATAL

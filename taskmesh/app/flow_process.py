@@ -47,7 +47,7 @@ class FlowSession:
         """What changed since the last call, for the metrics."""
         return self._tally.take()
 
-    def apply(self, settings: Settings, is_refused: bool) -> None:
+    def apply(self, settings: Settings, pushed: int, is_refused: bool) -> None:
         """From now on, activate what is new in the files, or do not."""
         self._activates = settings.flows.activate
         if self._watch is not None:

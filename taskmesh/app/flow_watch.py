@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from watchfiles import awatch
-
 from taskmesh.app.assembly import Foundation
+from taskmesh.app.occasions import occasions
 from taskmesh.client.flow_reload import FlowReload
 from taskmesh.client.flow_versions import FlowBox
 from taskmesh.errors import FlowError, TaskmeshError
 from taskmesh.model.catalog import TaskCatalog
 from taskmesh.observability.tally import Tally
 from taskmesh.store.flow_versions import flow_versions_of
-
-LOOK_SECONDS = 2.0
-"""Files are also looked at this often: not every file system tells of changes, and a store may have been away."""
-
-QUIET_MS = 50
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +44,7 @@ class FlowWatch:
 
     async def run(self) -> None:
         """Go on until cancelled; no failure ends it."""
-        async for _ in self._occasions():
+        async for _ in occasions(map(Path, self._paths)):
             try:
                 await self.look()
             except Exception:
@@ -84,27 +78,3 @@ class FlowWatch:
         self._tally.count("flow_reloads_total", ("refused",))
         for problem in problems:
             _log.error("nothing of the flow files is registered: %s", problem)
-
-    async def _occasions(self) -> AsyncIterator[None]:
-        """When to look: now, at once when something changes beside the files, and every LOOK_SECONDS."""
-        yield
-        while True:
-            try:
-                async for _ in self._changes():
-                    yield
-            except OSError as error:
-                _log.debug("changes of flow files are not told: %s", error)
-            await asyncio.sleep(LOOK_SECONDS)
-            yield
-
-    def _changes(self) -> AsyncIterator[object]:
-        # Editors put a new file in the place of the old one, so it is the directories that are watched.
-        places = {path if path.is_dir() else path.parent for path in map(Path, self._paths)}
-        return awatch(
-            *places,
-            watch_filter=None,
-            step=QUIET_MS,
-            rust_timeout=int(LOOK_SECONDS * 1000),
-            yield_on_timeout=True,
-            recursive=False,
-        )

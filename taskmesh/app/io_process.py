@@ -7,18 +7,31 @@ import sys
 from taskmesh.app.assembly import Foundation
 from taskmesh.app.duty import GiveUp, main
 from taskmesh.app.session import Identity, Session
+from taskmesh.config.settings import Settings
+from taskmesh.plugins.catalog import may_be_any
 from taskmesh.worker.engine.engine import Engine
 from taskmesh.worker.executors.pool import ExecutorPool, PoolEvents
 from taskmesh.worker.executors.process import ExecutorSettings
 from taskmesh.worker.supervision.link import IoStart
 
 
-def _open(start: IoStart, foundation: Foundation, give_up: GiveUp) -> Session:
-    def pool(engine: Engine) -> ExecutorPool:
-        return _open_pool(engine, start, foundation, give_up)
+class IoDuty:
+    """A session with executor processes."""
 
-    identity = Identity(start.holder_id, foundation.settings.worker.pools)
-    return Session(foundation, identity, pool, lambda error: give_up(str(error)))
+    def __init__(self, start: IoStart, foundation: Foundation, give_up: GiveUp) -> None:
+        def open_pool(engine: Engine) -> ExecutorPool:
+            self._executors = _open_pool(engine, start, foundation, give_up)
+            return self._executors
+
+        identity = Identity(start.holder_id, foundation.settings.worker.pools)
+        session = self._session = Session(foundation, identity, open_pool, lambda error: give_up(str(error)))
+        self.start, self.check, self.figures = session.start, session.check, session.figures
+        self.drain, self.close = session.drain, session.close
+
+    def apply(self, settings: Settings, pushed: int, is_refused: bool) -> None:
+        """As a session does; and the executors log as the settings say."""
+        self._session.apply(settings, pushed, is_refused)
+        self._executors.take_over(settings.to_mapping())
 
 
 def _open_pool(engine: Engine, start: IoStart, foundation: Foundation, give_up: GiveUp) -> ExecutorPool:
@@ -29,6 +42,7 @@ def _open_pool(engine: Engine, start: IoStart, foundation: Foundation, give_up: 
         settings.worker.threads,
         max_value_bytes=settings.limits.max_value_bytes,
         memory_mb=settings.worker.executor_memory_mb,
+        node_types=may_be_any(settings),
         settings=settings.to_mapping(),
     )
     events = PoolEvents(
@@ -40,4 +54,4 @@ def _open_pool(engine: Engine, start: IoStart, foundation: Foundation, give_up: 
 
 
 if __name__ == "__main__":
-    sys.exit(main("taskmesh.app.io_process", _open))
+    sys.exit(main("taskmesh.app.io_process", IoDuty))

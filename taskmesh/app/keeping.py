@@ -17,12 +17,14 @@ from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.batches import Batches, BatchParts
+from taskmesh.keeper.deciding import SchedulerParts
 from taskmesh.keeper.events import EventRelay
+from taskmesh.keeper.families import Families
 from taskmesh.keeper.halts import Halts
 from taskmesh.keeper.keeper import PROBING_PARTITION, Keeper, KeeperParts
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.payload_sweep import PayloadSweep
-from taskmesh.keeper.scheduler import Scheduler, SchedulerParts
+from taskmesh.keeper.scheduler import Scheduler
 from taskmesh.keeper.timers import Timers
 from taskmesh.observability.tally import Tally
 from taskmesh.payload.large_values import LargeValues
@@ -32,6 +34,7 @@ from taskmesh.store.event_batch_reader import EventBatchReader
 from taskmesh.store.event_batches import EventBatches
 from taskmesh.store.events import EventOutbox
 from taskmesh.store.expected_runs import ExpectedRuns
+from taskmesh.store.life_signs import LifeSigns
 from taskmesh.store.schedule_reader import ScheduleReader
 from taskmesh.store.schedules import Schedules
 
@@ -71,6 +74,7 @@ class KeeperRole:
             LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
         self._keeper = Keeper(parts, settings.namespace, settings.broker.shards, grace_seconds)
+        self._families = Families(parts)
         self._timers = Timers(
             foundation.housekeeping,
             foundation.reader,
@@ -82,7 +86,7 @@ class KeeperRole:
             _batches(foundation, self._leadership, dispatcher, tally, holder),
             foundation.clock,
         )
-        self._scheduler = _scheduler(foundation, self._leadership, dispatcher, tally)
+        self._scheduler = open_scheduler(foundation, self._leadership, dispatcher, tally)
         asked = foundation.housekeeping, foundation.reader, ExpectedRuns.of(foundation.store)
         kept = *asked, settings.store.retention_seconds
         self._sweep = PayloadSweep(foundation.payloads, *kept, tally, foundation.clock)
@@ -97,6 +101,7 @@ class KeeperRole:
         self._tally.set("keeper_lag_seconds", max(0.0, begun - self._due_at))
         try:
             await self._keeper.run_pass()
+            await self._families.look()
         except Exception:
             # Not where the pass was cancelled: what is about to leave begins nothing.
             self._serve(begun)
@@ -111,12 +116,14 @@ class KeeperRole:
         if led:
             self._tally.observe("keeper_pass_seconds", self._clock.monotonic() - begun)
             self._timers.begin()
-            self._scheduler.start()
             self._events.start()
         else:
             self._timers.end()
-            self._scheduler.stop()
             self._events.stop()
+        if self._leadership.turns:
+            self._scheduler.start()
+        else:
+            self._scheduler.stop()
         if PROBING_PARTITION in self._leadership.epochs:
             self._sweep.begin()
         else:
@@ -168,7 +175,8 @@ def _batches(
     )
 
 
-def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:
+def open_scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally) -> Scheduler:
+    """Begins what is due by the schedules, on the running loop."""
     reader = ScheduleReader(foundation.link, foundation.keys)
     definitions = Definitions(reader, foundation.plans)
     limit = foundation.settings.limits.max_value_bytes
@@ -180,8 +188,9 @@ def _scheduler(foundation: Foundation, leadership: Leadership, dispatcher: Dispa
             schedules=Schedules(foundation.store),
             definitions=definitions,
             runs=TickRuns(definitions, Advancer(foundation.store), Pins(foundation.store), limit),
-            publish=dispatcher.publish,
+            dispatcher=dispatcher,
             active=ActiveRuns(foundation.reader, reader, Controls(foundation.store), foundation.keys),
+            signs=LifeSigns(foundation.link, foundation.keys),
             leadership=leadership,
             tally=tally,
             clock=foundation.clock,

@@ -1,4 +1,4 @@
-"""What people do with what the servers hold: many runs, dead letters, breakers, registered flows, schedules."""
+"""What people do with what the servers hold: runs, dead letters, breakers, flows, live settings, schedules."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskmesh.client.dead_letters import DeadLetterBox
     from taskmesh.client.flow_versions import FlowBox
     from taskmesh.client.publishing import WaitingBatch
+    from taskmesh.client.pushed_settings import SettingsBox
     from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
     from taskmesh.model.schedule_options import ScheduleOptions
     from taskmesh.model.schedules import Schedule
@@ -71,6 +72,11 @@ class Operating:
     def flows(self) -> FlowBox:
         """The registered flows and their versions: to push, compare, activate, roll back."""
         return self._working.flows
+
+    @property
+    def config(self) -> SettingsBox:
+        """The live settings of all workers: to push, look at, roll back."""
+        return self._working.config
 
     def schedule(self, what: Submittable, /, *, id: str, **options: Unpack[ScheduleOptions]) -> ScheduleDetails:
         """Have a flow or a task run by itself, as ``mesh.schedule(order, id="nightly", cron="0 0 3 * * *")``.

@@ -19,6 +19,7 @@ from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts, Outlet
 from taskmesh.client.publisher_thread import PublisherThread
 from taskmesh.client.publishing import EventDoor
+from taskmesh.client.pushed_settings import SettingsBox
 from taskmesh.client.schedules import ScheduleBox
 from taskmesh.client.taps import Taps
 from taskmesh.config.settings import Settings
@@ -31,6 +32,7 @@ from taskmesh.payload.large_values import LargeValues
 from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.breakers import breakers_of
 from taskmesh.store.flow_versions import flow_versions_of
+from taskmesh.store.pushed_settings import pushed_settings_of
 from taskmesh.store.subscription import Subscription
 from taskmesh.tasks.registry import Registry
 from taskmesh.worker.executors.invoke import current_request
@@ -83,6 +85,7 @@ class Producer:
         self.schedules = ScheduleBox(parts, foundation.housekeeping, limits)
         self.breakers = BreakerBox(breakers_of(foundation.store))
         self.flows = FlowBox(flow_versions_of(foundation.store))
+        self.config = SettingsBox(pushed_settings_of(foundation.store), foundation.housekeeping)
         self.dead_letters = DeadLetterBox(foundation.letters, publisher, foundation.clock, settings.namespace)
         self.events = EventDoor(parts, settings.limits.max_value_bytes)
 

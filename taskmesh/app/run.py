@@ -11,7 +11,7 @@ from taskmesh.app.run_signals import RunSignals
 if TYPE_CHECKING:
     from taskmesh.client.client import Client
     from taskmesh.client.counting import Counted
-    from taskmesh.client.details import RunDetails, RunEvent
+    from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
     from taskmesh.client.explaining import RunExplanation
     from taskmesh.dispatch.plan import Plan
     from taskmesh.model.flow import Flow
@@ -62,10 +62,17 @@ class Run(RunSignals):
         """How far child runs of it are, of which each node is an item of a map."""
         return self._client.counted(children)
 
+    def node(self, name: str) -> NodeDetails:
+        """Everything that is stored of one node, or of one item of a map, by its name: ``NODE[PLACE]``, counted from 0.
+
+        :raises UsageError: there is no such node, or item. :raises RunStateError: the map has no items yet.
+        """
+        return self._client.node(self.id, name)
+
     def explain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
         """What each unfinished node waits for, and until when; at most ``limit`` of them, None = all. Or one node.
 
-        :raises UsageError: there is no such node.
+        :raises UsageError: there is no such node. :raises RunStateError: the map of such an item has none yet.
         """
         return self._client.explain(self.id, node, limit)
 
@@ -116,17 +123,26 @@ class Run(RunSignals):
         """
         return self._client.control.terminate([self.id], who(reason))[0].accepted()
 
-    def retry(self, reason: str = "") -> bool:
+    def retry(self, reason: str = "", *, node: str | None = None) -> bool:
         """Let a run that has ended go on from what did not succeed: that runs again, with attempts of its own.
 
-        Who dies meanwhile leaves a run that is paused for it; the same call finishes that.
+        Of a map, those items run again that have not succeeded; the others keep their outputs. ``node`` may name a map
+        that has succeeded though items of it have failed, and what depends on it runs again, too; or one of its items,
+        ``NODE[PLACE]``: then others that have failed stay so. Who dies meanwhile leaves a run that is paused for it;
+        the same call finishes that.
 
-        :raises RunStateError: it goes on, or has succeeded, or has been undone.
+        :raises UsageError: there is no such node, or item.
+        :raises RunStateError: it goes on, or has succeeded, or has been undone; or ``node`` has nothing to retry.
         """
+        if node is not None:
+            return self._client.control.retry_node(self.id, node, who(reason)).accepted()
         return self._client.control.retry([self.id], who(reason))[0].accepted()
 
     def rerun(self, node: str, reason: str = "") -> bool:
-        """``retry``, and ``node`` with all that depends on it, too, though they have succeeded."""
+        """``retry``, and ``node`` with all that depends on it, too, though they have succeeded.
+
+        It may be an item of a map, ``NODE[PLACE]``; named as a whole, a map begins anew with all of its items.
+        """
         return self._client.control.rerun(self.id, node, who(reason)).accepted()
 
     def flow(self) -> Flow:
@@ -159,7 +175,7 @@ class Run(RunSignals):
     def mark(self, node: str, output: Any = None, reason: str = "") -> bool:
         """Take a node that has not ended for succeeded, with this output; False when that was done before.
 
-        What depends on it goes on; an attempt that runs counts no more.
+        It may be an item of a map, ``NODE[PLACE]``. What depends on it goes on; an attempt that runs counts no more.
 
         :raises RunStateError: the node has ended, or the run. :raises TooLargeError: the output is over its limit.
         """
@@ -184,6 +200,10 @@ class Run(RunSignals):
     async def adetails(self, *, fetch_outputs: bool = True) -> RunDetails:
         """``details`` for asyncio."""
         return await asyncio.to_thread(self.details, fetch_outputs=fetch_outputs)
+
+    async def anode(self, name: str) -> NodeDetails:
+        """``node`` for asyncio."""
+        return await asyncio.to_thread(self.node, name)
 
     async def aexplain(self, node: str | None = None, limit: int | None = 20) -> RunExplanation:
         """``explain`` for asyncio."""
@@ -219,9 +239,9 @@ class Run(RunSignals):
         """``terminate`` for asyncio."""
         return await asyncio.to_thread(self.terminate, reason)
 
-    async def aretry(self, reason: str = "") -> bool:
+    async def aretry(self, reason: str = "", *, node: str | None = None) -> bool:
         """``retry`` for asyncio."""
-        return await asyncio.to_thread(self.retry, reason)
+        return await asyncio.to_thread(self.retry, reason, node=node)
 
     async def arerun(self, node: str, reason: str = "") -> bool:
         """``rerun`` for asyncio."""

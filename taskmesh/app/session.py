@@ -13,12 +13,12 @@ from taskmesh.app.keeping import PASS_SECONDS, KeeperRole, alarm_clock
 from taskmesh.app.steps import Step, end_all, enter_store, refuse_unsafe_store, repeat
 from taskmesh.broker.factory import ConsumerOpener, PublisherOpener, open_consumer, open_publisher
 from taskmesh.broker.protocol import LinkState
-from taskmesh.config.live import revision
+from taskmesh.config.live import digest
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.event_runs import EventRuns
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
-from taskmesh.model.checkup.settings_rules import REFUSED
+from taskmesh.model.checkup.settings_rules import SettingsReport
 from taskmesh.observability.tally import Tally
 from taskmesh.payload.large_values import LargeValues
 from taskmesh.store.aside import aside
@@ -101,7 +101,7 @@ class Session:
             settings.limits.max_value_bytes,
             LargeValues(foundation.payloads, settings.payload.claim_check_bytes),
         )
-        self._intake = EventIntake(EventRuns(foundation.store, parts.max_value_bytes), parts)
+        self._intake = EventIntake(EventRuns(foundation.store, parts.plans, parts.max_value_bytes), parts)
         quarantine = Quarantine(settings.worker.max_crashes, settings.worker.max_losses)
         self._standing_back = StandingBack(self._consumer, foundation.clock)
         handing_on = HandingOn(settings.worker.unknown_task_seconds, self._standing_back.begin)
@@ -168,10 +168,10 @@ class Session:
         self.tally.set("link_up", float(self._publisher.state is LinkState.UP), ("publish",))
         return self.tally.take()
 
-    def apply(self, settings: Settings, is_refused: bool = False) -> None:
+    def apply(self, settings: Settings, pushed: int = 0, is_refused: bool = False) -> None:
         """Take settings over, which may be others than before, and report so with the next renewal of the lease."""
         self._cancel_grace_seconds = settings.worker.cancel_grace_seconds
-        self._revision = revision(settings) + (REFUSED if is_refused else "")
+        self._report = SettingsReport(digest(settings), pushed, is_refused)
 
     async def drain(self, seconds: float) -> bool:
         """Take nothing more, finish what runs, hand the rest back; False when the store did not take all of it."""
@@ -289,7 +289,7 @@ class Session:
     def _serve_pools(self) -> None:
         housekeeping, holder = self._foundation.housekeeping, self._identity.holder
         housekeeping.serve_pools(holder, self._identity.pools, self._lease_seconds)
-        housekeeping.report_settings(holder, self._revision, self._lease_seconds)
+        housekeeping.report_settings(holder, self._report, self._lease_seconds)
 
     def _tune(self) -> None:
         wanted = self._prefetch.adapt(self._pool.window)

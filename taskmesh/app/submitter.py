@@ -122,13 +122,14 @@ class Submitter:
     def publish_event(
         self, type: str, data: Any = None, /, *, id: str | None = None, source: str | None = None
     ) -> list[Run]:
-        """Begin a run of each registered flow whose active version subscribes to events like this one.
+        """Begin a run of each registered flow whose active version subscribes to events like this one, and end waits.
 
-        Returns those runs. Published again with the same ``id`` and ``source`` it is the same event, and begins nothing
-        new; without an ``id`` it is a new one. ``data`` are plain values. A flow that gathers events begins no run yet,
-        but has this one in a batch when this returns.
+        Returns those runs. Nodes that wait for such an event have it then, and later ones find it. Published again with
+        the same ``id`` and ``source`` it is the same event, and begins nothing new; without an ``id`` it is a new one.
+        ``data`` are plain values. A flow that gathers events begins no run yet, but has this one in a batch when this
+        returns.
 
-        :raises EventError: it is no event, or a flow cannot begin with it; all that can have begun.
+        :raises EventError: it is no event, or a flow or a node cannot take it; all that can have it.
         :raises StoreUnavailableError: Redis does not answer; publish again with the same id.
         """
         working = self._working

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from taskmesh.errors import UsageError
+from taskmesh.model.event_waits import DEFAULT_KEEP_SECONDS, EventWait
 from taskmesh.model.waiting import QUESTION, SECONDS, Approve, Default, Sleep, Wait
 from taskmesh.tasks.placeholders import Placeholder
 from taskmesh.tasks.trace import Handle, Trace, current_trace
@@ -49,6 +50,39 @@ class Waits:
         kept = None if default is NO_DEFAULT else Default(default)
         step = Wait(signal, payload, _number(timeout, "timeout"), kept)
         return trace.step(step, {}).named(name)
+
+    def wait_event(
+        self,
+        name: str,
+        event: str,
+        *,
+        match: Mapping[str, Any],
+        filter: str = "",
+        keep: float = DEFAULT_KEEP_SECONDS,
+        payload: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        default: Any = NO_DEFAULT,
+    ) -> Any:
+        """In a flow, add a node of this name that waits for an event from elsewhere; its data are the node's output.
+
+        ``event`` is its type. ``match`` maps paths in its data, as ``customer.id``, to the values that they must have,
+        which may be handles; with an empty one any event of the type will do. ``filter`` is a condition in CEL over
+        the event. Events count that came up to ``keep`` seconds before the node began to wait. ``payload``,
+        ``timeout`` and ``default`` are as of ``wait_signal``; without a default it fails with ``EventTimeout``.
+        Returns the handle of the node.
+
+        :raises UsageError: outside of a flow, or for a name that is taken.
+        """
+        trace = _trace("wait_event")
+        _refuse_handles("wait_event", payload, default)
+        for value, kind in ((event, str), (filter, str), (match, Mapping), (keep, int | float)):
+            if not isinstance(value, kind):
+                raise UsageError(
+                    f"mesh.wait_event() takes two texts, a mapping as match, and seconds, not {value!r:.100}"
+                )
+        kept = None if default is NO_DEFAULT else Default(default)
+        step = EventWait("", payload, _number(timeout, "timeout"), kept, event, filter, _number(keep, "keep"))
+        return trace.step(step, match).named(name)
 
     def approval(self, name: str, question: str | Placeholder, *, timeout: float | None = None) -> Any:
         """In a flow, add a node of this name that waits until somebody approves or rejects what it asks.

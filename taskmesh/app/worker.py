@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from taskmesh.app.assembly import Foundation, lay_foundation
-from taskmesh.app.settings_watch import SettingsWatch
+from taskmesh.app.settings_feed import SettingsFeed
+from taskmesh.app.settings_watch import SettingsSource, SettingsWatch
 from taskmesh.config.settings import Settings
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.observability.logs import configure
@@ -23,17 +24,17 @@ KEEPER_MODULE = "taskmesh.app.keeper_process"
 _log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, apps: Sequence[str], load: Callable[[], Settings]) -> int:
+def run(settings: Settings, apps: Sequence[str], source: SettingsSource) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code of ``run_worker``.
 
-    ``load`` reads the settings again, to notice what changes while it runs.
+    ``source`` has the settings that it follows while it runs.
     """
-    return _run("worker", settings, lambda: _plan(settings, apps), load)
+    return _run("worker", settings, lambda: _plan(settings, apps), source)
 
 
-def run_keeper(settings: Settings, load: Callable[[], Settings]) -> int:
+def run_keeper(settings: Settings, source: SettingsSource) -> int:
     """Keep house, and run no tasks, until SIGTERM or SIGINT; returns the exit code of ``run_worker``."""
-    return _run("keeper", settings, lambda: plan_keeper(settings, KEEPER_MODULE), load)
+    return _run("keeper", settings, lambda: plan_keeper(settings, KEEPER_MODULE), source)
 
 
 def _plan(settings: Settings, apps: Sequence[str]) -> WorkerPlan:
@@ -41,7 +42,7 @@ def _plan(settings: Settings, apps: Sequence[str]) -> WorkerPlan:
     return plan_worker(settings, apps, IO_MODULE, FLOW_MODULE)
 
 
-def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan], load: Callable[[], Settings]) -> int:
+def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan], source: SettingsSource) -> int:
     configure(settings.log.level, settings.log.format, sys.stderr)
     try:
         plan = make_plan()
@@ -50,10 +51,13 @@ def _run(command: str, settings: Settings, make_plan: Callable[[], WorkerPlan], 
     except TaskmeshError as error:
         sys.stderr.write(f"taskmesh {command}: {error}\n")
         return EXIT_FATAL
+    feed = SettingsFeed.of(foundation)
     try:
-        watch = SettingsWatch(settings, load)
+        feed.start()
+        watch = SettingsWatch(settings, source, feed.latest)
         return run_worker(plan, Metrics(), lambda holder: _end_leases(foundation, holder), watch.look)
     finally:
+        feed.stop()
         foundation.close()
 
 

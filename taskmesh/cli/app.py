@@ -17,6 +17,7 @@ from taskmesh.cli import (
     letters,
     mending,
     plugins,
+    pushing,
     running,
     schedule_views,
     scheduling,
@@ -83,9 +84,16 @@ def _import() -> typer.Typer:
 
 
 def _config() -> typer.Typer:
-    app = _group("Look at the settings.")
-    app.callback()(lambda: None)
-    app.command()(configuration.show)
+    app = _group("Look at the settings, and push live ones to all workers.")
+    for command in (
+        configuration.show,
+        pushing.push,
+        pushing.log,
+        pushing.rollback,
+        pushing.unset,
+        pushing.workers,
+    ):
+        app.command()(command)
     return app
 
 

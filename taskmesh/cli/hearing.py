@@ -64,9 +64,9 @@ def publish(
     source: Source = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Publish an event, which begins a run of each registered flow that is subscribed; prints the ids of the runs.
+    """Publish an event: it begins a run of each registered flow that is subscribed, and ends the waits of nodes for it.
 
-    Flows that gather events begin theirs later; see `taskmesh events ls`.
+    Prints the ids of the runs that it has begun. Flows that gather events begin theirs later; see `taskmesh events ls`.
     """
     from taskmesh.cli.output import print_json
     from taskmesh.cli.targets import opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 OUTPUT_LENGTH = 120
 
 Status = Annotated[RunState | None, typer.Option("--status", help="Only runs with this status.")]
-OneNode = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Only this node, with all its attempts.")]
+OneNode = Annotated[
+    str | None,
+    typer.Option("--node", metavar="NAME", help="Only this node, or item NODE[PLACE] of a map, with all attempts."),
+]
 ParentRun = Annotated[str | None, typer.Option("--parent", metavar="RUN", help="Only child runs of this run.")]
 FlowName = Annotated[str | None, typer.Option("--flow", metavar="NAME", help="Only runs of this flow.")]
 
@@ -62,11 +65,12 @@ def show(run: RunId, node: OneNode = None, output: Output = Format.TEXT) -> None
 
 
 def _show_node(run: Run, name: str, output: Format) -> None:
-    from taskmesh.cli.output import clock_text, console, json_text, node_document, print_json
+    from taskmesh.cli.item_lines import item_lines
+    from taskmesh.cli.output import console, json_text, node_document, print_json
     from taskmesh.cli.telling import history_document, print_history
 
-    history = run.history(name)
-    document = node_document(next(node for node in run.details().nodes if node.name == name))
+    history, node = run.history(name), run.node(name)
+    document = node_document(node)
     if output is Format.JSON:
         print_json({**document, "history": [history_document(each) for each in history]})
         return
@@ -76,14 +80,21 @@ def _show_node(run: Run, name: str, output: Format) -> None:
     for key in ("output_missing", "rule", "hook", "cause", "child"):
         if key in document:
             out.print(f"{key:9} {document[key]}", soft_wrap=True)
-    if signal := document.get("signal"):
-        said = f"{signal.get('verdict', 'signalled')} by {signal['by']}, {clock_text(signal['at'])}"
-        out.print(f"signal    {said}" + (f": {comment}" if (comment := signal.get("comment")) else ""), soft_wrap=True)
+    for line in (*item_lines([node]), *_signal_lines(document)):
+        out.print(line, soft_wrap=True)
     for condition in document.get("conditions", ()):
         out.print(f"condition {condition['condition']!r}: {condition['holds']} ({condition['values']})", soft_wrap=True)
     if error := document["error"] or document.get("last_error"):
         out.print(error["traceback"] or f"{error['type']}: {error['message']}", soft_wrap=True)
     print_history(history, out)
+
+
+def _signal_lines(node: Mapping[str, Any]) -> Iterator[str]:
+    from taskmesh.cli.output import clock_text
+
+    if signal := node.get("signal"):
+        comment = f": {signal['comment']}" if signal.get("comment") else ""
+        yield f"signal    {signal.get('verdict', 'signalled')} by {signal['by']}, {clock_text(signal['at'])}{comment}"
 
 
 def watch(run: RunId, output: Output = Format.TEXT) -> None:
@@ -170,6 +181,7 @@ def _last_cell(node: NodeDetails) -> str:
 
 
 def _print_details(details: RunDetails, out: Console) -> None:
+    from taskmesh.cli.item_lines import item_lines
     from taskmesh.cli.output import (
         NODE_LOOKS,
         cell,
@@ -202,7 +214,7 @@ def _print_details(details: RunDetails, out: Console) -> None:
                 *map(cell, (node.undo.task, str(node.undo.attempts), took, "")),
             )
     out.print(table)
-    for line in failures(details):
-        out.print(line, soft_wrap=True)
+    for text in (*item_lines(details.nodes), *failures(details)):
+        out.print(text, soft_wrap=True)
     for letter_id in details.dead_letters:
         out.print(f"a message of this run is a dead letter: taskmesh dead show {letter_id}", soft_wrap=True)

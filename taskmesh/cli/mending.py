@@ -10,8 +10,15 @@ from taskmesh.cli.options import Deadline, Format, NewRunId, Output, Params, Run
 from taskmesh.cli.steering import Reason
 from taskmesh.errors import UsageError
 
-NodeName = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node of the run.", show_default=False)]
-FromNode = Annotated[str, typer.Option("--from", metavar="NODE", help="The node to begin with.", show_default=False)]
+NodeName = Annotated[
+    str, typer.Argument(metavar="NODE", help="A node of the run, or an item NODE[PLACE] of a map.", show_default=False)
+]
+FromNode = Annotated[
+    str,
+    typer.Option(
+        "--from", metavar="NODE", help="The node to begin with, or an item NODE[PLACE] of a map.", show_default=False
+    ),
+]
 FromNodes = Annotated[
     list[str],
     typer.Option(

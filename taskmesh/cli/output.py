@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from taskmesh.client.counting import Counted
     from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
     from taskmesh.client.heard import SignalDetails
     from taskmesh.store.family import Origin
@@ -163,13 +164,18 @@ def node_document(node: NodeDetails) -> dict[str, Any]:
         **({"last_error": node.last_error} if node.last_error and not node.error else {}),
         **({"cause": node.cause} if node.cause else {}),
         **({"child": node.child} if node.child else {}),
-        **({"items": node.items._asdict()} if node.items else {}),
+        **({"items": _items(node.items)} if node.items else {}),
         **({"rule": node.rule} if node.rule else {}),
         **({"hook": node.hook} if node.hook else {}),
         **({"signal": _signal(node.signal)} if node.signal else {}),
         **({"conditions": [each._asdict() for each in node.conditions]} if node.conditions else {}),
         **({"undo": node_document(node.undo)} if node.undo else {}),
     }
+
+
+def _items(items: Counted) -> dict[str, Any]:
+    """How far a map is, and which of its items have failed, as far as they are told."""
+    return {**items._asdict(), "states": dict(items.states), "failed": [each._asdict() for each in items.failed]}
 
 
 def _signal(signal: SignalDetails) -> dict[str, Any]:
@@ -209,10 +215,10 @@ def exact_clock_text(at: float) -> str:
 
 
 def seconds_of(node: NodeDetails) -> float | None:
-    """How long the last attempt of a node took; None where it did not run to an end."""
+    """How long the last attempt of a node took, or all that it waited for; None where it did not run to an end."""
     if node.started_at is None or node.finished_at is None:
         return None
-    return max(0.0, node.finished_at - node.started_at)
+    return max(0.0, node.finished_at - (node.opened_at or node.started_at))
 
 
 def shortened(text: str, length: int) -> str:

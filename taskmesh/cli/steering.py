@@ -38,6 +38,9 @@ Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="Choo
 All = Annotated[bool, typer.Option("--all", help="Choose every run that it can be done to.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many runs are changed.")]
 Compensate = Annotated[bool, typer.Option("--compensate", help="Then undo what had succeeded.")]
+OfNode = Annotated[
+    str | None, typer.Option("--node", metavar="NODE", help="A node that failed, a map, or an item NODE[PLACE] of one.")
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the run, with your name.")]
 
 
@@ -150,14 +153,26 @@ def retry(
     since: Since = None,
     everything: All = False,
     yes: Yes = False,
+    node: OfNode = None,
     reason: Reason = "",
     output: Output = Format.TEXT,
 ) -> None:
-    """Let runs that have ended go on: what did not succeed of them runs again."""
+    """Let runs that have ended go on: what did not succeed of them runs again, of a map those items.
+
+    With --node, a map that has succeeded though items of it have failed goes on with these, and what depends on it runs
+    again; or with one of them alone, which is called NODE[PLACE].
+    """
     choice = Choice(runs or (), status, flow, tag or (), older_than, since, everything, yes, output)
-    _steer(
-        Verb("retry", "retried", RETRIABLE_RUN_STATES, lambda mesh, ids: mesh.control.retry(ids, _who(reason))), choice
-    )
+
+    if node is not None and len(choice.runs) != 1:
+        raise UsageError("--node is for one run; name just that")
+
+    def act(mesh: Mesh, ids: Sequence[str]) -> list[Verdict]:
+        if node is None:
+            return mesh.control.retry(ids, _who(reason))
+        return [mesh.control.retry_node(run_id, node, _who(reason)) for run_id in ids]
+
+    _steer(Verb("retry", "retried", RETRIABLE_RUN_STATES, act), choice)
 
 
 def _steer(verb: Verb, choice: Choice) -> None:

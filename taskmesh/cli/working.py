@@ -51,8 +51,9 @@ def worker(
 
     Options stand above the settings; `taskmesh config show` tells what those are.
     """
+    from taskmesh.app.settings_watch import SettingsSource
     from taskmesh.app.worker import run
-    from taskmesh.config import load_settings
+    from taskmesh.config import load_settings, standing_above
 
     given = {
         "modules": app or None,
@@ -66,7 +67,8 @@ def worker(
     settings = load_settings(options)
     if not settings.worker.modules:
         raise UsageError("no app is named; add -A MODULE, or set worker.modules in the settings")
-    raise typer.Exit(run(settings, settings.worker.modules, lambda: load_settings(options)))
+    source = SettingsSource(lambda: load_settings(options), standing_above(options))
+    raise typer.Exit(run(settings, settings.worker.modules, source))
 
 
 def keeper(health_port: HealthPort = None) -> None:
@@ -75,11 +77,13 @@ def keeper(health_port: HealthPort = None) -> None:
     Every worker does this, too, unless `worker.keeper` is false. Keepers share the work, and one takes over when
     another dies.
     """
+    from taskmesh.app.settings_watch import SettingsSource
     from taskmesh.app.worker import run_keeper
-    from taskmesh.config import load_settings
+    from taskmesh.config import load_settings, standing_above
 
     options = {"worker": {"health_port": health_port}}
-    raise typer.Exit(run_keeper(load_settings(options), lambda: load_settings(options)))
+    source = SettingsSource(lambda: load_settings(options), standing_above(options))
+    raise typer.Exit(run_keeper(load_settings(options), source))
 
 
 def bench(context: typer.Context) -> None:

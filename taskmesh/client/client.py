@@ -12,16 +12,17 @@ from taskmesh.client.compensation import Compensator, unhappy_end
 from taskmesh.client.controlling import RunControl
 from taskmesh.client.counting import Counted, counted, with_counts
 from taskmesh.client.details import (
+    NodeDetails,
     RunDetails,
     RunEvent,
     matches,
     past_events,
-    place_of,
     read_event,
     run_details,
 )
 from taskmesh.client.explaining import Explainer, RunExplanation
 from taskmesh.client.history import run_history
+from taskmesh.client.items import Items
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.marking import Marking
 from taskmesh.client.outputs import value_in_store
@@ -65,6 +66,7 @@ class Client:
         self._large_params = LargeParams(parts.store, parts.large)
         self.control = RunControl(parts, limits.max_value_bytes)
         self._explainer = Explainer(parts)
+        self._items = Items(parts)
         self.marking = Marking(parts, limits.max_value_bytes)
         self.signalling = Signalling(parts, limits.max_value_bytes)
         self._flow_versions = flow_versions_of(parts.store)
@@ -166,22 +168,29 @@ class Client:
         nodes = with_counts(details.nodes, plan, self._parts.reader)
         return replace(details, nodes=nodes, dead_letters=letters, registered=registered)
 
+    def node(self, run_id: str, name: str) -> NodeDetails:
+        """One node of a run, or the undo of one, or an item of a map of it.
+
+        :raises RunNotFoundError: no such run. :raises UsageError: it has no such node, or the map no such item.
+        :raises RunStateError: the map has no items yet, or not any more.
+        """
+        return (found := self._items.find(run_id, name)).of(self.details(found.run_id))
+
     def counted(self, run_ids: Sequence[str]) -> dict[str, Counted]:
         """How far runs are of which each node is an item."""
         return counted(self._parts.reader, run_ids)
 
     def explain(self, run_id: str, node: str | None, limit: int | None) -> RunExplanation:
         """What a run waits for; see ``Explainer``."""
-        return self._explainer.explain(run_id, node, limit)
+        return self._explainer.explain(*self._items.located(run_id, node), limit)
 
     def history(self, run_id: str, node: str | None) -> list[RunEvent]:
         """What has happened to a run, or to one node of it.
 
         :raises RunNotFoundError: no such run. :raises UsageError: it has no such node.
         """
+        run_id, node = self._items.located(run_id, node)
         record, plan = self._record(run_id)
-        if node is not None:
-            place_of(plan, run_id, node)
         return [event for event in run_history(record, plan) if node is None or event.node == node]
 
     def watch(self, run_id: str) -> Iterator[RunEvent]:

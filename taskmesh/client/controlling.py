@@ -11,7 +11,9 @@ from taskmesh.client.reopening import Reopening
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import Verdict, checked, verdict_of
 from taskmesh.dispatch.begun import begun_runs
-from taskmesh.dispatch.children import TERMINATED, is_bound
+from taskmesh.dispatch.children import ends_with_parent, is_bound
+from taskmesh.dispatch.closing import TERMINATED
+from taskmesh.dispatch.plan import Plan
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Controlled, Who, Word
 from taskmesh.store.controls import Controls
@@ -51,6 +53,10 @@ class RunControl:
         """Run again what has not succeeded of runs that have ended."""
         return self._reopening.retry(run_ids, who)
 
+    def retry_node(self, run_id: str, node: str, who: Who) -> Verdict:
+        """``retry``, from a node that has not succeeded, a map some of whose items have not, or one of these."""
+        return self._reopening.retry_node(run_id, node, who)
+
     def rerun(self, run_id: str, node: str, who: Who) -> Verdict:
         """Run a node of an ended run again, all that depends on it, and all that has not succeeded."""
         return self._reopening.rerun(run_id, node, who)
@@ -69,7 +75,7 @@ class RunControl:
     def _pause(self, run_ids: Sequence[str], who: Who) -> list[Controlled]:
         answers = self._controls.pause_runs(run_ids, who)
         paused = [id_ for id_, each in zip(run_ids, answers, strict=True) if each.word is Word.PAUSED]
-        for _, child in self._children(paused):
+        for _, child in self._children(paused, is_bound):
             self._pause([child], who)
         return answers
 
@@ -77,7 +83,9 @@ class RunControl:
         answers = self._of_known(run_ids, lambda known: self._controls.resume_runs(known, who=Who(this_user())))
         resumed = [id_ for id_, each in answers.items() if each.word is Word.RESUMED]
         self._restarting.start(resumed)
-        for _, child in self._children(resumed):
+        # Also of those that go on already: who resumed them may have died before their children were.
+        running = [id_ for id_, each in answers.items() if each.word is Word.RUNNING]
+        for _, child in self._children([*resumed, *running], is_bound):
             self._resume([child])
         for run_id, answer in answers.items():
             if answer.word is Word.PREPARING:
@@ -93,14 +101,14 @@ class RunControl:
     def _terminate(self, run_ids: Sequence[str], who: Who) -> list[Controlled]:
         # Read before, as a terminated run waits for nothing. What is begun meanwhile, or left by a caller that dies, is
         # ended by the keeper.
-        children = list(self._children(run_ids))
+        children = list(self._children(run_ids, ends_with_parent))
         answers = self._of_known(run_ids, lambda known: self._controls.terminate_runs(known, who))
         self._restarting.tell_parents([id_ for id_, each in answers.items() if each.word is Word.TERMINATED])
         for parent, child in children:
             self._terminate([child], Who(f"run {parent}", TERMINATED))
         return [answers[run_id] for run_id in run_ids]
 
-    def _children(self, run_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def _children(self, run_ids: Sequence[str], goes_with: Callable[[Plan, int], bool]) -> Iterator[tuple[str, str]]:
         """The runs that nodes of runs wait for, and that go with them, each after its parent."""
         rows = self._parts.reader.fields_of_runs(run_ids, ("flow",)) if run_ids else []
         for run_id, (flow_hash,) in zip(run_ids, rows, strict=True):
@@ -108,7 +116,7 @@ class RunControl:
             if plan is not None and plan.begins_children:
                 reader = FamilyReader.of(self._parts.store)
                 awaited = [*reader.awaited_runs(run_id), *begun_runs(reader, plan, run_id)]
-                yield from ((run_id, child) for place, child in awaited if is_bound(plan, place))
+                yield from ((run_id, child) for place, child in awaited if goes_with(plan, place))
 
     def _of_known(
         self, run_ids: Sequence[str], act: Callable[[Sequence[RunKey]], Sequence[Controlled]]

@@ -13,6 +13,6 @@ def refuse_copies(run_id: str, plan: Plan) -> None:
 
 
 WHY_NOT = (
-    "has the items of a map as its nodes, and they are decided about together; do it to the run that the map is in "
-    "(`taskmesh show` names it)"
+    "has the items of a map as its nodes; do it to the run that the map is in (`taskmesh show` names it), where an "
+    "item is called NODE[PLACE]"
 )

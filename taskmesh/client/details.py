@@ -29,7 +29,8 @@ from taskmesh.wire.run_contexts import decode_context
 
 @dataclass(frozen=True, slots=True)
 class NodeDetails:
-    """One node of a run. Times in epoch seconds, None = not yet.
+    """One node of a run. Times in epoch seconds, None = not yet. ``started_at`` is when its last attempt began;
+    ``opened_at``, of one that waits for child runs, for a time or a signal, is when it could begin first.
 
     ``cause`` is ``breaker:NAME`` while its circuit breaker lets it wait, ``sleep``, ``signal`` or ``run:ID`` (a child
     run) while it waits for that, ``fallback`` where that gave the output, and ``inherited`` where that is the output of
@@ -64,6 +65,7 @@ class NodeDetails:
     signal: SignalDetails | None = None
     output_missing: str = ""
     hook: str = ""
+    opened_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,7 @@ def _node(
         **_begin(node),
         child=child_of(stored, record.heard.get(position)),
         signal=signal_in(record, position, node),
+        opened_at=stored.opened_at if node.step else None,
     )
 
 

@@ -13,7 +13,7 @@ from taskmesh.client.heard import Heard
 from taskmesh.client.left_out import why_left_out
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.run_reasons import UNFINISHED, run_commands, run_reasons
-from taskmesh.dispatch.gates import Facts, evaluated
+from taskmesh.dispatch.gates import Facts, evaluated, facts_in
 from taskmesh.dispatch.plan import BEFORE_HOOKS, Plan
 from taskmesh.errors import RunNotFoundError
 from taskmesh.model.durations import duration_text
@@ -150,12 +150,9 @@ class Explainer:
         """What the conditions of a node have read, and the switch before it has said."""
         gate = seen.plan.inputs(place).gate if place >= 0 else None
         fields = [name for name in gate.fields if not name.startswith("node:")] if gate else []
-        values = (
-            dict(zip(fields, self._parts.reader.run_fields(seen.summary.run_id, fields), strict=True)) if fields else {}
-        )
+        values = self._parts.reader.run_fields(seen.summary.run_id, fields) if fields else []
         states = {at: record.state for at, record in seen.records.items()}
-        outputs = {int(name[7:]): value for name, value in values.items() if name.startswith("output:")}
-        return Facts(values.get("params"), outputs, states, values.get("context"))
+        return facts_in(dict(zip(fields, values, strict=True)))._replace(states=states)
 
     def _errors(self, run_id: str, places: Sequence[int]) -> list[LastError]:
         """What the last attempt of each node that failed has said."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from taskmesh.client.copies import refuse_copies
 from taskmesh.client.parts import ClientParts
-from taskmesh.client.reopening import place_of
 from taskmesh.client.resetting import Resetting
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, verdict_of
+from taskmesh.client.wishes import FORK as FORK_VERB
+from taskmesh.client.wishes import Wish, place_of
 from taskmesh.dispatch.advance import Entrance, admission_of
 from taskmesh.dispatch.deferring import whole_params
 from taskmesh.dispatch.entrance import Submission, canonical, digest_of, entrance_of
@@ -25,6 +26,7 @@ from taskmesh.dispatch.forking import Inherited, inherited, readers_of
 from taskmesh.dispatch.large_params import LargeParams
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, RunConflictError, RunNotFoundError, RunStateError, UsageError
+from taskmesh.model.item_names import read_item_name
 from taskmesh.model.params import check_params
 from taskmesh.model.problems import listed
 from taskmesh.store.calls import Controlled, Who, Word
@@ -101,7 +103,7 @@ class Forking:
         word = self._inherit(run_id, kind, Origin.read(origin).run_id, Inherited.read(inherits))
         if word is not Word.INHERITED:
             return Controlled(word)
-        self._resetting.reset(run_id, plan, shard_key, kind, None)
+        self._resetting.reset(run_id, plan, shard_key, kind, Wish(FORK_VERB))
         [answer] = self._controls.resume_runs([RunKey(run_id, plan.hash, plan.pools[0])], kind)
         if answer.word is Word.RESUMED:
             self._restarting.start([run_id])
@@ -122,7 +124,7 @@ class Forking:
             raise RunStateError(source, "is being undone, or was: what it had done is not there to be taken over")
         plan, _ = found
         refuse_copies(source, plan)
-        origins = [place_of(plan, node) for node in wish.nodes]
+        origins = [_origin(plan, node) for node in wish.nodes]
         packed, pins, context = self._parts.reader.run_fields(source, ("params", "pins", "context"))
         # Whole: the fork gets its own of what was put aside, and what is changed must be seen.
         params = whole_params(read_params(packed), partial(self._parts.large.value, source))
@@ -199,6 +201,14 @@ class Forking:
             if self._parts.reader.statuses([source]) == [None]:
                 return None
             raise
+
+
+def _origin(plan: Plan, node: str) -> int:
+    """:raises UsageError: there is no such node, or it is an item of a map: a fork has items of its own."""
+    item = read_item_name(node)
+    if item is None or item[0] not in plan.graph.index:
+        return place_of(plan, node)
+    raise UsageError(f"a fork begins with whole nodes, and {node!r} is an item; --from {item[0]} runs all items again")
 
 
 def _kind(source: str) -> str:

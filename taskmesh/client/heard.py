@@ -1,4 +1,4 @@
-"""Tells of nodes that wait for signals or decisions: what is asked, how to answer, and what has come."""
+"""Tells of nodes that wait for signals, events or decisions: what is asked, how to answer, and what has come."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from taskmesh.dispatch.inputs import Inputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, PayloadUnavailableError, UnresolvedReferenceError
 from taskmesh.model.durations import duration_text
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.explanation import MESSAGE_LENGTH
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState
@@ -61,20 +62,26 @@ def _of_node(
     value_of: ValueOf,
 ) -> Iterator[str]:
     node, (*rest, signal, payload) = plan.node(place), values
-    if isinstance(node.step, Approve) and state in _PARKED:
-        yield f"it asks: {_question(plan.inputs(place), rest, value_of):.{MESSAGE_LENGTH}}"
+    if isinstance(node.step, Approve | EventWait) and state in _PARKED:
+        yield f"{_wanted(node, plan.inputs(place), rest, value_of):.{MESSAGE_LENGTH}}"
     if signal is not None and payload is not None:
         yield _came(signal_details(node, signal, payload), now)
     elif state in _PARKED:
-        yield from _how(isinstance(node.step, Approve), run_id, signal_of(node))
+        yield from _how(node, run_id)
 
 
-def _question(inputs: Inputs, values: Sequence[bytes | None], value_of: ValueOf) -> str:
+def _wanted(node: Node, inputs: Inputs, values: Sequence[bytes | None], value_of: ValueOf) -> str:
+    """What is asked of people, or of an event."""
+    asks = "it asks: " if isinstance(node.step, Approve) else "it asks of the event: "
     begin = len(inputs.gate.fields) if inputs.gate else 0
     try:
-        return str(Arguments(inputs.arguments(values[begin:]), value_of).one(QUESTION))
+        arguments = Arguments(inputs.arguments(values[begin:]), value_of)
+        if not isinstance(node.step, EventWait):
+            return f"{asks}{arguments.one(QUESTION)}"
+        match = [f"{path} = {arguments.one(path)!r}" for path in node.args]
     except (UnresolvedReferenceError, PayloadError, PayloadUnavailableError) as error:
-        return f"(what, cannot be told: {error})"
+        return f"{asks}(what, cannot be told: {error})"
+    return asks + (", ".join([*match, *([node.step.filter] if node.step.filter else [])]) or "nothing more")
 
 
 _PARKED = (NodeState.READY, NodeState.RUNNING, NodeState.RETRYING)
@@ -116,7 +123,11 @@ def _came(signal: SignalDetails, now: float) -> str:
     return f"{signal.verdict} by {signal.by} {ago}" + (f": {signal.comment}" if signal.comment else "")
 
 
-def _how(is_decision: bool, run_id: str, name: str) -> Sequence[str]:
-    if is_decision:
+def _how(node: Node, run_id: str) -> Sequence[str]:
+    name = signal_of(node)
+    if isinstance(node.step, Approve):
         return (f"`taskmesh approve {run_id} {name}` or `taskmesh reject {run_id} {name}` decides",)
-    return (f"`taskmesh signal {run_id} {name} --payload JSON` sends it",)
+    signal = f"`taskmesh signal {run_id} {name} --payload JSON`"
+    if isinstance(node.step, EventWait):
+        return (f"`taskmesh events publish {node.step.event} --data JSON` sends it, and {signal} stands in for it",)
+    return (f"{signal} sends it",)

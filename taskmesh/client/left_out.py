@@ -28,7 +28,7 @@ def why_not_run(record: RunRecord, plan: Plan, place: int) -> str:
 def facts_of(record: RunRecord) -> Facts:
     """What conditions are evaluated with, as it is stored."""
     states = {at: each.state for at, each in record.nodes.items()}
-    return Facts(record.params, record.outputs, states, record.context)
+    return Facts(record.params, record.outputs, states, record.context, record.seen)
 
 
 def why_left_out(plan: Plan, place: int, cause: str, facts: Facts) -> str:

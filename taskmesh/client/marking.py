@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskmesh.client.copies import refuse_copies
+from taskmesh.client.items import Items
 from taskmesh.client.parts import ClientParts
-from taskmesh.client.reopening import place_of
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, half_done
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.begun import begun_by
-from taskmesh.dispatch.children import is_bound
+from taskmesh.dispatch.children import ends_with_parent
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.marks import Mark
 from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
-from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError
+from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError, UsageError
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState
 from taskmesh.store.calls import NodeKey, Who, Word
 from taskmesh.store.controls import Controls
@@ -32,10 +31,11 @@ class Marking:
         self._parts = parts
         self._max_value_bytes = max_value_bytes
         self._advancer = Advancer(parts.store, Parents(parts.store, parts.large))
+        self._items = Items(parts)
         self._restarting = Restarting(parts)
 
     def succeed(self, run_id: str, node: str, output: Any, who: Who) -> bool:
-        """Take an unfinished node for succeeded, with this output; False when it was so before.
+        """Take an unfinished node, or item of a map, for succeeded, with this output; False when it was so before.
 
         :raises TooLargeError: the output is over its limit. :raises RunStateError: it had ended, or the run has.
         """
@@ -52,18 +52,20 @@ class Marking:
         return self._end(run_id, node, NodeState.SKIPPED, b"", who)
 
     def _end(self, run_id: str, node: str, state: NodeState, output: bytes, who: Who) -> bool:
-        found = self._restarting.plan_of(run_id)
+        named = self._items.find(run_id, node)
+        found = self._restarting.plan_of(named.run_id)
         if found is None:
-            raise RunNotFoundError(run_id)
+            raise RunNotFoundError(named.run_id)
         plan, shard_key = found
-        refuse_copies(run_id, plan)
-        key = NodeKey(run_id, place_of(plan, node))
+        if plan.is_undo(named.place):
+            raise UsageError(f"{node!r} is an undo, and undos are not ended by hand")
+        key = NodeKey(named.run_id, named.place)
         children = self._children(plan, key)
         [advance] = self._advancer.mark([Mark(plan, key, shard_key, state, output, cause_of(who))])
         if advance.word not in (Word.MARKED, Word.AGAIN):
             raise RunStateError(run_id, _why_not(run_id, node, advance.word, advance.run_status))
         self._parts.publisher.publish([outgoing(each) for each in advance.ready])
-        if children and is_bound(plan, key.node):
+        if children and ends_with_parent(plan, key.node):
             # Nobody waits for its child any more.
             Controls(self._parts.store).halt_runs(children, RunState.CANCELLED, checked(who))
         return advance.word is Word.MARKED
@@ -88,7 +90,7 @@ def _why_not(run_id: str, node: str, word: Word, status: str) -> str:
     if word is Word.PREPARING:
         return half_done(run_id, status)
     if word is Word.EARLY:
-        return f"goes on, and its hook {node!r} begins when all else has ended; it can be marked from then on"
+        return f"goes on, and its node {node!r} waits for its turn; it can be marked when that has come"
     if word is not Word.ENDED:
         return "is not in the store any more, or is damaged there"
     if RunState(status).ended:

@@ -1,4 +1,4 @@
-"""Publishes events straight to the store: when that returns, their runs are admitted."""
+"""Publishes events straight to the store: when that returns, their runs are admitted, and who waits has them."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class EventDoor:
 
     def __init__(self, parts: ClientParts, max_value_bytes: int) -> None:
         self._parts = parts
-        self._runs = EventRuns(parts.store, max_value_bytes)
+        self._runs = EventRuns(parts.store, parts.plans, max_value_bytes)
         self._batches = EventBatchReader(parts.store.link, parts.keys)
         self._max_value_bytes = max_value_bytes
 
     def publish(self, type_: str, data: Value, event_id: str | None, source: str | None) -> list[str]:
-        """Begin the runs of an event; returns their ids, also of those that were there before.
+        """Begin the runs of an event, and end the waits for it; returns the ids of the runs, old ones included.
 
         Flows that gather events begin none now.
 
-        :raises EventError: it is none, or a flow cannot begin with it; those that can have begun.
+        :raises EventError: it is none, or a flow or a node cannot take it; those that can have it.
         :raises StoreUnavailableError: the store does not answer; publish it again under the same id.
         """
         event = InboundEvent(type_, event_id or secrets.token_hex(_ID_BYTES), source or "", data)

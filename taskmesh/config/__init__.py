@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmesh.config.loader import Origin, explain, load_settings, restore_settings
+from taskmesh.config.loader import Origin, explain, load_settings, restore_settings, standing_above
 from taskmesh.config.settings import (
     BrokerSection,
     ClientSection,
@@ -31,4 +31,5 @@ __all__ = [
     "explain",
     "load_settings",
     "restore_settings",
+    "standing_above",
 ]

@@ -12,7 +12,7 @@ from taskmesh.config.settings import Settings
 LIVE = frozenset({"worker.drain_seconds", "worker.cancel_grace_seconds", "flows.activate", "log.level", "log.format"})
 """All others are built into connections, queues and processes, and need a restart."""
 
-REVISION_LENGTH = 8
+DIGEST_LENGTH = 8
 
 
 def changed_keys(before: Settings, after: Settings) -> list[str]:
@@ -33,11 +33,11 @@ def refusal(before: Settings, after: Settings) -> str:
     )
 
 
-def revision(settings: Settings) -> str:
+def digest(settings: Settings) -> str:
     """Short text that is the same for two workers whose live settings are."""
     flat = _flat(settings)
     values = json.dumps([flat[name] for name in sorted(LIVE)]).encode()
-    return hashlib.blake2b(values, digest_size=REVISION_LENGTH // 2).hexdigest()
+    return hashlib.blake2b(values, digest_size=DIGEST_LENGTH // 2).hexdigest()
 
 
 def _flat(settings: Settings) -> Mapping[str, Any]:

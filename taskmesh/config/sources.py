@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from taskmesh.errors import ConfigError
 CONFIG_VARIABLE = "TASKMESH_CONFIG"
 CONFIG_FILE = "taskmesh.toml"
 PROJECT_FILE = "pyproject.toml"
+PROJECT_TABLE = ("tool", "taskmesh")
 
 ENV_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -46,11 +47,17 @@ class Given:
     problem: str = ""
 
 
-def from_overrides(overrides: Mapping[str, Any]) -> Iterator[Given]:
+def from_overrides(overrides: Mapping[str, Any], origin: str = "given by the program") -> Iterator[Given]:
     """What the caller says, nested or with dotted keys; None means: nothing said."""
     for name, value in _flatten(overrides):
         if value is not None:
-            yield _given(name, value, "given by the program")
+            yield _given(name, value, origin)
+
+
+def from_texts(texts: Mapping[str, str], origin: str) -> Iterator[Given]:
+    """What is written out, as in the environment, for each dotted key."""
+    for name, text in texts.items():
+        yield replace(_given(name, text, origin), is_text=True)
 
 
 def from_environ(environ: Mapping[str, str]) -> Iterator[Given]:
@@ -82,29 +89,34 @@ def from_file(environ: Mapping[str, str], directory: Path) -> Iterator[Given]:
     """
     named = environ.get(CONFIG_VARIABLE)
     if named:
-        yield from _read(directory / named, named, table=())
+        yield from _read(directory / named, named, table=(), mend=f"; {CONFIG_VARIABLE} must name a file")
     elif (directory / CONFIG_FILE).is_file():
         yield from _read(directory / CONFIG_FILE, CONFIG_FILE, table=())
     elif (directory / PROJECT_FILE).is_file():
-        yield from _read(directory / PROJECT_FILE, PROJECT_FILE, table=("tool", "taskmesh"))
+        yield from _read(directory / PROJECT_FILE, PROJECT_FILE, table=PROJECT_TABLE)
 
 
-def _read(path: Path, shown: str, table: tuple[str, ...]) -> Iterator[Given]:
-    content = _parse(path, shown)
+def from_named_file(path: Path) -> Iterator[Given]:
+    """What a file says, also a ``pyproject.toml`` in its table; errors as of ``from_file``."""
+    return _read(path, str(path), table=PROJECT_TABLE if path.name == PROJECT_FILE else ())
+
+
+def _read(path: Path, shown: str, table: tuple[str, ...], mend: str = "") -> Iterator[Given]:
+    content = _parse(path, shown, mend)
     for part in table:
         content = content.get(part, {})
     for name, value in _flatten(content):
         yield _given(name, value, shown)
 
 
-def _parse(path: Path, shown: str) -> dict[str, Any]:
+def _parse(path: Path, shown: str, mend: str) -> dict[str, Any]:
     import tomllib
 
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"{shown}: cannot be read ({error.strerror}); {CONFIG_VARIABLE} must name a file") from None
+        raise ConfigError(f"{shown}: cannot be read ({error.strerror}){mend}") from None
     except ValueError as error:
         raise ConfigError(f"{shown}: is not TOML: {error}") from None
 

@@ -19,8 +19,10 @@ from taskmesh.dispatch.marks import Mark, marking_of
 from taskmesh.dispatch.outcomes import Later
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
+from taskmesh.model.event_waits import Awaited
 from taskmesh.store.calls import Admission, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
+from taskmesh.store.event_waits import note_awaited
 from taskmesh.store.events import note_emitting
 from taskmesh.store.staging import stage_items
 from taskmesh.store.store import Request, Store
@@ -35,7 +37,8 @@ class Entrance:
     """A run that wants in.
 
     ``items`` are the fields with those of its nodes, where they are copies. ``further`` are more fields to keep with
-    it, names and values by turns.
+    it, names and values by turns. ``awaited`` is what the nodes of registered flows wait for that it begins.
+    ``look_seconds`` as of ``Admission``.
     """
 
     plan: Plan
@@ -46,7 +49,9 @@ class Entrance:
     shard_key: str
     deadline_seconds: float | None = None
     items: tuple[bytes, ...] = ()
+    look_seconds: float | None = None
     further: tuple[str | bytes, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
 
 
 class Ending(NamedTuple):
@@ -113,6 +118,7 @@ class Advancer:
         """Store runs and find their first nodes."""
         admissions = [admission_of(each) for each in entrances]
         note_emitting(self._store, admissions)
+        note_awaited(self._store, admissions)
         told = self._store.admit_runs(admissions)
         missing = [at for at, answer in enumerate(told) if answer.word is Word.FLOW_MISSING]
         if missing:
@@ -145,32 +151,22 @@ class Advancer:
         """The first half of ``settle``, to be sent together with other calls; ``follow`` is the second."""
         return self._store.settling([_settlement(each) for each in endings], holder)
 
-    def follow(self, endings: Sequence[Ending], told: Sequence[Told]) -> list[Advance]:
-        """Go on from the answers to ``settling``: find what is ready, tell who has not been told."""
+    def follow(self, endings: Sequence[Ending | Mark], told: Sequence[Told]) -> list[Advance]:
+        """Go on from the answers to ``settling``, or to marks: find what is ready, tell who has not been told."""
         advances = [
             _advance(each.plan, each.key.run_id, each.shard_key, answer)
             for each, answer in zip(endings, told, strict=True)
         ]
         steps: deque[_Step] = deque()
         for origin, (each, answer) in enumerate(zip(endings, told, strict=True)):
-            if answer.word in (Word.SETTLED, Word.AGAIN) and each.state != "retrying":
+            if answer.word in (Word.SETTLED, Word.MARKED, Word.AGAIN) and each.state != "retrying":
                 steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
                 steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
         return self._follow(advances, steps)
 
     def mark(self, marks: Sequence[Mark]) -> list[Advance]:
         """End nodes by hand and find what is ready next."""
-        told = self._controls.mark_nodes([marking_of(each) for each in marks])
-        advances = [
-            _advance(each.plan, each.key.run_id, each.shard_key, answer)
-            for each, answer in zip(marks, told, strict=True)
-        ]
-        steps: deque[_Step] = deque()
-        for origin, (each, answer) in enumerate(zip(marks, told, strict=True)):
-            if answer.word in (Word.MARKED, Word.AGAIN):
-                steps.extend(_steps(origin, each.plan, each.key, each.shard_key, skip=1))
-                steps.extend(_skipped_steps(origin, each.plan, each.key.run_id, each.shard_key, answer))
-        return self._follow(advances, steps)
+        return self.follow(marks, self._controls.mark_nodes([marking_of(each) for each in marks]))
 
     def resume(self, plan: Plan, key: NodeKey, shard_key: str) -> Advance:
         """Tell again the dependents of a node that has ended: its teller may have died half-way.
@@ -241,20 +237,24 @@ def admission_of(entrance: Entrance) -> Admission:
         deadline_seconds=entrance.deadline_seconds,
         undo_base=plan.undo_base,
         items=entrance.items,
+        look_seconds=entrance.look_seconds,
         further=(*entrance.further, *plan.own_fields),
+        awaited=(*plan.awaited, *entrance.awaited),
     )
 
 
 def _settlement(ending: Ending) -> Settlement:
     plan = ending.plan
     first, node = plan.chunks(ending.key.node)[0], plan.node(ending.key.node)
+    tolerated = plan.tolerated if ending.state == "failed" else None
     return Settlement(
         key=ending.key,
         token=ending.token,
         state=ending.state,
         output=ending.output,
         error=ending.error,
-        halt=ending.halt,
+        halt=ending.halt or ("failed" if tolerated is not None else ""),
+        tolerated=None if ending.halt else tolerated,
         flow_hash=plan.hash,
         pool=plan.pool_of(ending.key.node),
         pools=plan.pools,
@@ -274,13 +274,15 @@ def _settlement(ending: Ending) -> Settlement:
 
 
 def _spreading(step: _Step) -> Spreading:
+    plan, chunk = step.plan, step.chunk
     return Spreading(
         key=step.key,
-        told_before=step.chunk.start,
-        flow_hash=step.plan.hash,
-        pool=step.plan.pool_of(step.key.node),
-        pools=step.plan.pools,
-        edges=step.chunk.packed,
-        last=step.chunk.last,
-        special=step.chunk.special,
+        told_before=chunk.start,
+        flow_hash=plan.hash,
+        pool=plan.pool_of(step.key.node),
+        pools=plan.pools,
+        edges=chunk.packed,
+        last=chunk.last,
+        special=chunk.special,
+        tells_parent=step.key.node == TO_PARENT,
     )

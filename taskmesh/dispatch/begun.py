@@ -40,7 +40,8 @@ def begun_by(reader: Reader, plan: Plan, run_id: str, records: Mapping[int, Node
     found: list[tuple[int, str]] = []
     for page in _pages([at for at, each in records.items() if each.state in _UNSAID and _begins(plan, at)]):
         heard = reader.run_fields(run_id, [f"child:{at}" for at in page])
-        children = [_child(plan, NodeKey(run_id, at), records[at], news) for at, news in zip(page, heard, strict=True)]
+        pairs = zip(page, heard, strict=True)
+        children = [child_of(plan, NodeKey(run_id, at), records[at], news) for at, news in pairs]
         found += zip(page, children, strict=True)
     return found
 
@@ -53,7 +54,7 @@ def _begins(plan: Plan, place: int) -> bool:
     return 0 <= place < len(plan.flow.nodes) and plan.begins_child(place)
 
 
-def _child(plan: Plan, key: NodeKey, record: NodeRecord, heard: bytes | None) -> str:
+def child_of(plan: Plan, key: NodeKey, record: NodeRecord, heard: bytes | None) -> str:
     """The child of a node: of a loop, the iteration after the one that it has heard of."""
     around = Around(record, Outcome.read(heard) if heard else None, {}, None, b"")
     step = plan.node(key.node).step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.child_inputs import Around
@@ -14,6 +14,7 @@ from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.items import items_of
 from taskmesh.dispatch.large_params import LargeParams
+from taskmesh.dispatch.orphans import look_seconds
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError
 from taskmesh.model.flow import Flow, ParamType
@@ -25,7 +26,7 @@ from taskmesh.payload.large_values import Fetching
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Parent
 from taskmesh.wire import pack, unpack
-from taskmesh.wire.claim_checks import Params, pack_check, read_check
+from taskmesh.wire.claim_checks import ClaimCheck, Params, pack_check, read_check
 from taskmesh.wire.codec import PutAsideError
 
 NOTHING = pack(None)
@@ -134,12 +135,18 @@ def _of_loop(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow:
     value_of = bodies.value_of(birth)
     here, aside = Arguments(birth.arguments, value_of).handed_on()
     here |= {step.count_as: birth.turn + 1} if step.count_as else {}
-    check = read_check(birth.last)
-    if step.last_as and check:
-        aside = {**aside, step.last_as: check}
-    elif step.last_as:
-        here[step.last_as] = unpack(birth.last)
+    if step.tells_last({*here, *aside}, birth.turn):
+        here, aside = _told_last(step.last_as, birth.last, here, aside)
     return _with_params(bodies, birth, step, Params(here, aside), value_of)
+
+
+def _told_last(
+    name: str, last: bytes, here: Mapping[str, Any], aside: Mapping[str, ClaimCheck]
+) -> tuple[dict[str, Any], dict[str, ClaimCheck]]:
+    """The parameters of an iteration with what the one before gave, wherever that is."""
+    here, aside = ({key: each for key, each in side.items() if key != name} for side in (here, aside))
+    check = read_check(last)
+    return (here, {**aside, name: check}) if check else ({**here, name: unpack(last)}, aside)
 
 
 def _with_params(bodies: Bodies, birth: Birth, step: ChildStep, params: Params, value_of: ValueOf) -> ChildFlow:
@@ -166,6 +173,8 @@ def _of_map(bodies: Bodies, birth: Birth, step: ChildStep) -> ChildFlow | NoChil
         if least := step.needed(0):
             raise UsageError(f"the list of the map is empty, and {least} of its items must succeed")
         return NoChild(pack([]))
+    if items.copies.least > items.copies.total:
+        raise UsageError(f"the map has {items.copies.total} items, and {items.copies.least} of them must succeed")
     origin = f"{birth.key.run_id}/{birth.plan.name_of(birth.key.node)}"
     given = bodies.own(birth, arguments.handed_on(GIVEN))
     params = copies_params(given.here, origin, bodies.max_value_bytes)
@@ -199,6 +208,7 @@ def entrance_of_child(birth: Birth, child: ChildFlow, max_value_bytes: int) -> E
     return replace(
         entrance,
         items=child.items,
+        look_seconds=look_seconds(birth.plan, birth.key.node),
         shard_key=_shard_key(birth, child.plan, entrance.shard_key),
         further=("parent", parent.packed(), "pins", around.pins, *_context(birth)),
     )

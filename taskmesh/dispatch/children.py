@@ -13,17 +13,19 @@ from typing import NamedTuple
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
 from taskmesh.dispatch.births import NOTHING, Birth, Bodies, NoChild, entrance_of_child
 from taskmesh.dispatch.child_inputs import Around, ChildInputs, ChildUndoInputs
+from taskmesh.dispatch.closing import Closing
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.large_params import LargeParams
 from taskmesh.dispatch.lookup import look_up
+from taskmesh.dispatch.orphans import look_seconds
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_UNDOS, TO_PARENT, Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import PayloadUnavailableError, StoreUnavailableError
 from taskmesh.model.loops import Loop
 from taskmesh.model.states import RunState
-from taskmesh.model.subflows import ChildStep, OnParentClose
+from taskmesh.model.subflows import ChildStep
 from taskmesh.payload.large_values import CONDITION_BYTES, Fetching, LargeValues
 from taskmesh.store.calls import ClaimAnswer, NodeKey, Who, Word
 from taskmesh.store.controls import Controls
@@ -60,9 +62,6 @@ class Verdict(NamedTuple):
     is_final: bool = False
 
 
-TERMINATED = "its parent was terminated"
-"""Why a child was."""
-
 EXHAUSTED = "LoopExhausted"
 
 WAITS, SUCCEEDED, FAILED, CANCELLED, BESIDE = "waits", "succeeded", "failed", "cancelled", "beside"
@@ -87,6 +86,7 @@ class Children:
         self._parents = parents or Parents(store)
         self._advancer = Advancer(store, self._parents)
         self._controls = Controls(store)
+        self._closing = Closing(store)
         self._plans = plans
         self._max_value_bytes = max_value_bytes
         # By the name of a registered flow, where other plans are by a run.
@@ -119,31 +119,13 @@ class Children:
         return advances
 
     def pause(self, run_id: str, parent: str) -> None:
-        """Have a child do as its parent, which was paused while the child was begun."""
-        self._controls.pause_runs([run_id], Who(f"run {parent}", "its parent is paused"))
-
-    def stop(self, run_ids: Sequence[str], parent: str, why: str, compensates: bool) -> None:
-        """Cancel children, and have undone what they did where their parent is undone. Again is fine."""
-        who = Who(f"run {parent}", why)
-        rest = list(run_ids)
-        if compensates:
-            answers = self._controls.halt_runs(rest, RunState.CANCELLED, who, compensate=True)
-            rest = [each for each, answer in zip(rest, answers, strict=True) if answer.word is Word.NOTHING]
-        self._controls.halt_runs(rest, RunState.CANCELLED, who)
-
-    def terminate(self, run_ids: Sequence[str], parent: str) -> None:
-        """End children at once, with their parent. Again is fine."""
-        rows = zip(run_ids, self._reader.fields_of_runs(run_ids, ("flow", "parent")), strict=True)
-        found = [run_key(run_id, flow, above) for run_id, (flow, above) in rows if flow is not None]
-        self._controls.terminate_runs(found, Who(f"run {parent}", TERMINATED))
-
-    def look_after(self, key: NodeKey, run_id: str) -> None:
-        """End a child that was begun without a right to its node, unless that may still wait for it."""
-        [(status,)] = self._reader.fields_of_runs([key.run_id], ("status",))
-        [record] = self._reader.node_records([key])
-        is_over = status is None or RunState(status.decode()).ended
-        if is_over or record is None or record.state.ended:
-            self.stop([run_id], key.run_id, "its parent has gone on without it", compensates=False)
+        """Have a child do as its parent, which was paused while the child was begun, and may be resumed meanwhile."""
+        who = Who(f"run {parent}", "its parent is paused")
+        self._controls.pause_runs([run_id], who)
+        [(paused,), (flow_hash, above)] = self._reader.picked([(parent, ("paused",)), (run_id, ("flow", "parent"))])
+        if paused is None and flow_hash is not None:
+            # Should its first nodes have lost their messages by then, they are in the outbox.
+            self._controls.resume_runs([run_key(run_id, flow_hash, above)], who=who)
 
     def _decided(self, taken: Taken, ready: list[Ready]) -> Verdict | Entrance:
         try:
@@ -189,7 +171,7 @@ class Children:
         # What is put aside for a child is put aside once: a node looks after its child by taking this way again.
         if self._large is not None and self._reader.statuses([run_id]) != [None]:
             return self._met(taken, run_id)
-        left_seconds = None if _step(taken).on_parent_close is OnParentClose.ABANDON else taken.answer.left_seconds
+        left_seconds = taken.answer.left_seconds if _step(taken).ends_with_parent else None
         arguments = inputs.arguments(taken.values)
         birth = Birth(
             taken.plan, taken.key, taken.shard_key, arguments, around, left_seconds, turn, last, taken.answer.context
@@ -216,13 +198,13 @@ class Children:
     def _halted(self, taken: Taken, run_id: str) -> Verdict:
         """A node of a run that goes on no more ends when its child has ended; without a child it does not begin."""
         [status] = self._reader.statuses([run_id])
-        if status is None or _step(taken).on_parent_close is OnParentClose.ABANDON:
+        if status is None or not _step(taken).ends_with_parent:
             return Verdict(CANCELLED, message=f"not started: the run is {taken.answer.halt}")
         if status.ended:
             self._hear(run_id)
         else:
             [(compensation,)] = self._reader.fields_of_runs([taken.key.run_id], ("compensation",))
-            self.stop([run_id], taken.key.run_id, taken.answer.halt, compensation is not None)
+            self._closing.stop([run_id], taken.key.run_id, taken.answer.halt, compensation is not None)
         return Verdict(WAITS, run_id)
 
     def _hear(self, run_id: str) -> None:
@@ -252,7 +234,11 @@ class Children:
         assert isinstance(inputs, ChildUndoInputs)
         around, walk = inputs.around(taken.values)
         key = NodeKey(taken.key.run_id, taken.key.node - len(taken.plan.flow.nodes))
-        for turn in range(around.turn(key, most_turns(_step(taken))) or 0, -1, -1):
+        heard = around.turn(key, most_turns(_step(taken)))
+        if heard is None and self._reader.statuses([around.child_id(key)]) == [None]:
+            # It has succeeded without a child: its list was empty, or a person said so.
+            return Verdict(SUCCEEDED, output=NOTHING)
+        for turn in range(heard or 0, -1, -1):
             verdict = self._undo(taken, around.child_id(key, turn), walk, around.parent, ready)
             if verdict.state != SUCCEEDED:
                 return verdict
@@ -265,8 +251,9 @@ class Children:
             return Verdict(FAILED, kind="RunNotFoundError", message=message, is_final=True)
         ticket, depth = undo_ticket(run_id, walk), parent.depth + 1 if parent else 2
         name, pool = taken.plan.name_of(taken.key.node), child.plan.pools[0]
+        again_seconds = look_seconds(taken.plan, taken.key.node)
         told = Parent(*taken.key, name, ticket, depth, pool).packed()
-        [answer] = self._controls.compensate_runs([(run_id, child.plan.hash, pool)], told)
+        [answer] = self._controls.compensate_runs([(run_id, child.plan.hash, pool)], told, again_seconds)
         if answer.word is Word.COMPENSATING:
             ready += self._advancer.resume(child.plan, child.key, child.shard_key).ready
             return Verdict(WAITS, ticket)
@@ -277,10 +264,14 @@ class Children:
 
 
 def is_bound(plan: Plan, place: int) -> bool:
-    """Whether the child of a node ends, and pauses, with its parent."""
-    node = plan.node(place)
-    is_kept = isinstance(node.step, ChildStep) and node.step.on_parent_close is OnParentClose.ABANDON
-    return not is_kept and not node.trigger.runs_always
+    """Whether the child of a node is halted, and paused, with its parent: not where no halt concerns the node."""
+    return ends_with_parent(plan, place) and not plan.node(place).trigger.runs_always
+
+
+def ends_with_parent(plan: Plan, place: int) -> bool:
+    """Whether the child of a node goes on no more when the node, or its run, has ended."""
+    step = plan.node(place).step
+    return not isinstance(step, ChildStep) or step.ends_with_parent
 
 
 def most_turns(step: ChildStep) -> int:

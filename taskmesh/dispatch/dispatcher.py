@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from taskmesh.broker.protocol import Outgoing, Publisher
+from taskmesh.broker.protocol import LinkState, Outgoing, Publisher
 from taskmesh.dispatch.plan import Plan
 from taskmesh.wire.messages import NodeMessage, encode_message
 
@@ -34,6 +34,11 @@ class Dispatcher:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
+
+    @property
+    def is_open(self) -> bool:
+        """What is published now goes out at once."""
+        return self._publisher.state is LinkState.UP
 
     def publish(self, ready: Sequence[Ready], then: Callable[[], None] | None = None) -> None:
         """Publish; ``then`` is called when the broker has confirmed every message (at once for none)."""

@@ -22,7 +22,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.subscribed import Subscribed, read_subscribed
 from taskmesh.errors import StoreUnavailableError, UsageError, WireError
 from taskmesh.model.batching import EventBatch
-from taskmesh.model.conditions import ConditionError
+from taskmesh.model.condition_text import ConditionError
 from taskmesh.model.gathering_rules import Gatherer, run_id_of
 from taskmesh.model.on_event import InboundEvent
 from taskmesh.store.calls import Word

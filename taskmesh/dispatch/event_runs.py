@@ -1,21 +1,24 @@
 """From an event to what it begins: a run of each flow that is subscribed, under the id that the event gives it, or
-where a flow gathers its events, a place in a batch.
+where a flow gathers its events, a place in a batch; and to the nodes that wait for it.
 
 Admitting the same event again begins nothing new, so whoever dies on the way, the next one does all of it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.event_batches import EVENT_TAG, EventCollector, joining_of
+from taskmesh.dispatch.event_waits import EventDelivery, by_type
 from taskmesh.dispatch.pins import Pins
+from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.subscribed import Subscribed, SubscribedFlows
 from taskmesh.errors import UsageError, WireError
+from taskmesh.model.event_waits import Awaited
 from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event import InboundEvent
 from taskmesh.store.event_batches import Joining
@@ -30,7 +33,10 @@ EVENT_REFUSED = "event_refused"
 
 @dataclass(slots=True)
 class Arrival:
-    """What came of an event: its runs, of which some may have been there, and why flows could not begin."""
+    """What came of an event: its runs, of which some may have been there, and why flows or nodes could not take it.
+
+    ``ready`` are the first nodes of the runs, and those that have waited for it.
+    """
 
     run_ids: list[str] = field(default_factory=list)
     ready: list[Ready] = field(default_factory=list)
@@ -38,21 +44,25 @@ class Arrival:
 
 
 class EventRuns:
-    """Begins the runs of events. Safe in threads."""
+    """Begins the runs of events, and ends waits for them. Safe in threads."""
 
-    def __init__(self, store: Store, max_value_bytes: int) -> None:
-        self._flows = SubscribedFlows(flow_versions_of(store))
+    def __init__(self, store: Store, plans: Plans, max_value_bytes: int) -> None:
+        self._link = store.link
+        self._versions = flow_versions_of(store)
+        self._flows = SubscribedFlows(self._versions)
+        self._delivery = EventDelivery(store, plans)
         self._advancer = Advancer(store)
         self._pins = Pins(store)
         self._collector = EventCollector(store)
         self._max_value_bytes = max_value_bytes
 
     def admit(self, events: Sequence[InboundEvent]) -> list[Arrival]:
-        """Admit the runs of events, or have the events gathered; says for each which nodes are to be published.
+        """Admit the runs of events, or have them gathered, and bring them to who waits; says what is to be published.
 
         :raises StoreUnavailableError: some may have begun; admit all of them again.
         """
-        flows = self._flows.now()
+        names, awaited = self._known(events)
+        flows = self._flows.now(names)
         arrivals = [Arrival() for _ in events]
         found = [
             (arrival, self._consequence(flow, event, arrival))
@@ -63,7 +73,17 @@ class EventRuns:
         for start in range(0, len(wanted), RUNS_PER_CALL):
             self._admit(wanted[start : start + RUNS_PER_CALL])
         self._gather([(arrival, each) for arrival, each in found if isinstance(each, Joining)])
+        for arrival, arrived in zip(arrivals, self._delivery.arrive(events, awaited), strict=True):
+            arrival.ready += arrived.ready
+            arrival.refusals += arrived.refusals
         return arrivals
+
+    def _known(self, events: Sequence[InboundEvent]) -> tuple[list[str], Mapping[str, Sequence[Awaited]]]:
+        """The names of the registered flows, and what nodes wait for of each type, in one exchange."""
+        naming, (types, asking) = self._versions.naming(), self._delivery.asking(events)
+        first, *rest = self._link.exchange([*naming.commands, *asking.commands])
+        [names] = naming.answers([first])
+        return names, by_type(types, asking.answers(rest))
 
     def _gather(self, wanted: Sequence[tuple[Arrival, Joining]]) -> None:
         for (arrival, _), why in zip(wanted, self._collector.gather([each for _, each in wanted]), strict=True):

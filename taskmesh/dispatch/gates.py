@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from taskmesh.model.conditions import RUN, Condition, ConditionError, Used, read_condition
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import RUN, Condition, Used, read_condition
 from taskmesh.model.flow import Node, Switch
 from taskmesh.model.graph import Graph
 from taskmesh.model.run_context import RUN_VALUES, read_of_run
@@ -42,12 +43,29 @@ ValueOf: TypeAlias = "Callable[[bytes], Any]"
 
 
 class Facts(NamedTuple):
-    """What is stored of a run, as far as conditions may read it: packed parameters, outputs and context, and states."""
+    """What is stored of a run, as far as conditions may read it: packed parameters, outputs and context, and states.
+
+    ``seen`` is what was kept for nodes when they were taken up first, where what their conditions read may change.
+    """
 
     params: bytes | None
     outputs: Mapping[int, bytes | None]
     states: Mapping[int, NodeState]
     context: bytes | None = None
+    seen: Mapping[int, bytes] = {}
+
+    def of_first_claim(self, position: int) -> Facts:
+        """As they were when the node was taken up first; as they are where nothing was kept for it."""
+        if position not in self.seen:
+            return self
+        flat = unpack(self.seen[position])
+        then = {at: NodeState(state) for at, state in zip(flat[::2], flat[1::2], strict=True)}
+        # What had not succeeded by then had no output, and what had keeps it.
+        outputs = {at: each for at, each in self.outputs.items() if then.get(at, _HAS_OUTPUT) is _HAS_OUTPUT}
+        return self._replace(states={**self.states, **then}, outputs=outputs)
+
+
+_HAS_OUTPUT = NodeState.SUCCEEDED
 
 
 class Evaluated(NamedTuple):
@@ -73,14 +91,22 @@ def condition_of(text: str) -> Condition:
 
 
 class Gate:
-    """What must be known of a run, so that one of its nodes may run; ``fields`` are fields of the run's hash."""
+    """What must be known of a run, so that one of its nodes may run; ``fields`` are fields of the run's hash.
+
+    It is decided by what the node's first claim saw, however often the node is claimed. Where its conditions read nodes
+    that may not have ended by then, ``kept`` are those of the fields by which that claim keeps how these stand.
+    """
 
     def __init__(self, graph: Graph, position: int) -> None:
         self._graph = graph
+        self._position = position
         self._node = graph.kind(position)
         self._switch = graph.switch_to(position)
         self._uses = tuple(dict.fromkeys(_uses(self._node)))
-        sources = dict.fromkeys(self._field(each) for each in self._uses)
+        read = dict.fromkeys(graph.index[each.name] for each in self._uses if each.kind in _OF_NODES)
+        is_kept = bool(read) and self._node.trigger.begins_early
+        self.kept = (f"seen:{position}", *(f"node:{each}" for each in read)) if is_kept else ()
+        sources = dict.fromkeys((*self.kept, *(self._field(each) for each in self._uses)))
         self.fields = (*sources, *((f"output:{self._switch}",) if self._switch is not None else ()))
 
     @classmethod
@@ -101,7 +127,7 @@ class Gate:
         stored = dict(zip(self.fields, values, strict=True))
         if self._switch is not None and not self._is_taken(stored[f"output:{self._switch}"]):
             return Passage(skip=BRANCH)
-        seen = self.seen(_facts(stored), value_of)
+        seen = self.seen(facts_in(stored), value_of)
         if self._node.when and not condition_of(self._node.when).evaluate(_part(seen, self._node.when)):
             return Passage(skip=CONDITION)
         return Passage(case=_case(self._node.switch, seen)) if self._node.switch else RUN_IT
@@ -111,6 +137,7 @@ class Gate:
 
         :raises PutAsideError: as of ``decide``.
         """
+        facts = facts.of_first_claim(self._position)
         params = read_params(facts.params)
         found: dict[Used, Any] = {}
         for each in self._uses:
@@ -138,6 +165,9 @@ class Gate:
             return _WHOLE[used.kind]
         return f"{'output' if used.kind == 'output' else 'node'}:{self._graph.index[used.name]}"
 
+
+_OF_NODES = ("state", "output")
+"""The kinds of what is read of other nodes."""
 
 _WHOLE = {"params": "params", RUN: "context"}
 """By the kind of what is read, the field of the run that holds all of that."""
@@ -188,8 +218,14 @@ def _part(seen: Mapping[Used, Any], text: str) -> dict[Used, Any]:
     return {each: seen[each] for each in condition_of(text).uses if each in seen}
 
 
-def _facts(stored: Mapping[str, bytes | None]) -> Facts:
+def facts_in(stored: Mapping[str, bytes | None]) -> Facts:
+    """What conditions may read of these fields of a run."""
     outputs = {int(name[7:]): value for name, value in stored.items() if name.startswith("output:")}
-    records = {int(name[5:]): value for name, value in stored.items() if name.startswith("node:") and value is not None}
+    records, seen = _there(stored, "node:"), _there(stored, "seen:")
     states = {at: node_record(value).state for at, value in records.items()}
-    return Facts(stored.get("params"), outputs, states, stored.get("context"))
+    return Facts(stored.get("params"), outputs, states, stored.get("context"), seen)
+
+
+def _there(stored: Mapping[str, bytes | None], prefix: str) -> dict[int, bytes]:
+    named = {name: value for name, value in stored.items() if name.startswith(prefix)}
+    return {int(name.removeprefix(prefix)): value for name, value in named.items() if value is not None}

@@ -8,10 +8,11 @@ from typing import NamedTuple
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError
 from taskmesh.model.mapping import MOST_BYTES
-from taskmesh.model.states import RunState
+from taskmesh.model.states import NodeState, RunState
 from taskmesh.payload.large_values import LargeValues
 from taskmesh.store.family import Outcome
 from taskmesh.store.reader import Reader
+from taskmesh.store.records import node_record
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import read_check, read_params
 from taskmesh.wire.codec import PutAsideError, pack_list
@@ -45,7 +46,7 @@ class Child(NamedTuple):
 def gathered(reader: Reader, run: Child, large: LargeValues, may_block: bool) -> Outcome:
     """The outputs of copies that have all ended, in the order of the items; or why there is no such list.
 
-    Something that says so stands for each that has failed.
+    Something that says so stands for each that has failed, and null for one that was skipped by hand, which has not.
 
     :raises PutAsideError: the list is to be put aside, or a part of it was, and it may not block.
     :raises PayloadError: a part that was put aside is not there. :raises PayloadUnavailableError: it cannot be fetched.
@@ -103,7 +104,11 @@ def _all(reader: Reader, run_id: str, total: int) -> Iterator[_Found]:
 def _failures(reader: Reader, run_id: str, places: Sequence[int]) -> Iterator[_Found]:
     """What the copies at these places have said."""
     for page in _pages(places, ERRORS_PER_READING):
-        for error in reader.run_fields(run_id, [f"error:{at}" for at in page]):
+        values = reader.run_fields(run_id, [f"{kind}:{at}" for at in page for kind in ("node", "error")])
+        for record, error in zip(values[::2], values[1::2], strict=True):
+            if record is not None and node_record(record).state is NodeState.SKIPPED:
+                yield _Found(pack(None))
+                continue
             fields = unpack(error) if error else {"type": "", "message": "unknown"}
             said = {"type": fields["type"], "message": fields["message"][:SAID_LETTERS]}
             yield _Found(pack({"failed": said}), f"{said['type']}: {said['message']}")

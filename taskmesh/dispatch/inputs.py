@@ -10,11 +10,12 @@ from typing import Protocol
 
 from taskmesh.dispatch.deferring import defer, defer_undo
 from taskmesh.dispatch.gates import Gate
-from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT
+from taskmesh.model.event_waits import EventWait
+from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT, Node
 from taskmesh.model.graph import Graph
 from taskmesh.model.run_context import NO_CONTEXT
 from taskmesh.model.waiting import hears
-from taskmesh.store.signals import signal_fields
+from taskmesh.store.signals import heard_field, signal_fields
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.codec import PutAsideError
 from taskmesh.wire.run_contexts import decode_context
@@ -26,7 +27,8 @@ CONTEXT = "context"
 class Inputs(Protocol):
     """The inputs of a node: ``fields`` are fields of the run's hash, first those of its gate where it has one.
 
-    A node that waits for a signal needs the fields of that, too: the last ones.
+    A node that waits for a signal needs the fields of that, too: the last ones; for an event, before those the one of
+    what it has heard before.
     """
 
     @property
@@ -42,6 +44,11 @@ class Inputs(Protocol):
 
         :raises UnresolvedReferenceError: an output does not have what a reference names.
         """
+
+
+def kept_fields(inputs: Inputs) -> tuple[str, ...]:
+    """Those of the fields that a claim must bring where the others are read in pages: it keeps what they say."""
+    return inputs.gate.kept if inputs.gate else ()
 
 
 class NodeInputs:
@@ -62,9 +69,8 @@ class NodeInputs:
         )
         self._constant = None if of_arguments else pack(graph.resolve_arguments(node, {}, {}))
         self.gate = Gate.of(graph, node)
-        heard = signal_fields(node) if hears(graph.flow.nodes[node]) else ()
         self.fields = (*self.gate.fields, *of_arguments) if self.gate else of_arguments
-        self.fields += heard
+        self.fields += _heard_by(graph.flow.nodes[node], node)
 
     def arguments(self, values: Sequence[bytes | None]) -> bytes:
         if self._constant is not None:
@@ -82,6 +88,13 @@ class NodeInputs:
             named = {self._graph.names[source]: value for source, value in packed.items()}
             return defer(self._graph.flow.nodes[self._node].args, values[0] if offset else None, named, context)
         return pack(self._graph.resolve_arguments(self._node, params, outputs, context))
+
+
+def _heard_by(node: Node, place: int) -> tuple[str, ...]:
+    if hears(node) is None:
+        return ()
+    before = (heard_field(place),) if isinstance(node.step, EventWait) else ()
+    return (*before, *signal_fields(place))
 
 
 class UndoInputs:

@@ -58,6 +58,8 @@ def _taken(step: Map, over: Any) -> Sequence[Any]:
 
 def _product(lists: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
     """One item for each way to take one from each list; the last list varies fastest."""
+    if not lists:
+        raise UsageError("the value of 'map' must be a list, or names with lists; it is an object without any")
     checked = {name: _listed(each, f"{name!r} of 'map'") for name, each in lists.items()}
     _check_count(prod(len(each) for each in checked.values()))
     return [dict(zip(checked, values, strict=True)) for values in product(*checked.values())]

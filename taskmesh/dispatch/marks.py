@@ -25,6 +25,5 @@ def marking_of(mark: Mark) -> Marking:
     first = plan.chunks(node)[0]
     written = mark.state, mark.output, mark.cause
     pool, can_be_undone = plan.pool_of(node), plan.node(node).compensation is not None
-    edges = first.packed, first.last
-    special = first.special, plan.node(node).is_flow_hook
-    return Marking(mark.key, *written, plan.hash, pool, plan.pools, *edges, can_be_undone, *special)
+    edges, turn = (first.packed, first.last), (plan.node(node).is_flow_hook or bool(plan.bound), plan.bound)
+    return Marking(mark.key, *written, plan.hash, pool, plan.pools, *edges, can_be_undone, first.special, *turn)

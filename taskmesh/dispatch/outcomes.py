@@ -134,6 +134,9 @@ def _unhappy(reader: FamilyReader, child: Child, status: RunState, row: Sequence
     if halted_by is not None:
         by, why, _ = unpack(halted_by)
         said += f", by {by}" + (f" ({why})" if why else "")
+    copies = child.plan.flow.copies
+    if copies is not None and child.plan.tolerated is not None and halt == RunState.FAILED.encode():
+        said += f", as fewer than {copies.least} of its {copies.total} items could succeed"
     if failed_node is not None:
         said += f": {_first_failure(reader, child, int(failed_node))}"
     return Outcome(child.ticket, status, message=said, is_cancelled=is_cancelled)

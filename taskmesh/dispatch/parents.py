@@ -65,7 +65,7 @@ class Parents:
         :raises PayloadUnavailableError: so they may, where nothing is put off.
         """
         rows = self._reader.fields_of_runs([each.run_id for each in ended], ("parent",))
-        parents = [_parent(each.run_id, packed) for each, (packed,) in zip(ended, rows, strict=True)]
+        parents = [read_parent(each.run_id, packed) for each, (packed,) in zip(ended, rows, strict=True)]
         found = [(at, parent) for at, parent in enumerate(parents) if parent is not None]
         children = [Child(ended[at].run_id, ended[at].plan, parent.run_id, parent.ticket) for at, parent in found]
         outcomes = outcomes_of(self._reader, children, self._large, self._put_off is None)
@@ -86,7 +86,8 @@ class Parents:
         return ready
 
 
-def _parent(run_id: str, packed: bytes | None) -> Parent | None:
+def read_parent(run_id: str, packed: bytes | None) -> Parent | None:
+    """Whom a run tells its end; None where it tells nobody, or that cannot be read."""
     try:
         return Parent.read(packed) if packed else None
     except (WireError, TypeError) as error:

@@ -12,6 +12,7 @@ from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.registered import Registered
 from taskmesh.errors import FlowError, FlowVersionError
+from taskmesh.model.event_waits import Awaited
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
 from taskmesh.wire import pack
@@ -32,9 +33,12 @@ class Pins:
         """
         if not entrance.plan.references:
             return entrance
-        return replace(entrance, further=(*entrance.further, "pins", pack(self._pins(entrance.plan))))
+        awaited: dict[Awaited, None] = {}
+        pins = pack(self._pins(entrance.plan, awaited))
+        return replace(entrance, further=(*entrance.further, "pins", pins), awaited=tuple(awaited))
 
-    def _pins(self, plan: Plan) -> dict[str, list[str]]:
+    def _pins(self, plan: Plan, awaited: dict[Awaited, None]) -> dict[str, list[str]]:
+        """The versions; what their nodes wait for is added to ``awaited``."""
         pins: dict[str, list[str]] = {}
         waiting = [(plan.flow.name, reference) for reference in plan.references]
         while waiting:
@@ -49,5 +53,6 @@ class Pins:
                 raise FlowVersionError(error.flow, f"flow {flow!r} begins {reference!r}: {error}") from None
             pins[reference] = [version.name, version.hash]
             inner = self._registered.plan(version)
+            awaited |= dict.fromkeys(inner.awaited)
             waiting += [(inner.flow.name, each) for each in inner.references]
         return pins

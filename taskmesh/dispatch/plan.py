@@ -12,6 +12,7 @@ from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
 from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
+from taskmesh.model.event_waits import Awaited, awaited_in
 from taskmesh.model.flow import Events, Flow, Node, OnFailure
 from taskmesh.model.graph import Graph, Lazy
 from taskmesh.model.subflows import ChildStep, references_of
@@ -149,6 +150,11 @@ class Plan:
         return tuple(dict.fromkeys(references_of(self.flow)))
 
     @cached_property
+    def awaited(self) -> tuple[Awaited, ...]:
+        """What its nodes wait for, those of flows that stand in them included."""
+        return tuple(dict.fromkeys(awaited_in(self.flow)))
+
+    @cached_property
     def begins_children(self) -> bool:
         """Whether any node begins a child run."""
         return any(isinstance(node.step, ChildStep) for node in self.flow.kinds)
@@ -185,6 +191,13 @@ class Plan:
         return (
             pack([self._copies.most_at_once, self._copies.total]) if self._copies and self._copies.most_at_once else b""
         )
+
+    @cached_property
+    def tolerated(self) -> int | None:
+        """How many copies may fail before the others need not run, as too few could succeed; None = any number."""
+        copies = self._copies
+        is_told = copies is not None and copies.least and self.flow.on_failure is OnFailure.CONTINUE
+        return copies.total - copies.least if copies and is_told else None
 
     def _undo(self, place: int) -> Node:
         undo = self._undos.get(place)

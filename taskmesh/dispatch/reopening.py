@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from taskmesh.dispatch.plan import BEFORE_FIRST, BEFORE_HOOKS, Plan
 from taskmesh.model.fates import decide
@@ -34,16 +34,26 @@ def half_told(plan: Plan, records: Records) -> list[int]:
     return [at for at, each in records.items() if at in places and each.state.ended and each.spread != TOLD_ALL]
 
 
+CONTINUED = "continued"
+"""As what is wanted of a node: it is ready, and goes on with the child run that it has begun."""
+
+
 def resets(
-    plan: Plan, records: Records, arrived: Mapping[int, int], origin: int | None, skipped: Mapping[int, int]
+    plan: Plan,
+    records: Records,
+    arrived: Mapping[int, int],
+    origin: int | None,
+    skipped: Mapping[int, int],
+    continued: Container[int] = (),
 ) -> list[Reset]:
     """What must be reset so that ``origin``, what has not come to a good end, and all that depends on it run again.
 
-    ``arrived`` and ``skipped`` are what is counted now. Done with what this answers, again and again, it ends with
-    nothing.
+    ``arrived`` and ``skipped`` are what is counted now. The nodes that may be ``continued`` go on with the child runs
+    that they have begun, unless something before them runs again: these would be others then. Done with what this
+    answers, again and again, it ends with nothing.
     """
     kept = _kept(plan, records, origin)
-    wanted = [_reset(plan, records, kept, at) for at in range(len(plan.flow.nodes))]
+    wanted = [_reset(plan, records, kept, at, at in continued) for at in range(len(plan.flow.nodes))]
     needed = [each for each in wanted if each is not None and _is_needed(each, arrived, skipped)]
     return needed + _reset_of_hooks(plan, records)
 
@@ -99,14 +109,16 @@ def _fate(plan: Plan, kept: Mapping[int, NodeState], at: int) -> NodeState | Non
     return decide(plan.flow.nodes[at], {names[each]: kept[each] for each in plan.graph.parents[at] if each in kept})
 
 
-def _reset(plan: Plan, records: Records, kept: Mapping[int, NodeState], node: int) -> Reset | None:
+def _reset(plan: Plan, records: Records, kept: Mapping[int, NodeState], node: int, can_go_on: bool) -> Reset | None:
     record, parents = records.get(node), plan.graph.parents[node]
     if node in kept:
         if record is not None and record.state is not NodeState.UPSTREAM_FAILED:
             return None
-        wanted = NodeState.SKIPPED
+        wanted: str = NodeState.SKIPPED
     elif plan.flow.nodes[node].is_flow_hook:
         wanted = NodeState.WAITING
+    elif can_go_on and all(parent in kept for parent in parents):
+        wanted = CONTINUED
     elif all(parent in kept for parent in parents) or _fate(plan, kept, node) is NodeState.READY:
         wanted = NodeState.READY
     else:
@@ -131,4 +143,7 @@ def _is_needed(reset: Reset, arrived: Mapping[int, int], skipped: Mapping[int, i
         return True
     if reset.skipped not in (NOT_COUNTED, skipped.get(reset.node, 0)):
         return True
-    return reset.state != reset.wanted and (reset.state, reset.wanted) != ("", "waiting")
+    return reset.state != reset.wanted and (reset.state, reset.wanted) not in _ALIKE
+
+
+_ALIKE = (("", "waiting"), ("ready", CONTINUED))

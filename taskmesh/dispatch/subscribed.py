@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import UsageError, WireError
-from taskmesh.model.conditions import ConditionError
+from taskmesh.model.condition_text import ConditionError
 from taskmesh.model.gathering_rules import Gatherer
 from taskmesh.model.on_event_rules import Reaction
 from taskmesh.store.flow_versions import FlowVersions
@@ -32,9 +33,12 @@ class SubscribedFlows:
         self._known: dict[tuple[str, int], Subscribed | None] = {}
         self._lock = threading.Lock()
 
-    def now(self) -> list[Subscribed]:
-        """:raises StoreUnavailableError: the store does not answer."""
-        flows = self._versions.flows(self._versions.names())
+    def now(self, names: Sequence[str]) -> list[Subscribed]:
+        """Those of the registered flows, which have these names.
+
+        :raises StoreUnavailableError: the store does not answer.
+        """
+        flows = self._versions.flows(names)
         active = [(flow.name, flow.active) for flow in flows if flow is not None and flow.active is not None]
         with self._lock:
             known = {key: self._known[key] for key in active if key in self._known}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +14,8 @@ if TYPE_CHECKING:
 MESSAGE_LENGTH = 300
 _ADVICE = " CEL does not coerce between types"
 """With it begins what the library adds to a sentence: a page of advice, which would be cut in its middle."""
+
+_COMMAND_LINE = "cel.cli"
 
 
 class ExpressionError(Exception):
@@ -29,11 +34,8 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         """:raises ExpressionError: for text that is no CEL."""
-        # Imported late: it takes longer than all of taskmesh, and most flows have no conditions.
-        import cel
-
         try:
-            self._program: Program = cel.compile(text)
+            self._program: Program = _library().compile(text)
         except ValueError as error:
             raise ExpressionError(_syntax(str(error))) from None
         names = self._program.references()
@@ -54,6 +56,23 @@ class Expression:
         except BaseException as error:
             # A panic of the library is no Exception.
             raise ExpressionError(_one_line(str(error)), isinstance(error, TypeError)) from None
+
+
+@cache
+def _library() -> ModuleType:
+    """The library, imported when the first expression comes.
+
+    With it would come a command line and a toolkit for terminals: a third of a second, on the loop of whatever process
+    meets a condition, for what nobody uses here. So something empty stands for that meanwhile.
+    """
+    empty = ModuleType(_COMMAND_LINE)
+    stands_for_it = sys.modules.setdefault(_COMMAND_LINE, empty) is empty
+    try:
+        import cel
+    finally:
+        if stands_for_it:
+            del sys.modules[_COMMAND_LINE]
+    return cel
 
 
 def _syntax(message: str) -> str:

@@ -32,10 +32,11 @@ class Form(NamedTuple):
 
     ``keys`` are those that it adds to a node, the one that names the kind included; ``properties`` describes each of
     them as JSON Schema. ``read`` gets all fields of a node, the path to it, and what gathers problems; ``write`` is the
-    other way round.
+    other way round. ``required`` are the keys that must be there, where that is not the one that names it alone.
     """
 
     keys: tuple[str, ...]
     properties: Mapping[str, Any]
     read: Callable[[Fields, Path, Reading], Said]
     write: Callable[[Any, Mapping[str, Value]], dict[str, Any]]
+    required: tuple[str, ...] = ()

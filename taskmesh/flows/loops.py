@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskmesh.flows.choices import Reading
 from taskmesh.flows.document import Item
 from taskmesh.flows.forms import Fields, Form, Said
 from taskmesh.flows.subflows import FLOW_OF_CHILD, ON_PARENT_CLOSE, POLICY_KEYS, policy_fields, read_policies
-from taskmesh.model.conditions import MAX_LENGTH
+from taskmesh.flows.types import WorkReading, refuse_mixed_work
+from taskmesh.model.condition_text import MAX_LENGTH
 from taskmesh.model.flow import Flow
 from taskmesh.model.loops import MOST_ITERATIONS, Loop, flow_of_task
 from taskmesh.model.problems import Path
 from taskmesh.model.values import Value
 
-KEYS = ("repeat_until", "max_iterations", "task", "flow", "last_as", "count_as", *POLICY_KEYS)
+KEYS = ("repeat_until", "max_iterations", "task", "type", "with", "flow", "last_as", "count_as", *POLICY_KEYS)
 
 PROPERTIES: Mapping[str, Any] = {
     "repeat_until": {
@@ -39,7 +40,7 @@ PROPERTIES: Mapping[str, Any] = {
 
 def _read(fields: Fields, path: Path, reading: Reading) -> Said:
     policy, said = read_policies(fields, path, reading)
-    reference, inline = _body(fields, path, reading)
+    reference, inline, args = _body(fields, path, reading)
     step = Loop(
         reading.text(fields.get("repeat_until"), (*path, "repeat_until")),
         _count(fields.get("max_iterations"), path, reading),
@@ -49,18 +50,35 @@ def _read(fields: Fields, path: Path, reading: Reading) -> Said:
         reading.text(fields.get("last_as"), (*path, "last_as")),
         reading.text(fields.get("count_as"), (*path, "count_as")),
     )
-    return said._replace(step=step)
+    return said._replace(step=step, args=said.args if args is None else args)
 
 
-def _body(fields: Fields, path: Path, reading: Reading) -> tuple[str, Flow | None]:
-    flow, task = fields.get("flow"), fields.get("task")
-    if (flow is None) == (task is None):
-        reading.found((*path, "repeat_until"), "a loop repeats either a 'task' or a 'flow': give one of them", True)
-    if flow is not None and isinstance(flow.value, dict):
-        return "", reading.inner_flow(flow, (*path, "flow"))
-    if flow is None and task is not None:
-        return "", flow_of_task(reading.text(task, (*path, "task")) or "unnamed")
-    return reading.text(flow, (*path, "flow")) or "unnamed", None
+class _Body(NamedTuple):
+    """What is repeated: a flow by its name, or one that stands here; and the arguments, where these are no ``args``."""
+
+    reference: str
+    inline: Flow | None = None
+    args: Mapping[str, Value] | None = None
+
+
+def _body(fields: Fields, path: Path, reading: Reading) -> _Body:
+    given = [key for key in ("task", "type", "flow") if key in fields]
+    if len(given) != 1:
+        wanted = "a loop repeats either a 'task', a 'type' or a 'flow': give one of them"
+        reading.found((*path, "repeat_until"), wanted, True)
+        return _Body("unnamed")
+    refuse_mixed_work(fields, path, reading)
+    if "flow" in given:
+        flow = fields["flow"]
+        if isinstance(flow.value, dict):
+            return _Body("", reading.inner_flow(flow, (*path, "flow")))
+        return _Body(reading.text(flow, (*path, "flow")) or "unnamed")
+    if "task" in given:
+        return _Body("", flow_of_task(reading.text(fields["task"], (*path, "task")) or "unnamed"))
+    task, config = WorkReading(path, reading).work(fields, True)
+    if not isinstance(config, Mapping):
+        reading.found((*path, "with"), "with of a loop must map names to values")
+    return _Body("", flow_of_task(task), config if isinstance(config, Mapping) else {})
 
 
 def _count(item: Item | None, path: Path, reading: Reading) -> int:

@@ -9,6 +9,7 @@ from taskmesh.flows.choices import Reading
 from taskmesh.flows.document import Item
 from taskmesh.flows.forms import Fields, Form, Said
 from taskmesh.flows.subflows import SUBFLOW_FORM
+from taskmesh.flows.types import refuse_mixed_work
 from taskmesh.flows.words import one_of
 from taskmesh.model.flow import Node
 from taskmesh.model.mapping import MAX_ITEMS, OVER, ItemFailure, Map, mapped
@@ -38,10 +39,7 @@ def _read(fields: Fields, path: Path, reading: Reading) -> Said:
 def _body(fields: Fields, path: Path, reading: Reading) -> Node:
     """What runs for each item: a task, a node type, or a flow."""
     if "flow" not in fields:
-        for key in [key for key in ("task", "args") if key in fields and "type" in fields]:
-            reading.found((*path, key), f"{key!r} and 'type' do not go together; write 'type' and 'with'", True)
-        if "with" in fields and "type" not in fields:
-            reading.found((*path, "with"), "'with' needs a 'type' beside it; a task has 'args'", True)
+        refuse_mixed_work(fields, path, reading)
         return reading.task_node(fields, path)
     for key in [key for key in _OF_TASKS if key in fields]:
         reading.found(

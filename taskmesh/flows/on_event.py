@@ -9,7 +9,7 @@ from taskmesh.flows.document import Item
 from taskmesh.flows.fields import BATCH_KEYS, ON_KEYS
 from taskmesh.flows.policies import PolicyReading
 from taskmesh.model.batching import DEBOUNCES_WAITED, DEFAULT_BATCH, MAX_BATCH, Batching
-from taskmesh.model.conditions import MAX_LENGTH
+from taskmesh.model.condition_text import MAX_LENGTH
 from taskmesh.model.on_event import TYPE_PATTERN, WHOLE_ID, OnEvent
 
 _PATH = ("on",)

@@ -26,7 +26,7 @@ from taskmesh.flows.forms import Form
 from taskmesh.flows.on_event import ON_PROPERTIES
 from taskmesh.flows.steps import FORMS
 from taskmesh.model.breakers import DEFAULT_FAILURES
-from taskmesh.model.conditions import MAX_LENGTH as MAX_CONDITION
+from taskmesh.model.condition_text import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.depends import MAX_LENGTH as MAX_DEPENDS
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
 from taskmesh.model.flow import ALL_PARAMS, Events, OnFailure, ParamType
@@ -112,7 +112,8 @@ def _object(keys: tuple[str, ...], properties: dict[str, Any], required: list[st
 
 
 def _step_schema(kind: str, form: Form) -> dict[str, Any]:
-    return _object((*form.keys, *STEP_KEYS), {**_NODE_PROPERTIES, **form.properties}, required=[kind])
+    properties = {**_NODE_PROPERTIES, **form.properties}
+    return _object((*form.keys, *STEP_KEYS), properties, required=[*form.required] or [kind])
 
 
 def _names_to(what: str, description: str, **rules: Any) -> dict[str, Any]:
@@ -179,7 +180,7 @@ _NODE_PROPERTIES: dict[str, Any] = {
     "task": _text(TITLE_PATTERN, "The registered name of the task, by default module:function."),
     "type": _text(TYPE_PATTERN, "Instead of a task: a node type, such as http; `taskmesh plugins ls` lists them."),
     "with": {
-        "type": "object",
+        "anyOf": [{"type": "object"}, {"const": ALL_PARAMS}],
         "description": "What the node type is to do, with references as in args; `taskmesh plugins show TYPE` tells.",
     },
     "needs": {

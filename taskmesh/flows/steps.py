@@ -8,7 +8,8 @@ from taskmesh.flows.forms import Form
 from taskmesh.flows.loops import LOOP_FORM
 from taskmesh.flows.mapping import MAP
 from taskmesh.flows.subflows import SUBFLOW_FORM
-from taskmesh.flows.waiting import APPROVE, SLEEP, WAIT
+from taskmesh.flows.waiting import APPROVE, EVENT_WAIT, SLEEP, WAIT
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.waiting import Approve, Sleep, Wait
 
 FORMS: Mapping[str, Form] = {
@@ -16,6 +17,7 @@ FORMS: Mapping[str, Form] = {
     "repeat_until": LOOP_FORM,
     "flow": SUBFLOW_FORM,
     Sleep.kind: SLEEP,
+    EventWait.kind: EVENT_WAIT,
     Wait.kind: WAIT,
     Approve.kind: APPROVE,
 }

@@ -15,6 +15,14 @@ from taskmesh.model.values import Value
 UNNAMED = "unnamed"
 
 
+def refuse_mixed_work(fields: Mapping[str, Item], path: Path, reading: Reading) -> None:
+    """Tell of the keys of a task beside a type, and of those of a type without one."""
+    for key in [key for key in ("task", "args") if key in fields and "type" in fields]:
+        reading.found((*path, key), f"{key!r} and 'type' do not go together; write 'type' and 'with'", True)
+    if "with" in fields and "type" not in fields:
+        reading.found((*path, "with"), "'with' needs a 'type' beside it; a task has 'args'", True)
+
+
 class WorkReading:
     """Reads one node; what is wrong with its shape is told to ``reading``."""
 
@@ -25,7 +33,7 @@ class WorkReading:
     def work(self, fields: Mapping[str, Item], is_mapping: bool) -> tuple[str, dict[str, Value] | str]:
         """The task of a node, or what stands for its type, and the arguments. One that is no mapping has no keys."""
         if "type" in fields:
-            return task_of_type(self._type(fields["type"])), self._config(fields.get("with"))
+            return task_of_type(self._type(fields["type"])), self._args(fields.get("with"), "with")
         path = (*self._path, "task")
         if is_mapping and "task" not in fields:
             self._reading.found(path, "the key 'task' is missing")
@@ -33,9 +41,9 @@ class WorkReading:
         if kind := type_of_task(task):
             self._reading.found(path, f"no task has such a name; a node type is written as type: {kind}")
             task = UNNAMED
-        return task, self._args(fields.get("args"))
+        return task, self._args(fields.get("args"), "args")
 
-    def _args(self, item: Item | None) -> dict[str, Value] | str:
+    def _args(self, item: Item | None, key: str) -> dict[str, Value] | str:
         if item is None:
             return {}
         if item.value == ALL_PARAMS:
@@ -44,7 +52,7 @@ class WorkReading:
         if isinstance(args, dict):
             return args
         wanted = f"a mapping of names to values, or {ALL_PARAMS}"
-        self._reading.found((*self._path, "args"), f"args must be {wanted}, not {item.shown}")
+        self._reading.found((*self._path, key), f"{key} must be {wanted}, not {item.shown}")
         return {}
 
     def _type(self, item: Item) -> str:
@@ -53,11 +61,3 @@ class WorkReading:
         if name and not is_type_name(name):
             self._reading.found(path, f"type {name!r} is not allowed: {TYPE_RULE}")
         return name or UNNAMED
-
-    def _config(self, item: Item | None) -> dict[str, Value]:
-        config: Any = item.plain() if item else {}
-        if isinstance(config, dict):
-            return config
-        assert item is not None
-        self._reading.found((*self._path, "with"), f"with must be a mapping of names to values, not {item.shown}")
-        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from taskmesh.model.schedules import schedule_id_of
@@ -61,9 +62,9 @@ class ActiveRuns:
 
     def _coming(self, schedule_ids: Sequence[str]) -> set[str] | None:
         """The runs that are recorded and may not be admitted yet; None where there are too many to know."""
-        numbers = {self._keys.partition_of(each).number for each in schedule_ids}
-        recorded = self._schedule_reader.recorded(RECORDED_PER_READ, numbers)
-        return {each.run_id for each in recorded} if len(recorded) < RECORDED_PER_READ else None
+        everything = {self._keys.partition_of(each).number: math.inf for each in schedule_ids}
+        recorded = self._schedule_reader.recorded(everything, RECORDED_PER_READ)
+        return {each.run_id for each, _ in recorded} if len(recorded) < RECORDED_PER_READ else None
 
 
 def _by_schedule(run_ids: Iterable[str]) -> list[tuple[Who, list[str]]]:

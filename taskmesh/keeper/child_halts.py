@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Advancer, Ending, cancelled
 from taskmesh.dispatch.begun import begun_by
-from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, is_bound
+from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, ends_with_parent, is_bound
+from taskmesh.dispatch.closing import Closing
 from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.keeper.keeper import KeeperParts
@@ -38,6 +39,7 @@ class ChildHalts:
         self._parts = parts
         self._holder = holder
         self._advancer = Advancer(parts.store)
+        self._closing = Closing(parts.store)
         # All of it is asked from threads.
         parents = Parents(parts.store, parts.large, put_off=None)
         self._children = Children(parts.store, parts.plans, parts.max_value_bytes, parents, parts.large)
@@ -51,7 +53,7 @@ class ChildHalts:
         if run_ids:
             [(compensation,)] = await aside(self._parts.reader.fields_of_runs, [run.run_id], ("compensation",))
             why, undoes = f"its parent is {run.halt}", compensation is not None
-            await aside(self._children.stop, run_ids, run.run_id, why, undoes)
+            await aside(self._closing.stop, run_ids, run.run_id, why, undoes)
 
     async def terminate(self, run_id: str, plan: Plan) -> None:
         """Terminate the children that nodes of a terminated run have waited for."""
@@ -60,9 +62,9 @@ class ChildHalts:
         records = await aside(self._parts.reader.records_of_run, run_id)
         waited = [(at, run_of_ticket(ticket)) for at, ticket in _awaited(records)]
         begun = await aside(begun_by, self._parts.reader, plan, run_id, records)
-        run_ids = [child for at, child in (*waited, *begun) if is_bound(plan, at)]
+        run_ids = [child for at, child in (*waited, *begun) if ends_with_parent(plan, at)]
         if run_ids:
-            await aside(self._children.terminate, run_ids, run_id)
+            await aside(self._closing.terminate, run_ids, run_id)
 
     async def waking(self, run: Halted, keys: Sequence[NodeKey]) -> list[NodeKey]:
         """Those of some nodes that retry which do not wait for a child that is being stopped."""

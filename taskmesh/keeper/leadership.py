@@ -28,10 +28,12 @@ class Leadership:
 
     def __init__(self, elections: Elections, holder: str, lease_seconds: float) -> None:
         self._elections = elections
-        self._holder = holder
+        self.holder = holder
         self._lease_seconds = lease_seconds
         self.epochs: dict[int, int] = {}
         """The partitions led, by number, and the epoch of each."""
+        self.turns: dict[int, int] = {}
+        """Whose turn it is in each partition, by number: 0 for the leader, then those in line behind it."""
 
     async def renew(self, now: float) -> None:
         """Take, keep and give up what is due; ``now`` by the store's clock.
@@ -39,23 +41,27 @@ class Leadership:
         :raises StoreUnavailableError: nothing is led until the next call that succeeds.
         """
         try:
-            self.epochs = await aside(self._lead, now)
+            self.epochs, self.turns = await aside(self._lead, now)
         except BaseException:
-            self.epochs = {}
+            self.epochs, self.turns = {}, {}
             raise
 
     def resign(self) -> None:
         """Give everything up, so that others need not wait for the end of the lease."""
-        self.epochs = {}
-        self._elections.stand_down(self._holder)
+        self.epochs, self.turns = {}, {}
+        self._elections.stand_down(self.holder)
         wishes = [Wish.YIELD] * self._elections.partitions
-        self._elections.lead(self._holder, self._lease_seconds, wishes)
+        self._elections.lead(self.holder, self._lease_seconds, wishes)
 
-    def _lead(self, now: float) -> dict[int, int]:
-        rivals = self._elections.stand(self._holder, now, self._lease_seconds)
-        wishes = [self._wish(number, rivals) for number in range(self._elections.partitions)]
-        return self._elections.lead(self._holder, self._lease_seconds, wishes)
+    def _lead(self, now: float) -> tuple[dict[int, int], dict[int, int]]:
+        rivals = self._elections.stand(self.holder, now, self._lease_seconds)
+        places = [self._place(number, rivals) for number in range(self._elections.partitions)]
+        wishes = [Wish.SPARE if place else Wish.TAKE for place in places]
+        epochs = self._elections.lead(self.holder, self._lease_seconds, wishes)
+        return epochs, {number: 0 if number in epochs else max(1, place) for number, place in enumerate(places)}
 
-    def _wish(self, number: int, rivals: Sequence[str]) -> Wish:
-        foremost = max(rivals, key=lambda rival: priority(rival, f"partition {number}"), default=self._holder)
-        return Wish.TAKE if foremost == self._holder else Wish.SPARE
+    def _place(self, number: int, rivals: Sequence[str]) -> int:
+        """How many others should rather lead a partition."""
+        what = f"partition {number}"
+        own = priority(self.holder, what)
+        return sum(priority(rival, what) > own for rival in rivals)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from taskmesh.model.catalog import TaskInfo
-from taskmesh.model.flow import UNDO_RESULT, Node
-from taskmesh.model.hook_references import compiler_for
+from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT, Node
 from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Hints, Path, Problem, quoted
-from taskmesh.model.references import read_template
 from taskmesh.model.values import Value
 
 
@@ -33,9 +31,18 @@ def argument_places(node: Node) -> Iterator[tuple[Value, Path]]:
             yield value, ("nodes", node.name, *node.step.place_of(name))
 
 
-def argument_problems(node: Node, info: TaskInfo, given: Collection[str]) -> Iterator[Problem]:
-    """What is wrong with the arguments of these names, as far as ``info`` knows what they should be."""
-    path, known = args_path(node), dict(info.parameters)
+def named_arguments(node: Node, params: Collection[str]) -> Mapping[str, Value] | None:
+    """The arguments of a node of a flow with these parameters, by name; None where only a run will tell."""
+    if isinstance(node.args, Mapping):
+        return node.args
+    if node.args == ALL_PARAMS and params:
+        return {name: f"${{params.{name}}}" for name in params}
+    return None
+
+
+def argument_problems(node: Node, info: TaskInfo) -> Iterator[Problem]:
+    """What is wrong with the arguments of a node, as far as ``info`` knows what they should be."""
+    path, known, given = args_path(node), dict(info.parameters), node.args
     for name in given:
         if name not in known and not info.accepts_any:
             hint = Hints(known).did_you_mean(name)
@@ -58,7 +65,6 @@ def undo_problems(by: TaskInfo | None, given: Collection[str]) -> Iterator[str]:
 
 
 def _type_problems(node: Node, info: TaskInfo, path: Path) -> Iterator[Problem]:
-    """Nothing where references are wrong, which is told elsewhere."""
-    if isinstance(node.args, Mapping) and not read_template(node.args, path, compiler_for(node)).problems:
+    if isinstance(node.args, Mapping):
         for below, sentence in info.argument_findings(node.args):
             yield Problem((*path, *below), sentence)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from taskmesh.model.conditions import ConditionError, read_condition, type_problem
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import read_condition, type_problem
 from taskmesh.model.depends import DependsError, parse_depends
 from taskmesh.model.flow import DEFAULT_POOL, Case, Flow, Node, Switch
 from taskmesh.model.policies import NO_LIMITS

@@ -8,61 +8,23 @@ microseconds.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from taskmesh.expressions.cel import Expression, ExpressionError
+from taskmesh.model.condition_text import ConditionError, Tokens, bounded, macros, member, said
 from taskmesh.model.flow import Param, ParamType
 from taskmesh.model.run_context import METADATA, problem_of
 
-MAX_LENGTH = 1000
-MAX_DEPTH = 32
-"""Of parentheses, brackets and braces."""
-
-MAX_OPERATORS = 100
-"""Operators and members, as in a.b; each may be one level deeper than the one before."""
-
-MACROS = frozenset({"all", "exists", "exists_one"})
-"""What goes over a list or the keys of an object: at most once for each of its members."""
-
-FUNCTIONS = frozenset(
-    {
-        *("has", "size", "contains", "startsWith", "endsWith", "matches"),
-        *("int", "uint", "double", "string", "timestamp", "duration"),
-        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
-        *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
-    }
-)
-
 RUN = "run"  # as the kind of what is read: the run itself
-ROOTS = frozenset({"params", "nodes", RUN})
+ROOTS: Mapping[str, Collection[str]] = {"params": (), "nodes": (), RUN: ()}
 
 MAX_SHOWN = 8
 SHOWN_LENGTH = 80
 
-_TOKEN = re.compile(
-    r"""\s*(?:
-    (?P<text>[rR]?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
-    | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<number>[0-9][0-9A-Za-z.]*)
-    | (?P<sign>&&|\|\||[<>=!]=|[-+*/%<>!?:.,()\[\]{}])
-    | (?P<bad>\S)
-    )""",
-    re.VERBOSE,
-)
-_OPERATORS = frozenset(
-    {"&&", "||", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "!", "?", ".", "[", "in"}
-)
-_WORDS = frozenset({"true", "false", "null", "in"})
-_CLOSING = {"(": ")", "[": "]", "{": "}"}
 _FORMS = "write params.NAME, nodes.NAME.output, nodes.NAME.state or run.metadata.KEY"
-
-
-class ConditionError(Exception):
-    """What is wrong with a condition, or went wrong with it, as the end of a sentence."""
 
 
 class Used(NamedTuple):
@@ -115,35 +77,40 @@ class Condition:
         return ", ".join([*parts, *(["..."] if len(self.uses) > MAX_SHOWN else [])])
 
 
-def read_over(text: str, names: Collection[str], forms: str) -> Expression:
+def read_over(text: str, names: Mapping[str, Collection[str]], forms: str) -> Expression:
     """A bounded expression over variables of these names; ``forms`` says what may be written.
+
+    Of a name, only the members that stand behind it may be asked for, or any where there are none.
 
     :raises ConditionError: for text that is none.
     """
-    tokens = _bounded(text)
+    tokens = bounded(text)
     try:
         expression = _compiled(text)
     except ExpressionError as error:
         raise ConditionError(f"is no CEL: {error}") from None
-    bound = {name for name, _, _ in _macros(tokens)}
+    bound = {name for name, _, _ in macros(tokens)}
     unknown = sorted(set(expression.variables) - bound - set(names))
     if unknown:
         raise ConditionError(f"uses {unknown[0]!r}, which means nothing here; {forms}")
+    for name, asked in _members(tokens, bound):
+        if names.get(name) and asked not in names[name]:
+            raise ConditionError(f"asks for {name}.{asked}; {forms}")
     return expression
 
 
-def _bounded(text: str) -> list[re.Match[str]]:
-    if len(text) > MAX_LENGTH:
-        raise ConditionError(f"has {len(text)} characters; at most {MAX_LENGTH} are allowed")
-    tokens = list(_tokens(text))
-    _check_bounds(tokens)
-    _check_words(tokens)
-    return tokens
+def _members(tokens: Tokens, bound: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Each name that is not a member itself, and the member that it is asked for."""
+    for at, token in enumerate(tokens):
+        if token["name"] and token["name"] not in bound and said(tokens, at - 1) != ".":
+            asked, _ = member(tokens, at + 1)
+            if asked:
+                yield token["name"], asked
 
 
 def read_condition(text: str) -> Condition:
     """:raises ConditionError: for text that is no condition, or one that would not be bounded."""
-    uses = tuple(dict.fromkeys(_uses(_bounded(text))))
+    uses = tuple(dict.fromkeys(_uses(bounded(text))))
     read_over(text, ROOTS, _FORMS)
     return Condition(text, uses)
 
@@ -202,74 +169,22 @@ def _put(run: dict[str, Any], keys: Sequence[str], value: Any) -> None:
         run[keys[0]] = {**value, **run.get(keys[0], {})} if isinstance(value, Mapping) else value
 
 
-def _tokens(text: str) -> Iterator[re.Match[str]]:
-    position = 0
-    while token := _TOKEN.match(text, position):
-        if token["bad"]:
-            raise ConditionError(
-                f"has {token['bad']!r} at character {token.start('bad') + 1}, which means nothing here"
-            )
-        position = token.end()
-        yield token
-
-
-def _said(tokens: Sequence[re.Match[str]], at: int) -> str:
-    return tokens[at][0].strip() if 0 <= at < len(tokens) else ""
-
-
-def _check_bounds(tokens: Sequence[re.Match[str]]) -> None:
-    operators = sum(token["sign"] in _OPERATORS or token["name"] == "in" for token in tokens)
-    if operators > MAX_OPERATORS:
-        raise ConditionError(f"has {operators} operators and members; at most {MAX_OPERATORS} are allowed")
-    depth = 0
-    for token in tokens:
-        depth += (token["sign"] in _CLOSING) - (token["sign"] in _CLOSING.values())
-        if depth > MAX_DEPTH:
-            raise ConditionError(f"is nested deeper than {MAX_DEPTH} levels")
-    inner = [name for name, start, end in _macros(tokens) if any(start < at < end for _, at, _ in _macros(tokens))]
-    if inner:
-        raise ConditionError("goes over a list inside of another one, which can take very long; do that in a task")
-
-
-def _check_words(tokens: Sequence[re.Match[str]]) -> None:
-    known = FUNCTIONS | MACROS
+def _uses(tokens: Tokens) -> Iterator[Used]:
     for at, token in enumerate(tokens):
-        if token["name"] and _said(tokens, at + 1) == "(" and token["name"] not in known | _WORDS:
-            raise ConditionError(f"calls {token['name']!r}; known are {', '.join(sorted(known))}")
-
-
-def _macros(tokens: Sequence[re.Match[str]]) -> Iterator[tuple[str, int, int]]:
-    """Each name that a macro binds, and where its parentheses open and close."""
-    for at, token in enumerate(tokens):
-        if token["name"] in MACROS and _said(tokens, at - 1) == "." and _said(tokens, at + 1) == "(":
-            yield _said(tokens, at + 2), at + 1, _closing(tokens, at + 1)
-
-
-def _closing(tokens: Sequence[re.Match[str]], start: int) -> int:
-    depth = 0
-    for at in range(start, len(tokens)):
-        depth += (tokens[at]["sign"] in _CLOSING) - (tokens[at]["sign"] in _CLOSING.values())
-        if depth == 0:
-            return at
-    return len(tokens)
-
-
-def _uses(tokens: Sequence[re.Match[str]]) -> Iterator[Used]:
-    for at, token in enumerate(tokens):
-        if token["name"] not in ROOTS or _said(tokens, at - 1) == ".":
+        if token["name"] not in ROOTS or said(tokens, at - 1) == ".":
             continue
-        name, after = _member(tokens, at + 1)
+        name, after = member(tokens, at + 1)
         if not name:
             raise ConditionError(f"uses {token['name']} as a whole; {_FORMS}")
         if token["name"] == "params":
             yield Used("params", name)
             continue
         if token["name"] == RUN:
-            key, end = _member(tokens, after)
+            key, end = member(tokens, after)
             # What is called is a function over the whole.
-            yield _used_of_run(name, "" if _said(tokens, end) == "(" else key)
+            yield _used_of_run(name, "" if said(tokens, end) == "(" else key)
             continue
-        part, _ = _member(tokens, after)
+        part, _ = member(tokens, after)
         if part not in ("output", "state"):
             raise ConditionError(f"asks for {f'nodes.{name}.{part}' if part else f'nodes.{name}'}; {_FORMS}")
         yield Used(part, name)
@@ -280,15 +195,6 @@ def _used_of_run(name: str, key: str) -> Used:
     if problem := problem_of([RUN, *keys]):
         raise ConditionError(f"asks for run.{'.'.join(keys)}; {problem}")
     return Used(RUN, ".".join(keys))
-
-
-def _member(tokens: Sequence[re.Match[str]], at: int) -> tuple[str, int]:
-    """The name in ``.NAME`` or ``["NAME"]`` at a place, and where that ends; empty where neither stands there."""
-    if _said(tokens, at) == "." and at + 1 < len(tokens) and tokens[at + 1]["name"]:
-        return tokens[at + 1]["name"], at + 2
-    if _said(tokens, at) == "[" and _said(tokens, at + 2) == "]" and tokens[at + 1]["text"]:
-        return tokens[at + 1]["text"].lstrip("rR")[1:-1], at + 3
-    return "", at
 
 
 def _shortened(value: Any) -> str:

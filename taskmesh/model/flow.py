@@ -10,6 +10,7 @@ from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.computed import Computed
 from taskmesh.model.hooks import Hook
+from taskmesh.model.item_names import item_name, read_item_name
 from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
@@ -195,22 +196,18 @@ class Copies(Computed[Node]):
         return -(-self.total // self.per_chunk)
 
     def name_of(self, place: int) -> str:
-        return f"{self.node.name}[{place}]"
+        return item_name(self.node.name, place)
 
     def place_of(self, name: str) -> int | None:
         """The place of the copy with this name; None where there is none."""
-        number = name.removeprefix(f"{self.node.name}[").removesuffix("]")
-        is_number = number.isascii() and number.isdecimal() and len(number) < _DIGITS
-        return int(number) if is_number and int(number) < self.total and self.name_of(int(number)) == name else None
+        _, place = read_item_name(name) or ("", self.total)
+        return place if place < self.total and self.name_of(place) == name else None
 
     def __len__(self) -> int:
         return self.total
 
     def at(self, place: int) -> Node:
         return replace(self.node, name=self.name_of(place))
-
-
-_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Self
 
 from taskmesh.expressions.cel import Expression, ExpressionError
-from taskmesh.model.conditions import ConditionError, read_over
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import read_over
 from taskmesh.model.flow import ALL_PARAMS, Flow, Node
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.problems import Path
 from taskmesh.model.subflows import ChildStep, OnParentClose
 from taskmesh.model.values import Value
@@ -19,12 +21,18 @@ MOST_ITERATIONS = 1000
 
 TASK_NODE = "task"
 
-_NAMES = ("output", "iteration")
+_TOLD_BY_RUN = "${params}"
+"""As an argument: some reference."""
+
+_NAMES: Mapping[str, Collection[str]] = {"output": (), "iteration": ()}
 _FORMS = "write output, or iteration, which counts from 1"
 
 
 def flow_of_task(task: str) -> Flow:
-    """A flow that runs a task with all of its parameters; its name, and the pool of the task, are still to be found."""
+    """A flow that runs a task, or a node type as one, with all of its parameters.
+
+    Its name, and the pool of the task, are still to be found.
+    """
     return Flow("", "1", (Node(TASK_NODE, task, ALL_PARAMS, pool=""),))
 
 
@@ -33,7 +41,7 @@ class Loop(ChildStep):
     """Runs of a flow that follow each other. ``condition`` is over ``output``, the result of the last one.
 
     Should it not hold after ``max_iterations``, the node fails. ``last_as`` and ``count_as`` name parameters of the
-    flow, or are empty: what the run before gave, null for the first, and the number of the run, counted from 1.
+    flow, or are empty: what the run before gave, and the number of the run, counted from 1.
     """
 
     kind: ClassVar[str] = "repeat_until"
@@ -49,6 +57,27 @@ class Loop(ChildStep):
     @property
     def given(self) -> tuple[str, ...]:
         return tuple(name for name in (self.last_as, self.count_as) if name)
+
+    @property
+    def body(self) -> Node | None:
+        """The node that each of its runs consists of, where that gets just what the loop gives; else None."""
+        nodes = self.inline.nodes if self.inline is not None and not self.inline.params else ()
+        return nodes[0] if len(nodes) == 1 and nodes[0].args == ALL_PARAMS else None
+
+    def place_of(self, name: str) -> Path:
+        return ("with" if self.body and type_of_task(self.body.task) else "args", name)
+
+    def called(self, args: Mapping[str, Value]) -> dict[str, Value]:
+        """The arguments of ``body``, given those of the loop, as far as they are known before a run."""
+        return {**args, **{name: _TOLD_BY_RUN for name in self.given}}
+
+    def tells_last(self, given: Container[str], turn: int) -> bool:
+        """Whether the run after so many others is told what the last of them gave, which is null where there is none.
+
+        The first one is not where it is ``given`` that parameter, nor is a node type.
+        """
+        is_typed = self.body is not None and bool(type_of_task(self.body.task))
+        return bool(self.last_as) and (turn > 0 or not (is_typed or self.last_as in given))
 
     def having(self, flow: Flow) -> Self:
         return replace(self, inline=flow)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from taskmesh.model.flow import DEFAULT_POOL, Compensation, Copies, Flow, Node, OnFailure
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.params import type_name
 from taskmesh.model.problems import Path
 from taskmesh.model.references import Compiler, Template, compile_value, read_template
@@ -82,7 +83,11 @@ class Map(ChildStep):
         return f"{self.kind} {self.body.label}"
 
     def place_of(self, name: str) -> Path:
-        return (self.kind,) if name == OVER else ("args",)
+        return (self.kind,) if name == OVER else self._place_of_args
+
+    @property
+    def _place_of_args(self) -> Path:
+        return ("with" if type_of_task(self.body.task) else "args",)
 
     def needed(self, count: int) -> int:
         """How many of so many items must succeed."""
@@ -95,17 +100,15 @@ class Map(ChildStep):
     def findings(self) -> Iterator[tuple[Path, str]]:
         if self.body.step:
             yield from self.body.step.findings()
+        place = self._place_of_args
         if isinstance(self.body.args, str):
-            yield ("args",), "args of a mapped task must name what each argument is, such as {value: ${item}}"
-        compiler = _read(self.body.args)
+            yield place, f"{place[0]} of a map must name what each argument is, such as {{value: ${{item}}}}"
+        compiler = _read(self.body.args, place)
         for problem in compiler.problems:
             yield problem.path, problem.message
         if self.slice_size and compiler.entries:
             entry = compiler.entries[0]
-            yield (
-                ("args",),
-                f"with 'slice' an item is a list of several, so take ${{item}}, not ${{item.{entry}}}",
-            )
+            yield place, f"with 'slice' an item is a list of several, so take ${{item}}, not ${{item.{entry}}}"
         if self.slice_size < 0 or self.slice_size > MAX_ITEMS:
             yield ("slice",), f"slice must be a whole number from 1 to {MAX_ITEMS}"
         if self.slice_by and not self.slice_size:
@@ -182,10 +185,10 @@ def item_values(item: Any, index: int) -> dict[str, Value]:
     return {ITEM: item, INDEX: index}
 
 
-def _read(args: Value) -> _ItemCompiler:
-    """What is known of a body's arguments."""
+def _read(args: Value, place: Path = ()) -> _ItemCompiler:
+    """What is known of a body's arguments, which stand at a place of its node."""
     compiler = _ItemCompiler()
-    compiler.problems = list(read_template(args, ("args",), compiler).problems)
+    compiler.problems = list(read_template(args, place, compiler).problems)
     return compiler
 
 

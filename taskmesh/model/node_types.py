@@ -55,7 +55,7 @@ def is_type_name(name: str) -> bool:
 def foreseen(value: Any) -> Any:
     """The value as a run will get it, with ``UNKNOWN`` in the place of each text that holds a reference.
 
-    The value must have been read without problems (see ``model.references.read_template``).
+    Whatever the references are: others say whether they lead anywhere.
     """
     if isinstance(value, Mapping):
         return {key: foreseen(item) for key, item in value.items()}
@@ -63,5 +63,5 @@ def foreseen(value: Any) -> Any:
         return [foreseen(item) for item in value]
     if not isinstance(value, str) or "${" not in value:
         return value
-    template = read_template(value, (), HookCompiler()).template
-    return template.constant if template.resolver is None else UNKNOWN
+    reading = read_template(value, (), HookCompiler())
+    return UNKNOWN if reading.problems or reading.template.resolver else reading.template.constant

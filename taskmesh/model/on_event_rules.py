@@ -11,10 +11,11 @@ from typing import NamedTuple
 from taskmesh.errors import EventError, UsageError
 from taskmesh.expressions.cel import Expression, ExpressionError
 from taskmesh.model.batching_rules import batching_problems
-from taskmesh.model.conditions import ConditionError, read_over
+from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import read_over
 from taskmesh.model.event_references import BatchCompiler, EventCompiler
 from taskmesh.model.flow import Flow
-from taskmesh.model.on_event import EVENT, TYPE_PATTERN, InboundEvent, OnEvent
+from taskmesh.model.on_event import EVENT, FIELDS, TYPE_PATTERN, InboundEvent, OnEvent
 from taskmesh.model.params import literal_problem, takes_any_params
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.references import Template, compile_value, read_template
@@ -22,6 +23,7 @@ from taskmesh.model.values import Value, Values
 
 _TYPE = re.compile(TYPE_PATTERN)
 _FORMS = "write event.data.KEY, event.id, event.type or event.source"
+TYPE_RULE = "the type of an event must be 1-255 printable ASCII characters, without spaces"
 _ON: Path = ("on",)
 
 
@@ -31,7 +33,7 @@ def on_event_problems(flow: Flow) -> Iterator[Problem]:
     if on is None:
         return
     if not _TYPE.fullmatch(on.event):
-        yield Problem((*_ON, "event"), "the type of an event must be 1-255 printable ASCII characters, without spaces")
+        yield Problem((*_ON, "event"), TYPE_RULE)
     of_params = BatchCompiler() if on.batching else EventCompiler()
     yield from read_template(on.params, (*_ON, "params"), of_params).problems
     yield from read_template(on.dedup, (*_ON, "dedup"), EventCompiler()).problems
@@ -46,10 +48,32 @@ def on_event_problems(flow: Flow) -> Iterator[Problem]:
 
 def _condition_problem(text: str) -> str:
     try:
-        read_over(text, {EVENT}, _FORMS)
+        event_condition(text)
     except ConditionError as error:
         return str(error)
     return ""
+
+
+def event_condition(text: str) -> Expression:
+    """A condition over an event.
+
+    :raises ConditionError: for text that is none.
+    """
+    return read_over(text, {EVENT: FIELDS}, _FORMS)
+
+
+def holds(condition: Expression, shown: str, event: InboundEvent) -> bool:
+    """Whether a condition, shown to people like this, holds for an event.
+
+    :raises EventError: the event has not what it asks for.
+    """
+    try:
+        found = condition.evaluate({EVENT: event.fields})
+    except ExpressionError as error:
+        raise EventError(f"{shown!r} cannot be evaluated: {error}") from None
+    if not isinstance(found, bool):
+        raise EventError(f"{shown!r} is not true or false")
+    return found
 
 
 def _param_problems(flow: Flow, on: OnEvent) -> Iterator[Problem]:
@@ -72,7 +96,7 @@ class Sieve:
         """:raises FlowError: a reference is none. :raises ConditionError: the condition is none."""
         self.flow_name = flow_name
         self._type = on.event
-        self._when: Expression | None = read_over(on.when, {EVENT}, _FORMS) if on.when else None
+        self._when: Expression | None = event_condition(on.when) if on.when else None
         self._shown = on.when
         self._dedup: Template = compile_value(on.dedup, EventCompiler())
 
@@ -111,12 +135,9 @@ class Sieve:
         if self._when is None:
             return True
         try:
-            found = self._when.evaluate({EVENT: event.fields})
-        except ExpressionError as error:
-            raise self.refusal(f"{self._shown!r} cannot be evaluated: {error}") from None
-        if not isinstance(found, bool):
-            raise self.refusal(f"{self._shown!r} is not true or false")
-        return found
+            return holds(self._when, self._shown, event)
+        except EventError as error:
+            raise self.refusal(str(error)) from None
 
 
 class Begun(NamedTuple):

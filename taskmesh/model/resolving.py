@@ -84,7 +84,12 @@ def _described(value: Any) -> str:
         return f"an object with the keys {', '.join(shown)}{more}" if shown else "an empty object"
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
-    return "null" if value is None else f"a {type(value).__name__}, which has nothing inside"
+    if value is None:
+        return "null"
+    return f"{_PLAIN.get(type(value), f'a {type(value).__name__}')}, which has nothing inside"
+
+
+_PLAIN = {bool: "a boolean", int: "an integer", float: "a number", str: "a text", bytes: "bytes"}
 
 
 def filled(base: Any, changing: list[tuple[Any, Resolver]]) -> Resolver:

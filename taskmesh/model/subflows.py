@@ -38,6 +38,11 @@ class ChildStep(Step):
         return f"{self.kind} {self.inline.name if self.inline else self.reference}"
 
     @property
+    def ends_with_parent(self) -> bool:
+        """Whether what it begins goes on no more when nobody waits for it any more."""
+        return self.on_parent_close is not OnParentClose.ABANDON
+
+    @property
     def given(self) -> tuple[str, ...]:
         """The parameters of the child that it fills in by itself."""
         return ()

@@ -34,6 +34,9 @@ class Rule(StrEnum):
     N_OF = "n_of"  # begins with the success of so many
 
 
+_EARLY = frozenset({Rule.ANY_SUCCESS, Rule.ANY_FAILED, Rule.ANY_DONE, Rule.N_OF})
+
+
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """When a node begins. ``count`` goes with n_of; ``depends`` is an expression, which stands instead of a rule.
@@ -50,6 +53,11 @@ class Trigger:
     def is_plain(self) -> bool:
         """Whether it is what every node has that says nothing: all that it needs must succeed."""
         return self == PLAIN
+
+    @property
+    def begins_early(self) -> bool:
+        """Whether the node may begin while some of those that it needs have not ended."""
+        return bool(self.depends) or self.rule in _EARLY
 
     @property
     def runs_always(self) -> bool:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.errors import FlowError
-from taskmesh.model.arguments import argument_places, argument_problems, undo_problems
+from taskmesh.model.arguments import argument_places, argument_problems, named_arguments, undo_problems
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.catalog import TaskCatalog, TaskInfo
 from taskmesh.model.child_rules import ChildRules
 from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
+from taskmesh.model.event_waits import event_wait_findings
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.hook_rules import in_order, look_at_hooks
+from taskmesh.model.loops import Loop
 from taskmesh.model.node_types import type_of_task, unknown_type
 from taskmesh.model.on_event_rules import on_event_problems
 from taskmesh.model.params import fits, type_sentence
@@ -72,7 +74,7 @@ def examine(draft: Flow, tasks: TaskCatalog | None = None) -> tuple[list[Problem
     hooks = [examination.look_at_task(*hook) for hook in look_at_hooks(draft.nodes, nodes, examination)]
     examination.look_at_references(draft.result, ("result",))
     examination.look_at_on_failure(nodes)
-    for path, problem in waiting_findings(nodes):
+    for path, problem in (*waiting_findings(nodes), *event_wait_findings(nodes)):
         examination.found(path, problem)
     order = examination.order(nodes)
     nodes = [nodes[position] for position in order]
@@ -139,10 +141,9 @@ class _Examination:
     def look_at_node(self, node: Node) -> Node:
         """The node with its needs and its pool filled in."""
         path = ("nodes", node.name)
-        if isinstance(node.args, str) and type_of_task(node.task):
-            self.found((*path, "with"), "with must map names to values")
-        elif isinstance(node.args, str) and node.args != ALL_PARAMS:
-            self.found((*path, "args"), f"args must map names to values, or be {ALL_PARAMS}")
+        if isinstance(node.args, str) and node.args != ALL_PARAMS:
+            key = "with" if type_of_task(node.task) else "args"
+            self.found((*path, key), f"{key} must map names to values, or be {ALL_PARAMS}")
         places = argument_places(node)
         references = [name for value, place in places for name in self.look_at_references(value, place)]
         for position, name in enumerate(node.needs):
@@ -166,7 +167,13 @@ class _Examination:
     def _with_child(self, node: Node, path: Path) -> Node:
         self._look_at_policies(node, path)
         rules = ChildRules(self._draft, self.found, lambda inner: examine(inner, self._tasks))
-        return rules.completed(node)
+        node = rules.completed(node)
+        if isinstance(node.step, Loop) and (body := node.step.body) and isinstance(node.args, Mapping):
+            info = self._tasks.find(body.task) if self._tasks is not None else None
+            if info is not None:
+                called = replace(node, task=body.task, args=node.step.called(node.args))
+                self._look_at_arguments(called, info)
+        return node
 
     def look_at_task(self, node: Node, path: Path) -> Node:
         """The node with what its task says of it filled in."""
@@ -225,7 +232,7 @@ class _Examination:
         return Compensation(given.task, pool, given.retry or by.retry, given.limits.over(by.limits))
 
     def _look_at_undo_arguments(self, node: Node, by: TaskInfo | None, path: Path) -> None:
-        args = self._given(node)
+        args = named_arguments(node, self._params)
         if args is None:
             return
         for sentence in undo_problems(by, args):
@@ -276,17 +283,9 @@ class _Examination:
         return info
 
     def _look_at_arguments(self, node: Node, info: TaskInfo) -> None:
-        given = self._given(node)
+        given = named_arguments(node, self._params)
         if given is not None:
-            self.problems += argument_problems(node, info, given)
-
-    def _given(self, node: Node) -> Collection[str] | None:
-        """The names of the arguments of a node; None where only a run will tell."""
-        if isinstance(node.args, Mapping):
-            return node.args
-        if node.args == ALL_PARAMS and self._params:
-            return self._params
-        return None
+            self.problems += argument_problems(replace(node, args=given), info)
 
     def order(self, nodes: Sequence[Node]) -> list[int]:
         index = {node.name: position for position, node in enumerate(nodes)}

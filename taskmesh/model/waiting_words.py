@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from taskmesh.model.durations import duration_text
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.flow import Node
+from taskmesh.model.steps import Step
 from taskmesh.model.waiting import Approve, Sleep, Wait, signal_of
 
 
@@ -28,10 +30,20 @@ def waiting_words(node: Node, ends_at: float | None, now: float) -> Iterator[str
     if isinstance(step, Sleep):
         yield f"sleeps, and goes on in {left}" if step.seconds else f"sleeps, and is looked at in {left}"
         return
-    for_what = f"a signal {signal_of(node)!r}" if isinstance(step, Wait) else "somebody's decision"
-    yield f"waits for {for_what}" + (f", for {left} more" if left else ", without end")
+    yield f"waits for {_for_what(node)}" + (f", for {left} more" if left else ", without end")
     if left:
-        yield "then its output is its default" if _has_default(node) else "then it fails with SignalTimeout"
+        yield "then its output is its default" if _has_default(node) else f"then it fails with {timeout_error(step)}"
+
+
+def timeout_error(step: Step | None) -> str:
+    """The type of the error of a wait whose time is over."""
+    return "EventTimeout" if isinstance(step, EventWait) else "SignalTimeout"
+
+
+def _for_what(node: Node) -> str:
+    if isinstance(node.step, EventWait):
+        return f"an event {node.step.event!r}"
+    return f"a signal {signal_of(node)!r}" if isinstance(node.step, Wait) else "somebody's decision"
 
 
 def _has_default(node: Node) -> bool:

@@ -51,6 +51,17 @@ class NodeTypes:
         }
 
 
+def may_be_any(settings: Settings) -> bool:
+    """Whether any node type could be on here; imports none to find out, and nothing that they need."""
+    from importlib.metadata import entry_points
+
+    from taskmesh.plugins.interface import ENTRY_POINT_GROUP
+
+    section = settings.plugins
+    allowed = section.http_hosts, section.shell_programs, section.python, section.publish_exchanges, section.manifests
+    return any(allowed) or bool(entry_points(group=ENTRY_POINT_GROUP))
+
+
 def _candidates(settings: Settings) -> Iterator[Candidate]:
     from taskmesh.plugins.builtin import built_in
     from taskmesh.plugins.sources import declared, installed

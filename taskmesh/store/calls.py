@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from taskmesh.model.event_waits import Awaited
+
 
 class Word(StrEnum):
     """The answers of the scripts."""
@@ -106,7 +108,9 @@ class Admission:
     """A run to store. ``edges`` lead to its first nodes; ``complete`` says that those are all that may run at once.
 
     ``undo_base`` is the place of the undo of node 0; None where none of the nodes can be undone. ``items`` are fields
-    with what copies work on; ``further`` are more fields of the run, names and values by turns.
+    with what copies work on; ``further`` are more fields of the run, names and values by turns. ``awaited`` is what its
+    nodes, and those of flows that it begins, wait for. Of a child that ends with its parent it is looked after
+    ``look_seconds`` whether that still waits for it; None in all others.
     """
 
     run_id: str
@@ -123,7 +127,9 @@ class Admission:
     deadline_seconds: float | None = None
     undo_base: int | None = None
     items: tuple[bytes, ...] = ()
+    look_seconds: float | None = None
     further: tuple[str | bytes, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
 
 
 class Claim(NamedTuple):
@@ -168,7 +174,8 @@ class Settlement(NamedTuple):
     failed. One that is retrying and does not count uses up no attempt. One that ``outlasts_halt`` waits for its delay
     in a halted run, too. ``cause`` says why a node waits or was skipped, or how it succeeded, where that is not by its
     own task. ``special`` are those of the dependents on ``edges`` that have rules; one of them takes a failure where it
-    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` is the plan's.
+    is ``handled``. One that retries may wait for the end of a child run, by its ``ticket``; ``bound`` and ``tolerated``
+    are the plan's: with the latter, a failure halts the run only after so many others.
     """
 
     key: NodeKey
@@ -192,10 +199,14 @@ class Settlement(NamedTuple):
     outlasts_halt: bool = False
     bound: bytes = b""
     ticket: str = ""
+    tolerated: int | None = None
 
 
 class Spreading(NamedTuple):
-    """The next dependents of an ended node to tell; ``told_before`` of them know already."""
+    """The next dependents of an ended node to tell; ``told_before`` of them know already.
+
+    ``tells_parent``: it is the place before the parent of a run.
+    """
 
     key: NodeKey
     told_before: int
@@ -205,10 +216,14 @@ class Spreading(NamedTuple):
     edges: bytes
     last: bool
     special: bytes = b""
+    tells_parent: bool = False
 
 
 class Marking(NamedTuple):
-    """The end of a node by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why."""
+    """The end of a node by hand. ``state`` is succeeded or skipped; ``cause`` says by whom and why.
+
+    One that ``waits_its_turn`` cannot be ended before that has come; ``bound`` is the plan's.
+    """
 
     key: NodeKey
     state: str
@@ -221,7 +236,8 @@ class Marking(NamedTuple):
     last: bool
     can_be_undone: bool = False
     special: bytes = b""
-    is_flow_hook: bool = False
+    waits_its_turn: bool = False
+    bound: bytes = b""
 
 
 class Told(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.store.calls import Admission, Controlled, Marking, Renewed, Told, Who, Word
+from taskmesh.store.event_waits import note_awaited
 from taskmesh.store.events import note_emitting
 from taskmesh.store.family import News, RunKey
 from taskmesh.store.link import Command, Reply
@@ -33,12 +34,15 @@ class Controls:
         """Let nothing new of the runs start; they end with ``status``, or are undone. A paused one answers so."""
         return self._ask([self._halt(each, status, who, compensate) for each in run_ids])
 
-    def compensate_runs(self, runs: Sequence[tuple[str, str, str]], parent: bytes = b"") -> list[Controlled]:
+    def compensate_runs(
+        self, runs: Sequence[tuple[str, str, str]], parent: bytes = b"", look_seconds: float | None = None
+    ) -> list[Controlled]:
         """Begin to undo what ended runs did, or go on; each comes with the hash and the first pool of its flow.
 
-        Afterwards the place ``BEFORE_UNDOS`` of each must tell its dependents. A ``parent`` that asks is told the end.
+        Afterwards the place ``BEFORE_UNDOS`` of each must tell its dependents. A ``parent`` that asks is told the end;
+        ``look_seconds`` as of ``Admission``.
         """
-        return self._ask([self._compensate(*each, parent) for each in runs])
+        return self._ask([self._compensate(*each, parent, look_seconds) for each in runs])
 
     def pause_runs(self, run_ids: Sequence[str], who: Who = NOBODY) -> list[Controlled]:
         """Let no ready node of the runs start until they are resumed."""
@@ -73,6 +77,7 @@ class Controls:
     def fork_run(self, run: Admission, fork: Fork, who: Who, with_flow: bool = False) -> Controlled:
         """Store a run that goes on from where another one is, paused for ``fork.kind``."""
         note_emitting(self._store, [run])
+        note_awaited(self._store, [run])
         keys = self._store.keys.partition_of(run.run_id)
         due = [] if run.deadline_seconds is None else [keys.timers]
         arguments: list[str | bytes | int | float] = [
@@ -104,11 +109,21 @@ class Controls:
         [answer] = self._ask([self._store.script("inherit_nodes", [self._store.keys.run(run_id)], arguments)])
         return answer
 
-    def reset_nodes(self, run_id: str, kind: str, pools: tuple[str, ...], resets: Sequence[Reset]) -> Controlled:
-        """Make nodes of a reopened run ready or waiting; not more than one script may do."""
+    def reset_nodes(
+        self,
+        run_id: str,
+        kind: str,
+        pools: tuple[str, ...],
+        resets: Sequence[Reset],
+        further: Sequence[str | int] = (),
+    ) -> Controlled:
+        """Make nodes of a reopened run ready or waiting; not more than one script may do.
+
+        ``further`` are fields of the run to set, names and values by turns.
+        """
         keys = self._store.keys.partition_of(run_id)
         wishes = pack([part for each in resets for part in each])
-        arguments: list[str | bytes] = [self._store.now, run_id, kind, wishes]
+        arguments: list[str | bytes | int] = [self._store.now, run_id, kind, wishes, *further]
         script_keys = [keys.run(run_id), *keys.outboxes(pools), keys.timers, keys.retrying(run_id)]
         [answer] = self._ask([self._store.script("reset_nodes", script_keys, arguments)])
         return answer
@@ -135,7 +150,8 @@ class Controls:
                 self._store.retention_ms,
                 int(each.can_be_undone),
                 each.special,
-                int(each.is_flow_hook),
+                int(each.waits_its_turn),
+                each.bound,
             ],
         )
 
@@ -159,12 +175,13 @@ class Controls:
             [self._store.now, run_id, kind, self._store.retention_ms, *who],
         )
 
-    def _compensate(self, run_id: str, flow_hash: str, pool: str, parent: bytes) -> Command:
+    def _compensate(self, run_id: str, flow_hash: str, pool: str, parent: bytes, look_seconds: float | None) -> Command:
         keys = self._store.keys.partition_of(run_id)
+        children = [] if look_seconds is None else [keys.children]
         return self._store.script(
             "compensate_run",
-            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.outbox(pool)],
-            [self._store.now, run_id, parent],
+            [keys.run(run_id), keys.flow(flow_hash), keys.open_runs, keys.closed_runs, keys.outbox(pool), *children],
+            [self._store.now, run_id, parent, "" if look_seconds is None else look_seconds],
         )
 
     def _terminate(self, run: RunKey, who: Who) -> Command:

@@ -10,7 +10,7 @@ from taskmesh.store.calls import Who
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Argument, Command, Link, Reply, value_of
 from taskmesh.store.scripts import Scripts
-from taskmesh.store.store import SERVER_TIME, Store
+from taskmesh.store.store import SERVER_TIME, Request, Store
 from taskmesh.wire import unpack
 
 _PAGE = 500
@@ -51,7 +51,7 @@ class FlowVersions:
         keys = [self._keys.flow_versions(name), self._keys.flow_body(name, body.hash)]
         told: list[Argument] = [body.hash, body.data, who.by, who.why, "1" if is_draft else "", body.label, body.nodes]
         [reply] = self._all([Command.of_script(self._scripts["push_flow"], keys, [self._now, *told])])
-        return _answer(reply)
+        return answer_of(reply)
 
     def activate(self, name: str, number: int, expected: int | None, who: Who, kind: str = "activate") -> Answer:
         """Make a version the active one; ``expected`` must be active before, 0 for none.
@@ -71,8 +71,13 @@ class FlowVersions:
 
     def names(self) -> list[str]:
         """The names of all registered flows, in alphabetical order."""
-        [members] = self._all([Command(self._keys.flow_names, "SMEMBERS", self._keys.flow_names)])
-        return sorted(member.decode() for member in members)
+        naming = self.naming()
+        [names] = naming.answers(self._link.exchange(naming.commands))
+        return names
+
+    def naming(self) -> Request[list[str]]:
+        """Asks for ``names``, together with other questions."""
+        return Request([Command(self._keys.flow_names, "SMEMBERS", self._keys.flow_names)], _names)
 
     def flows(self, names: Sequence[str]) -> list[RegisteredFlow | None]:
         """How flows stand; None for a name that has no version."""
@@ -120,7 +125,7 @@ class FlowVersions:
     def _call(self, script: str, name: str, arguments: Sequence[str | int]) -> Answer:
         keys = [self._keys.flow_versions(name)]
         [reply] = self._all([Command.of_script(self._scripts[script], keys, [self._now, *arguments])])
-        return _answer(reply)
+        return answer_of(reply)
 
     def _fields(self, wanted: Sequence[tuple[str, Sequence[str | int]]]) -> list[list[Any]]:
         rows = [(self._keys.flow_versions(name), fields) for name, fields in wanted]
@@ -135,7 +140,12 @@ def flow_versions_of(store: Store) -> FlowVersions:
     return FlowVersions(store.link, store.keys, store.now)
 
 
-def _answer(reply: Reply) -> Answer:
+def _names(reply: Reply) -> list[str]:
+    return sorted(member.decode() for member in reply)
+
+
+def answer_of(reply: Reply) -> Answer:
+    """What a script said."""
     return Answer(reply[0].decode(), int(reply[1]) if len(reply) > 1 else 0)
 
 

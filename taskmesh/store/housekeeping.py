@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 
+from taskmesh.model.checkup.settings_rules import SettingsReport
 from taskmesh.store.calls import NodeKey, Question
 from taskmesh.store.keys import Keys, Partition
 from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
@@ -94,6 +95,22 @@ class Housekeeping:
         commands = zip(keys, run_ids, strict=True)
         self._all([Command(key, "ZADD", key, "XX", repr(until), run_id) for key, run_id in commands])
 
+    def children(self, before: float, limit: int, partitions: Iterable[int] | None = None) -> list[str]:
+        """Child runs whose parents are to be looked at before a time: at most ``limit`` of each partition."""
+        keys = [partition.children for partition in self._chosen(partitions)]
+        replies = self._all([Command(key, "ZRANGEBYSCORE", key, "-inf", before, "LIMIT", 0, limit) for key in keys])
+        return [run_id.decode() for reply in replies for run_id in reply]
+
+    def forget_children(self, run_ids: Sequence[str]) -> None:
+        """Look at the parents of child runs no more."""
+        keys = [self._keys.partition_of(run_id).children for run_id in run_ids]
+        self._all([Command(key, "ZREM", key, run_id) for key, run_id in zip(keys, run_ids, strict=True)])
+
+    def postpone_children(self, looks: Sequence[tuple[str, float]]) -> None:
+        """Look at the parents of child runs again, of each at its time."""
+        keyed = [(self._keys.partition_of(run_id).children, run_id, at) for run_id, at in looks]
+        self._all([Command(key, "ZADD", key, "XX", repr(at), run_id) for key, run_id, at in keyed])
+
     def some_records(self, run_id: str, cursor: int, count: int) -> tuple[int, dict[int, NodeRecord]]:
         """The records of about ``count`` nodes of a run, and the cursor of the next; it begins and ends with 0."""
         key = self._keys.run(run_id)
@@ -159,19 +176,20 @@ class Housekeeping:
         )
         self._all([Command(key, "ZREMRANGEBYSCORE", key, "-inf", repr(now)) for key in map(self._keys.serving, pools)])
 
-    def report_settings(self, holder: str, revision: str, lease_seconds: float) -> None:
+    def report_settings(self, holder: str, report: SettingsReport, lease_seconds: float) -> None:
         """Say with which settings ``holder`` runs, as long as its lease."""
         key = self._keys.settings_report(holder)
-        self._one(Command(key, "SET", key, revision, "PX", int(lease_seconds * 1000)))
+        self._one(Command(key, "SET", key, report.text, "PX", int(lease_seconds * 1000)))
 
-    def settings_reports(self, pools: Sequence[str]) -> dict[str, str]:
-        """With which revision of the settings each I/O process runs that consumes one of the pools."""
+    def settings_reports(self) -> dict[str, SettingsReport]:
+        """With which settings each process runs that consumes a pool or could keep house."""
         now = repr(self.time())
-        serving = [Command(key, "ZRANGEBYSCORE", key, now, "+inf") for key in map(self._keys.serving, pools)]
-        holders = sorted({holder.decode() for members in self._all(serving) for holder in members})
+        lists = [*map(self._keys.serving, self.pools()), self._keys.keepers]
+        living = self._all([Command(key, "ZRANGEBYSCORE", key, now, "+inf") for key in lists])
+        holders = sorted({holder.decode() for members in living for holder in members})
         keys = [self._keys.settings_report(holder) for holder in holders]
         found = zip(holders, self._all([Command(key, "GET", key) for key in keys]), strict=True)
-        return {holder: revision.decode() for holder, revision in found if revision}
+        return {holder: SettingsReport.parse(text.decode()) for holder, text in found if text}
 
     def leave_pools(self, holder: str, pools: Sequence[str]) -> None:
         keys = [self._keys.serving(pool) for pool in pools]

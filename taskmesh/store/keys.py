@@ -26,6 +26,9 @@ class Partition:
         """Sorted set of RUN/NODE that wait for their next attempt, by the time it is due (``calls.RUN_DEADLINE``)."""
         self.halted = f"{self._tag}halted"
         """Sorted set of halted runs that have not ended, by when the keeper is to look for what nobody ends."""
+        self.children = f"{self._tag}children"
+        """Sorted set of child runs that end with their parents, by when it is to be looked whether those still wait for
+        them; until their parents have been told of their ends."""
         self.schedules = f"{self._tag}schedules"
         """Sorted set of schedules, by when their next run begins; infinite where none comes."""
         self.due_ticks = f"{self._tag}due"
@@ -38,6 +41,12 @@ class Partition:
         """Sorted set of events to publish, by when they came to be (``prelude.lua``, which knows this name)."""
         self.lost_events = f"{self.emitted}:lost"
         """How many events went unpublished since there was no more room for them."""
+        self.kept_events = f"{self._tag}kept"
+        """Hash of events that are kept for nodes that wait for them later (``keep_event.lua``)."""
+        self.kept_until = f"{self.kept_events}:until"
+        """Sorted set of the same, by when they are to go."""
+        self.kept_by_key = f"{self.kept_events}:by_key"
+        """Sorted set of the same as KEY/EVENT, all of one score."""
         self.gatherings = f"{self._tag}gatherings"
         """Sorted set of gatherings whose batch takes events, by when it closes (``prelude_batches.lua``)."""
         self.closed_batches = f"{self._tag}batches"
@@ -66,6 +75,10 @@ class Partition:
         if key is None:
             key = self._outboxes[pool] = f"{self._tag}outbox:{pool}"
         return key
+
+    def awaiting(self, key: str) -> str:
+        """Sorted set of RUN/NODE/PAST that wait for an event with a key, by when that lapses."""
+        return f"{self._tag}awaiting:{key}"
 
     def schedule(self, schedule_id: str) -> str:
         """Hash of one schedule (``prelude_schedules.lua``)."""
@@ -130,6 +143,16 @@ class Keys:
         return f"{self.namespace}:settings:{holder}"
 
     @property
+    def pushed_settings(self) -> str:
+        """Hash of the live settings that were pushed, by revision (``push_settings.lua``). Never expires."""
+        return f"{self.namespace}:{{settings}}"
+
+    @property
+    def settings_news(self) -> str:
+        """The sharded channel on which each new revision of the pushed settings is announced."""
+        return f"{self.pushed_settings}:news"
+
+    @property
     def pools(self) -> str:
         """Set of the pools that workers consume."""
         return f"{self.namespace}:pools"
@@ -149,6 +172,11 @@ class Keys:
         return f"{self.namespace}:keepers"
 
     @property
+    def beginning(self) -> str:
+        """Sorted set of keepers that have taken up ticks which are not done, by when each said last that it lives."""
+        return f"{self.namespace}:beginning"
+
+    @property
     def scheduling(self) -> str:
         """Set of the numbers of the partitions that have had a schedule."""
         return f"{self.namespace}:scheduling"
@@ -157,6 +185,10 @@ class Keys:
     def emitting(self) -> str:
         """Set of the numbers of the partitions that have had a run which sends events."""
         return f"{self.namespace}:emitting"
+
+    def awaited(self, event: str) -> str:
+        """Sorted set of what nodes wait for of a type of events, by when nobody may wait for it any more."""
+        return f"{self.namespace}:awaited:{event}"
 
     @property
     def gathering(self) -> str:

@@ -24,7 +24,8 @@ INHERITED = "inherited"
 class NodeRecord:
     """The stored state of one node; times in epoch seconds of the store's clock, 0 = not yet.
 
-    ``let_begin`` is the copy that began with its end, where only so many may run at once.
+    ``let_begin`` is the copy that began with its end, where only so many may run at once; of one that waits in a run
+    that goes on after its end, the copy that follows it, where that is not its neighbour.
     """
 
     state: NodeState
@@ -104,7 +105,8 @@ class RunSummary:
 class RunRecord:
     """All that is stored of one run; nodes that wait have no record.
 
-    ``heard`` has, by node, the last end of a child run that it was told.
+    ``heard`` has, by node, the last end of a child run that it was told, ``seen`` what its condition has read (see
+    ``dispatch.gates``).
     ``history`` has what the records do not tell any more, the oldest first; ``forgotten`` older entries are gone.
     ``context`` is empty where nothing is said of the request that it serves.
     """
@@ -117,6 +119,7 @@ class RunRecord:
     outputs: dict[int, bytes] = field(default_factory=dict)
     errors: dict[int, bytes] = field(default_factory=dict)
     heard: dict[int, bytes] = field(default_factory=dict)
+    seen: dict[int, bytes] = field(default_factory=dict)
     signals: dict[int, bytes] = field(default_factory=dict)
     payloads: dict[int, bytes] = field(default_factory=dict)
     history: tuple[Remembered, ...] = ()
@@ -164,6 +167,7 @@ def run_record(run_id: str, fields: dict[bytes, bytes]) -> RunRecord:
         outputs=dict(numbered(fields, b"output:")),
         errors=dict(numbered(fields, b"error:")),
         heard=dict(numbered(fields, b"child:")),
+        seen=dict(numbered(fields, b"seen:")),
         signals=dict(numbered(fields, b"signal:")),
         payloads=dict(numbered(fields, b"payload:")),
         history=tuple(read_remembered(packed) for _, packed in entries),

@@ -21,9 +21,9 @@ class Recorded(NamedTuple):
     kind: str
 
     @classmethod
-    def parse(cls, member: bytes) -> Recorded:
+    def parse(cls, member: str) -> Recorded:
         """Read a member of a partition's ``due``."""
-        run_id, tick, revision, kind = member.decode().split("|")
+        run_id, tick, revision, kind = member.split("|")
         return cls(run_id, int(tick), revision, kind)
 
     @property

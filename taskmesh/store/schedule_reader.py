@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from taskmesh.store.keys import Keys
+from taskmesh.store.keys import Keys, Partition
 from taskmesh.store.link import Argument, Command, Link, Reply, found_damage, value_of
 from taskmesh.store.reader import scored
 from taskmesh.store.schedule_calls import (
@@ -24,6 +25,9 @@ _COUNTS = ("begun", "skipped", "missed", "refused")
 _RECORD = ("paused", "buffer", "created_at", "updated_at", *_COUNTS)
 _ID_PAGE = 500
 
+Until: TypeAlias = Mapping[int, float]
+"""Partitions to read, by number, and up to which time in epoch seconds."""
+
 EVERYTHING = 0
 """As a number of things that became of ticks: all that are kept."""
 
@@ -41,23 +45,19 @@ class ScheduleReader:
         [numbers] = self._exchange([Command(key, "SMEMBERS", key)])
         return {int(number) for number in numbers}
 
-    def due(self, before: float, limit: int, partitions: Iterable[int]) -> list[tuple[str, float]]:
-        """Schedules whose next run begins before a time in epoch seconds, and when: at most ``limit`` of each."""
-        keys = [self._keys.partitions[number].schedules for number in partitions]
-        commands = [Command(key, "ZRANGEBYSCORE", key, "-inf", before, "WITHSCORES", "LIMIT", 0, limit) for key in keys]
-        return [row for reply in self._exchange(commands) for row in scored(reply)]
+    def due(self, until: Until, limit: int) -> list[tuple[str, float]]:
+        """Schedules whose next run begins by then, and when, in epoch seconds: at most ``limit`` of each partition."""
+        return self._range(until, limit, lambda partition: partition.schedules)
 
-    def recorded(self, limit: int, partitions: Iterable[int]) -> list[Recorded]:
-        """Ticks whose runs are to be admitted, the oldest first: at most ``limit`` of each partition."""
-        keys = [self._keys.partitions[number].due_ticks for number in partitions]
-        replies = self._exchange([Command(key, "ZRANGE", key, 0, limit - 1) for key in keys])
-        return [Recorded.parse(member) for reply in replies for member in reply]
+    def recorded(self, until: Until, limit: int, since: float = -math.inf) -> list[tuple[Recorded, float]]:
+        """Ticks that are to begin runs, and since when, the oldest first: at most ``limit`` of each partition."""
+        rows = self._range(until, limit, lambda partition: partition.due_ticks, since)
+        return [(Recorded.parse(member), at) for member, at in rows]
 
-    def busy(self, limit: int, partitions: Iterable[int]) -> list[str]:
-        """Schedules to look at before their next tick, those first that were not for long: ``limit`` of each."""
-        keys = [self._keys.partitions[number].busy_schedules for number in partitions]
-        replies = self._exchange([Command(key, "ZRANGE", key, 0, limit - 1) for key in keys])
-        return [member.decode() for reply in replies for member in reply]
+    def busy(self, until: Until, limit: int) -> list[str]:
+        """Schedules to look at before their next tick that nobody has looked at since, those first for whom that is the
+        longest ago: at most ``limit`` of each partition."""
+        return [member for member, _ in self._range(until, limit, lambda partition: partition.busy_schedules)]
 
     def ids(self) -> list[str]:
         """All schedules, in alphabetical order."""
@@ -116,6 +116,15 @@ class ScheduleReader:
         keys = [self._keys.partition_of(each).schedule(each) for each in schedule_ids]
         replies = self._link.exchange([Command(key, "HMGET", key, *names) for key in keys])
         return [[None] * len(names) if found_damage(reply) else value_of(reply) for reply in replies]
+
+    def _range(
+        self, until: Until, limit: int, key_of: Callable[[Partition], str], since: float = -math.inf
+    ) -> list[tuple[str, float]]:
+        keys = [(key_of(self._keys.partitions[number]), last) for number, last in until.items()]
+        commands = [
+            Command(key, "ZRANGEBYSCORE", key, since, last, "WITHSCORES", "LIMIT", 0, limit) for key, last in keys
+        ]
+        return [row for reply in self._exchange(commands) for row in scored(reply)]
 
     def _exchange(self, commands: Sequence[Command]) -> list[Reply]:
         return [value_of(reply) for reply in self._link.exchange(commands)]

@@ -5,7 +5,7 @@ As for every call of the store: one that raised ``StoreUnavailableError`` may be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from taskmesh.store.calls import Who, Word
 from taskmesh.store.link import Command, Reply, value_of
@@ -49,15 +49,13 @@ class Schedules:
             ],
         )
 
-    def fire_schedules(self, firings: Sequence[Firing], epochs: Mapping[int, int]) -> list[Fired]:
-        """Decide about ticks that are due, as the leader of their partitions."""
-        return self._decide([self._fire(each, epochs) for each in firings])
+    def fire_schedules(self, firings: Sequence[Firing]) -> list[Fired]:
+        """Decide about ticks that are due."""
+        return self._decide([self._fire(each) for each in firings])
 
-    def relieve_schedules(
-        self, relieved: Sequence[tuple[Standing, Sequence[str]]], epochs: Mapping[int, int]
-    ) -> list[Fired]:
+    def relieve_schedules(self, relieved: Sequence[tuple[Standing, Sequence[str]]]) -> list[Fired]:
         """Let ticks go that waited; each schedule comes with those of its runs that have ended."""
-        return self._decide([self._relieve(*each, epochs) for each in relieved])
+        return self._decide([self._relieve(*each) for each in relieved])
 
     def settle_ticks(self, settled: Sequence[SettledTick]) -> None:
         """Be done with recorded ticks."""
@@ -110,16 +108,15 @@ class Schedules:
         for reply in replies:
             value_of(reply)
 
-    def _fire(self, each: Firing, epochs: Mapping[int, int]) -> Command:
+    def _fire(self, each: Firing) -> Command:
         schedule_id = each.standing.schedule_id
         keys = self._keys.partition_of(schedule_id)
         passed = keys.schedule_part(schedule_id, "passed")
         return self._script(
             "fire_schedule",
-            [keys.schedule(schedule_id), keys.schedules, keys.due_ticks, keys.busy_schedules, keys.keeper, passed],
+            [keys.schedule(schedule_id), keys.schedules, keys.due_ticks, keys.busy_schedules, passed],
             [
                 schedule_id,
-                epochs[keys.number],
                 each.standing.revision,
                 _tick(each.standing.next_tick),
                 _tick(each.following),
@@ -130,14 +127,14 @@ class Schedules:
             ],
         )
 
-    def _relieve(self, standing: Standing, ended: Sequence[str], epochs: Mapping[int, int]) -> Command:
+    def _relieve(self, standing: Standing, ended: Sequence[str]) -> Command:
         schedule_id = standing.schedule_id
         keys = self._keys.partition_of(schedule_id)
         parts = [keys.schedule_part(schedule_id, part) for part in ("passed", "backfill")]
         return self._script(
             "relieve_schedule",
-            [keys.schedule(schedule_id), keys.due_ticks, keys.busy_schedules, keys.keeper, *parts],
-            [schedule_id, epochs[keys.number], standing.revision, pack(list(ended))],
+            [keys.schedule(schedule_id), keys.due_ticks, keys.busy_schedules, *parts],
+            [schedule_id, standing.revision, pack(list(ended))],
         )
 
     def _settle(self, each: SettledTick) -> Command:
@@ -176,11 +173,15 @@ def _word(reply: Reply) -> Word:
 
 
 def _triggered(reply: Reply) -> Fired:
-    return Fired(WORDS[reply[0]], tuple(map(Recorded.parse, reply[1:])))
+    return Fired(WORDS[reply[0]], _recorded(reply[1:]))
 
 
 def _fired(reply: Reply) -> Fired:
     word = WORDS[reply[0]]
     if word is Word.FIRED:
-        return Fired(word, tuple(map(Recorded.parse, reply[2:])), bool(reply[1]))
-    return Fired(word, tuple(map(Recorded.parse, reply[1:])))
+        return Fired(word, _recorded(reply[2:]), bool(reply[1]))
+    return Fired(word, _recorded(reply[1:]))
+
+
+def _recorded(members: Sequence[bytes]) -> tuple[Recorded, ...]:
+    return tuple(Recorded.parse(member.decode()) for member in members)

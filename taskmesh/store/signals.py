@@ -22,10 +22,16 @@ def signal_fields(node: int) -> tuple[str, ...]:
     return tuple(f"{field}:{node}" for field in FIELDS)
 
 
+def heard_field(node: int) -> str:
+    """The field of a run that holds the ids of the signals to which a node has ended before it was reset."""
+    return f"heard:{node}"
+
+
 class Signal(NamedTuple):
     """Something that a node waits for, known by its ``id``; ``pool`` is the node's, ``payload`` is packed.
 
-    ``why`` is what the run remembers of it when its node waits anew.
+    ``why`` is what the run remembers of it when its node waits anew. One that counts ``once`` does not count again for
+    a node that had ended with it before its run was reopened.
     """
 
     key: NodeKey
@@ -34,12 +40,14 @@ class Signal(NamedTuple):
     by: str
     payload: bytes
     why: str = ""
+    once: bool = False
 
 
 class Signalled(NamedTuple):
     """What became of a signal. Where there is a token, the node is ready: publish with this attempt and token.
 
-    ``detail``: by whom another signal came first, or the status of a run in which nobody waits for it any more.
+    ``nothing``: it does not count again. ``detail``: by whom another signal came first, or the status of a run in which
+    nobody waits for it any more.
     """
 
     word: Word
@@ -74,9 +82,8 @@ class Signals:
     def _signal(self, each: Signal) -> Command:
         run_id, node = each.key
         keys = self._store.keys_of_retrying(each.key, each.pool)
-        return self._store.script(
-            "signal_node", keys, [self._store.now, run_id, node, each.id, each.by, each.payload, each.why]
-        )
+        told: list[str | bytes | int] = [each.id, each.by, each.payload, each.why, int(each.once)]
+        return self._store.script("signal_node", keys, [self._store.now, run_id, node, *told])
 
 
 def _signalled(reply: Reply) -> Signalled:

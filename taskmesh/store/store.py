@@ -136,7 +136,7 @@ class Store:
 
     def _admit(self, each: Admission, with_flow: bool) -> Command:
         keys = self.keys.partition_of(each.run_id)
-        due = [] if each.deadline_seconds is None else [keys.timers]
+        due = [keys.timers] * (each.deadline_seconds is not None) + [keys.children] * (each.look_seconds is not None)
         return self.script(
             "admit_run",
             [keys.run(each.run_id), keys.flow(each.flow_hash), keys.open_runs, *keys.outboxes(each.pools), *due],
@@ -154,7 +154,7 @@ class Store:
                 int(each.complete),
                 "" if each.deadline_seconds is None else each.deadline_seconds,
                 "" if each.undo_base is None else each.undo_base,
-                *(len(each.items) or "", *each.further),
+                *(len(each.items) or "", "" if each.look_seconds is None else each.look_seconds, *each.further),
             ],
         )
 
@@ -185,7 +185,7 @@ class Store:
                 int(each.compensates),
                 holder,
                 each.special,
-                *(int(each.handled), each.bound),
+                *(int(each.handled), each.bound, "" if each.tolerated is None else each.tolerated),
             ],
         )
 
@@ -195,9 +195,10 @@ class Store:
 
     def _spread(self, each: Spreading) -> Command:
         run_id, node = each.key
+        children = [self.keys.partition_of(run_id).children] if each.tells_parent else []
         return self.script(
             "spread_node",
-            self.keys_of_telling(each),
+            [*self.keys_of_telling(each), *children],
             [self.now, run_id, node, each.told_before, each.edges, int(each.last), self.retention_ms, each.special],
         )
 

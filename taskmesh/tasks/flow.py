@@ -125,7 +125,7 @@ class FlowDefinition(Generic[P]):
         trace = current_trace()
         if trace is None:
             raise UsageError(f"flow {self.name!r} can be mapped in the function of another flow alone")
-        taken = of_item(trace, items, lambda: self._signature.free(params))
+        taken = of_item(trace, items, lambda: self._signature.free(params), params)
         return map_flow(trace, self.compile(), items, self._signature.bind((), {**taken, **params}))
 
     def __repr__(self) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from taskmesh.errors import UsageError
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.flow import Flow, Node
-from taskmesh.model.mapping import ARGS, ITEM, MAX_ITEMS, OVER, ItemFailure, Map
+from taskmesh.model.mapping import ARGS, INDEX, ITEM, MAX_ITEMS, OVER, ItemFailure, Map
+from taskmesh.model.references import MAX_DEPTH
 from taskmesh.model.subflows import Subflow
 from taskmesh.tasks.placeholders import Placeholder
 from taskmesh.tasks.trace import Handle, Trace
@@ -22,6 +23,18 @@ class ItemHandle(Placeholder):
 
     def _root(self) -> str:
         return ITEM
+
+
+class IndexHandle(Placeholder):
+    """The place of that item among all, counted from 0."""
+
+    __slots__ = ()
+
+    def _root(self) -> str:
+        return INDEX
+
+    def __getitem__(self, key: object) -> Any:
+        raise UsageError("mesh.index is a number, and has no parts")
 
 
 class MapHandle(Handle):
@@ -73,11 +86,23 @@ class MapHandle(Handle):
         return self
 
 
-def of_item(trace: Trace, items: Any, free: Callable[[], Sequence[str]]) -> dict[str, Any]:
-    """Which parameters get the item or a part of it; ``free`` names the one that does where ``items`` has no names."""
+def of_item(trace: Trace, items: Any, free: Callable[[], Sequence[str]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Which parameters get the item or a part of it; ``free`` names the one that does where ``items`` has no names.
+
+    None, where the arguments that are ``given`` say by ``mesh.item`` where it goes.
+    """
+    if _has_item(given, MAX_DEPTH):
+        return {}
     if isinstance(items, Mapping):
         return {name: ItemHandle(trace, (name,)) for name in items}
     return {name: ItemHandle(trace) for name in free()}
+
+
+def _has_item(value: Any, depth: int) -> bool:
+    """What is nested deeper is refused by whoever reads it."""
+    if depth == 0 or not isinstance(value, Mapping | list | tuple):
+        return isinstance(value, ItemHandle)
+    return any(_has_item(each, depth - 1) for each in (value.values() if isinstance(value, Mapping) else value))
 
 
 def map_flow(trace: Trace, flow: Flow, over: Any, arguments: Mapping[str, Any]) -> MapHandle:

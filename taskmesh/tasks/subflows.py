@@ -11,6 +11,7 @@ from taskmesh.model.durations import duration_problem
 from taskmesh.model.flow import Compensation, Flow
 from taskmesh.model.flow_versions import FlowReference
 from taskmesh.model.loops import Loop
+from taskmesh.model.node_types import type_of_task
 from taskmesh.model.policies import Retry, RetryPolicy, TimeLimits
 from taskmesh.model.problems import Hints
 from taskmesh.model.subflows import ChildStep, OnParentClose, Subflow
@@ -59,5 +60,6 @@ def _flow(what: FlowDefinition[Any] | Task[Any, Any] | str) -> tuple[str, Flow |
     if isinstance(what, Task):
         node = single_task_flow(what.name, what.pool, what.retry, what.limits, what.guard).nodes[0]
         undone = replace(node, compensation=Compensation.by(what.compensator))
-        return "", Flow(what.name, "1", (undone,)), what.name
+        name = type_of_task(what.name) or what.name
+        return "", Flow(name, "1", (undone,)), name
     return "", what.compile(), what.name

@@ -188,15 +188,16 @@ class Task(Generic[P, R]):
         """Inside of a flow's function, add a node that runs this task for each of ``items``, a list or a handle of one.
 
         The first parameter that ``arguments`` leaves free gets the item; they are the same for all. Where ``items`` are
-        names with lists, it runs for each way to take one from each list, and the names are parameters. What is
-        returned is the handle of a list of outputs, in the order of the items.
+        names with lists, it runs for each way to take one from each list, and the names are parameters. Where
+        ``arguments`` hold ``mesh.item``, or a part of it such as ``mesh.item["path"]``, they alone say where it goes.
+        What is returned is the handle of a list of outputs, in the order of the items.
 
         :raises UsageError: outside of a flow's function, or for arguments that the function would not take.
         """
         trace = current_trace()
         if trace is None:
             raise UsageError(f"task {self.name!r} can be mapped only inside of a flow's function")
-        taken = of_item(trace, items, lambda: self._signature.free(arguments))
+        taken = of_item(trace, items, lambda: self._signature.free(arguments), arguments)
         return map_task(trace, self, items, self._signature.bind((), {**taken, **arguments}))
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:

@@ -6,7 +6,7 @@ schema 6 has three more of a node: its trigger, its condition and its switch; sc
 has no more, but triggers of hooks; schema 9 has none either, but may refer to what is said of the run; schema 10 has
 one more of the flow: which ends of its runs are published; schema 11 has one more: of how many copies of its one node
 it consists; schema 12 has one more: which events begin its runs; schema 13 has one more in that: how these are gathered
-into batches. A flow is written in the first schema that can say
+into batches; schema 14 has no more, but steps that wait for events. A flow is written in the first schema that can say
 what it asks for, so it keeps the bytes and the hash that it had before; a worker that knows only an earlier one refuses
 it instead of ignoring something.
 """
@@ -21,6 +21,7 @@ from taskmesh.errors import WireError
 from taskmesh.model.batching import Batching
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.conditions import RUN, read_condition
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.flow import Case, Compensation, Copies, Events, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.hook_references import compile_arguments
 from taskmesh.model.hooks import Hook
@@ -33,8 +34,8 @@ from taskmesh.wire.codec import pack, unpack
 from taskmesh.wire.steps import WITH_BODY, float_field, step_fields, step_of
 
 PLAIN_SCHEMA, POLICY_SCHEMA, GUARD_SCHEMA, UNDO_SCHEMA, TIMEOUT_SCHEMA, CHOICE_SCHEMA, STEP_SCHEMA = range(1, 8)
-HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA, ON_SCHEMA, BATCH_SCHEMA = range(8, 14)
-SCHEMAS = range(PLAIN_SCHEMA, BATCH_SCHEMA + 1)
+HOOK_SCHEMA, RUN_SCHEMA, EVENTS_SCHEMA, COPY_SCHEMA, ON_SCHEMA, BATCH_SCHEMA, EVENT_WAIT_SCHEMA = range(8, 15)
+SCHEMAS = range(PLAIN_SCHEMA, EVENT_WAIT_SCHEMA + 1)
 _HASH_BYTES = 16
 _OPENING = b"${run."
 
@@ -97,6 +98,7 @@ def _schema_of(flow: Flow) -> int:
 
 
 _ASKED: tuple[tuple[int, Callable[[Flow], bool]], ...] = (
+    (EVENT_WAIT_SCHEMA, lambda flow: any(isinstance(node.step, EventWait) for node in flow.kinds)),
     (BATCH_SCHEMA, lambda flow: flow.on is not None and flow.on.batching is not None),
     (ON_SCHEMA, lambda flow: flow.on is not None),
     (COPY_SCHEMA, lambda flow: flow.copies is not None),

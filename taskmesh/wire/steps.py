@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.flow import Node
 from taskmesh.model.loops import Loop
 from taskmesh.model.mapping import ItemFailure, Map
@@ -60,6 +61,16 @@ def _wait_fields(step: Wait) -> Fields:
     return [step.signal, step.payload, float_field(step.timeout_seconds), default]
 
 
+def _event_wait_fields(step: EventWait) -> Fields:
+    return [*_wait_fields(step), step.event, step.filter, float(step.keep_seconds)]
+
+
+def _event_wait_of(
+    signal: str, payload: Any, timeout_seconds: float | None, default: Fields | None, *of_event: Any
+) -> EventWait:
+    return EventWait(signal, payload, timeout_seconds, None if default is None else Default(*default), *of_event)
+
+
 def _wait_of(signal: str, payload: Any, timeout_seconds: float | None, default: Fields | None) -> Wait:
     return Wait(signal, payload, timeout_seconds, None if default is None else Default(*default))
 
@@ -75,6 +86,7 @@ FORMS: Mapping[str, Form] = {
     Map.kind: Form(_map_fields, _map_of),
     Sleep.kind: Form(lambda step: [float_field(step.seconds)], Sleep),
     Wait.kind: Form(_wait_fields, _wait_of),
+    EventWait.kind: Form(_event_wait_fields, _event_wait_of),
     Approve.kind: Form(lambda step: [float_field(step.timeout_seconds)], Approve),
 }
 """By kind."""

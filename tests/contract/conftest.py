@@ -20,6 +20,14 @@ def link(redis_url: str) -> Iterator[Link]:
     link.close()
 
 
+@pytest.fixture(params=["redis_url", "valkey_url", "redis_cluster_url"])
+def any_link(request: pytest.FixtureRequest) -> Iterator[Link]:
+    """A store of every kind."""
+    link = open_link(request.getfixturevalue(request.param), 2.0, 5.0)
+    yield link
+    link.close()
+
+
 @pytest.fixture(params=["rabbitmq", "embedded"])
 def settings(request: pytest.FixtureRequest, namespace: str) -> Iterator[BrokerSettings]:
     """A broker of either kind, with a pool of two shards that goes with the test."""

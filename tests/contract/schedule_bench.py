@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from taskmesh.model.schedules import Schedule, When, run_id_of
 from taskmesh.model.ticks import Missed
 from taskmesh.store.calls import Claim, NodeKey, Settlement, Who, Word
 from taskmesh.store.controls import Controls
-from taskmesh.store.elections import Elections
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
@@ -30,21 +30,21 @@ from taskmesh.wire.schedules import Definition, digest_of, encode_definition
 
 ID, NOW = "nightly", 1_000_000.0
 SECOND = 1000
+PARTITIONS = 4
+EVERYTHING = dict.fromkeys(range(PARTITIONS), math.inf)
 FIRST = round(NOW) * SECOND
 PLAN = Plan.of(Flow("scheduled", "1", (Node("only", "t"),)))
-LEASE_SECONDS = 5.0
 
 
 class ScheduleBench:
-    """One schedule, due every second from FIRST on, and the keeper ``me``."""
+    """One schedule, due every second from FIRST on."""
 
     def __init__(self, link: Link, namespace: str) -> None:
-        self.link, self.keys = link, Keys(namespace, 4)
+        self.link, self.keys = link, Keys(namespace, PARTITIONS)
         self.now = NOW
         self.reader = ScheduleReader(link, self.keys)
         self.runs = Reader(link, self.keys)
         self.published: list[Ready] = []
-        self.epochs = self.lead("me")
 
     @property
     def store(self) -> Store:
@@ -57,11 +57,6 @@ class ScheduleBench:
     @property
     def active(self) -> ActiveRuns:
         return ActiveRuns(self.runs, self.reader, Controls(self.store), self.keys)
-
-    def lead(self, holder: str) -> dict[int, int]:
-        """Make somebody the leader of all partitions, once the lease of the one before is over."""
-        elections = Elections(self.link, self.keys, repr(self.now))
-        return elections.lead(holder, LEASE_SECONDS, ["take"] * 4)
 
     def put(self, schedule_id: str = ID, seen: Standing | None = None, tick: int = FIRST, **options: Any) -> Word:
         schedule = Schedule(schedule_id, When(every_seconds=1.0), **options)
@@ -87,16 +82,19 @@ class ScheduleBench:
         begin = [(tick, run_id_of(ID, tick)) for tick in ticks]
         return Firing(standing or self.standing(), following, following, begin, missed, ended)
 
-    def fire(self, *ticks: int, epochs: dict[int, int] | None = None, **more: Any) -> Fired:
-        [answer] = self.schedules.fire_schedules([self.firing(*ticks, **more)], epochs or self.epochs)
+    def fire(self, *ticks: int, **more: Any) -> Fired:
+        [answer] = self.schedules.fire_schedules([self.firing(*ticks, **more)])
         return answer
 
-    def relieve(self, *ended: str, epochs: dict[int, int] | None = None) -> Fired:
-        [answer] = self.schedules.relieve_schedules([(self.standing(), ended)], epochs or self.epochs)
+    def relieve(self, *ended: str, standing: Standing | None = None) -> Fired:
+        [answer] = self.schedules.relieve_schedules([(standing or self.standing(), ended)])
         return answer
 
     def recorded(self) -> list[Recorded]:
-        return self.reader.recorded(1000, range(4))
+        return [each for each, _ in self.reader.recorded(EVERYTHING, 1000)]
+
+    def busy(self) -> list[str]:
+        return self.reader.busy(EVERYTHING, 10)
 
     def begin(self, recorded: Sequence[Recorded]) -> list[SettledTick]:
         """What a keeper does with recorded ticks, but for settling them."""

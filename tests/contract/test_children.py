@@ -11,6 +11,7 @@ from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.child_inputs import ChildInputs
 from taskmesh.dispatch.children import CANCELLED, FAILED, SUCCEEDED, WAITS, Children, Taken, Verdict
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.orphans import Orphans
 from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import TO_PARENT, Plan
 from taskmesh.dispatch.plans import Plans
@@ -233,8 +234,23 @@ def test_who_has_lost_the_node_ends_the_child_that_nobody_waits_for(bench: Famil
     Controls(bench.store).terminate_runs([("r1", OUTER.hash)])
     verdict, _ = bench.take_up(taken)
     assert bench.wait(taken, verdict.ticket) is Word.STALE
-    bench.children.look_after(taken.key, verdict.ticket)
-    assert bench.record(verdict.ticket).summary.halt == RunState.CANCELLED
+    Orphans(bench.store, Plans(bench.reader.flow_body)).end([verdict.ticket])
+    assert bench.status_of(verdict.ticket) is RunState.TERMINATED
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_child_is_paused_as_long_as_its_parent(bench: FamilyBench, is_resumed: bool) -> None:
+    """Its parent was paused while it was begun, and may go on again before the child was paused."""
+    bench.admit(OUTER)
+    taken = bench.take(OUTER)
+    controls = Controls(bench.store)
+    controls.pause_runs(["r1"], Who("ann", "wait"))
+    verdict, _ = bench.take_up(taken)
+    assert bench.wait(taken, verdict.ticket) is Word.RETRYING
+    if is_resumed:
+        controls.resume_runs([("r1", OUTER.hash)])
+    bench.children.pause(verdict.ticket, "r1")
+    assert (bench.record(verdict.ticket).summary.paused is None) == is_resumed
 
 
 def test_a_child_is_undone_once_each_time_that_its_parent_is(bench: FamilyBench) -> None:

@@ -10,6 +10,7 @@ import redis
 
 from taskmesh.dispatch.event_batches import EventCollector
 from taskmesh.dispatch.event_runs import EventRuns
+from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.batching import Batching
 from taskmesh.model.flow import Flow, Node, Param, ParamType
@@ -22,6 +23,8 @@ from taskmesh.store.event_batches import KNOWN_SECONDS, MOST_BYTES
 from taskmesh.store.link import Command, Reply
 from taskmesh.store.opening import open_link
 from tests.contract.batch_bench import EVERYWHERE, LIMIT, NOW, WINDOW, BatchBench, event, flow_of
+
+NO_PLANS = Plans(lambda *_: None)
 
 SEEN_KEPT = 10_000
 """As in gather_event.lua."""
@@ -250,7 +253,7 @@ def test_an_event_begins_a_run_of_one_flow_and_is_gathered_by_another(bench: Bat
     on = OnEvent("changed", params={"event": "${event.data}"})
     plain = Flow("plain", "1", (Node("a", "t"),), (Param("event", ParamType.ANY),), on=on)
     bench.versions.push(plain, activate=True)
-    runs = EventRuns(bench.store, LIMIT)
+    runs = EventRuns(bench.store, NO_PLANS, LIMIT)
     first, again = runs.admit([event(1)]), runs.admit([event(1), event(2)])
     assert [len(each.run_ids) for each in (*first, *again)] == [1, 1, 1]
     standing = bench.open()
@@ -265,7 +268,7 @@ def test_what_is_damaged_keeps_no_other_flow_from_an_event(bench: BatchBench) ->
     bench.push()
     key = bench.keys.partition_of(bench.gathering_id).gathering(bench.gathering_id)
     bench.link.exchange([Command(key, "SADD", key, "of another type")])
-    [arrival] = EventRuns(bench.store, LIMIT).admit([event(1)])
+    [arrival] = EventRuns(bench.store, NO_PLANS, LIMIT).admit([event(1)])
     assert arrival.refusals == ["flow 'other': what the store holds for the events of this flow is damaged"]
     bench.flow = replace(bench.flow, name="sync")
     assert bench.open() is not None
@@ -274,7 +277,7 @@ def test_what_is_damaged_keeps_no_other_flow_from_an_event(bench: BatchBench) ->
 def test_flows_that_gather_nothing_ask_for_nothing_of_batches(redis_bench: BatchBench) -> None:
     bench, asked = redis_bench, []
     bench.versions.push(Flow("plain", "1", (Node("a", "t"),), on=OnEvent("changed")), activate=True)
-    runs, exchange = EventRuns(bench.store, LIMIT), bench.link.exchange
+    runs, exchange = EventRuns(bench.store, NO_PLANS, LIMIT), bench.link.exchange
 
     def noting(commands: Sequence[Command]) -> list[Reply]:
         asked.extend(commands)

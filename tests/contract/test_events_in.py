@@ -9,6 +9,7 @@ import pytest
 
 from taskmesh.client.flow_versions import FlowBox
 from taskmesh.dispatch.event_runs import EventRuns
+from taskmesh.dispatch.plans import Plans
 from taskmesh.model.flow import Flow, Node, Param, ParamType
 from taskmesh.model.on_event import InboundEvent, OnEvent
 from taskmesh.store.flow_versions import flow_versions_of
@@ -19,7 +20,7 @@ class EventBench(Bench):
     def __init__(self, url: str, namespace: str) -> None:
         super().__init__(url, namespace)
         self.flows = FlowBox(flow_versions_of(self.store))
-        self.runs = EventRuns(self.store, 10_000)
+        self.runs = EventRuns(self.store, Plans(self.reader.flow_body), 10_000)
 
     def push(self, flow: Flow, **options: Any) -> None:
         self.flows.push(flow, **options)
@@ -102,7 +103,7 @@ def test_a_flow_that_cannot_begin_keeps_no_other_from_it(bench: EventBench) -> N
 def test_another_process_begins_the_same_runs(bench: EventBench) -> None:
     bench.push(flow(), activate=True)
     begun = bench.begun(event())
-    bench.runs = EventRuns(bench.store, 10_000)
+    bench.runs = EventRuns(bench.store, Plans(bench.reader.flow_body), 10_000)
     assert bench.begun(event()) == begun
     assert bench.count() == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,6 @@ from taskmesh.store.calls import Who
 from taskmesh.store.flow_versions import Answer, FlowBody, FlowVersions
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
-from taskmesh.store.opening import open_link
 
 DRAFT, INACTIVE, ACTIVE, ARCHIVED = VersionState
 ME = Who("me", "since")
@@ -50,25 +49,14 @@ class Side:
         return [each.state for each in self.box.versions("order")][::-1]
 
 
-@pytest.fixture(params=["redis_url", "valkey_url", "redis_cluster_url"])
-def side(request: pytest.FixtureRequest, namespace: str) -> Iterator[Side]:
-    link = open_link(request.getfixturevalue(request.param), 2.0, 5.0)
-    yield Side(link, namespace)
-    link.close()
+@pytest.fixture
+def side(any_link: Link, namespace: str) -> Side:
+    return Side(any_link, namespace)
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def plain_side(redis_url: str, namespace: str) -> Iterator[Side]:
-    link = open_link(redis_url, 2.0, 5.0)
-    yield Side(link, namespace)
-    link.close()
+def plain_side(link: Link, namespace: str) -> Side:
+    return Side(link, namespace)
 
 
 def test_every_change_is_a_version_and_the_same_content_is_not(side: Side) -> None:

@@ -12,11 +12,13 @@ from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.gathering import ERRORS_PER_READING, SAID_LETTERS, Child, gathered
 from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.marks import Mark
 from taskmesh.errors import PayloadError
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.mapping import ItemFailure, Map
-from taskmesh.model.states import RunState
+from taskmesh.model.states import NodeState, RunState
 from taskmesh.payload.large_values import NOWHERE, LargeValues
+from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Outcome
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.claim_checks import ClaimCheck, pack_check, read_check
@@ -72,6 +74,19 @@ def test_something_that_says_so_stands_for_each_that_has_failed(bench: Bench) ->
     found = unpack(_gathered(bench, ERRORS_PER_READING + 10, failing).output)
     said = {"failed": {"type": "ValueError", "message": "no"}}
     assert found == [said if at in failing else at for at in range(ERRORS_PER_READING + 10)]
+
+
+def test_null_stands_for_one_that_was_skipped_by_hand(bench: Bench) -> None:
+    items = items_of(STEP, [1, 2])
+    assert items is not None
+    plan = copies_plan(OUTER, replace(STEP, on_item_failure=ItemFailure.FAIL), items)
+    submission = Submission(copies_params({}, "outer-run/square", 1000), "r1")
+    bench.advancer.admit([replace(entrance_of(plan, submission, 1000), items=items.chunks)])
+    bench.retry(plan, 0, bench.claim(plan, 0).token)
+    bench.advancer.mark([Mark(plan, NodeKey("r1", 0), "r1", NodeState.SKIPPED, b"", "by somebody")])
+    bench.run_through(plan, 1, "succeeded", output=pack(2))
+    outcome = gathered(bench.reader, Child("r1", plan, "outer-run", "ticket"), NOWHERE, may_block=True)
+    assert (outcome.status, unpack(outcome.output)) == (RunState.SUCCEEDED, [None, 2])
 
 
 def test_a_long_error_is_cut(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Schedules in the store: each tick is decided about once, by the leader, and nothing that was decided is lost."""
+"""Schedules in the store: each tick is decided about once, whoever does it, and nothing that was decided is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskmesh.store.link import Command
 from taskmesh.store.opening import open_link
 from taskmesh.store.schedules import MOST_BACKFILL
 from taskmesh.wire import pack
-from tests.contract.schedule_bench import FIRST, ID, NOW, PLAN, SECOND, ScheduleBench
+from tests.contract.schedule_bench import EVERYTHING, FIRST, ID, NOW, PARTITIONS, PLAN, SECOND, ScheduleBench
 from tests.contract.store_bench import header_of
 
 SECOND_TICK, THIRD_TICK = FIRST + SECOND, FIRST + 2 * SECOND
@@ -35,7 +35,7 @@ def _why(bench: ScheduleBench) -> list[tuple[str, int, int, int, str]]:
 
 def test_a_tick_is_recorded_admitted_and_settled(bench: ScheduleBench) -> None:
     assert bench.put() is Word.PUT
-    assert bench.reader.due(NOW, 10, range(4)) == [(ID, NOW)]
+    assert bench.reader.due(dict.fromkeys(EVERYTHING, NOW), 10) == [(ID, NOW)]
     answer = bench.fire(FIRST)
     assert (answer.word, [each.run_id for each in answer.recorded]) == (Word.FIRED, [RUN_1])
     assert bench.recorded() == list(answer.recorded)
@@ -55,15 +55,57 @@ def test_a_tick_is_decided_about_once_however_often_and_by_whomever(bench: Sched
     assert len(bench.recorded()) == 1
 
 
-def test_the_leader_before_decides_about_nothing(bench: ScheduleBench) -> None:
-    bench.put()
-    old = bench.epochs
+@pytest.mark.parametrize("overlap", Overlap)
+def test_two_keepers_that_saw_the_same_decide_once(bench: ScheduleBench, overlap: Overlap) -> None:
+    bench.put(overlap=overlap)
+    bench.fire(FIRST)
+    bench.begin_all()
+    seen = bench.standing()
+    assert bench.fire(SECOND_TICK, standing=seen).word is Word.FIRED
+    decided = bench.record()
     bench.now += 60
-    new = bench.lead("other")
-    assert bench.fire(FIRST, epochs=old).word is Word.STALE
-    assert bench.relieve(epochs=old).word is Word.STALE
-    assert bench.recorded() == []
-    assert bench.fire(FIRST, epochs=new).word is Word.FIRED
+    assert bench.fire(SECOND_TICK, standing=seen, ended=[RUN_1]).word is Word.MOVED
+    assert bench.fire(SECOND_TICK, THIRD_TICK, standing=seen).word is Word.MOVED
+    assert bench.record() == decided
+
+
+def test_two_keepers_that_saw_the_same_end_let_one_tick_go(bench: ScheduleBench) -> None:
+    bench.put(overlap=Overlap.BUFFER_ALL)
+    bench.fire(FIRST, SECOND_TICK, THIRD_TICK)
+    bench.begin_all()
+    seen = bench.standing()
+    assert [each.run_id for each in bench.relieve(RUN_1, standing=seen).recorded] == [RUN_2]
+    assert bench.relieve(RUN_1, standing=seen).recorded == ()
+    assert bench.record().waiting == [THIRD_TICK]
+
+
+def test_two_keepers_that_saw_the_same_gap_fill_it_once(bench: ScheduleBench) -> None:
+    bench.put()
+    _past(bench, 1, *[FIRST - at * SECOND for at in (5, 4, 3)])
+    seen = bench.standing()
+    assert len(bench.relieve(standing=seen).recorded) == 2
+    assert bench.relieve(standing=seen).recorded == ()
+    assert bench.record().backfill == 1
+
+
+def test_what_waited_goes_by_the_newest_definition_alone(bench: ScheduleBench) -> None:
+    bench.put(overlap=Overlap.BUFFER_ALL)
+    bench.fire(FIRST, SECOND_TICK)
+    seen = bench.standing()
+    bench.put(seen=seen, overlap=Overlap.BUFFER_ALL, jitter_seconds=1.0)
+    assert bench.relieve(RUN_1, standing=seen).word is Word.STALE
+    assert bench.record().waiting == [SECOND_TICK]
+
+
+def test_reads_go_up_to_a_time_of_each_partition(bench: ScheduleBench) -> None:
+    bench.put(overlap=Overlap.BUFFER_ALL)
+    bench.fire(FIRST, SECOND_TICK)
+    number = bench.keys.partition_of(ID).number
+    for until, found in ((NOW - 1, 0), (NOW, 1)):
+        assert len(bench.reader.recorded({number: until}, 10)) == found
+        assert len(bench.reader.busy({number: until}, 10)) == found
+    assert bench.reader.recorded({number: NOW}, 10, since=NOW + 1) == []
+    assert bench.reader.recorded({(number + 1) % PARTITIONS: NOW}, 10) == []
 
 
 def test_a_definition_that_was_replaced_decides_about_nothing(bench: ScheduleBench) -> None:
@@ -162,13 +204,13 @@ def test_buffer_one_keeps_the_first_that_must_wait(bench: ScheduleBench) -> None
     bench.put(overlap=Overlap.BUFFER_ONE)
     answer = bench.fire(FIRST, SECOND_TICK, THIRD_TICK)
     assert (len(answer.recorded), answer.is_busy) == (1, True)
-    assert bench.reader.busy(10, range(4)) == [ID]
+    assert bench.busy() == [ID]
     assert bench.record().waiting == [SECOND_TICK]
     assert _why(bench) == [("skipped", THIRD_TICK, THIRD_TICK, 1, "ticks waited already: 1")]
     bench.begin_all()
     assert bench.relieve().recorded == ()
     assert [each.run_id for each in bench.relieve(RUN_1).recorded] == [RUN_2]
-    assert bench.reader.busy(10, range(4)) == []
+    assert bench.busy() == []
 
 
 def test_buffer_all_lets_them_go_one_after_another_in_their_order(bench: ScheduleBench) -> None:
@@ -207,7 +249,7 @@ def test_terminate_other_begins_at_once(bench: ScheduleBench) -> None:
     assert bench.active.ended([bench.standing()]) == {ID: [RUN_1]}, "the other one is recorded and not yet admitted"
     bench.relieve(RUN_1)
     assert [run.run_id for run in bench.standing().active] == [RUN_2]
-    assert bench.reader.busy(10, range(4)) == []
+    assert bench.busy() == []
 
 
 def test_allow_all_keeps_no_list(bench: ScheduleBench) -> None:
@@ -279,7 +321,7 @@ def test_a_backfill_runs_in_order_so_many_at_a_time_beside_the_others(bench: Sch
     assert [each.run_id for each in bench.relieve().recorded] == expected[:2]
     assert bench.relieve().recorded == ()
     assert [each.run_id for each in bench.relieve(expected[1]).recorded] == expected[2:]
-    assert bench.reader.busy(10, range(4)) == []
+    assert bench.busy() == []
     bench.begin_all()
     assert {each.kind for each in bench.record().started} == {"tick", "backfill"}
     answer = bench.fire(SECOND_TICK, ended=[RUN_1])

@@ -51,13 +51,13 @@ def _changing(bench: ScheduleBench) -> Callable[[], object]:
 
 def _firing(bench: ScheduleBench) -> Callable[[], object]:
     firing = bench.firing(FIRST, FIRST + SECOND, missed=[MISSED])
-    return lambda: bench.schedules.fire_schedules([firing], bench.epochs)[0].word
+    return lambda: bench.schedules.fire_schedules([firing])[0].word
 
 
 def _relieving(bench: ScheduleBench) -> Callable[[], object]:
     standing = bench.standing()
     ended = [run_id_of(ID, FIRST)]
-    return lambda: bench.schedules.relieve_schedules([(standing, ended)], bench.epochs)[0].word
+    return lambda: bench.schedules.relieve_schedules([(standing, ended)])[0].word
 
 
 def _settling(bench: ScheduleBench) -> Callable[[], object]:
@@ -82,7 +82,6 @@ KEYS: dict[str, Callable[[ScheduleBench], str]] = {
     "schedules": lambda bench: bench.keys.partition_of(ID).schedules,
     "due": lambda bench: bench.keys.partition_of(ID).due_ticks,
     "busy": lambda bench: bench.keys.partition_of(ID).busy_schedules,
-    "keeper": lambda bench: bench.keys.partition_of(ID).keeper,
     "revisions": lambda bench: bench.keys.partition_of(ID).revisions,
     **{
         part: lambda bench, part=part: bench.keys.partition_of(ID).schedule_part(ID, part)  # type: ignore[misc]

@@ -12,6 +12,7 @@ from taskmesh.dispatch.plan import EDGES_PER_SCRIPT
 from taskmesh.keeper.leadership import Wish
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState, RunState
+from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.store.calls import Claim, NodeKey, Release, Word
 from taskmesh.store.elections import Elections
 from taskmesh.store.inspection import refuse_unsafe
@@ -123,6 +124,29 @@ def test_a_release_can_keep_the_attempt_unused(bench: Bench) -> None:
     claimed = bench.claim(plan, 0)
     assert bench.release(0, claimed.token, counts=False) is Word.RELEASED
     assert bench.claim(plan, 0, token=3).attempt == 1
+
+
+def test_what_a_condition_reads_is_what_the_first_claim_has_seen(bench: Bench) -> None:
+    rule = Trigger(Rule.ANY_SUCCESS)
+    when = "nodes.slow.state == 'succeeded' && nodes.quick.output == 'out 0' && params.x == 1"
+    beside = Node("beside", "t", needs=("quick", "slow"), trigger=rule, when=when)
+    plan = plan_of(Node("quick", "t"), Node("slow", "t"), beside)
+    bench.admit(plan)
+    bench.run_through(plan, 0)
+    bench.claim(plan, 1, OTHER)
+    first = bench.claim(plan, 2)
+    assert sorted(_pairs(first.fields[0])) == [(0, "succeeded"), (1, "running")]
+    assert bench.claim(plan, 2) == first
+    bench.settle(plan, 1, 2, holder=OTHER)
+    assert bench.release(2, first.token) is Word.RELEASED
+    again = bench.claim(plan, 2)
+    assert (again.token, again.fields[0]) == (first.token + 2, first.fields[0])
+    assert bench.record().seen == {2: first.fields[0]}
+
+
+def _pairs(packed: bytes | None) -> list[tuple[int, str]]:
+    flat = unpack(packed or b"")
+    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 def test_a_token_that_was_never_given_is_refused(bench: Bench) -> None:

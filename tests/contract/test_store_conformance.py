@@ -37,6 +37,7 @@ ANSWERS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_every_call_does_what_the_model_does(
     link: Link, namespace: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

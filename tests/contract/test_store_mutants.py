@@ -74,13 +74,15 @@ MISTAKES = {
     "another holder releases": Mistake("release_node", "not is_of(record, token, ARGV[6])", "record[TOKEN] ~= token"),
     "an attempt that does not count is counted": Mistake("release_node", "if ARGV[5] == '0' then", "if false then"),
     "a claim comes without the context": Mistake("claim_node", "'halt', 'context',", "'halt', 'nothing',"),
-    "a run forgets its context": Mistake("admit_run", "for at = 15, #ARGV, 2 do", "for at = 17, #ARGV, 2 do"),
+    "a run forgets its context": Mistake("admit_run", "for at = 16, #ARGV, 2 do", "for at = 18, #ARGV, 2 do"),
     "a fork forgets its context": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 19, #ARGV, 2 do"),
     "another body is taken for the same": Mistake("admit_run", "if known ~= digest then", "if false then"),
     "a run that is there is stored again": Mistake("admit_run", "\nif known then", "\nif false then"),
     "many first nodes are never told": Mistake("admit_run", "  put_due(first_outbox, run_id .. '/-1', now)", ""),
     "a run forgets its deadline": Mistake(
-        "admit_run", "  put_due(KEYS[#KEYS], run_id .. '/' .. RUN_DEADLINE, deadline)\n", ""
+        "admit_run",
+        "  put_due(KEYS[ARGV[15] == '' and #KEYS or #KEYS - 1], run_id .. '/' .. RUN_DEADLINE, deadline)\n",
+        "",
     ),
     "a stale attempt leaves a checkpoint": Mistake(
         "beat_node", "not is_of(record, tonumber(ARGV[2]), ARGV[4])", "record[HOLDER] ~= ARGV[4]"
@@ -91,14 +93,26 @@ MISTAKES = {
     "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "'' or ''"),
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),
     "a claim brings no checkpoint": Mistake("claim_node", "record[TOKEN] > FIRST_CLAIM and", "false and"),
-    "a copy begins again and again": Mistake(
-        "settle_node", "if last > 0 then change('begun', last + 1) end", "if false then change('begun', 0) end"
+    "a condition reads anew at each claim": Mistake("claim_node", " and not values[FIELDS + BEFORE_FIELDS]", ""),
+    "a claim does not keep what a condition reads": Mistake("claim_node", "then keep_seen(values) end", "then end"),
+    "a reset node is decided by what was seen before": Mistake(
+        "reset_nodes", "  gone[#gone + 1] = 'seen:' .. node\n", ""
     ),
-    "no copy begins after the first": Mistake("settle_node", "return place, place, place end", "return 1, 0 end"),
-    "a copy of a halted run begins": Mistake("settle_node", "if not is_halted then return", "if true then return"),
+    "a copy begins again and again": Mistake(
+        "settle_node", "if begins or #left_out > 0 then change('begun', following) end", ""
+    ),
+    "no copy begins after the first": Mistake("settle_node", "return left_out, place, after(run, place)", "return {}"),
+    "a copy of a halted run begins": Mistake("settle_node", "while is_halted and place", "while false and place"),
     "the failure that halts a run lets the next copy begin": Mistake(
         "settle_node", "found.halt or is_halting", "found.halt"
     ),
+    "one failure more of copies is tolerated": Mistake("settle_node", "'failures') or 0) + 1", "'failures') or 0)"),
+    "failures of copies are not counted": Mistake("settle_node", "change('failures', failures)", ""),
+    "copies that begin again skip none between them": Mistake("settle_node", "and waiting[NEXT] or", "and nil or"),
+    "a copy that is ended by hand lets no other begin": Mistake(
+        "mark_node", "if is_bound then note_next(marked, left_out, begins, following) end\n", ""
+    ),
+    "a copy is ended by hand before it has begun": Mistake("mark_node", "return {'early'}", ""),
     "copies that are left out are not counted": Mistake("settle_node", "return ready, ended", "return ready, 0"),
     "a repeated settle forgets the copy that it let begin": Mistake(
         "settle_node", "if record[NEXT] then edges = {record[NEXT], 1, 0, 0} end\n", ""
@@ -139,6 +153,10 @@ MISTAKES = {
     "an ended node takes a signal": Mistake("signal_node", "not (record and has_ended(record))", "true"),
     "a signal says nothing": Mistake("signal_node", "change('payload:' .. node, ARGV[6])", ""),
     "an old signal counts again": Mistake("reset_nodes", "    gone[#gone + 1] = 'signal:' .. node", ""),
+    "a node goes on as another": Mistake("reset_nodes", ", record[RETRIES] or 0 end", ", 0 end"),
+    "a copy that waits forgets what follows": Mistake(
+        "reset_nodes", "fresh[PAST], fresh[NEXT] = fresh[PAST] or 0, follows", ""
+    ),
     "an early signal is forgotten with a reset": Mistake(
         "reset_nodes",
         "if record and (record[STATE] == 'succeeded' or record[STATE] == 'failed') then",
@@ -260,6 +278,9 @@ MISTAKES_OF_RULES = {
 """To be found where nodes have rules and expressions."""
 
 MISTAKES_OF_FAMILY = {
+    "a node goes on with the news of before": Mistake(
+        "reset_nodes", "if is_continued then gone[#gone + 1] = 'child:' .. node end\n", ""
+    ),
     "the end of a child leaves nothing to tell": Mistake(
         "settle_node", "if is_child then\n    save", "if false then\n    save"
     ),
@@ -281,7 +302,21 @@ MISTAKES_OF_FAMILY = {
     "a child that ends with a resume leaves nothing to tell": Mistake(
         "resume_run", "if is_child then\n    save", "if false then\n    save"
     ),
-    "the children of a terminated run are not looked for": Mistake("terminate_run", "if waiting > 0", "if false"),
+    "the children of a terminated run are not looked for": Mistake(
+        "terminate_run", "put_due(KEYS[6], run_id, now)\n", ""
+    ),
+    "nobody looks whether a child is an orphan": Mistake(
+        "admit_run", "if ARGV[15] ~= '' then put_due", "if false then put_due"
+    ),
+    "a child that has told its end is looked at": Mistake(
+        "spread_node", "redis.call('ZREM', KEYS[#KEYS], run_id)", "local _"
+    ),
+    "nobody looks whether the undoing of a child has an orphan": Mistake(
+        "compensate_run", "if looked_at then put_due(KEYS[6], run_id, looked_at) end\n", ""
+    ),
+    "a child that is undone already is not looked at for its parent": Mistake(
+        "compensate_run", "if looked_at then redis.call('ZADD', KEYS[6], looked_at, run_id) end\n", ""
+    ),
     "early news is lost": Mistake(
         "retry_node", "local is_told = has_heard(run, node, ARGV[11])", "local is_told = false"
     ),
@@ -333,7 +368,7 @@ MISTAKES_OF_HOOKS = {
     "the hooks of a flow are not told why": Mistake(
         "spread_node", "failed_node and redis.call('HGET', run, 'error:' .. failed_node) or ''", "''"
     ),
-    "a run that is admitted has no hooks": Mistake("admit_run", "for at = 15, #ARGV, 2 do", "for at = 15, 16, 2 do"),
+    "a run that is admitted has no hooks": Mistake("admit_run", "for at = 16, #ARGV, 2 do", "for at = 16, 17, 2 do"),
     "a fork has no hooks": Mistake("fork_run", "for at = 17, #ARGV, 2 do", "for at = 17, 18, 2 do"),
     "a hook that waits is ended by hand": Mistake("mark_node", "return {'early'}", ""),
     "the hooks of a reopened run do not wait": Mistake("reset_nodes", "change('hooks', hooks)\n", ""),

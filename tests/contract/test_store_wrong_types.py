@@ -19,7 +19,7 @@ from taskmesh.store.preparations import Reset
 from taskmesh.store.staging import stage_items
 from tests.model.answers import Answer
 from tests.model.lab import Lab
-from tests.model.shape import BEFORE_HOOKS, Shape
+from tests.model.shape import BEFORE_HOOKS, TO_PARENT, Shape
 from tests.model.steering import FORK
 
 RUN, HOLDER = "r1", "me"
@@ -121,8 +121,12 @@ def _fork(lab: Lab, plan: Plan) -> Answer:
     return lab.fork(plan, RUN, b"digest", with_flow=True)
 
 
-def _admit_child(lab: Lab, plan: Plan) -> Answer:
-    return lab.admit(plan, RUN, b"digest", with_flow=True, parent="a parent")
+def _admit_child(lab: Lab, plan: Plan, deadline_seconds: float | None = None) -> Answer:
+    return lab.admit(plan, RUN, b"digest", True, deadline_seconds, parent="a parent")
+
+
+def _spread_to_parent(lab: Lab, plan: Plan) -> Answer:
+    return lab.spread(plan, RUN, TO_PARENT, 0)
 
 
 def _wait(lab: Lab, plan: Plan) -> Answer:
@@ -223,6 +227,9 @@ CASES = {
     "tell a parent": Case(JOIN, _tell_parent, (*RUNNING, _wait)),
     "tell a parent that runs": Case(JOIN, _tell_parent, RUNNING),
     "terminate what waits": Case(JOIN, _terminate, (*RUNNING, _wait)),
+    "tell the parent of a child": Case(SINGLE, _spread_to_parent, (*CHILD_RUNS, _settle)),
+    "admit a child": Case(JOIN, _admit_child),
+    "admit a child with a deadline": Case(JOIN, partial(_admit_child, deadline_seconds=5.0)),
     "end a child": Case(SINGLE, _settle, CHILD_RUNS),
     "terminate a child": Case(SINGLE, _terminate, CHILD_RUNS),
     "undo a child for its parent": Case(
@@ -236,6 +243,7 @@ KEYS: dict[str, Callable[[Lab, Plan], str]] = {
     "closed": lambda lab, plan: lab.keys.partition_of(RUN).closed_runs,
     "holders": lambda lab, plan: lab.keys.partition_of(RUN).holders,
     "timers": lambda lab, plan: lab.keys.partition_of(RUN).timers,
+    "children": lambda lab, plan: lab.keys.partition_of(RUN).children,
     "halted": lambda lab, plan: lab.keys.partition_of(RUN).halted,
     "retrying": lambda lab, plan: lab.keys.partition_of(RUN).retrying(RUN),
     "outbox one": lambda lab, plan: lab.keys.partition_of(RUN).outbox("one"),

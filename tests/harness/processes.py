@@ -155,6 +155,9 @@ def processes(directory: Path) -> Iterator[Processes]:
 
 
 def _end_with_parent() -> None:
-    """In the child: ask the kernel for SIGKILL when the test runner dies (Linux only)."""
+    """In the child: ask the kernel for SIGKILL when the test runner dies (Linux only).
+
+    The kernel goes by the thread that has started it, so that must live as long as the child is needed.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -76,3 +76,11 @@ def tidied(path: str) -> Any:
     later = say("later").named("later").after(work)
     say("tidy").named("tidy").after(later).rule("always")
     say("done").named("done").after(later).rule("all_done")
+
+
+@mesh.flow(on_failure="continue")
+def beside(slow_path: str, path: str) -> Any:
+    """A node that begins while another one runs, which its condition asks for."""
+    quick, slow = say("quick").named("quick"), hold(slow_path).named("slow")
+    node = hold(path).named("beside").after(quick, slow).rule("any_success")
+    return node.when("nodes.slow.state != 'succeeded'")

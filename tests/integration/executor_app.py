@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import pathlib
 import subprocess
@@ -26,6 +27,11 @@ def task(function: Any) -> Any:
 @task
 def noop() -> None:
     return None
+
+
+@task
+def log(level: str, text: str) -> None:
+    logging.getLogger("executor_app").log(logging.getLevelNamesMapping()[level], text)
 
 
 @task

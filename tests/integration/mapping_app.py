@@ -113,6 +113,21 @@ def lenient(count: int, unlucky: list[int]) -> Any:
     return pick.map(listing(count), unlucky=unlucky).on_item_failure("continue", min_success=0.9)
 
 
+@mesh.task
+def mend(value: int, unlucky: list[int], path: str) -> int:
+    """Some fail while the file is not there."""
+    leave_mark("mend")
+    if value in unlucky and not Path(path).exists():
+        raise ValueError(f"unlucky {value}")
+    return value
+
+
+@mesh.flow(version="1")
+def mended(count: int, unlucky: list[int], path: str) -> Any:
+    values = mend.map(listing(count), unlucky=unlucky, path=path)
+    return values.max_in_flight(4).on_item_failure("continue")
+
+
 @mesh.flow(version="1")
 def bounded(count: int, path: str) -> Any:
     return gate.map(listing(count), path=path).max_in_flight(3)

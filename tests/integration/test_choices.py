@@ -10,7 +10,7 @@ import pytest
 
 from taskmesh import Run, RunCancelledError, RunFailedError, RunState
 from tests.integration import choice_app as app
-from tests.integration.mesh_bench import MeshBench
+from tests.integration.mesh_bench import MeshBench, kill9
 
 PATIENCE_SECONDS = 90.0
 APP = "tests.integration.choice_app"
@@ -110,6 +110,22 @@ def test_what_always_runs_does_so_after_its_run_was_cancelled(bench: MeshBench, 
     assert (states["later"], states["tidy"], states["done"]) == ("cancelled", "succeeded", "cancelled") or (
         states["work"] == "cancelled" and states["later"] == "skipped" and states["tidy"] == "succeeded"
     )
+
+
+def test_a_node_whose_worker_died_runs_again_though_its_condition_would_be_false_by_then(
+    bench: MeshBench, tmp_path: Path
+) -> None:
+    worker = bench.worker(app=APP)
+    run = bench.mesh.submit(app.beside, slow_path=str(tmp_path / "slow"), path=str(tmp_path / "beside"))
+    _wait_for(lambda: {effect.node for effect in bench.effects("hold")} == {"slow", "beside"})
+    (tmp_path / "slow").touch()
+    _wait_for(lambda: _states(run)["slow"] == "succeeded")
+    for pid in worker.children("taskmesh.app.io_process"):
+        kill9(pid)
+    _wait_for(lambda: bench.times_run("hold")[run.id, "beside"] == 2)
+    (tmp_path / "beside").touch()
+    assert run.wait(timeout=PATIENCE_SECONDS) is RunState.SUCCEEDED
+    assert _states(run) == {"quick": "succeeded", "slow": "succeeded", "beside": "succeeded"}
 
 
 def test_a_failed_run_goes_on_without_what_was_skipped_for_good(bench: MeshBench, tmp_path: Path) -> None:

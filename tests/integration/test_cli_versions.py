@@ -201,7 +201,7 @@ def test_a_worker_takes_settings_over_while_it_runs_or_refuses_all_of_them(
     while "settings.taken_over" not in (findings := findings_of(shell)):
         assert time.monotonic() < deadline, findings
     assert findings["settings.taken_over"]["severity"] == "warning"
-    assert findings["settings.revision"]["what"].startswith("1 I/O processes run with the live settings ")
+    assert findings["settings.revision"]["what"].startswith("1 processes run with the live settings ")
     file.write_text('[log]\nformat = "json"\n')
     worker.wait_for_line('"message": "settings taken over: they are as they were"')
     worker.signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from taskmesh.clock import SystemClock
+from taskmesh.config.settings import LogSection, Settings
 from taskmesh.wire.codec import pack, unpack
 from taskmesh.worker.channels.protocol import Outcome, Work
 from taskmesh.worker.executors.pool import STUCK_REASON, ExecutorPool, PoolEvents
@@ -425,6 +427,57 @@ def test_an_app_that_cannot_be_loaded_is_fatal_with_one_sentence() -> None:
     run(scenario)
 
 
+def test_executors_log_as_the_settings_say_also_when_those_change(capfd: pytest.CaptureFixture[str]) -> None:
+    loud = Settings(log=LogSection("debug", "json")).to_mapping()
+
+    async def scenario() -> None:
+        async with running() as bench:
+            pid = await bench.run(1, "pid")
+            await bench.run(2, "log", level="DEBUG", text="unheard")
+            await bench.run(3, "log", level="INFO", text="first")
+            bench.pool.take_over(loud)
+            await bench.run(4, "log", level="DEBUG", text="second")
+            os.kill(pid, signal.SIGKILL)
+            await bench.until(lambda: bench.pool.deaths == 1 and bench.pool.ready_count == 1)
+            await bench.run(5, "log", level="DEBUG", text="third")
+
+    run(scenario)
+    first, second, third = (line for line in capfd.readouterr().err.splitlines() if "executor_app" in line)
+    assert "info executor_app: first run=run node=node-3" in first
+    assert [json.loads(line)["message"] for line in (second, third)] == ["second", "third"]
+
+
+def test_an_executor_that_is_starting_misses_no_change(capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.pool.start()
+        for level in ("error", "debug"):
+            bench.pool.take_over(Settings(log=LogSection(level)).to_mapping())
+        await bench.run(1, "log", level="DEBUG", text="heard")
+        await bench.pool.stop()
+
+    run(scenario)
+    assert "debug executor_app: heard" in capfd.readouterr().err
+
+
+def test_an_app_that_has_set_logging_up_for_itself_keeps_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "outspoken.py").write_text(
+        f"import logging\nfrom {APP} import registry\nlogging.basicConfig(format='own: %(message)s', level='INFO')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+    async def scenario() -> None:
+        async with running(apps=("outspoken",)) as bench:
+            bench.pool.take_over(Settings(log=LogSection("debug", "json")).to_mapping())
+            await bench.run(1, "log", level="DEBUG", text="unheard")
+            await bench.run(2, "log", level="INFO", text="heard")
+
+    run(scenario)
+    assert [line for line in capfd.readouterr().err.splitlines() if "heard" in line] == ["own: heard"]
+
+
 def test_an_app_that_kills_its_process_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deadly.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -497,6 +550,16 @@ def test_an_executor_carries_no_client_library() -> None:
         async with running() as bench:
             loaded = set(await bench.run(1, "modules"))
             assert not loaded & {"redis", "pika", "kombu", "prometheus_client", "tenacity", "pybreaker", "yaml"}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("node_types", [False, True])
+def test_an_executor_looks_for_node_types_only_where_there_may_be_some(node_types: bool) -> None:
+    async def scenario() -> None:
+        async with running(node_types=node_types) as bench:
+            loaded = set(await bench.run(1, "modules"))
+            assert ("taskmesh.plugins.loading" in loaded) is node_types
 
     run(scenario)
 

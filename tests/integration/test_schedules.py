@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from taskmesh import Mesh, RunState, ScheduleDetails
+from taskmesh.store.keys import Keys
+from taskmesh.store.link import Command
+from taskmesh.store.opening import open_link
 from tests.harness.processes import Processes
 from tests.integration import engine_app as app
-from tests.integration.mesh_bench import MeshBench
+from tests.integration.mesh_bench import MeshBench, Worker, kill9
 
 PATIENCE_SECONDS = 90.0
 NOT_KEEPING = {"TASKMESH_WORKER__KEEPER": "false"}
+KEEPER_PROCESS = "taskmesh.app.keeper_process"
+PARTITIONS = 16
 MANY = 120
 AHEAD_SECONDS = 15
 """Long enough for all of them to be put, also on a busy machine."""
@@ -35,17 +41,18 @@ def _started(found: ScheduleDetails) -> list[str]:
     return [run.run_id for run in found.record.started if run.state == "started"]
 
 
-def test_each_of_many_that_are_due_at_once_begins_once_while_keepers_are_killed_in_turn(bench: MeshBench) -> None:
-    keepers = [bench.keeper(), bench.keeper()]
+def test_each_of_many_that_are_due_at_once_begins_once_while_two_keepers_are_killed_in_turn(bench: MeshBench) -> None:
+    doomed = [bench.keeper(), bench.keeper()]
+    bench.keeper()
     bench.worker(env=NOT_KEEPING)
     at = datetime.now(UTC) + timedelta(seconds=AHEAD_SECONDS)
     for number in range(MANY):
         bench.mesh.schedule(app.echo, id=f"once-{number}", at=at, params={"value": number})
     box = bench.mesh.schedules
     _await(lambda: any(_started(each) for each in box.ls()), "run that began")
-    keepers[0].process.kill9()
-    bench.keeper()
-    keepers[1].process.kill9()
+    for each in doomed:
+        _kill(each)
+        _leave_locked(bench)
     _await(lambda: all(_started(each) for each in box.ls()), "begin of all runs")
     found = box.ls()
     runs = [run_id for each in found for run_id in _started(each)]
@@ -53,6 +60,23 @@ def test_each_of_many_that_are_due_at_once_begins_once_while_keepers_are_killed_
     assert all(each.record.passed == [] and each.next_tick is None for each in found)
     assert all(bench.mesh.run(run_id).wait(timeout=PATIENCE_SECONDS) is RunState.SUCCEEDED for run_id in runs)
     assert max(bench.times_run("echo").values()) == 1
+
+
+def _kill(keeper: Worker) -> None:
+    """All of its processes at once."""
+    children = keeper.children(KEEPER_PROCESS)
+    keeper.process.kill9()
+    for pid in children:
+        kill9(pid)
+
+
+def _leave_locked(bench: MeshBench) -> None:
+    """Let no lock end that a keeper has now: so nobody can wait for the end of one. Those that live go on renewing."""
+    with closing(open_link(bench.environ["TASKMESH_STORE_URL"], 2.0, 5.0)) as link:
+        keys = Keys(bench.environ["TASKMESH_NAMESPACE"], PARTITIONS)
+        locks = [each.keeper for each in keys.partitions]
+        far = time.time() + 3600
+        link.exchange([Command(lock, "HSET", lock, "until", repr(far)) for lock in locks])
 
 
 def test_an_overlap_waits_for_the_end_of_the_run_and_tells_what_it_skips(bench: MeshBench) -> None:

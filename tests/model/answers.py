@@ -10,6 +10,12 @@ RUN_DEADLINE = -3
 RUN_HALTED = -2
 """As the node of a timer: the run itself, which stands among the halted ones until it has ended."""
 
+RUN_IS_CHILD = -7
+"""As the node of a timer: the run itself, which ends with its parent; it is looked whether that still waits for it."""
+
+CHILD_LOOK_SECONDS = 10.0
+"""When that is looked at first."""
+
 CONTEXT = b"what is said of a request"
 """The context of every run here: each claim of each node brings it."""
 
@@ -23,3 +29,4 @@ class Answer(NamedTuple):
     ready: tuple[int, ...] = ()
     skipped: tuple[int, ...] = ()
     checkpoint: bytes = b""
+    seen: tuple[int | str, ...] = ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from taskmesh.dispatch.copies_again import CopyResets
 from taskmesh.model.flow import OnFailure
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.preparations import Reset
@@ -91,6 +92,8 @@ class Case:
         model = RunModel(shape, None if deadline is None else self._now + deadline, forked, parent)
         run = self._runs[run_id] = Run(self._plan, model, run_id.encode())
         model.now = self._now
+        if parent:
+            model.go_with_parent()
         enter = self._lab.fork if forked else partial(self._lab.admit, parent=parent)
         admitted = enter(self._plan, run_id, run.digest, True, deadline)
         _same(admitted, Answer("admitted", ready=tuple(at for at in sorted(model.nodes) if at >= 0)))
@@ -110,15 +113,22 @@ class Case:
 
     def claim(self, node: int, holder: str = "first", token: int | None = None) -> Answer:
         token = self._token(node, token)
-        return _same(self._lab.claim(RUN_ID, node, token, holder), self.model.claim(node, token, holder, self._living))
+        answer = self._lab.claim(RUN_ID, node, token, holder, self.model.shape.sees(node))
+        return _same(answer, self.model.claim(node, token, holder, self._living))
 
     def settle(
-        self, node: int, state: str, halt: str = "", token: int | None = None, holder: str | None = None
+        self,
+        node: int,
+        state: str,
+        halt: str = "",
+        token: int | None = None,
+        holder: str | None = None,
+        tolerated: int | None = None,
     ) -> Answer:
         token, holder = self._right(node, token, holder)
         compensates = self._runs[RUN_ID].compensates
-        answer = self._lab.settle(self._plan, NodeKey(RUN_ID, node), token, state, halt, holder, compensates)
-        return _same(answer, self.model.settle(node, token, state, halt, holder, compensates))
+        answer = self._lab.settle(self._plan, NodeKey(RUN_ID, node), token, state, halt, holder, compensates, tolerated)
+        return _same(answer, self.model.settle(node, token, state, halt, holder, compensates, tolerated))
 
     def retry(
         self, node: int, delay: float = 1.0, counts: bool = True, token: int | None = None, holder: str | None = None
@@ -182,8 +192,9 @@ class Case:
     def reopen(self, kind: str) -> Answer:
         return _same(self._lab.reopen(self._plan, RUN_ID, kind), self.model.reopen(kind))
 
-    def reset(self, kind: str, wishes: Sequence[Reset]) -> Answer:
-        return _same(self._lab.reset(self._plan, RUN_ID, kind, wishes), self.model.reset(wishes, kind))
+    def reset(self, kind: str, wishes: Sequence[Reset], further: Sequence[str | int] = ()) -> Answer:
+        answer = self._lab.reset(self._plan, RUN_ID, kind, wishes, further)
+        return _same(answer, self.model.reset(wishes, kind, further))
 
     # What situations are made of besides.
 
@@ -192,10 +203,12 @@ class Case:
         self.settle(node, state, halt)
 
     def reset_all(self, kind: str, origin: int | None = None) -> None:
-        self.reset(kind, self.wishes(origin))
+        self.reset(kind, *self.wishes(origin))
 
-    def wishes(self, origin: int | None) -> list[Reset]:
-        return self._lab.resets(self._plan, RUN_ID, origin)
+    def wishes(self, origin: int | None) -> CopyResets:
+        if self.model.shape.bound:
+            return self._lab.copy_resets(self._plan, RUN_ID, origin)
+        return CopyResets(self._lab.resets(self._plan, RUN_ID, origin), ())
 
     def renew(self, holder: str) -> None:
         assert self._lab.renew(holder, LEASE_SECONDS) == (holder in self._living)

@@ -23,6 +23,9 @@ _WAITING = {
     "a node has heard of its child": (("claim", 0), ("wait", 0), ("tell", 0)),
     "a node has heard of its child in a halted run": (("claim", 0), ("wait", 0), ("halt",), ("tell", 0)),
     "a node has ended with its child": (("claim", 0), ("wait", 0), ("tell", 0), ("work", 0)),
+    "a node has failed with its child, and its run is reopened": (
+        *(("claim", 0), ("wait", 0), ("tell", 0), ("work", 0, "failed"), ("reopen", "retry")),
+    ),
     "a node that waited for a child was skipped by hand": (("claim", 0), ("wait", 0), ("mark", 0, "skipped")),
 }
 
@@ -47,6 +50,7 @@ _UNDONE = (*_DONE, ("compensate", "undo of it"))
 
 _UNDONE_CHILD = {
     "a child can be undone": _DONE,
+    "a child is undone by itself": (("work", 0), ("work", 1, "failed"), ("pass_time", 1.0)),
     "a child is undone for its parent": _UNDONE,
     "a child was undone for its parent": (*_UNDONE, ("spread", BEFORE_UNDOS), ("spread", 3), ("work", 2)),
     "a child could not be undone": (*_UNDONE, ("spread", BEFORE_UNDOS), ("spread", 3), ("work", 2, "failed")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from taskmesh.dispatch.reopening import CONTINUED
 from tests.model.case import RUN_ID, Call, Case
 from tests.model.lives import holder_of, token_of
 from tests.model.shape import BEFORE_HOOKS, BEFORE_UNDOS, ROOT, TO_PARENT
@@ -70,23 +71,24 @@ def _calls_to_run(case: Case) -> Iterator[Call]:
         yield Call(name, ())
     for parent in (PARENT, "undo of it"):
         yield Call("compensate", (parent,))
-    if not case.model.shape.bound:
-        yield from _calls_to_prepare(case)
+    yield from _calls_to_prepare(case)
 
 
 def _calls_to_prepare(case: Case) -> Iterator[Call]:
     """A fork is never resumed before its nodes have been reset: nothing would bring those on that have no record."""
-    is_prepared = not case.wishes(None)
+    is_prepared = not case.wishes(None).wishes
     for kind in ("user", *KINDS, *([FORK] if is_prepared else [])):
         yield Call("resume", (kind,))
     for kind in KINDS:
         yield Call("reopen", (kind,))
-    for count in (1, case.model.shape.undo_base):
+    for count in (1, case.model.shape.undo_base) if not case.model.shape.bound else ():
         yield Call("inherit", (tuple(at for at in range(count) if at not in case.model.shape.flow_hooks),))
     for kind in (FORK, *KINDS):
-        wishes = case.wishes(0 if kind == "rerun n0" else None)
-        yield Call("reset", (kind, tuple(wishes)))
-        yield Call("reset", (kind, tuple(each._replace(token=each.token - 1) for each in wishes)))
+        wishes, further = case.wishes(0 if kind == "rerun n0" else None)
+        yield Call("reset", (kind, tuple(wishes), further))
+        yield Call("reset", (kind, tuple(each._replace(token=each.token - 1) for each in wishes), further))
+    going_on = [each._replace(wanted=CONTINUED) for each in case.wishes(None).wishes if each.wanted == "ready"]
+    yield Call("reset", ("retry", tuple(going_on)))
 
 
 def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
@@ -107,11 +109,11 @@ def _calls_to_node(case: Case, node: int) -> Iterator[Call]:
         yield Call(name, (node,))
     for place in range(len(case.model.shape.slices(node))):
         yield Call("spread", (node, place))
-    # Nobody ends copies by hand.
-    if node in range(case.model.shape.undo_base) and not case.model.shape.bound:
+    if node in range(case.model.shape.undo_base):
         for state in ("succeeded", "skipped"):
             yield Call("mark", (node, state))
-        for id_ in SIGNALS:
+        # A copy waits for nothing.
+        for id_ in SIGNALS if not case.model.shape.bound else ():
             yield Call("signal", (node, id_))
 
 
@@ -124,6 +126,8 @@ def _calls_with_right(case: Case, node: int, token: int, right_holder: str) -> I
     if not case.model.shape.is_undo(node):
         yield Call("settle", (node, "failed", "failed", token, right_holder))
         yield Call("settle", (node, "skipped", "", token, right_holder))
+    if case.model.shape.bound:
+        yield from (Call("settle", (node, "failed", "failed", token, right_holder, most)) for most in (0, 1))
     for counts in (True, False):
         yield Call("retry", (node, 1.0, counts, token, right_holder))
         yield Call("release", (node, counts, token, right_holder))

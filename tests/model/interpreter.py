@@ -133,7 +133,9 @@ def _heard(step: Wait | Approve, sent: Sent) -> tuple[NodeState, Any]:
 
 
 class Interpreter:
-    """One life of a flow that goes on after failures."""
+    """One life of a flow. ``halt`` says why nothing new begins; what is ready then is to end as cancelled."""
+
+    halt: NodeState | None = None
 
     def __init__(self, flow: Flow) -> None:
         self.states: dict[str, NodeState] = {}
@@ -161,7 +163,7 @@ class Interpreter:
         if len(self.states) < len(self._flow.nodes) - len(hooks) or self._begun & {node.name for node in hooks}:
             return
         for node in hooks:
-            self._hears(node, NodeState.FAILED if self.has_failed else NodeState.SUCCEEDED)
+            self._hears(node, self.cause)
 
     def _hears(self, hook: Node, end: NodeState) -> bool:
         """Decides a hook by what it observes; whether it has ended without running."""
@@ -174,13 +176,19 @@ class Interpreter:
         return not runs
 
     @property
+    def cause(self) -> NodeState:
+        """How the run ends, whatever is undone then."""
+        return self.halt or (NodeState.FAILED if self.has_failed else NodeState.SUCCEEDED)
+
+    @property
     def has_failed(self) -> bool:
         """Whether there is a failure, or one that could not run for one, that no dependent can take."""
         hooks = {node.name for node in self._flow.nodes if node.hook}
         lost = [name for name, state in self.states.items() if GROUPS[state] == FAILED and name not in hooks]
-        return any(not self._is_handled(name) for name in lost)
+        return any(not self.is_handled(name) for name in lost)
 
-    def _is_handled(self, name: str) -> bool:
+    def is_handled(self, name: str) -> bool:
+        """Whether some node that needs this one can still begin after it has failed."""
         return any(can_take_failure(node, name) for node in self._flow.nodes if name in node.needs)
 
     def _is_left_out(self, node: Node, known: Mapping[str, NodeState]) -> bool:

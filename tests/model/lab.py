@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
-from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
+from taskmesh.dispatch.copies_again import CopyResets, copy_resets
+from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
 from taskmesh.dispatch.reopening import resets
 from taskmesh.store.calls import (
     Admission,
@@ -31,8 +32,8 @@ from taskmesh.store.preparations import Fork, Inheritance, Reset
 from taskmesh.store.reader import Reader, scored
 from taskmesh.store.signals import Signal, Signals
 from taskmesh.store.store import Store
-from taskmesh.wire import pack
-from tests.model.answers import CONTEXT, RUN_HALTED, Answer
+from taskmesh.wire import pack, unpack
+from tests.model.answers import CHILD_LOOK_SECONDS, CONTEXT, RUN_HALTED, Answer
 from tests.model.steering import BY_HAND, FORK, SENDER
 from tests.model.stored import Stored, read_stored
 
@@ -70,23 +71,35 @@ class Lab:
     ) -> Answer:
         admitted = admission(plan, run_id, digest)
         further = (*admitted.further, "parent", parent) if parent else admitted.further
-        wanted = replace(admitted, deadline_seconds=deadline_seconds, further=further)
+        wanted = replace(admitted, deadline_seconds=deadline_seconds, further=further, look_seconds=_look_of(parent))
         [told] = self.store.admit_runs([wanted], with_flow)
         return Answer(told.word, ready=told.ready)
 
-    def claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
-        [answer] = self.store.claim_nodes([Claim(NodeKey(run_id, node), token, ("params",))], holder)
+    def claim(self, run_id: str, node: int, token: int, holder: str, sees: Sequence[int] = ()) -> Answer:
+        """As for a node whose condition reads those that it ``sees``."""
+        kept = (f"seen:{node}", *(f"node:{each}" for each in sees)) if sees else ()
+        [answer] = self.store.claim_nodes([Claim(NodeKey(run_id, node), token, (*kept, "params"))], holder)
         if answer.word == "claimed":
             # Whatever has become of the run and of the node.
             assert answer.context == CONTEXT, "a claim came without the context of its run"
-            return Answer(answer.word, (answer.attempt, answer.token), answer.halt, checkpoint=answer.checkpoint)
+            seen = tuple(unpack(answer.fields[0])) if sees and answer.fields[0] else ()
+            numbers = answer.attempt, answer.token
+            return Answer(answer.word, numbers, answer.halt, checkpoint=answer.checkpoint, seen=seen)
         return Answer(answer.word, (answer.spread,) if answer.word == "ended" else ())
 
     def settle(
-        self, plan: Plan, key: NodeKey, token: int, state: str, halt: str, holder: str, compensates: bool = False
+        self,
+        plan: Plan,
+        key: NodeKey,
+        token: int,
+        state: str,
+        halt: str,
+        holder: str,
+        compensates: bool = False,
+        tolerated: int | None = None,
     ) -> Answer:
         ended = settlement(plan, key, token, state, halt)
-        ended = ended._replace(compensates=compensates, bound=plan.bound)
+        ended = ended._replace(compensates=compensates, bound=plan.bound, tolerated=tolerated)
         return _told(self.store.settle_nodes([ended], holder))
 
     def wait(self, plan: Plan, key: NodeKey, token: int, delay: float, holder: str, ticket: str) -> Answer:
@@ -129,7 +142,8 @@ class Lab:
         return _controlled(self._controls.halt_runs([run_id], status, compensate=compensates))
 
     def compensate(self, plan: Plan, run_id: str, parent: str = "") -> Answer:
-        return _controlled(self._controls.compensate_runs([(run_id, plan.hash, plan.pools[0])], parent.encode()))
+        wanted = [(run_id, plan.hash, plan.pools[0])]
+        return _controlled(self._controls.compensate_runs(wanted, parent.encode(), _look_of(parent)))
 
     def pause(self, run_id: str) -> Answer:
         return _controlled(self._controls.pause_runs([run_id], Who("somebody", "why")))
@@ -143,8 +157,10 @@ class Lab:
     def reopen(self, plan: Plan, run_id: str, kind: str) -> Answer:
         return _controlled([self._controls.reopen_run(run_id, plan.hash, kind, Who("somebody", "why"))])
 
-    def reset(self, plan: Plan, run_id: str, kind: str, wishes: Sequence[Reset]) -> Answer:
-        return _controlled([self._controls.reset_nodes(run_id, kind, plan.pools, wishes)])
+    def reset(
+        self, plan: Plan, run_id: str, kind: str, wishes: Sequence[Reset], further: Sequence[str | int] = ()
+    ) -> Answer:
+        return _controlled([self._controls.reset_nodes(run_id, kind, plan.pools, wishes, further)])
 
     def fork(
         self, plan: Plan, run_id: str, digest: bytes, with_flow: bool, deadline_seconds: float | None = None
@@ -156,6 +172,10 @@ class Lab:
     def inherit(self, run_id: str, nodes: Iterable[int]) -> Answer:
         wishes = [Inheritance(node, INHERITED_OUTPUT) for node in nodes]
         return _controlled([self._controls.inherit_nodes(run_id, FORK, wishes)])
+
+    def copy_resets(self, plan: Plan, run_id: str, origin: int | None) -> CopyResets:
+        """As ``resets``, of copies."""
+        return copy_resets(plan, Reader(self.link, self.keys).records_of_run(run_id), origin, origin is not None)
 
     def resets(self, plan: Plan, run_id: str, origin: int | None) -> list[Reset]:
         """What the product says must still be reset."""
@@ -202,7 +222,7 @@ class Lab:
         boxes = [partition.halted for partition in self.keys.partitions]
         replies = self.link.exchange([Command(box, "ZRANGE", box, 0, -1, "WITHSCORES") for box in boxes])
         halted = [pair for reply in replies for pair in scored(value_of(reply))]
-        rung = {tuple(key): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
+        rung = {(key.run_id, key.node): due for key, due in self._housekeeping.timers(FOREVER, 1000)}
         return rung | {(run_id, RUN_HALTED): since for run_id, since in halted}
 
     def retrying(self, run_id: str) -> set[int]:
@@ -210,6 +230,10 @@ class Lab:
 
     def read(self, plans: Mapping[str, Plan]) -> Stored:
         return read_stored(self.link, self.keys, plans)
+
+
+def _look_of(parent: str) -> float | None:
+    return CHILD_LOOK_SECONDS if parent else None
 
 
 def _run_key(plan: Plan, run_id: str) -> RunKey:
@@ -260,14 +284,15 @@ def settlement(plan: Plan, key: NodeKey, token: int, state: str, halt: str) -> S
 def marking(plan: Plan, key: NodeKey, state: str) -> Marking:
     first, pool = plan.chunks(key.node)[0], plan.pool_of(key.node)
     told = plan.pools, first.packed, first.last, plan.node(key.node).compensation is not None
-    special = first.special, plan.node(key.node).is_flow_hook
-    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told, *special)
+    turn = plan.node(key.node).is_flow_hook or bool(plan.bound), plan.bound
+    return Marking(key, state, BY_HAND_OUTPUT, BY_HAND, plan.hash, pool, *told, first.special, *turn)
 
 
 def spreading(plan: Plan, key: NodeKey, place: int) -> Spreading:
     chunk = plan.chunks(key.node)[place]
     pool = plan.pool_of(key.node)
-    return Spreading(key, chunk.start, plan.hash, pool, plan.pools, chunk.packed, chunk.last, chunk.special)
+    told = chunk.packed, chunk.last, chunk.special
+    return Spreading(key, chunk.start, plan.hash, pool, plan.pools, *told, tells_parent=key.node == TO_PARENT)
 
 
 def output_of(token: int) -> bytes:

@@ -128,6 +128,7 @@ def projection(model: RunModel) -> dict[str, Any]:
                 node.cause,
                 node.retries,
                 node.past,
+                node.let_begin,
             )
             for at, node in nodes.items()
         },
@@ -144,9 +145,11 @@ def projection(model: RunModel) -> dict[str, Any]:
         "paused": model.paused,
         "deadline": model.deadline,
         "checkpoints": model.checkpoints,
+        "seen": model.seen,
         "signals": {at: (id_, b"payload of " + id_.encode()) for at, id_ in model.signals.items()},
         "altered": model.altered,
-        "begun": model.begun if model.begun > shape.bound else 0,
+        "failures": model.failures,
+        "begun": model.begun if model.has_begun_more else 0,
         "remembered": model.remembered,
         "parent": model.parent,
         "heard": model.news,

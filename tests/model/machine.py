@@ -17,6 +17,7 @@ from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Link
 from tests.model.alike import check_alike
 from tests.model.answers import Answer
+from tests.model.case import LEASE_SECONDS
 from tests.model.invariants import check_quiet
 from tests.model.lives import (
     LONGEST_DELAY_SECONDS,
@@ -35,7 +36,7 @@ from tests.model.lives import (
 from tests.model.pair import HEALER, MOST_RUNS, Figures
 from tests.model.reference import RunModel
 from tests.model.shape import ROOT, Shape
-from tests.model.surrounding_rules import HOLDERS, LEASE_SECONDS, SurroundingRules
+from tests.model.surrounding_rules import HOLDERS, SurroundingRules
 
 PASSES = 40
 """A keeper that looks after everything this often brings runs of eight nodes to their end."""

@@ -73,8 +73,9 @@ class Pair(RuleBasedStateMachine):
             self._tell_again(run_id, node)
 
     def _claim(self, run_id: str, node: int, token: int, holder: str) -> Answer:
-        answer = self._lab.claim(run_id, node, token, holder)
-        return self._same(answer, self._runs[run_id].model.claim(node, token, holder, self._living))
+        model = self._runs[run_id].model
+        answer = self._lab.claim(run_id, node, token, holder, model.shape.sees(node))
+        return self._same(answer, model.claim(node, token, holder, self._living))
 
     def _work_on(self, run_id: str, state: str, undo_state: str, dies: bool) -> None:
         """The healer takes up a node that is ready; it ends as ``state``, or as ``undo_state`` where it is an undo."""

@@ -13,7 +13,7 @@ class NodeModel(NamedTuple):
     ``due`` is when it is to be tried again, ``retries`` how many attempts ended so, ``past`` how many it had
     when it was reset, ``error`` what the last one that
     failed has said. ``walk`` is the undoing, counted from 1, that an undo has heard of last. ``let_begin`` is the copy
-    that began with its end.
+    that began with its end, or of one that waits the one that follows it, where that is not its neighbour.
     """
 
     state: str

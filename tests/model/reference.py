@@ -29,10 +29,14 @@ class RunModel(Telling, Steering, Family):
     """One admitted run. ``now`` is set by the caller; a timer may get lost, so those that are set are kept.
 
     ``undos`` is some, done or failed as the scripts have it, ``compensation`` how often undoing was begun, ``blocked``
-    why an undo that has not heard from all others will not run. ``kept_end`` is how it ended, which node had failed and
-    why, as the hooks of its flow were told. ``begun`` counts the copies that have begun, or never will, where only so
-    many may run at once.
+    why an undo that has not heard from all others will not run. ``seen`` has, by node, others and their states by
+    turns. ``kept_end`` is how it ended, which node had failed and why, as the hooks of its flow were told. ``begun`` is
+    the copy that begins next where only so many may run at once; it is stored once there was one. ``failures`` counts
+    the copies that have failed where that is bounded.
     """
+
+    has_begun_more = False
+    failures = 0
 
     def __init__(self, shape: Shape, deadline: float | None = None, forked: bool = False, parent: str = "") -> None:
         self.shape = shape
@@ -45,6 +49,7 @@ class RunModel(Telling, Steering, Family):
         self.deadline = deadline
         self.timers: dict[int, float] = {} if deadline is None else {RUN_DEADLINE: deadline}
         self.checkpoints: dict[int, bytes] = {}
+        self.seen: dict[int, tuple[int | str, ...]] = {}
         self.signals: dict[int, str] = {}
         self.counts: dict[int, int] = {}
         self.missed: dict[tuple[str, int], int] = {}
@@ -138,10 +143,18 @@ class RunModel(Telling, Steering, Family):
             attempt, token = record.attempt + 1, record.token + 1
             record = record._replace(state="running", attempt=attempt, token=token, holder=holder, due=0.0)
             self.nodes[node] = record
+            self.see(node)
         halt = self.halt if self.is_halted else ""
         # Asked again, the holder of the first token gets the answer that it got first: nobody had said anything then.
         checkpoint = self.checkpoints.get(node, b"") if record.token > FIRST_CLAIM else b""
-        return Answer("claimed", (record.attempt, record.token), halt, checkpoint=checkpoint)
+        seen = self.seen.get(node, ())
+        return Answer("claimed", (record.attempt, record.token), halt, checkpoint=checkpoint, seen=seen)
+
+    def see(self, node: int) -> None:
+        """What a condition of a node would be decided by, from its first claim on."""
+        read = [(at, self.nodes[at].state if at in self.nodes else "waiting") for at in self.shape.sees(node)]
+        if read:
+            self.seen.setdefault(node, tuple(value for pair in read for value in pair))
 
     def beat(self, node: int, token: int, checkpoint: bytes, holder: str) -> Answer:
         record = self.nodes.get(node)
@@ -153,7 +166,16 @@ class RunModel(Telling, Steering, Family):
             self.checkpoints[node] = checkpoint
         return Answer("beaten", text=self.halt if self.is_halted else "")
 
-    def settle(self, node: int, token: int, state: str, halt: str, holder: str, compensates: bool = False) -> Answer:
+    def settle(
+        self,
+        node: int,
+        token: int,
+        state: str,
+        halt: str,
+        holder: str,
+        compensates: bool = False,
+        tolerated: int | None = None,
+    ) -> Answer:
         record = self.nodes.get(node)
         if record is None:
             return Answer("unknown")
@@ -168,12 +190,13 @@ class RunModel(Telling, Steering, Family):
         self.nodes[node] = record._replace(state=state, told=0, error=error, attempt=attempt)
         self.note_outcome(node, state)
         self.intend(compensates and state == "failed" and not self.halt)
-        is_halting = bool(halt) and not self.halt
+        if halt and tolerated is not None:
+            self.failures += 1
+        is_tolerated = tolerated is not None and self.failures <= tolerated
+        is_halting = bool(halt) and not is_tolerated and not self.halt
         if is_halting:
             self.halt = halt
-        followers = copies.begin_next(self, node) if self.shape.bound else ()
-        if followers:
-            self.nodes[node] = self.nodes[node]._replace(let_begin=followers[0])
+        followers = copies.let_next_begin(self, node)
         answer = self.tell_first("settled", node)
         answer = answer._replace(ready=(*answer.ready, *followers))
         if is_halting and self.status == "running":
@@ -292,6 +315,8 @@ class RunModel(Telling, Steering, Family):
     def compensate(self, parent: str = "") -> Answer:
         if self.status == "compensating":
             self.parent = parent or self.parent
+            if parent:
+                self.go_with_parent()
             return Answer("compensating")
         can_begin = self.status in ("failed", "cancelled", "compensation_failed")
         can_begin = can_begin or bool(parent and self.status == "succeeded")
@@ -301,6 +326,8 @@ class RunModel(Telling, Steering, Family):
             return Answer("nothing")
         self.undos, self.parent, self.lives = "some", parent or self.parent, self.lives + 1
         self.remembered.append(("reopen", self.now, "compensating"))
+        if parent:
+            self.go_with_parent()
         self.begin_undos()
         return Answer("compensating")
 

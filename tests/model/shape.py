@@ -104,6 +104,10 @@ class Shape:
     def trigger(self, at: int) -> Trigger:
         return self.triggers.get(at, PLAIN)
 
+    def sees(self, at: int) -> tuple[int, ...]:
+        """What a condition of a node could read that may not have ended when the node is taken up first."""
+        return self.parents[at] if at in range(self.undo_base) and self.trigger(at).begins_early else ()
+
     def counts(self, at: int) -> bool:
         """Whether a node counts more than those that arrived."""
         return not (self.trigger(at).is_plain or self.trigger(at).depends or self.trigger(at).hook)

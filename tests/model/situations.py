@@ -176,6 +176,9 @@ _WIDE = {
     "all three first nodes were told": (("spread", ROOT, 1),),
 }
 
+_THREE_FAILED = tuple(("work", at, "failed" if at < 3 else "succeeded") for at in range(4))
+_THREE_RESET = (*_THREE_FAILED, ("reopen", "retry"), ("reset_all", "retry"))
+
 _BOUND = {
     "two copies of four have begun": (),
     "one of two copies runs": (("claim", 0),),
@@ -188,11 +191,18 @@ _BOUND = {
     "all copies have ended": (("work", 0), ("work", 1), ("work", 2), ("work", 3, "failed")),
     "a copy has failed": (("work", 0, "failed"),),
     "a copy has failed, which halts": (("work", 0, "failed", "failed"),),
+    "a copy has failed, which one may": (("claim", 1), ("settle", 1, "failed", "failed", None, None, 1)),
     "a copy runs in a halted run": (("claim", 0), ("halt",)),
     "a halted run has left copies out": (("halt",), ("work", 1, "cancelled")),
     "a run of copies is paused": (("claim", 0), ("pause",)),
     "the next copy is ready in a paused run": (("claim", 0), ("pause",), ("settle", 0, "succeeded")),
     "a run of copies is terminated": (("claim", 0), ("terminate",)),
+    "a copy was ended by hand": (("claim", 0), ("mark", 0, "skipped")),
+    "a run of copies is reopened": (*_THREE_FAILED, ("reopen", "retry")),
+    "copies are reset, and one waits that nothing follows": _THREE_RESET,
+    "copies run again": (*_THREE_RESET, ("resume", "retry"), ("claim", 0)),
+    "the last of the copies has begun again": (*_THREE_RESET, ("resume", "retry"), ("work", 1)),
+    "a run of copies is halted again": (*_THREE_RESET, ("resume", "retry"), ("work", 1, "failed", "failed")),
 }
 
 _UNDOABLE_FORK = {

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
+from taskmesh.dispatch.reopening import CONTINUED
 from taskmesh.model.fates import decide
 from taskmesh.model.states import NodeState
 from taskmesh.store.preparations import Reset
+from tests.model import copies
 from tests.model.answers import RUN_DEADLINE, RUN_HALTED, Answer
+from tests.model.parts import Parts
 from tests.model.records import NodeModel
 from tests.model.shape import BEFORE_HOOKS
-
-if TYPE_CHECKING:
-    from tests.model.reference import RunModel
-
 
 BY_HAND = "by somebody: why"
 SENDER = "somebody"
@@ -25,12 +23,21 @@ FORK = "fork of another"
 """What a fork is paused for."""
 
 
-class Steering:
+class Steering(Parts):
     """``paused`` is the kind of the pause. ``left`` are the nodes that a terminated run still has in the outbox.
 
     What was ``forgotten`` of them is not in the outbox either when the run is reopened, before somebody looks after it;
     those that were retrying are ``unlisted`` then until they are retried again.
     """
+
+    halt: str
+    failed_node: int | None
+    deadline: float | None
+    compensation: int | None
+    kept_end: tuple[str, int | None, bytes] | None
+    counts: dict[int, int]
+    missed: dict[tuple[str, int], int]
+    lives: int
 
     paused = ""
     left: set[int] | None = None
@@ -44,11 +51,11 @@ class Steering:
         return self.left is not None
 
     @property
-    def is_held(self: RunModel) -> bool:
+    def is_held(self) -> bool:
         """Whether no ready node can be claimed."""
         return self.terminated or bool(self.paused and not self.halt)
 
-    def pause(self: RunModel) -> Answer:
+    def pause(self) -> Answer:
         if self.has_ended:
             return Answer("ended", text=self.status)
         if self.halt or self.status == "compensating":
@@ -58,7 +65,7 @@ class Steering:
         self.paused = self.paused or "user"
         return Answer("paused") if self.paused == "user" else Answer("preparing", text=self.paused)
 
-    def resume(self: RunModel, kind: str = "user") -> Answer:
+    def resume(self, kind: str = "user") -> Answer:
         if self.has_ended:
             return Answer("ended", text=self.status)
         if not self.paused:
@@ -73,29 +80,28 @@ class Steering:
         self.begin_hooks()
         return Answer("resumed")
 
-    def terminate(self: RunModel) -> Answer:
+    def terminate(self) -> Answer:
         if self.terminated:
             return Answer("terminated")
         if self.has_ended:
             return Answer("ended", text=self.status)
-        if self.retrying:
-            # They may have child runs, which the keeper ends.
-            self.timers[RUN_HALTED] = self.now
+        # Its nodes may have child runs, which the keeper ends.
+        self.timers[RUN_HALTED] = self.now
         self.unlisted |= self.retrying
         self.left, self.paused = set(self.outbox), ""
         self.remembered.append(("halt", self.now, "terminated"))
         self.reach_parent()
         return Answer("terminated")
 
-    def leave_outbox(self: RunModel, node: int) -> None:
+    def leave_outbox(self, node: int) -> None:
         """The keeper has met a node of a terminated run."""
         self.forgotten |= (self.left or set()) & {node}
         (self.left or set()).discard(node)
 
-    def enter_outbox(self: RunModel, node: int) -> None:
+    def enter_outbox(self, node: int) -> None:
         self.forgotten -= {node}
 
-    def mark(self: RunModel, node: int, state: str) -> Answer:
+    def mark(self, node: int, state: str) -> Answer:
         record = self.nodes.get(node)
         if not self.has_ended and self.paused not in ("", "user"):
             return Answer("preparing", text=self.paused)
@@ -104,7 +110,7 @@ class Steering:
             return self.told_before("again", node, 0) if same else Answer("ended", text=self.status)
         if self.status != "running":
             return Answer("ended", text=self.status)
-        if node in self.shape.flow_hooks and self.waits(node):
+        if (self.shape.bound or node in self.shape.flow_hooks) and self.waits(node):
             return Answer("early")
         self.alter()
         if self.timers.keys() & {node} and record is not None and record.state == "retrying":
@@ -113,9 +119,11 @@ class Steering:
             self.remember_attempt(node, state, "marked")
         self.nodes[node] = self.fresh(node, state)._replace(cause=BY_HAND)
         self.note_outcome(node, state)
-        return self.tell_first("marked", node)
+        followers = copies.let_next_begin(self, node)
+        answer = self.tell_first("marked", node)
+        return answer._replace(ready=(*answer.ready, *followers))
 
-    def reopen(self: RunModel, kind: str) -> Answer:
+    def reopen(self, kind: str) -> Answer:
         if self.status == "running":
             if self.paused == kind:
                 return Answer("reopened")
@@ -132,7 +140,7 @@ class Steering:
         self.paused, self.reopened = kind, True
         return Answer("reopened")
 
-    def reset(self: RunModel, wishes: Iterable[Reset], kind: str) -> Answer:
+    def reset(self, wishes: Iterable[Reset], kind: str, further: Sequence[str | int] = ()) -> Answer:
         if self.status != "running" or self.paused != kind:
             return Answer("running")
         for wish in wishes:
@@ -140,20 +148,27 @@ class Steering:
             if (record.state if record else "", record.token if record else 0) == (wish.state, wish.token):
                 reset = self._let_hooks_wait if wish.node == BEFORE_HOOKS else self._reset
                 reset(wish)
+        for name, value in zip(further[::2], further[1::2], strict=True):
+            self.has_begun_more |= name == "begun"
+            setattr(self, str(name), value)
         return Answer("reset")
 
-    def _let_hooks_wait(self: RunModel, wish: Reset) -> None:
+    def _let_hooks_wait(self, wish: Reset) -> None:
         del self.nodes[wish.node]
         self.kept_end = None
         self.forgotten -= {wish.node}
 
-    def _reset(self: RunModel, wish: Reset) -> None:
-        record = self.nodes.get(wish.node)
+    def _reset(self, wish: Reset) -> None:
+        record, wanted = self.nodes.get(wish.node), "ready" if wish.wanted == CONTINUED else wish.wanted
         if record is not None:
             self._forget_of(wish.node, record.state)
-            self.remember_attempt(wish.node, wish.wanted, "reset")
-        if record is not None or wish.wanted != "waiting":
-            self.nodes[wish.node] = self.fresh(wish.node, wish.wanted)
+            self.remember_attempt(wish.node, wanted, "reset")
+        if record is not None or wanted != "waiting" or wish.follows >= 0:
+            follows = None if wish.follows < 0 else wish.follows
+            self.nodes[wish.node] = self.fresh(wish.node, wanted)._replace(let_begin=follows)
+        if record is not None and wish.wanted == CONTINUED:
+            self.nodes[wish.node] = self.nodes[wish.node]._replace(retries=record.retries)
+            self.news.pop(wish.node, None)
         if wish.wanted == "skipped":
             told, cause = len(self.shape.children[wish.node]), record.cause if record else ""
             self.nodes[wish.node] = self.nodes[wish.node]._replace(told=told, cause=cause)
@@ -163,8 +178,9 @@ class Steering:
             self.missed["skipped", wish.node] = wish.skipped
             self.missed.pop(("failed", wish.node), None)
 
-    def _forget_of(self: RunModel, node: int, state: str) -> None:
+    def _forget_of(self, node: int, state: str) -> None:
         """What does not hold any more when a node begins anew."""
+        self.seen.pop(node, None)
         if state == "retrying":
             self.timers.pop(node, None)
         if state == "succeeded":
@@ -172,13 +188,13 @@ class Steering:
         if state in ("succeeded", "failed"):
             self.signals.pop(node, None)
 
-    def fork_again(self: RunModel) -> Answer:
+    def fork_again(self) -> Answer:
         """The same fork is wished for once more."""
         if self.status == "running" and self.paused == FORK:
             return Answer("preparing", text=FORK)
         return Answer("same")
 
-    def inherit(self: RunModel, nodes: Iterable[int]) -> Answer:
+    def inherit(self, nodes: Iterable[int]) -> Answer:
         if self.status != "running" or self.paused != FORK:
             return Answer("running")
         for node in nodes:
@@ -186,7 +202,7 @@ class Steering:
                 self.nodes[node] = NodeModel("succeeded", told=len(self.shape.children[node]), cause=INHERITED)
         return Answer("inherited")
 
-    def wanted(self: RunModel, origin: int | None) -> dict[int, str]:
+    def wanted(self, origin: int | None) -> dict[int, str]:
         """What each node must be that runs again: told from the graph alone, as a check of what the product reckons."""
         found = {}
         below = set() if origin is None else {origin}
@@ -208,15 +224,15 @@ class Steering:
                 found[at] = "ready" if has_all or fate is NodeState.READY else "waiting"
         return found
 
-    def _succeeded_without_running(self: RunModel, at: int) -> bool:
+    def _succeeded_without_running(self, at: int) -> bool:
         node = self.nodes.get(at)
         return node is not None and node.state == "succeeded" and node.cause in (BY_HAND, INHERITED)
 
     @property
-    def places(self: RunModel) -> range:
+    def places(self) -> range:
         return range(len(self.shape.parents))
 
-    def alter(self: RunModel) -> None:
+    def alter(self) -> None:
         """From now on what a node has counted does not follow from the records any more."""
         if not self.altered:
             self.counts = {at: self.arrived(at) for at in self.places}
@@ -228,7 +244,7 @@ class Steering:
             }
             self.altered = True
 
-    def halt_with(self: RunModel, status: str, compensates: bool = False) -> Answer:
+    def halt_with(self, status: str, compensates: bool = False) -> Answer:
         if self.status != "running":
             return Answer("ended", text=self.status)
         if self.paused not in ("", "user"):

@@ -11,14 +11,14 @@ from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command, Link, value_of
 from taskmesh.store.records import node_record
 from taskmesh.wire import unpack
-from tests.model.answers import RUN_HALTED
+from tests.model.answers import RUN_HALTED, RUN_IS_CHILD
 
 POOLS = ("one", "two")
 
 
 class Stored(NamedTuple):
     """``outboxes`` has pool, run and node of each entry, ``timers`` when each run and node is to be woken, and since
-    when runs stand among the halted ones.
+    when runs stand among the halted ones, and when children are to be looked at.
 
     ``users`` has, for the flow of each run, how many open runs it has in the partition, and whether it will expire.
     """
@@ -40,6 +40,9 @@ def read_stored(link: Link, keys: Keys, plans: Mapping[str, Plan]) -> Stored:
     timers |= {
         (member.decode(), RUN_HALTED): float(since) for _ in keys.partitions for member, since in _scored(next(replies))
     }
+    timers |= {
+        (member.decode(), RUN_IS_CHILD): float(at) for _ in keys.partitions for member, at in _scored(next(replies))
+    }
     open_runs = {member.decode() for _ in keys.partitions for member in next(replies)}
     closed_runs = {member.decode() for _ in keys.partitions for member in next(replies)}
     runs = {run_id: _run(next(replies), next(replies)) for run_id in plans}
@@ -55,6 +58,8 @@ def _questions(keys: Keys, plans: Mapping[str, Plan]) -> Iterator[Command]:
         yield Command(partition.timers, "ZRANGE", partition.timers, 0, -1, "WITHSCORES")
     for partition in keys.partitions:
         yield Command(partition.halted, "ZRANGE", partition.halted, 0, -1, "WITHSCORES")
+    for partition in keys.partitions:
+        yield Command(partition.children, "ZRANGE", partition.children, 0, -1, "WITHSCORES")
     yield from (_all_of(partition.open_runs) for partition in keys.partitions)
     yield from (_all_of(partition.closed_runs) for partition in keys.partitions)
     for run_id in plans:
@@ -103,8 +108,10 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
         "paused": unpack(fields["paused"])[0] if "paused" in fields else "",
         "deadline": float(fields["deadline"]) if "deadline" in fields else None,
         "checkpoints": dict(_numbered(fields, "checkpoint:")),
+        "seen": {at: tuple(unpack(value)) for at, value in _numbered(fields, "seen:")},
         "signals": {at: (unpack(value)[0], fields.get(f"payload:{at}")) for at, value in _numbered(fields, "signal:")},
         "altered": "altered" in fields,
+        "failures": int(fields.get("failures", 0)),
         "begun": int(fields.get("begun", 0)),
         "remembered": [_remembered(value) for _, value in sorted(_numbered(fields, "history:"))],
         "parent": fields.get("parent", b"").decode(),
@@ -114,10 +121,10 @@ def _run(flat: Any, ttl: int) -> dict[str, Any]:
     }
 
 
-def _record(packed: bytes) -> tuple[str | int, ...]:
+def _record(packed: bytes) -> tuple[str | int | None, ...]:
     record = node_record(packed)
     named = record.state, record.attempt, record.token, record.holder, record.spread, record.cause
-    return *named, record.retries, record.past
+    return *named, record.retries, record.past, record.let_begin
 
 
 def _remembered(packed: bytes) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.model.records import NodeModel
 
 if TYPE_CHECKING:
-    from tests.model.reference import RunModel
+    from tests.model.parts import Parts
     from tests.model.shape import Shape
 
 NOTHING = "nothing"
@@ -19,7 +19,7 @@ def passes(node: NodeModel) -> bool:
     return node.state == "succeeded" or node.cause == NOTHING
 
 
-def tell(run: RunModel, node: int, start: int) -> tuple[list[int], list[int]]:
+def tell(run: Parts, node: int, start: int) -> tuple[list[int], list[int]]:
     """Tell one slice of undos that one before them has ended; those that became ready, and that have others to tell.
 
     Nothing becomes of an undo before all those before it have told it, each time that undoing is begun.
@@ -37,17 +37,17 @@ def tell(run: RunModel, node: int, start: int) -> tuple[list[int], list[int]]:
     return ready, [undo for undo in decided if undo not in ready and run.shape.children[undo]]
 
 
-def heard(run: RunModel, undo: int) -> int:
+def heard(run: Parts, undo: int) -> int:
     """How many of the undos before it have told it, since undoing was last begun."""
     return sum(1 for each in run.shape.before(undo) if _has_told(run, each, undo))
 
 
-def arrived(run: RunModel, undo: int) -> int:
+def arrived(run: Parts, undo: int) -> int:
     """What is counted of it: the undos before it were all counted each earlier time."""
     return len(run.shape.before(undo)) * max(0, run.walk - 1) + heard(run, undo)
 
 
-def _has_told(run: RunModel, teller: int, undo: int) -> bool:
+def _has_told(run: Parts, teller: int, undo: int) -> bool:
     record = run.nodes.get(teller)
     return (
         record is not None
@@ -57,7 +57,7 @@ def _has_told(run: RunModel, teller: int, undo: int) -> bool:
     )
 
 
-def _next(run: RunModel, undo: int, cause: str) -> NodeModel:
+def _next(run: Parts, undo: int, cause: str) -> NodeModel:
     known = run.nodes.get(undo)
     if known is not None and passes(known):
         return known._replace(told=0, walk=run.walk)

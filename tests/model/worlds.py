@@ -129,7 +129,7 @@ def run_of(setting: Setting, world: World) -> RunModel:
     run.undos, run.compensation, run.blocked = world.undos, world.compensation, dict(world.blocked)
     run.now, run.timers = 0.0, dict.fromkeys(world.timers, 0.0)
     run.paused, run.left = world.paused, None if world.left is None else set(world.left)
-    run.checkpoints, run.deadline = {}, None
+    run.checkpoints, run.seen, run.deadline = {}, {}, None
     run.remembered, run.kept_end = [], None
     run.altered, run.counts, run.reopened = world.altered, dict(world.counts), world.reopened
     run.forgotten, run.unlisted, run.begun = world.forgotten, world.unlisted, world.begun
@@ -180,7 +180,8 @@ def _plain(node: NodeModel) -> NodeModel:
     if node.ended:
         cause = node.cause if node.cause in (NOTHING, BY_HAND) else ""
         return NodeModel(node.state, told=node.told, cause=cause, walk=node.walk, let_begin=node.let_begin)
-    return NodeModel(node.state, holder=node.holder, retries=node.retries, walk=node.walk)
+    waits = node.let_begin if node.state == "waiting" else None
+    return NodeModel(node.state, holder=node.holder, retries=node.retries, walk=node.walk, let_begin=waits)
 
 
 def doing_next(world: World, at: int, doing: Doing | None) -> World:

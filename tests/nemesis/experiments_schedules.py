@@ -88,7 +88,7 @@ def keeper_death_at_tick(trial: Trial) -> Figures:
 
 @schedules.add("B2", "paused-leader", tier=2)
 def paused_leader(trial: Trial) -> Figures:
-    """A keeper stands still for longer than it leads; when it goes on, what it decides by its old epoch is refused."""
+    """A keeper stands still for longer than it leads, and another stands in; what it decides then comes too late."""
     frozen, _ = trial.workers(2)
     trial.watch()
     _tick(trial)

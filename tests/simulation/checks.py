@@ -7,6 +7,7 @@ from typing import Any
 
 from taskmesh.model.policies import NO_LIMITS
 from taskmesh.model.states import NodeState
+from taskmesh.model.subflows import ChildStep
 from taskmesh.model.waiting import Sleep
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.link import Command, Conversation, Reply, value_of
@@ -14,8 +15,11 @@ from taskmesh.store.reader import Reader
 from taskmesh.store.records import NodeRecord, RunRecord, node_record
 from taskmesh.wire import unpack
 from tests.model.interpreter import Sent, end_of_wait
+from tests.simulation.children import given_number
 from tests.simulation.choosing import case_taken, lets_pass
+from tests.simulation.family_checks import FamilyChecks
 from tests.simulation.history import require
+from tests.simulation.numbers import number_in
 from tests.simulation.rules import ends_of_run, has_failed, may_end
 from tests.simulation.undone import check_undone
 from tests.simulation.works import ALWAYS, LIMIT_SECONDS, POOLS, PlannedRun
@@ -50,6 +54,7 @@ class Checks:
     def __init__(self, world: World) -> None:
         self._world = world
         self._reader = Reader(_RawLink(world), world.keys)
+        self._family = FamilyChecks(world, self._reader)
         self._tokens: dict[NodeKey, int] = {}
         self._ends: dict[NodeKey, tuple[str, int, int]] = {}
 
@@ -86,6 +91,7 @@ class Checks:
         buried = [message for name, queue in world.broker.queues.items() if "dead" in name for message in queue.ready]
         require(not buried, f"messages became dead letters: {buried}")
         self._check_flows()
+        self._family.check_end()
 
     def stuck(self) -> str:
         """Which runs have not ended, and how their nodes are."""
@@ -132,7 +138,10 @@ class Checks:
             self._check_reason(run, record, at)
             return
         is_shut = may_end(node, NodeState.SUCCEEDED, ends) and not self._lets_pass(run, record, at)
-        if is_shut:
+        is_left_out = bool(run.plan.flow.copies) and state == "skipped" and bool(record.summary.halt)
+        if is_left_out:
+            require(at >= len(run.plan.graph.roots), f"{name} was left out, and is one of the first")
+        elif is_shut:
             require(state in ("skipped", "cancelled"), f"{name} is {state}, and its gates do not let it run")
         else:
             require(may_end(node, state, ends), f"{name} is {state} after {ends}, and asks for {node.trigger}")
@@ -163,7 +172,9 @@ class Checks:
     def _check_reason(self, run: PlannedRun, record: RunRecord, at: int) -> None:
         self._check_attempts(run, record, at)
         node = run.plan.node(at)
-        if node.step is not None and record.nodes[at].state in ("succeeded", "failed"):
+        if isinstance(node.step, ChildStep):
+            self._family.check(run, record, at)
+        elif node.step is not None and record.nodes[at].state in ("succeeded", "failed"):
             self._check_wait(run, record, at)
         elif record.nodes[at].state == "failed":
             kind = unpack(record.errors[at])["type"]
@@ -177,7 +188,7 @@ class Checks:
         if node.step is not None:
             is_poisoned = attempts - history.taken_back > self._world.site.settings.worker.max_losses
             return {"Poisoned"} if is_poisoned else set()
-        conduct = run.conducts[node.name]
+        conduct = run.conducts[run.plan.name_of(at)]
         most_tries = node.retry.max_attempts if node.retry else 1
         found = {
             "ValueError": conduct.failures >= most_tries,
@@ -195,9 +206,9 @@ class Checks:
             return
         if node.step is not None:
             return
-        conduct = run.conducts[node.name]
+        conduct = run.conducts[run.plan.name_of(at)]
         require(ALWAYS not in (conduct.failures, conduct.crashes), f"{run.run_id}/{at} succeeded, which it cannot")
-        times = self._world.executions.times[run.run_id, node.name]
+        times = self._world.executions.times[run.run_id, run.plan.name_of(at)]
         require(times > 0, f"{run.run_id}/{at} succeeded, and its code was never run")
         self._check_output(run, record, at)
 
@@ -212,8 +223,9 @@ class Checks:
         require(is_poisoned or (node.state, told) == expected, sentence)
 
     def _check_output(self, run: PlannedRun, record: RunRecord, at: int) -> None:
-        inputs = run.plan.graph.inputs[at]
-        expected = 1 + sum(_value(record, each) for each in inputs)
+        inputs = () if run.plan.flow.copies else run.plan.graph.inputs[at]
+        given = given_number(run.plan, at, unpack(record.params))
+        expected = 1 + given + sum(_value(record, each) for each in inputs)
         require(_value(record, at) == expected, f"{run.run_id}/{at} gave {_value(record, at)} instead of {expected}")
 
     def _check_status(self, run: PlannedRun, record: RunRecord) -> None:
@@ -222,7 +234,7 @@ class Checks:
         expected = halt or ("failed" if fails else "succeeded")
         require(record.summary.status == expected, f"{run.run_id} is {record.summary.status} and not {expected}")
         require("cancelled" not in states or bool(halt), f"{run.run_id} was not halted and has cancelled nodes")
-        may_halt = any(verb.startswith("cancel") for verb, _ in run.wishes) or fails
+        may_halt = any(verb.startswith("cancel") for verb, _ in run.wishes) or fails or self._family.may_be_stopped(run)
         require(may_halt or not halt, f"{run.run_id} was halted as {halt}, and nobody wanted it")
 
     def _check_flows(self) -> None:
@@ -251,5 +263,4 @@ def _pairs(fields: Any) -> Iterable[tuple[bytes, bytes]]:
 
 
 def _value(record: RunRecord, at: int) -> int:
-    output = unpack(record.outputs[at])
-    return int(output["value"])
+    return number_in(unpack(record.outputs[at]))

@@ -12,7 +12,8 @@ from taskmesh.model.policies import exception_name
 from taskmesh.wire import pack, unpack
 from taskmesh.worker.channels.protocol import Failure, Outcome, Work
 from tests.simulation.loop import Actor, SimLoop
-from tests.simulation.works import Conduct, output_of
+from tests.simulation.numbers import output_of
+from tests.simulation.works import Conduct
 
 REASON = "it was killed by signal 9"
 KILL_SECONDS = 0.01

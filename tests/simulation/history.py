@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from taskmesh.dispatch.plan import BEFORE_FIRST, Plan
 from taskmesh.dispatch.reopening import descendants
 from taskmesh.store.calls import NodeKey
+from taskmesh.store.family import run_of_ticket
 from taskmesh.store.link import Command, Reply
 from tests.simulation.rules import may_begin
 
@@ -17,6 +18,7 @@ Values: TypeAlias = list[Any]
 
 
 BUSY = ("ready", "running", "retrying")
+OPEN = ("running", "compensating")
 
 
 class BrokenPromiseError(AssertionError):
@@ -44,6 +46,8 @@ class NodeHistory:
     """For each token that a claim gave: the holder, and the number of its attempt."""
     taken_back: int = 0
     """How many of those were no attempts: a breaker refused them, or nothing had begun."""
+    waits_for: str = ""
+    """The ticket of the child run for whose end it waits."""
 
 
 class History:
@@ -61,6 +65,7 @@ class History:
         """Who may try each breaker, and until when."""
         self.signals: dict[NodeKey, bytes] = {}
         """What the first signal of each node said that the store has taken."""
+        self.ended: set[str] = set()
         self.nodes: defaultdict[NodeKey, NodeHistory] = defaultdict(NodeHistory)
         self.leases: dict[tuple[str, str], float] = {}
         self.commits = 0
@@ -72,6 +77,8 @@ class History:
             "retry_node": self._retried,
             "wake_node": self._woken,
             "signal_node": self._signalled,
+            "tell_parent": self._told,
+            "compensate_run": self._compensated,
             "spread_node": self._spread,
             "release_node": self._released,
             "redrive_node": self._redriven,
@@ -147,12 +154,13 @@ class History:
         require(holder == node.holder, f"{key.member} was settled by {holder}, it was given to {node.holder}")
 
     def _retried(self, keys: Values, arguments: Values, reply: Values) -> None:
-        if reply[0] != "retrying":
+        if reply[0] not in ("retrying", "told"):
             return
         key, token = NodeKey(arguments[1], int(arguments[2])), int(arguments[3])
         node = self.nodes[key]
         self._require_right_to_settle(key, node, token, arguments[8])
         node.state, node.holder, node.relieved_of = "retrying", "", token
+        node.waits_for = arguments[10]
         node.taken_back += str(arguments[6]) == "0"
 
     def _woken(self, keys: Values, arguments: Values, reply: Values) -> None:
@@ -163,6 +171,24 @@ class History:
         require(node.state == "retrying", f"{key.member} was woken though it was {node.state}")
         require(reply[2] > node.token, f"{key.member}: token {reply[2]} was given after {node.token}")
         node.state, node.token = "ready", reply[2]
+
+    def _told(self, keys: Values, arguments: Values, reply: Values) -> None:
+        """A parent hears of the end of a child; who told it may die before it publishes the node."""
+        if reply[0] != "woken":
+            return
+        key, ticket = NodeKey(arguments[1], int(arguments[2])), arguments[3]
+        node, child = self.nodes[key], run_of_ticket(ticket)
+        require(node.state == "retrying", f"{key.member} was told of {child} though it was {node.state}")
+        require(node.waits_for == ticket, f"{key.member} was told of {child}, and waits for {node.waits_for}")
+        require(child in self.ended, f"{key.member} was told that {child} has ended, and it has not")
+        require(reply[2] > node.token, f"{key.member}: token {reply[2]} was given after {node.token}")
+        node.state, node.token, node.waits_for = "ready", reply[2], ""
+        node.relieved_of = node.token - 1
+
+    def _compensated(self, keys: Values, arguments: Values, reply: Values) -> None:
+        if reply[0] == "compensating":
+            self.to_be_undone.add(arguments[1])
+            self.ended.discard(arguments[1])
 
     def _signalled(self, keys: Values, arguments: Values, reply: Values) -> None:
         """The sender may die before it publishes the node, which is the keeper's then."""
@@ -222,6 +248,7 @@ class History:
     def _terminated(self, keys: Values, arguments: Values, reply: Values) -> None:
         if reply[0] == "terminated":
             self.terminated.add(arguments[1])
+            self.ended.add(arguments[1])
 
     def _consulted(self, keys: Values, arguments: Values, reply: Values) -> None:
         breaker, probe, lease_seconds, verdict = keys[0], arguments[3], float(arguments[4]), arguments[5]
@@ -234,6 +261,8 @@ class History:
 
     def _note_told(self, key: NodeKey, reply: Values) -> None:
         count = reply[2]
+        if reply[1] not in OPEN:
+            self.ended.add(key.run_id)
         self._note_ready(key.run_id, key.node, reply[3 : 3 + count])
         for number in reply[3 + count :]:
             self._skip(NodeKey(key.run_id, number))
@@ -243,6 +272,14 @@ class History:
             node = self.nodes[NodeKey(run_id, number)]
             if node.state == "waiting":
                 node.state, node.token, node.made_ready_by = "ready", 1, teller
+        self._require_bound(run_id)
+
+    def _require_bound(self, run_id: str) -> None:
+        """Of copies of which only so many may run at once, no more have begun and not ended."""
+        copies = self.plans[run_id].flow.copies
+        if copies and copies.most_at_once:
+            busy = [at for at in range(copies.total) if self.nodes[NodeKey(run_id, at)].state in BUSY]
+            require(len(busy) <= copies.most_at_once, f"{run_id}: {busy} run at once, and not {copies.most_at_once}")
 
     def _skip(self, key: NodeKey) -> None:
         node = self.nodes[key]

@@ -80,12 +80,17 @@ class SimLoop(ActorLoop):
             tell = partial(answer.set_exception, error)
         finally:
             actor.is_aside = False
-        self.call_later(actor.aside_seconds, tell)
+        self.call_later(actor.aside_seconds, _unless_cancelled, answer, tell)
         return answer
 
     def outside(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Call something that belongs to no actor: the network, the servers, fate."""
         self.call_later(seconds, callback, *args, context=self._outside)
+
+
+def _unless_cancelled(answer: asyncio.Future[Answer], tell: Callable[[], None]) -> None:
+    if not answer.cancelled():
+        tell()
 
 
 class _Jump(selectors.BaseSelector):

@@ -9,20 +9,25 @@ from unittest import mock
 
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.child_inputs import Around
+from taskmesh.dispatch.children import SUCCEEDED, Verdict
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.store.calls import NodeKey
+from taskmesh.store.family import child_id
 from taskmesh.store.scripts import Script, Scripts
+from taskmesh.wire import pack
 from taskmesh.worker.engine.attempt import Attempt
 from taskmesh.worker.engine.settling import Settler
 
 Mutation = Callable[[], AbstractContextManager[object]]
 
 
-def _in_script(name: str, old: str, new: str) -> Mutation:
+def in_script(name: str, old: str, new: str) -> Mutation:
     """An edit of one script."""
-    return _in_scripts((name,), old, new)
+    return in_scripts((name,), old, new)
 
 
-def _in_scripts(names: Sequence[str], old: str, new: str) -> Mutation:
+def in_scripts(names: Sequence[str], old: str, new: str) -> Mutation:
     """The same edit of some scripts: of what stands before all of them."""
 
     @contextmanager
@@ -41,7 +46,7 @@ def _in_scripts(names: Sequence[str], old: str, new: str) -> Mutation:
     return mutate
 
 
-def _instead(target: str, new: Any) -> Mutation:
+def instead(target: str, new: Any) -> Mutation:
     return lambda: mock.patch(target, new)
 
 
@@ -76,68 +81,93 @@ def _wait_for_ever(self: Any, view: Any) -> float:
     return 1e6
 
 
+def _end_nobody(*_: object) -> None:
+    """As if children went on whatever became of their parents."""
+
+
+def _begin_another(self: Around, key: NodeKey, turn: int = 0) -> str:
+    return child_id(key, self.record.opened_at, self.record.token, turn)
+
+
+def _undo_nothing(*_: object) -> Verdict:
+    return Verdict(SUCCEEDED, output=pack(None))
+
+
 TELLERS = ("settle_node", "spread_node")
 
 MUTANTS: dict[str, Mutation] = {
-    "whoever settles is believed": _in_script("settle_node", "not is_of(record, token, ARGV[15])", "false"),
-    "whoever releases is believed": _in_script("release_node", "not is_of(record, token, ARGV[6])", "false"),
-    "a repeated settle counts again": _in_script(
+    "whoever settles is believed": in_script("settle_node", "not is_of(record, token, ARGV[15])", "false"),
+    "whoever releases is believed": in_script("release_node", "not is_of(record, token, ARGV[6])", "false"),
+    "a repeated settle counts again": in_script(
         "settle_node",
         "if has_ended(record) then return report('again', found.status, told(run, edges, found.status)) end\n"
         "if record[STATE] ~= 'running' then return {'stale'} end\n",
         "",
     ),
-    "a join counts arrivals instead of those that arrived": _in_script(
+    "a join counts arrivals instead of those that arrived": in_script(
         "spread_node", "if record[SPREAD] ~= from then", "if false then"
     ),
-    "a claim takes from the living": _in_script("claim_node", "if is_alive(", "if false and is_alive("),
-    "there is no outbox": _in_script("settle_node", "pairs_of[#pairs_of + 1] = member", "pairs_of[#pairs_of] = nil"),
-    "a re-drive keeps the token": _in_script("redrive_node", "record[TOKEN] = record[TOKEN] + 1", ""),
-    "the keeper publishes nothing": _instead("taskmesh.keeper.keeper.Keeper._publish", _publish_nothing),
-    "there is no keeper": _instead("taskmesh.keeper.keeper.Keeper.run_pass", _do_nothing),
-    "a message is acked before its node is settled": _instead(
+    "a claim takes from the living": in_script("claim_node", "if is_alive(", "if false and is_alive("),
+    "there is no outbox": in_script("settle_node", "pairs_of[#pairs_of + 1] = member", "pairs_of[#pairs_of] = nil"),
+    "a re-drive keeps the token": in_script("redrive_node", "record[TOKEN] = record[TOKEN] + 1", ""),
+    "the keeper publishes nothing": instead("taskmesh.keeper.keeper.Keeper._publish", _publish_nothing),
+    "there is no keeper": instead("taskmesh.keeper.keeper.Keeper.run_pass", _do_nothing),
+    "a message is acked before its node is settled": instead(
         "taskmesh.worker.engine.settling.Settler.end", _ack_then_settle
     ),
-    "a message is acked before what follows is confirmed": _instead(
+    "a message is acked before what follows is confirmed": instead(
         "taskmesh.worker.engine.settling.Settler._publish_then_ack", _ack_then_publish
     ),
-    "a lost reply is taken for an answer": _instead(
+    "a lost reply is taken for an answer": instead(
         "taskmesh.worker.engine.engine.Engine._put_all_back", _forget_what_was_asked
     ),
-    "what was only started is undone": _in_scripts(TELLERS, "undone[STATE] == 'succeeded'", "undone"),
-    "an undo does not wait for all before it": _in_scripts(TELLERS, "== needed * found.compensation", "> 0"),
-    "a failed undo is forgotten": _in_script("settle_node", "state == 'succeeded' and 'done' or 'failed'", "'done'"),
-    "what is committed is not undone": _in_script("settle_node", "set(found, 'undos', 'some')", ""),
-    "undos are cancelled with their run": _instead("taskmesh.worker.engine.halting.UNDOING", b"nothing"),
-    "a rule does not wait for all ends": _in_scripts(TELLERS, "(not waits or left == 0)", "true"),
-    "an expression counts what has not ended": _in_scripts(
+    "what was only started is undone": in_scripts(TELLERS, "undone[STATE] == 'succeeded'", "undone"),
+    "an undo does not wait for all before it": in_scripts(TELLERS, "== needed * found.compensation", "> 0"),
+    "a failed undo is forgotten": in_script("settle_node", "state == 'succeeded' and 'done' or 'failed'", "'done'"),
+    "what is committed is not undone": in_script("settle_node", "set(found, 'undos', 'some')", ""),
+    "undos are cancelled with their run": instead("taskmesh.worker.engine.halting.UNDOING", b"nothing"),
+    "a rule does not wait for all ends": in_scripts(TELLERS, "(not waits or left == 0)", "true"),
+    "an expression counts what has not ended": in_scripts(
         TELLERS, "if value == UNKNOWN then return nil end", "if value == UNKNOWN then return 'ready' end"
     ),
-    "a failure that is taken fails its run": _in_script("settle_node", "not is_handled and ", ""),
-    "a false condition lets its node run": _instead("taskmesh.dispatch.gates.CONDITION", ""),
-    "a switch leads to every branch": _instead("taskmesh.dispatch.gates.Gate._is_taken", lambda *_: True),
-    "a node that its gates shut out has had an attempt": _in_script(
+    "a failure that is taken fails its run": in_script("settle_node", "not is_handled and ", ""),
+    "a false condition lets its node run": instead("taskmesh.dispatch.gates.CONDITION", ""),
+    "a switch leads to every branch": instead("taskmesh.dispatch.gates.Gate._is_taken", lambda *_: True),
+    "a node that its gates shut out has had an attempt": in_script(
         "settle_node", "if state == 'skipped' then record[ATTEMPT]", "if false then record[ATTEMPT]"
     ),
-    "a signal wakes nobody": _in_script(
+    "a signal wakes nobody": in_script(
         "signal_node", "if is_parked or is_claimed then make", "if is_claimed then make"
     ),
-    "a second signal replaces the first": _in_script("signal_node", "if known then return {'taken', known[2]} end", ""),
-    "a wait counts from when it was parked last": _in_script(
+    "a second signal replaces the first": in_script("signal_node", "if known then return {'taken', known[2]} end", ""),
+    "a wait counts from when it was parked last": in_script(
         "claim_node", "record[STARTED_AT] - (record[SCHEDULED_AT] or record[READY_AT])", "waited"
     ),
-    "two probes try a breaker": _in_script("consult_breaker", "holder == probe or now >= held_until", "true"),
-    "a node behind a breaker waits for ever": _instead(
+    "two probes try a breaker": in_script("consult_breaker", "holder == probe or now >= held_until", "true"),
+    "a node behind a breaker waits for ever": instead(
         "taskmesh.worker.engine.breakers.BreakerBoard._come_again_seconds", _wait_for_ever
     ),
-    "to wait for a breaker uses up attempts": _in_script(
+    "to wait for a breaker uses up attempts": in_script(
         "retry_node", "if ARGV[7] == '0' then\n  record[ATTEMPT]", "if false then\n  record[ATTEMPT]"
     ),
-    "a hook runs after every end": _in_scripts(TELLERS, "if each == state then", "if true then"),
-    "the hooks of a flow do not wait for its last node": _in_scripts(
+    "a hook runs after every end": in_scripts(TELLERS, "if each == state then", "if true then"),
+    "the hooks of a flow do not wait for its last node": in_scripts(
         TELLERS, "remaining > found.hooks then", "remaining > found.hooks + 1 then"
     ),
-    "nobody answers what the keeper asks": _instead("taskmesh.worker.engine.answering.Answering.run_pass", _do_nothing),
+    "a child goes on when its parent is halted": instead("taskmesh.dispatch.closing.Closing.stop", _end_nobody),
+    "who begins a child again begins another one": instead(
+        "taskmesh.dispatch.child_inputs.Around.child_id", _begin_another
+    ),
+    "the end of a child is told as long as whoever ended it lives": in_scripts(
+        TELLERS, "put_due(outbox, run_id .. '/' .. TO_PARENT, now)", ""
+    ),
+    "all items of a map begin at once": instead(
+        "taskmesh.model.flow.Copies.first", property(lambda copies: range(copies.total))
+    ),
+    "the undo of a node leaves its children as they are": instead(
+        "taskmesh.dispatch.children.Children._undone", _undo_nothing
+    ),
+    "nobody answers what the keeper asks": instead("taskmesh.worker.engine.answering.Answering.run_pass", _do_nothing),
 }
 
 FOCUS: dict[str, tuple[str, ...]] = {

@@ -24,6 +24,10 @@ LATE_SECONDS = 6.0
 _REFUSAL = exceptions.ResponseError("MISCONF Redis is configured to save snapshots, but cannot")
 
 
+_UNORDERED = ("SMEMBERS", "SRANDMEMBER")
+"""What a server answers in an order of its own, another one each time that it is started; as those of HSCAN."""
+
+
 class Observer(Protocol):
     """Who is told of each command in the order in which the server carried them out."""
 
@@ -113,9 +117,19 @@ class SimServer:
         if name == "TIME":
             seconds, rest = divmod(self.now(), 1.0)
             return [int(seconds), round(rest * 1_000_000)]
+        if name in _UNORDERED and isinstance(reply, list):
+            return sorted(reply)
+        if name == "HSCAN" and isinstance(reply, list):
+            return [reply[0], _in_order(reply[1])]
         if reply and (name == "PEXPIRE" or "PX" in command.arguments[-2:]):
             self._expiries[command.key] = self.loop.time() + int(command.arguments[-1]) / 1000
         return reply
+
+
+def _in_order(flat: list[bytes]) -> list[bytes]:
+    """Names and values by turns, in the order of the names."""
+    pairs = sorted(zip(flat[::2], flat[1::2], strict=True))
+    return [part for pair in pairs for part in pair]
 
 
 class SimLink:

@@ -50,8 +50,8 @@ def _check_undo(run: PlannedRun, record: RunRecord, at: int, is_committed: bool,
     name, state = f"{run.run_id}/{undo}", record.nodes[undo].state
     expected = {"succeeded", "failed"} if is_committed and may_run else {"skipped"}
     require(state in expected, f"{name} is {state} and not {expected}")
-    if state == "succeeded":
-        conduct = run.conducts[run.plan.node(undo).name]
+    if state == "succeeded" and run.plan.node(undo).step is None:
+        conduct = run.conducts[run.plan.name_of(undo)]
         require(ALWAYS not in (conduct.failures, conduct.crashes), f"{name} succeeded, which it cannot")
 
 

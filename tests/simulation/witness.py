@@ -35,7 +35,9 @@ class AckWitness:
             return
         node = self._history.nodes[key]
         if node.ended_as:
-            self._require_successors_told(key)
+            # The message of one that ran for long may have been acked just before its end.
+            if self._history.now() - node.claimed_at < self._early_ack_seconds:
+                self._require_successors_told(key)
         else:
             self._require_passed_on(key, said.token, node, holder)
 

@@ -14,7 +14,10 @@ from taskmesh.model.depends import WORDS
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
 from taskmesh.model.hooks import Hook, hook_name
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
+from taskmesh.model.subflows import ChildStep
 from taskmesh.model.triggers import Rule, Trigger
+from taskmesh.store.family import Parent
+from tests.simulation.children import with_children
 from tests.simulation.choosing import with_choices
 from tests.simulation.fate import chance_of
 from tests.simulation.waiting import PlannedSignal, planned_signals, with_waits
@@ -68,6 +71,11 @@ class PlannedRun:
     """What people want of it: a verb, and when."""
     signals: list[PlannedSignal]
     is_accepted: bool = False
+    is_calm: bool = False
+    parent: Parent | None = None
+    ends_with_parent: bool = True
+    outlasts_halt: bool = False
+    """It is a child of a node that no halt of its run concerns."""
 
 
 @dataclass(slots=True)
@@ -83,11 +91,18 @@ def plan_runs(seed: int, count: int, seconds: float, calm: bool = False) -> list
     return [_plan_run(seed, f"run-{number}", seconds, calm) for number in range(count)]
 
 
-def output_of(value: object) -> int:
-    """What every task gives back: one more than the sum of all that it was given."""
-    if isinstance(value, dict):
-        return 1 + sum(int(each["value"]) for each in value.values() if isinstance(each, dict))
-    return 1
+def plan_child(seed: int, run_id: str, plan: Plan, parent: Parent, node: Node, above: PlannedRun) -> PlannedRun:
+    """What befalls a run that a ``node`` of the run ``above`` has begun; times are counted from then."""
+    assert isinstance(node.step, ChildStep)
+    conducts = _conducts(seed, run_id, plan.flow, above.is_calm)
+    run = PlannedRun(run_id, plan, conducts, 0.0, [], [], True, above.is_calm, parent, node.step.ends_with_parent)
+    run.outlasts_halt = node.trigger.runs_always
+    if above.is_calm:
+        return run
+    chance = chance_of(seed, run_id, "child")
+    run.wishes = [(verb, chance.uniform(0, 10.0)) for verb in ("cancel", "terminate") if chance.random() < 0.05]
+    run.signals = planned_signals(chance, plan.flow.nodes, 0.0, 10.0) if chance.random() < 0.5 else []
+    return run
 
 
 def _plan_run(seed: int, run_id: str, seconds: float, calm: bool) -> PlannedRun:
@@ -96,7 +111,7 @@ def _plan_run(seed: int, run_id: str, seconds: float, calm: bool) -> PlannedRun:
     submitted_at = chance_of(seed, run_id, "submission").uniform(0, seconds)
     conducts = _conducts(seed, run_id, flow, calm)
     signals = planned_signals(chance_of(seed, run_id, "signals"), flow.nodes, submitted_at, seconds / 2)
-    return PlannedRun(run_id, Plan.of(flow), conducts, submitted_at, wishes, signals)
+    return PlannedRun(run_id, Plan.of(flow), conducts, submitted_at, wishes, signals, is_calm=calm)
 
 
 def _flow(seed: int, run_id: str, calm: bool) -> Flow:
@@ -111,6 +126,7 @@ def _flow(seed: int, run_id: str, calm: bool) -> Flow:
     leaning = chance_of(seed, "leaning").choice((0.0, 0.3, 0.9))
     nodes = _with_guards(chance_of(seed, run_id, "guards"), nodes, leaning)
     nodes = _with_undos(chance_of(seed, run_id, "undos"), nodes, pools)
+    nodes = with_children(chance_of(seed, run_id, "children"), nodes, calm)
     nodes = _with_hooks(chance_of(seed, run_id, "hooks"), nodes, pools)
     policies = list(OnFailure) if any(node.compensation for node in nodes) else UNDOES_NOTHING
     return Flow("flow", "1", nodes, on_failure=chance.choice(policies), shard_by=chance.choice(("run", "node")))

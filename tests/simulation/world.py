@@ -12,6 +12,7 @@ from taskmesh.store.keys import Keys
 from taskmesh.store.link import Command
 from taskmesh.worker.channels.protocol import Work
 from tests.simulation.broker import SimBroker
+from tests.simulation.families import Families
 from tests.simulation.fate import Fate, chance_of
 from tests.simulation.history import History
 from tests.simulation.loop import SimLoop
@@ -27,6 +28,7 @@ CHAOS_SECONDS = 45.0
 RUNS = (2, 8)
 WORKERS = (2, 3)
 SHARDS = (1, 3)
+HELP_SECONDS = 3.0
 
 
 class World:
@@ -52,7 +54,8 @@ class World:
         self.history.plans = {run_id: run.plan for run_id, run in self.runs.items()}
         early_ack_seconds = self.site.settings.worker.early_ack_seconds
         witness = AckWitness(self.history, self.broker, self.fate.loses_messages, early_ack_seconds)
-        self.server.observers += [self.trace, self.history]
+        self.families = Families(seed, self.server, self.keys, self.runs, self._on_birth)
+        self.server.observers += [self.trace, self.families, self.history]
         self.broker.witnesses += [self.trace, witness]
         self.workers: list[IoProcess] = []
         self.healed_seconds = 0.0
@@ -130,10 +133,25 @@ class World:
     def _plan_client(self, run: PlannedRun) -> None:
         client = ClientProcess(f"client-{run.run_id}", self, run)
         self.loop.outside(run.submitted_at, self.loop.inside, client.actor, client.submit)
+        self._plan_people(run)
+
+    def _plan_people(self, run: PlannedRun) -> None:
         for verb, seconds in run.wishes:
             self.loop.outside(seconds, self._steer, run, verb)
         for signal in run.signals:
             self.loop.outside(signal.at, self._signal, run, signal)
+
+    def _on_birth(self, child: PlannedRun) -> None:
+        self.history.plans[child.run_id] = child.plan
+        self._plan_people(child)
+
+    def _help_children(self) -> None:
+        """What a child waits for comes, as long as somebody waits for the child; an orphan waits for ever."""
+        for run in list(self.runs.values()):
+            if run.parent is not None and self.families.is_wanted(run) and run.run_id not in self.history.ended:
+                for signal in last_signals(run.plan):
+                    self._signal(run, signal)
+        self.loop.outside(HELP_SECONDS, self._help_children)
 
     def _steer(self, run: PlannedRun, verb: str) -> None:
         client = ClientProcess(f"{verb}-{run.run_id}", self, run)
@@ -224,8 +242,9 @@ class World:
         self.broker.set_alarm(False)
         for process in self.workers:
             process.actor.alone_until = 0.0
-        for run in self.runs.values():
+        for run in [run for run in self.runs.values() if run.parent is None]:
             # Whoever wanted to may have died.
             self._steer(run, "resume")
             for signal in last_signals(run.plan):
                 self._signal(run, signal)
+        self._help_children()

@@ -72,3 +72,19 @@ def test_what_is_missing_is_told(large: VirtualMesh, place: Path) -> None:
     run.signal("go")
     with pytest.raises(RunFailedError, match="the output of node 'rows': a value of run"):
         run.result()
+
+
+def test_what_is_matched_may_be_in_what_was_put_aside(large: VirtualMesh) -> None:
+    @large.task
+    def order() -> dict[str, str]:
+        return {"id": "o-1", "rest": "x" * 5000}
+
+    @large.flow
+    def paid() -> Any:
+        return large.wait_event("paid", "paid", match={"order": order()["id"]})
+
+    late, early = large.submit(paid), large.submit(paid)
+    large.settle()
+    assert "it asks of the event: order = 'o-1'" in late.explain("paid").nodes[0].reasons
+    large.publish_event("paid", {"order": "o-1", "amount": 5})
+    assert [run.result() for run in (late, early, large.submit(paid))] == [{"order": "o-1", "amount": 5}] * 3

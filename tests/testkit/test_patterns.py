@@ -27,7 +27,8 @@ class Expected(NamedTuple):
 
     ``early`` are pairs of which the first begins before the second has ended. ``calls`` are the nodes of all calls, in
     the order in which they ended, those in child runs, too; ``gives`` is what some nodes give, call by call. ``steer``
-    is done after ``steer_seconds``.
+    is done after ``steer_seconds``. ``events`` are types, each to be published so long after the one before, while the
+    run goes on.
     """
 
     orders: Sequence[Order]
@@ -40,6 +41,7 @@ class Expected(NamedTuple):
     status: str = "succeeded"
     calls: Sequence[str] = ()
     gives: Mapping[str, Sequence[Any]] = {}
+    events: Sequence[tuple[float, str]] = ()
 
 
 BRANCHES = {"fragile": True, "abroad": True}
@@ -125,6 +127,9 @@ EXPECTED = {
         calls=["open", "ship"],
     ),
     "21_structured_loop": Expected([("a", "loop", "b")]),
+    "23_transient_trigger": Expected(
+        [("a", "go", "b")], seconds={"a": 120}, events=[(60, "door.opened"), (120, "door.opened")]
+    ),
     "24_persistent_trigger": Expected([("a", "go", "b")], seconds={"a": 120}, steer=lambda run: run.signal("go")),
     "19_cancel_task": Expected(
         [("a", "b", "c")], {"b": "skipped", "c": "succeeded"}, seconds={"b": math.inf}, steer=lambda run: run.skip("b")
@@ -182,6 +187,10 @@ def test_a_pattern_runs_in_its_order(mesh: VirtualMesh, name: str) -> None:
     if expected.steer is not None:
         mesh.clock.advance(expected.steer_seconds)
         expected.steer(run)
+    for seconds, event in expected.events:
+        mesh.clock.advance(seconds)
+        assert run.status() == "running"
+        mesh.publish_event(event)
 
     assert run.wait() == expected.status
     for order in expected.orders:

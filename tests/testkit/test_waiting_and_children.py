@@ -7,6 +7,7 @@ import time
 import pytest
 
 from taskmesh import RunFailedError, load_flow
+from taskmesh.cli.output import seconds_of
 from taskmesh.testing import StandstillError, VirtualMesh, assert_attempts, assert_order, assert_states
 
 DAY_SECONDS = 86_400
@@ -42,6 +43,27 @@ def test_a_month_of_sleeps_signals_and_decisions(mesh: VirtualMesh) -> None:
     assert_order(run, "reserve", "paid", "cool", "ok", "ship")
     assert (mesh.clock.now() - start) / DAY_SECONDS == pytest.approx(24, abs=0.001)
     assert time.monotonic() - begun < 30
+
+
+SLOW_CHILD = """
+flow: slow
+nodes:
+  nap: {sleep: 2h}
+  first: {task: step}
+  all: {flow: {nodes: {rest: {sleep: 5h}, work: {task: step, needs: [rest]}}}, needs: [first]}
+"""
+
+
+@pytest.mark.usefixtures("step")
+def test_what_waits_has_taken_all_that_it_waited_for(mesh: VirtualMesh) -> None:
+    run = mesh.submit(load_flow(SLOW_CHILD, "slow.yaml"))
+    run.result()
+    hours = {node.name: (seconds_of(node) or 0.0) / 3600 for node in run.details().nodes}
+    assert hours == {
+        "nap": pytest.approx(2, abs=0.01),
+        "first": pytest.approx(0, abs=0.01),
+        "all": pytest.approx(5, abs=0.01),
+    }
 
 
 @pytest.mark.usefixtures("step")
@@ -115,3 +137,35 @@ def test_an_empty_list_has_no_item_that_could_succeed(mesh: VirtualMesh, least: 
     if status == "failed":
         with pytest.raises(RunFailedError, match="the list of the map is empty, and 1 of its items must succeed"):
             run.result()
+
+
+UNDOABLE = """
+flow: f
+on_failure: compensate
+nodes:
+  first: {{task: step, compensate: undo}}
+  inner: {{{what}, needs: [first]}}
+  last: {{task: fails, needs: [inner]}}
+"""
+NOTHING = "map: [], task: step, compensate: undo"
+NAP = "flow: {nodes: {nap: {sleep: 1h}, own: {task: step, compensate: undo}}}"
+
+
+@pytest.mark.parametrize(
+    ("what", "marked_at"), [(NOTHING, None), (NAP, 1), (NAP, 61)], ids=["a map over nothing", "marked", "marked late"]
+)
+@pytest.mark.usefixtures("step")
+def test_what_has_succeeded_without_a_child_has_nothing_to_undo(
+    mesh: VirtualMesh, what: str, marked_at: int | None
+) -> None:
+    """It is not mistaken for a child that the store has lost, which would leave what was before it as it is."""
+    mesh.task(name="undo")(lambda: None)
+    mesh.task(name="fails")(lambda: 1 / 0)
+    mesh.stub("step", node="first", takes=60)
+    run = mesh.submit(load_flow(UNDOABLE.format(what=what), "f.yaml", mesh.registry))
+    if marked_at is not None:
+        mesh.clock.advance(marked_at)
+        run.mark("inner", [])
+
+    assert run.wait() == "compensated"
+    assert [(call.run_id, call.node) for call in mesh.calls("undo")][-1] == (run.id, "undo:first")

@@ -55,7 +55,10 @@ class FakeIoProcess:
     def note_settings(self) -> None:
         while self.file and self.told:
             told = self.told.pop(0)
-            note(f"{self.file}.settings", f"{os.getpid()} {told.settings['log']['level']} {told.is_refused}\n")
+            note(
+                f"{self.file}.settings",
+                f"{os.getpid()} {told.settings['log']['level']} {told.is_refused} {told.pushed}\n",
+            )
 
     def stop(self) -> None:
         if not self.exit_code.done():

@@ -12,6 +12,8 @@ from scripts.benchmark import page
 from scripts.benchmark.__main__ import parser, plan_of
 from scripts.benchmark.features import Cost, Drained
 from scripts.benchmark.figures import Figure, median_of, of_latencies
+from scripts.benchmark.maps import MapCost
+from scripts.benchmark.maps import to_json as maps_json
 from scripts.benchmark.montage import Shape, read_shape, twin_shape
 from scripts.benchmark.report import Report
 from scripts.benchmark.session import running
@@ -63,6 +65,14 @@ def test_the_cost_of_features_is_the_median_of_the_rounds_own_ratios() -> None:
     careful = [Drained(950.0, 104.0), Drained(475.0, 208.0), Drained(900.0, 120.0)]
     cost = Cost(without, careful)
     assert (cost.of_rate, cost.of_cpu) == (0.05, 0.04)
+
+
+def test_the_cost_of_a_map_is_the_median_of_the_rounds_own_ratios() -> None:
+    fan_in = [Drained(1000.0, 100.0), Drained(500.0, 200.0), Drained(1000.0, 100.0)]
+    mapped = [Drained(800.0, 110.0), Drained(400.0, 220.0), Drained(500.0, 200.0)]
+    cost = MapCost(9, fan_in, mapped)
+    assert cost.factor == 1.25
+    assert maps_json(cost)["factor"] == 1.25
 
 
 def test_the_median_is_taken_of_each_value() -> None:

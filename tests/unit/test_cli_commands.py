@@ -41,6 +41,12 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+def test_items_are_retried_of_one_run_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    for runs in (("one", "two"), ("--all",)):
+        assert run("retry", *runs, "--node", "pick") == 2
+        assert "--node is for one run" in capsys.readouterr().err
+
+
 def test_help_lists_every_command_and_loads_no_client_library() -> None:
     code = (
         "import sys\n"

@@ -12,13 +12,14 @@ import pytest
 from rich.console import Console
 
 from taskmesh.cli.fan_outs import LOOK_SECONDS, FanOuts
+from taskmesh.cli.item_lines import item_lines
 from taskmesh.cli.live import follow
 from taskmesh.cli.output import duration_text, json_text, run_document, shortened
 from taskmesh.cli.picture import MAX_NODES_DRAWN, MAX_ROWS, Picture
 from taskmesh.cli.progress import Progress, levels_of
 from taskmesh.cli.summary import MAX_PATH, print_summary
 from taskmesh.cli.telling import print_history
-from taskmesh.client.counting import Counted
+from taskmesh.client.counting import Counted, FailedItem
 from taskmesh.client.details import NodeDetails, RunDetails, RunEvent
 from taskmesh.clock import Clock, ManualClock
 from taskmesh.errors import StoreUnavailableError
@@ -95,6 +96,17 @@ def test_the_picture_shows_how_far_the_items_of_a_map_are() -> None:
     assert "53,210/100,000 a" in text
     progress.apply(event("a", "succeeded", 3))
     assert "100,000" not in drawn(picture(progress, clock, {"r-2": Counted(100_000, 100_000)}))
+
+
+def test_the_items_of_a_map_are_counted_and_the_first_that_failed_are_named() -> None:
+    failed = tuple(FailedItem(f"cut[{at}]", "ValueError", "bad " * 100) for at in range(2))
+    items = Counted(8, 9, {"failed": 3, "succeeded": 5, "waiting": 1}, failed)
+    node = NodeDetails("cut", "map w:cut", NodeState.RETRYING, (), child="c1", items=items)
+    lines = [*item_lines([node, NodeDetails("plain", "w:x", NodeState.READY, ())])]
+    assert lines[0] == "cut: 9 items: 1 waiting, 5 succeeded, 3 failed"
+    assert lines[1].startswith("  cut[0]: ValueError: bad bad")
+    assert len(lines[1]) < 230
+    assert lines[3:] == ["  and 1 more have failed; `taskmesh show c1` has them all"]
 
 
 def test_the_counts_of_maps_are_asked_for_now_and_then_and_kept_meanwhile() -> None:

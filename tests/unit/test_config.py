@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from taskmesh.config import Settings, explain, load_settings, restore_settings
+from taskmesh.config import Settings, explain, load_settings, restore_settings, standing_above
 from taskmesh.config.keys import KEYS
+from taskmesh.config.loader import with_pushed
+from taskmesh.config.pushed import NOTHING_PUSHED, Pushed, live_values
+from taskmesh.config.sources import from_named_file, from_texts
 from taskmesh.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -58,6 +61,65 @@ def test_program_over_environment_over_file_over_default(tmp_path: Path) -> None
     environ = {"TASKMESH_WORKER__THREADS": "3", "TASKMESH_WORKER__PROCESSES": "3"}
     worker = load_settings({"worker": {"threads": 4}}, environ, tmp_path).worker
     assert (worker.threads, worker.processes, worker.io_processes, worker.max_crashes) == (4, 3, 2, 3)
+
+
+LAYERS = ("default", "file", "pushed", "environment", "program")
+
+
+@pytest.mark.parametrize("highest", range(len(LAYERS)))
+def test_what_was_pushed_stands_over_the_file_and_below_what_is_given_to_one_worker(
+    tmp_path: Path, highest: int
+) -> None:
+    said = LAYERS[: highest + 1]
+    if "file" in said:
+        (tmp_path / "taskmesh.toml").write_text("[worker]\ndrain_seconds = 1.0\n")
+    pushed = Pushed(4, {"worker.drain_seconds": 2.0}) if "pushed" in said else NOTHING_PUSHED
+    environ = {"TASKMESH_WORKER__DRAIN_SECONDS": "3"} if "environment" in said else {}
+    given = {"worker.drain_seconds": 4.0} if "program" in said else {}
+    expected = ["30.0", "1.0", "2.0", "3.0", "4.0"][highest]
+    [origin] = [each for each in explain(given, environ, tmp_path, pushed) if each.key == "worker.drain_seconds"]
+    names = ["default", "taskmesh.toml", "pushed, revision 4", "TASKMESH_WORKER__DRAIN_SECONDS", "given by the program"]
+    assert (origin.value_shown, origin.origin) == (expected, names[highest])
+    # A worker puts it over its own settings, and comes to the same.
+    own = load_settings(given, environ, tmp_path)
+    above = standing_above(given, environ)
+    assert repr(with_pushed(own, pushed, above).worker.drain_seconds) == expected
+
+
+def test_what_is_to_be_pushed_is_told_of_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "live.toml"
+    file.write_text('[log]\nlevl = "debug"\nformat = "xml"\n[worker]\nthreads = 3\ndrain_seconds = 5\n')
+    with pytest.raises(ConfigError) as caught:
+        live_values(from_named_file(file), from_texts({"worker.drain_seconds": "soon", "log.formt": "x"}, "--set"))
+    assert str(caught.value).splitlines() == [
+        f"log.levl ({file}): no such setting; did you mean log.level?",
+        f"log.format = 'xml' ({file}): must be one of text, json",
+        f"worker.threads ({file}): takes a restart of each worker, so it cannot be pushed; leave it out",
+        "worker.drain_seconds = 'soon' (--set): must be a number",
+        "log.formt (--set): no such setting; did you mean log.format?",
+    ]
+
+
+def test_live_values_are_those_that_are_said_and_of_their_type(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text("[tool.taskmesh.worker]\ndrain_seconds = 5\n")
+    values = live_values(from_named_file(file), from_texts({"flows.activate": "true"}, "--set"))
+    assert values == {"worker.drain_seconds": 5.0, "flows.activate": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "there is no setting to push; `taskmesh config unset`"),
+        ("[log\n", "live.toml: is not TOML: "),
+        (None, "live.toml: cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_says_nothing_is_not_pushed(tmp_path: Path, text: str | None, sentence: str) -> None:
+    if text is not None:
+        (tmp_path / "live.toml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        live_values(from_named_file(tmp_path / "live.toml"))
 
 
 def test_overrides_may_be_dotted_and_none_says_nothing(tmp_path: Path) -> None:

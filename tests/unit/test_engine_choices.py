@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from taskmesh.client.details import NodeDetails, run_details
-from taskmesh.dispatch.dispatcher import outgoing
+from taskmesh.dispatch.dispatcher import Ready, outgoing
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node, OnFailure, Param, Switch, case_of
 from taskmesh.model.triggers import Rule, Trigger
 from taskmesh.model.validation import complete
 from taskmesh.worker.engine import intake
+from tests.contract.store_bench import OTHER
 from tests.unit.engine_bench import EngineBench
 
 Test = Callable[[EngineBench], Awaitable[None]]
@@ -233,5 +234,112 @@ def test_a_failure_that_is_taken_does_not_halt_the_run(play: Callable[[Test], No
         nodes = await _run(bench, plan, amount="many")
         assert _states(nodes) == {"a": "failed", "mend": "succeeded", "other": "succeeded"}
         assert (bench.status(), bench.side.record().summary.halt) == ("succeeded", "")
+
+    play(test)
+
+
+BESIDE = Trigger(Rule.ANY_SUCCESS)
+"""Begins with the first of those that it needs, while the other may still run."""
+STILL_RUNS = 'nodes.slow.state != "succeeded" && nodes.slow.output == null'
+HAS_ENDED = 'nodes.slow.state == "succeeded" || nodes.slow.output == "out"'
+
+
+def _beside(**what: Any) -> Plan:
+    node = Node("beside", what.pop("task", "t"), needs=("quick", "slow"), trigger=BESIDE, **what)
+    return _plan(Node("quick", "t"), Node("slow", "t"), node, on_failure=OnFailure.CONTINUE)
+
+
+async def _lost_with_its_worker(bench: EngineBench, plan: Plan) -> dict[str, NodeDetails]:
+    """Another worker has claimed the node and dies, nobody knows how far it came; the slow node ends meanwhile."""
+    bench.side.admit(plan)
+    bench.side.run_through(plan, 0)
+    bench.side.claim(plan, 2, OTHER)
+    bench.side.run_through(plan, 1)
+    bench.side.housekeeping.end_holder(OTHER)
+    again = bench.side.redrive(2)
+    bench.broker.deliver(outgoing(Ready(plan, "r1", 2, "r1", again.attempt, again.token)).body, redelivered=True)
+    await bench.until(lambda: bench.is_idle and bench.status() != "running")
+    return {node.name: node for node in run_details(bench.side.record(), plan).nodes}
+
+
+@pytest.mark.parametrize(("condition", "state"), [(STILL_RUNS, "succeeded"), (HAS_ENDED, "skipped")])
+@pytest.mark.parametrize("is_paged", [False, True])
+def test_who_takes_a_node_over_decides_as_its_first_claim_would_have(
+    play: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch, condition: str, state: str, is_paged: bool
+) -> None:
+    monkeypatch.setattr(intake, "FIELDS_PER_CLAIM", 1 if is_paged else intake.FIELDS_PER_CLAIM)
+
+    async def test(bench: EngineBench) -> None:
+        nodes = await _lost_with_its_worker(bench, _beside(when=condition))
+        assert _states(nodes) == {"quick": "succeeded", "slow": "succeeded", "beside": state}
+        assert (_ran(bench), nodes["beside"].attempts) == (({"beside"}, 2) if state == "succeeded" else (set(), 1))
+
+    play(test)
+
+
+def test_who_takes_a_switch_over_goes_the_way_that_its_first_claim_would_have(play: Callable[[Test], None]) -> None:
+    switch = Switch((case_of(HAS_ENDED, ("late",)), case_of("", ("early",))))
+    needs = ("quick", "slow")
+    plan = _plan(
+        Node("quick", "t"),
+        Node("slow", "t"),
+        Node("route", "", pool="", needs=needs, trigger=BESIDE, switch=switch),
+        Node("early", "t"),
+        Node("late", "t"),
+    )
+
+    async def test(bench: EngineBench) -> None:
+        nodes = await _lost_with_its_worker(bench, plan)
+        assert (nodes["route"].output, _ran(bench)) == ("early", {"early"})
+
+    play(test)
+
+
+def test_a_worker_that_does_not_know_the_task_decides_as_the_first_claim_would_have(
+    play: Callable[[Test], None],
+) -> None:
+    async def test(bench: EngineBench) -> None:
+        bench.pool.tasks = frozenset({"other"})
+        nodes = await _lost_with_its_worker(bench, _beside(when=HAS_ENDED))
+        assert str(nodes["beside"].status) == "skipped"
+
+    play(test)
+
+
+@pytest.mark.parametrize("is_paged", [False, True])
+def test_what_lost_its_executor_runs_again_though_its_condition_would_be_false_by_then(
+    play_by_hand: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch, is_paged: bool
+) -> None:
+    monkeypatch.setattr(intake, "FIELDS_PER_CLAIM", 1 if is_paged else intake.FIELDS_PER_CLAIM)
+
+    async def test(bench: EngineBench) -> None:
+        plan = _beside(when=STILL_RUNS)
+        bench.submit(plan)
+        await bench.until(lambda: len(bench.pool.works) == 2)
+        bench.pool.finish(_work_of(bench, "quick"))
+        await bench.until(lambda: "beside" in _ran(bench))
+        bench.pool.finish(_work_of(bench, "slow"))
+        await bench.until(lambda: str(bench.side.record().nodes[1].state) == "succeeded")
+        bench.pool.kill(_work_of(bench, "beside"))
+        await bench.until(lambda: bench.pool.times["r1", "beside"] == 2 and bool(bench.pool.works))
+        bench.pool.finish(_work_of(bench, "beside"))
+        await bench.until(lambda: bench.is_idle and bench.status() == "succeeded")
+        assert str(bench.side.record().nodes[2].state) == "succeeded"
+
+    play_by_hand(test)
+
+
+def _work_of(bench: EngineBench, node: str) -> int:
+    return next(at for at, work in bench.pool.works.items() if work.context[1] == node)
+
+
+def test_nothing_is_kept_for_a_node_that_begins_when_all_that_it_reads_has_ended(
+    play: Callable[[Test], None],
+) -> None:
+    plan = _plan(Node("a", "t"), Node("b", "t", needs=("a",), when='nodes.a.state == "succeeded"'))
+
+    async def test(bench: EngineBench) -> None:
+        assert _states(await _run(bench, plan)) == {"a": "succeeded", "b": "succeeded"}
+        assert bench.side.record().seen == {}
 
     play(test)

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from taskmesh.model.flow import Node
+from taskmesh.model.flow import Flow, Node
+from taskmesh.model.subflows import Subflow
 from taskmesh.store.link import Command
 from tests.contract.store_bench import ME, diamond, plan_of
 from tests.unit.engine_bench import EngineBench, run_two_flows, single
@@ -36,6 +37,23 @@ def test_any_lost_call_delays_and_changes_nothing(valkey_url: str, namespace: st
     for width in (1, 2):
         for number in range(1, calls + 1):
             asyncio.run(play_with(number, width))
+
+
+@pytest.mark.parametrize("call", range(1, 13))
+def test_who_cannot_read_what_one_child_needs_takes_the_others_up_once(
+    play: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Both were claimed in one batch, and each reads for itself what it needs."""
+    monkeypatch.setattr("taskmesh.worker.engine.intake.FIELDS_PER_CLAIM", 1)
+    inner = Subflow(inline=Flow("inner", "1", (Node("x", "t"),)))
+
+    async def test(bench: EngineBench) -> None:
+        bench.link.lost = {(call, "request")}
+        bench.submit(plan_of(Node("a", "", step=inner), Node("b", "", step=inner)))
+        await bench.until(lambda: bench.is_idle and bench.status() == "succeeded")
+        assert sum(bench.pool.times.values()) == 2
+
+    play(test)
 
 
 def test_one_damaged_run_does_not_stop_the_others(play: Callable[[Test], None]) -> None:

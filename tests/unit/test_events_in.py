@@ -106,6 +106,8 @@ def test_a_python_flow_that_says_something_else_is_refused(on: dict[str, Any], s
         ("order.created", '"order created"', "order.yaml:5.*printable ASCII"),
         ("event.data.amount > 10", '"event.data.amount >"', "order.yaml:6.*is no CEL"),
         ("event.data.amount > 10", "params.amount > 10", "order.yaml:6.*uses 'params', which means nothing here"),
+        ("event.data.amount > 10", "event.amount > 10", "order.yaml:6.*asks for event.amount; write event.data.KEY"),
+        ("event.data.amount > 10", 'event["dat"] == 1', "order.yaml:6.*asks for event.dat; write"),
         ("${event.data.id}", "${params.order_id}", r"order.yaml:7.*is not a reference; write \$\{event.data.KEY\}"),
         ("${event.data.id}", "${event.body}", "order.yaml:7.*is not a reference"),
         ('{order_id: "${event.data.id}"}', "{order: 1}", "order.yaml:7.*no parameter 'order'; did you mean 'order_id'"),
@@ -118,6 +120,11 @@ def test_a_python_flow_that_says_something_else_is_refused(on: dict[str, Any], s
 def test_a_flow_file_that_is_wrong_is_refused_with_its_place(old: str, new: str, sentence: str) -> None:
     with pytest.raises(FlowError, match=sentence):
         load_flow(FILE.replace(old, new, 1), "order.yaml")
+
+
+def test_what_a_condition_calls_the_members_of_a_list_is_no_event() -> None:
+    text = FILE.replace("event.data.amount > 10", "event.data.lines.exists(event, event.amount > 10)", 1)
+    assert load_flow(text, "order.yaml").on is not None
 
 
 def test_a_flow_in_a_node_begins_with_no_event() -> None:

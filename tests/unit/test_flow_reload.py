@@ -249,7 +249,7 @@ def test_changes_are_noticed_and_what_is_wrong_is_told(folder: Folder, caplog: p
 
 
 def test_watching_outlives_any_failure(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskmesh.app.flow_watch.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("taskmesh.app.occasions.LOOK_SECONDS", 0.05)
     folder.write("order", "one")
     failures = [StoreUnavailableError("Redis does not answer"), RuntimeError("nobody thought of that")]
     push = folder.store.push

@@ -5,10 +5,13 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.harness.leftovers import end_leftovers
 from tests.harness.ports import free_port, is_free
 from tests.harness.processes import Process, Processes, processes
 
@@ -57,21 +60,61 @@ def test_a_child_dies_with_the_test_runner(tmp_path: Path) -> None:
         "child = Process(['sleep', '60'], log=pathlib.Path(sys.argv[1]))\n"
         "print(child.pid, flush=True); sys.stdin.read()"
     )
+    with _runner(code, tmp_path / "log") as (runner, orphan):
+        runner.kill()
+        assert _ended(orphan)
+
+
+# An embedded server is in a session of its own, and stays when whoever started it is killed.
+GUARDED = """
+import pathlib, sys, redis
+from taskmesh.clock import SystemClock
+from taskmesh.store.embedded import EmbeddedServer
+from tests.harness.leftovers import leftovers_ended
+directory = pathlib.Path(sys.argv[1])
+with leftovers_ended(directory):
+    server = EmbeddedServer(directory / "mesh", SystemClock())
+    server.acquire()
+    print(redis.Redis(unix_socket_path=str(server.socket_path)).info()["process_id"], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_an_embedded_server_that_nobody_has_stopped_dies_with_the_test_runner(tmp_path: Path, is_killed: bool) -> None:
+    with _runner(GUARDED, tmp_path) as (runner, orphan):
+        if is_killed:
+            runner.kill()
+        else:
+            assert runner.stdin is not None
+            runner.stdin.close()
+        assert _ended(orphan)
+
+
+def test_only_what_works_in_the_directory_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine-too").mkdir()
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    mine = Process(sleep, log=tmp_path / "mine.log", cwd=tmp_path / "mine")
+    other = Process(sleep, log=tmp_path / "other.log", cwd=tmp_path / "mine-too")
+    end_leftovers(tmp_path / "mine")
+    assert mine.wait() == -signal.SIGKILL
+    assert other.running
+    other.kill9()
+
+
+@contextmanager
+def _runner(code: str, argument: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process that runs ``code``, which prints the number of another one, and waits; and a descriptor of that one."""
     runner = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "log")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, str(argument)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert runner.stdout is not None
-    assert runner.stdin is not None
-    orphan = int(runner.stdout.readline())
-    watch = os.pidfd_open(orphan)
-    runner.kill()
-    runner.wait()
-    runner.stdin.close()
-    runner.stdout.close()
-    assert _ended(watch, timeout_seconds=10)
+    with runner:
+        assert runner.stdout is not None
+        yield runner, os.pidfd_open(int(runner.stdout.readline()))
 
 
-def _ended(pidfd: int, timeout_seconds: float) -> bool:
+def _ended(pidfd: int, timeout_seconds: float = 30) -> bool:
     try:
         readable, _, _ = select.select([pidfd], [], [], timeout_seconds)
     finally:

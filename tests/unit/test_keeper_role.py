@@ -25,7 +25,7 @@ class Services:
         self._made: dict[str, MagicMock] = {}
         for name in SERVICES:
             monkeypatch.setattr(keeping, name, self._maker(name))
-        monkeypatch.setattr(keeping, "_scheduler", lambda *_: MagicMock())
+        monkeypatch.setattr(keeping, "open_scheduler", self._maker("Scheduler"))
 
     def _maker(self, name: str) -> Any:
         def make(*_: Any) -> MagicMock:
@@ -45,6 +45,7 @@ class Leads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.partitions: set[int] = set()
+        self.turns: dict[int, int] = {}
         leads = self
 
         class Keeper:
@@ -54,6 +55,7 @@ class Leads:
             async def run_pass(self) -> None:
                 self._leadership.epochs.clear()
                 self._leadership.epochs.update(dict.fromkeys(leads.partitions, 1))
+                self._leadership.turns = leads.turns
 
         monkeypatch.setattr(keeping, "Keeper", Keeper)
 
@@ -74,6 +76,23 @@ def test_a_process_publishes_the_events_of_whatever_partitions_it_leads(monkeypa
             leads.partitions = partitions
             await role.keep()
             assert services.at_work() == working
+
+    asyncio.run(keep())
+
+
+def test_a_process_looks_after_schedules_also_where_it_leads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    services, leads = Services(monkeypatch), Leads(monkeypatch)
+    foundation: Any = MagicMock(settings=Settings(), clock=ManualClock())
+    unused: Any = MagicMock()
+
+    async def keep() -> None:
+        role = keeping.KeeperRole(foundation, "me", unused, unused, Tally())
+        leads.turns = {0: 1}
+        await role.keep()
+        assert services.at_work() == {"Scheduler"}
+        leads.turns = {}
+        await role.keep()
+        assert services.at_work() == set()
 
     asyncio.run(keep())
 

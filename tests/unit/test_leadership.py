@@ -32,6 +32,9 @@ class Polity:
         for name in names:
             asyncio.run(self.candidates[name].renew(self.now))
 
+    def turns(self, number: int) -> list[int]:
+        return sorted(each.turns[number] for each in self.candidates.values())
+
     def led(self, name: str) -> set[int]:
         return set(self.candidates[name].epochs)
 
@@ -69,6 +72,16 @@ def test_newcomers_get_their_share_within_three_passes(polity: Polity) -> None:
     assert min(map(len, shares)) >= 2
 
 
+def test_behind_each_leader_the_others_are_in_line(polity: Polity) -> None:
+    for _ in range(4):
+        polity.passes(*CANDIDATES)
+    assert all(polity.turns(number) == [0, 1, 2] for number in range(16))
+    assert all(
+        {number for number, turn in each.turns.items() if turn == 0} == each.epochs.keys()
+        for each in polity.candidates.values()
+    )
+
+
 def test_the_dead_are_succeeded_within_two_leases(polity: Polity) -> None:
     for _ in range(4):
         polity.passes(*CANDIDATES)
@@ -82,7 +95,7 @@ def test_who_resigns_is_succeeded_at_once(polity: Polity) -> None:
     for _ in range(4):
         polity.passes(*CANDIDATES)
     polity.candidates["c"].resign()
-    assert polity.led("c") == set()
+    assert (polity.led("c"), polity.candidates["c"].turns) == (set(), {})
     polity.passes("a", "b")
     assert polity.led("a") | polity.led("b") == set(range(16))
 
@@ -105,7 +118,7 @@ def test_nothing_is_led_after_a_pass_that_failed(polity: Polity, monkeypatch: py
         away.setattr(_MovableElections, "lead", _raise)
         with pytest.raises(StoreUnavailableError):
             polity.passes("a")
-    assert polity.led("a") == set()
+    assert (polity.led("a"), polity.candidates["a"].turns) == (set(), {})
 
 
 def _raise(*_: object) -> dict[int, int]:

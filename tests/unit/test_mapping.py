@@ -118,7 +118,7 @@ def test_a_mapped_node_is_read_back_from_bytes_and_from_text(node: str) -> None:
         ("a: {map: '${nodes.b.output}', task: t}", "5:12: node 'a': it refers to 'b', which is no node of this flow"),
         ("a: {map: [1], task: t, args: {v: '${itm}'}}", "'${itm}' is not a reference; write ${item}, ${index}"),
         ("a: {map: [1], task: t, args: {v: '${params.m}'}}", "it refers to params.m, which the flow does not declare"),
-        ("a: {map: [1], task: t, args: '${params}'}", "args of a mapped task must name what each argument is"),
+        ("a: {map: [1], task: t, args: '${params}'}", "args of a map must name what each argument is"),
         ("a: {map: [1], args: {v: 1}}", "the key 'task' is missing"),
         ("a: {map: [1], task: t, slice: 0}", f"slice must be a whole number from 1 to {MAX_ITEMS}, not '0'"),
         ("a: {map: [1], task: t, slice: true}", "slice must be a whole number"),
@@ -299,6 +299,7 @@ def test_a_product_takes_one_from_each_list() -> None:
     [
         (7, UsageError, "the value of 'map' must be a list, not integer"),
         ({"a": [1], "b": "text"}, UsageError, "'b' of 'map' must be a list, not string"),
+        ({}, UsageError, "must be a list, or names with lists; it is an object without any"),
         ([0] * (MAX_ITEMS + 1), TooLargeError, f"the map has {MAX_ITEMS + 1} items"),
         ({"a": [0] * 1000, "b": [0] * 1000}, TooLargeError, "the map has 1000000 items"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,13 +17,13 @@ from taskmesh.app import flow_process
 from taskmesh.config.settings import PluginsSection
 from taskmesh.errors import FlowError, NodeConfigError, UsageError
 from taskmesh.flows.dumping import dump_flow
-from taskmesh.model.flow import Flow, Node
+from taskmesh.model.flow import Flow, Node, Param, ParamType
 from taskmesh.model.node_types import UNKNOWN, foreseen
 from taskmesh.model.validation import check
 from taskmesh.plugins import sources
-from taskmesh.plugins.catalog import NodeTypes
+from taskmesh.plugins.catalog import NodeTypes, may_be_any
 from taskmesh.plugins.config_schema import ConfigSchema
-from taskmesh.plugins.interface import NodeContext, NodeType
+from taskmesh.plugins.interface import ENTRY_POINT_GROUP, NodeContext, NodeType
 from taskmesh.plugins.loading import Candidate, Plugin, PluginState, load_plugins
 from taskmesh.tasks.registry import Registry
 from taskmesh.wire.flows import decode_flow, encode_flow
@@ -256,6 +257,34 @@ def test_installed_types_come_in_one_order_in_every_process(monkeypatch: pytest.
     ]
 
 
+ALLOWING = (
+    PluginsSection(http_hosts=("api.example.com",)),
+    PluginsSection(shell_programs=("/bin/true",), shell_user="nobody"),
+    PluginsSection(python=True),
+    PluginsSection(publish_exchanges=("x",)),
+)
+
+
+@pytest.mark.parametrize("section", [PluginsSection(), *ALLOWING])
+def test_where_no_type_can_be_on_executors_are_told_so(
+    monkeypatch: pytest.MonkeyPatch, section: PluginsSection
+) -> None:
+    for module in (sources, importlib.metadata):
+        monkeypatch.setattr(module, "entry_points", lambda group: [])
+    settings = Settings(plugins=section)
+    on = {plugin.name for plugin in NodeTypes(lambda: settings).plugins if plugin.state is not PluginState.OFF}
+    assert may_be_any(settings) is bool(on) is (section in ALLOWING)
+
+
+def test_installed_and_declared_types_may_be_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Point("a", "x")]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found if group == ENTRY_POINT_GROUP else [])
+    assert may_be_any(Settings())
+    found.clear()
+    assert not may_be_any(Settings())
+    assert may_be_any(Settings(plugins=PluginsSection(manifests=("types.toml",))))
+
+
 def findings(config: Any) -> list[str]:
     return [sentence for _, sentence in ConfigSchema(SCHEMA).findings(config)]
 
@@ -402,8 +431,8 @@ def test_config_errors_have_their_place_like_every_other_problem() -> None:
         ("a: {type: Echo}", "type 'Echo' is not allowed: a name of a type begins with a lower-case letter"),
         ("a: {type: 5}", "type must be a text"),
         ('a: {type: ""}', "type is empty"),
-        ("a: {type: echo, with: [1]}", "with must be a mapping of names to values, not a list"),
-        ('a: {type: echo, with: "${params}"}', "with must be a mapping"),
+        ("a: {type: echo, with: [1]}", "with must be a mapping of names to values, or ${params}, not a list"),
+        ('a: {type: echo, with: "${nodes}"}', "with must be a mapping"),
         ('a: {task: "@echo", args: {text: ab}}', "no task has such a name; a node type is written as type: echo"),
         ('a: {type: echo, with: {text: ab}, compensate: "@echo"}', "'@echo' stands for a node type; only a task"),
         ('a: {type: echo, with: {text: ab}, breaker: b, fallback: "@echo"}', "'@echo' stands for a node type; only"),
@@ -414,9 +443,14 @@ def test_what_is_no_node_of_a_type_is_refused_once(node: str, said: str) -> None
     assert said in problem
 
 
-def test_all_params_are_no_config() -> None:
-    [problem] = check(Flow("f", "1", (Node("a", "@echo", "${params}"),)), registry_with(Echo))
-    assert (problem.path, problem.message) == (("nodes", "a", "with"), "with must map names to values")
+def test_all_params_are_a_config_where_they_fit() -> None:
+    def found(*params: str) -> list[str]:
+        flow = Flow("f", "1", (Node("a", "@echo", "${params}"),), tuple(Param(each, ParamType.ANY) for each in params))
+        return [str(problem) for problem in check(flow, registry_with(Echo))]
+
+    assert found("text", "times") == []
+    assert found("text", "word") == ["node 'a': word is no key of this type; known are text, times, mode, more, list"]
+    assert found() == []
 
 
 def test_a_broken_validate_is_a_problem_of_the_flow_and_no_crash() -> None:

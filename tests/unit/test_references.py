@@ -106,7 +106,7 @@ def test_an_escaped_value_stands_for_itself(value: object) -> None:
         ("${nodes.a.output.box.x}", "${nodes.a.output} is an object with the keys 'parcel', '0'"),
         ("${nodes.b-2.output.7}", "${nodes.b-2.output} is a list of 3"),
         ("${nodes.b-2.output.first}", "${nodes.b-2.output} is a list of 3"),
-        ("${params.id.0}", "${params.id} is a str, which has nothing inside"),
+        ("${params.id.0}", "${params.id} is a text, which has nothing inside"),
         ("${params.none.x}", "${params.none} is null"),
     ],
 )

@@ -143,7 +143,7 @@ def test_the_place_before_the_parent_is_one_of_every_flow() -> None:
             "nothing says what would undo any of the nodes",
         ),
         ("  a: {flow: {nodes: {b: {task: 'w:tell', needs: [b], args: {text: 1}}}}}", "in a circle: b -> b"),
-        ("  a: {repeat_until: 'output', max_iterations: 3}", "either a 'task' or a 'flow'"),
+        ("  a: {repeat_until: 'output', max_iterations: 3}", "either a 'task', a 'type' or a 'flow'"),
         ("  a: {repeat_until: 'output', flow: other}", "'max_iterations' is missing: a loop must have an end"),
         ("  a: {repeat_until: 'output', flow: other, max_iterations: 0}", "max_iterations must be 1 to 1000, not 0"),
         ("  a: {repeat_until: 'output', flow: other, max_iterations: many}", "must be a whole number"),

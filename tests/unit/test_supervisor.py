@@ -148,12 +148,12 @@ def test_settings_that_change_are_passed_on_also_to_those_that_are_started_later
         killed, other = (pid for pid, *_ in lives(log))
         os.kill(int(killed), signal.SIGKILL)
         await fixture.until(lambda: len(notes()) == 3)
-        fixture.notes.append(SettingsNote(changed.to_mapping(), is_refused=True))
+        fixture.notes.append(SettingsNote(changed.to_mapping(), is_refused=True, pushed=3))
         await fixture.until(lambda: len(notes()) == 5)
         later = lives(log)[2][0]
-        assert set(notes()[:2]) == {f"{killed} debug False", f"{other} debug False"}
-        assert notes()[2] == f"{later} debug False"
-        assert set(notes()[3:]) == {f"{later} debug True", f"{other} debug True"}
+        assert set(notes()[:2]) == {f"{killed} debug False 0", f"{other} debug False 0"}
+        assert notes()[2] == f"{later} debug False 0"
+        assert set(notes()[3:]) == {f"{later} debug True 3", f"{other} debug True 3"}
         assert fixture.supervisor.plan.drain_seconds == 7.0
         fixture.supervisor.terminate()
 

@@ -105,7 +105,7 @@ def test_a_wait_without_an_end_has_neither_timeout_nor_default() -> None:
         ("{sleep: 40000d}", "(100 years)"),
         ("{sleep: 5, task: w:x}", "there is no key 'task' here"),
         ("{sleep: 5, retry: {max_attempts: 2}}", "there is no key 'retry' here"),
-        ("{wait: event}", "wait must be 'signal', not 'event' (string)"),
+        ("{wait: answer}", "wait must be 'signal' or 'event', not 'answer' (string)"),
         ("{wait: signal, signal: no good}", "the name of a signal must match"),
         ("{wait: signal, default: 5}", "'default' needs a 'timeout'"),
         ("{wait: signal, timeout: -1}", "timeout must be more than 0"),

@@ -2,7 +2,9 @@
 -- Gives the right to run a ready node, or one whose holder is gone, to a holder. Repeated by the holder: the same answer.
 -- The node stays in its pool's outbox until it has ended: that is how the keeper finds it when everybody forgets it.
 -- KEYS  1 run  2 holders
--- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need
+-- ARGV  1 now  2 node  3 token of the message  4 holder  5.. fields of the run that the node's arguments need. Where the
+--         first is `seen:NODE`, the `node:N` behind it are what a condition of the node reads, which may not have ended:
+--         how they stand at the first claim is kept in that field, and is what each later claim gets
 -- Returns {'claimed', attempt, token, retries, crashes, attempts before it was reset, ms it was ready for,
 --          ms since it was ready first, checkpoint of an earlier attempt, ms until the run's deadline ('' = none), halt,
 --          context, field...},
@@ -12,6 +14,8 @@
 local run, holders = KEYS[1], KEYS[2]
 local now, node, holder = read_clock(ARGV[1]), ARGV[2], ARGV[4]
 local HALT = 6
+-- The first of the fields in ARGV, and how much further back their values are.
+local FIELDS, BEFORE_FIELDS = 5, 3
 -- With its first claim a node gets this token.
 local FIRST_CLAIM = 2
 
@@ -25,8 +29,22 @@ local function answer(record, values)
     waited * 1000, open * 1000, checkpoint, left, unpack(values, HALT, HALT + 1 + #ARGV - 4)}
 end
 
+-- Whoever takes the node up later, after whatever end of this one, decides as this one does.
+local function keep_seen(values)
+  local states = {}
+  for at = FIELDS + 1, #ARGV do
+    local other = string.match(ARGV[at], '^node:(%d+)$')
+    if not other or other == node then break end
+    local record = unpacked(values[at + BEFORE_FIELDS])
+    states[#states + 1] = tonumber(other)
+    states[#states + 1] = record and record[STATE] or 'waiting'
+  end
+  values[FIELDS + BEFORE_FIELDS] = cmsgpack.pack(states)
+  change(ARGV[FIELDS], values[FIELDS + BEFORE_FIELDS])
+end
+
 local values = redis.call('HMGET', run, 'node:' .. node, 'watched', 'status', 'paused', 'deadline', 'halt', 'context',
-  unpack(ARGV, 5))
+  unpack(ARGV, FIELDS))
 local record = unpacked(values[1])
 -- An undo comes after what its run was halted for, and after its deadline.
 if values[3] == 'compensating' then values[5], values[HALT] = false, false end
@@ -52,6 +70,7 @@ record[TOKEN] = record[TOKEN] + 1
 record[STARTED_AT] = now
 record[HOLDER] = holder
 save(node, record)
+if ARGV[FIELDS] == 'seen:' .. node and not values[FIELDS + BEFORE_FIELDS] then keep_seen(values) end
 note(values[2], 'node', tonumber(node), 'running', now, record[ATTEMPT], holder)
 write(run)
 return answer(record, values)

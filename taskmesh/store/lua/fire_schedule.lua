@@ -1,19 +1,20 @@
 #!lua
--- Decides about ticks of a schedule: each begins a run, waits, or is passed over. Each is decided about once.
--- KEYS  1 schedule  2 schedules by when they begin next  3 due  4 busy  5 keeper  6 passed
--- ARGV  1 now  2 schedule id  3 epoch of the keeper  4 revision  5 tick from which on was decided (`next` as it was seen)
---       6 tick that comes next ('' = none)  7 when its run begins, in seconds ('+inf' = never)
---       8 msgpack: ticks that begin: tick, run id ...  9 msgpack: ticks that are missed: first, last, how many, why ...
---       10 msgpack: ids of runs that have ended
--- Returns {'fired', 1 = look at it before its next tick, members of due ...} | {'stale'} (another keeper, or another
---         definition) | {'moved'} (decided before; what began is in `due`).
-local schedule, schedules, due, busy, keeper, passed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+-- Decides about ticks of a schedule: each begins a run, waits, or is passed over. Whichever keeper says so first: a tick is
+-- decided about once, since the definition and the next tick must be those that were seen.
+-- KEYS  1 schedule  2 schedules by when they begin next  3 due  4 busy  5 passed
+-- ARGV  1 now  2 schedule id  3 revision  4 tick from which on was decided (`next` as it was seen)
+--       5 tick that comes next ('' = none)  6 when its run begins, in seconds ('+inf' = never)
+--       7 msgpack: ticks that begin: tick, run id ...  8 msgpack: ticks that are missed: first, last, how many, why ...
+--       9 msgpack: ids of runs that have ended
+-- Returns {'fired', 1 = look at it before its next tick, members of due ...} | {'stale'} (another definition)
+--         | {'moved'} (decided before; what began is in `due`).
+local schedule, schedules, due, busy, passed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now, schedule_id = read_clock(ARGV[1]), ARGV[2]
-local ticks, missed = cmsgpack.unpack(ARGV[8]), cmsgpack.unpack(ARGV[9])
+local ticks, missed = cmsgpack.unpack(ARGV[7]), cmsgpack.unpack(ARGV[8])
 
 local found = read_schedule(schedule)
-if is_stale(keeper, ARGV[3], found, ARGV[4]) then return {'stale'} end
-if found.next ~= ARGV[5] then return {'moved'} end
+if found.revision ~= ARGV[3] then return {'stale'} end
+if found.next ~= ARGV[4] then return {'moved'} end
 check_sorted_sets(2, 4)
 check_lists(passed)
 
@@ -46,7 +47,7 @@ local function offer(tick, run_id)
   pass_over(found, 'skipped', tick, tick, 1, why)
 end
 
-drop_ended(found, cmsgpack.unpack(ARGV[10]))
+drop_ended(found, cmsgpack.unpack(ARGV[9]))
 for at = 1, #missed, MISSED_WIDTH do
   pass_over(found, 'missed', missed[at], missed[at + 1], missed[at + 2], missed[at + 3])
 end
@@ -54,8 +55,8 @@ for at = 1, #ticks, TICK_WIDTH do offer(ticks[at], ticks[at + 1]) end
 
 local is_busy = #found.buffer > 0
 for at = 1, #found.active, RUN_WIDTH do is_busy = is_busy or found.active[at + 2] ~= '' end
-redis.call('HSET', schedule, 'next', ARGV[6])
-redis.call('ZADD', schedules, ARGV[7], schedule_id)
+redis.call('HSET', schedule, 'next', ARGV[5])
+redis.call('ZADD', schedules, ARGV[6], schedule_id)
 if is_busy then redis.call('ZADD', busy, now, schedule_id) end
 write_schedule(schedule, due, passed, found, now)
 return {'fired', is_busy and 1 or 0, unpack(found.recorded)}

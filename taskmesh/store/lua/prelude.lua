@@ -23,10 +23,14 @@
 --   failed:I, skipped:I               the same of those that have failed, and were skipped; where I has a rule for them
 --   output:I, error:I                 what node I gave back, or why its last attempt failed
 --   items:N, staged                   of copies, the fields with their items, and how many there are (see stage_items)
---   begun                             of copies of which only so many may run at once, how many have begun; absent while
---                                     those are the first
+--   begun                             of copies of which only so many may run at once, which one begins next; absent while
+--                                     that is the first that waits
+--   failures                          of copies of which only so many may fail, how many have; absent while none has
 --   checkpoint:I                      what an attempt of node I said last of its progress
+--   seen:I                            how the nodes stood that a condition of node I reads when I was taken up first, where
+--                                     they may change after that: a msgpack array of nodes and states by turns
 --   signal:I, payload:I               what node I waits for, once it has come: a msgpack array (id, by, at), and what it says
+--   heard:I                           ids of signals that node I had heard before it was reset, a msgpack array
 --   forked_from                       where a fork comes from, a msgpack array: run, nodes, changed parameters, by, why
 --   inherits                          which nodes it takes from there, and as of when, a msgpack array
 --   parent                            whom its end is told, a msgpack array (dispatch/family.py); absent in one that is no child
@@ -41,7 +45,8 @@ local STATE, ATTEMPT, TOKEN, READY_AT, STARTED_AT, FINISHED_AT, HOLDER, SPREAD, 
 local SCHEDULED_AT, RETRIES, CRASHES = 10, 11, 12
 -- and how many attempts it had when it was reset: those do not count any more.
 local PAST = 13
--- and of copies of which only so many may run at once (see prelude_copies.lua), which one began with its end.
+-- and of copies of which only so many may run at once (see prelude_copies.lua), which one began with its end; or of one
+-- that waits, which one follows it, where that is not its neighbour.
 local NEXT = 14
 -- READY_AT of a node that is retrying is the time at which it is to be tried again. CAUSE says why a node did not run,
 -- what one that is retrying waits for ("breaker:NAME", "sleep", "signal", or just the time), "fallback" where that gave

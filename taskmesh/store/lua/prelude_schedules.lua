@@ -36,11 +36,6 @@ local function read_schedule(key)
   }
 end
 
--- Whether another keeper has taken over, or the definition is another one by now.
-local function is_stale(keeper, epoch, found, revision)
-  return redis.call('HGET', keeper, 'epoch') ~= epoch or found.revision ~= revision
-end
-
 local function count_tick(found, field, number)
   found.counted[field] = (found.counted[field] or 0) + number
 end

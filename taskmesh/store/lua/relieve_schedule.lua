@@ -1,19 +1,20 @@
 #!lua
--- Lets ticks of a schedule go that waited for the end of a run, and past ones that wait for their turn.
--- KEYS  1 schedule  2 due  3 busy  4 keeper  5 passed  6 backfill
--- ARGV  1 now  2 schedule id  3 epoch of the keeper  4 revision  5 msgpack: ids of runs that have ended
--- Returns {'relieved', members of due ...} | {'stale'}.
-local schedule, due, busy, keeper, passed, backfill = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+-- Lets ticks of a schedule go that waited for the end of a run, and past ones that wait for their turn. What a keeper that
+-- was slower lets go is by how things stand now, so none goes twice.
+-- KEYS  1 schedule  2 due  3 busy  4 passed  5 backfill
+-- ARGV  1 now  2 schedule id  3 revision  4 msgpack: ids of runs that have ended
+-- Returns {'relieved', members of due ...} | {'stale'} (another definition).
+local schedule, due, busy, passed, backfill = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now, schedule_id = read_clock(ARGV[1]), ARGV[2]
 local PAST_PER_CALL = 100
 
 local found = read_schedule(schedule)
-if is_stale(keeper, ARGV[3], found, ARGV[4]) then return {'stale'} end
+if found.revision ~= ARGV[3] then return {'stale'} end
 check_sorted_sets(2, 3)
 check_lists(passed)
 local past = redis.call('ZCARD', backfill)
 
-drop_ended(found, cmsgpack.unpack(ARGV[5]))
+drop_ended(found, cmsgpack.unpack(ARGV[4]))
 local blocker = blocker_of(found)
 if not found.paused and #found.buffer > 0 and not blocker then
   local tick, run_id = table.remove(found.buffer, 1), table.remove(found.buffer, 1)

@@ -3,10 +3,10 @@
 -- One that runs was claimed before the signal came: it is taken from its holder, who would park it or let it time out.
 -- KEYS  1 run  2 outbox of the node's pool  3 timers  4 retrying nodes of the run
 -- ARGV  1 now  2 run id  3 node  4 id of the signal  5 by whom  6 payload
---       7 what the run remembers of it
+--       7 what the run remembers of it  8 '1' = it does not count again for a node that had ended with it and waits anew
 -- Returns {word, attempt, token} of the node, to be published, or {word, 0, 0} (whoever claims it finds the signal), the
 --         word being signalled | again (the same signal before), or {'taken', by whom} (another signal was first) |
---         {'ended', status of the run} (the node has, or the run) | {'unknown'}.
+--         {'ended', status of the run} (the node has, or the run) | {'unknown'} | {'nothing'} (it does not count again).
 local run, outbox, timers, retrying = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, run_id, node, id = read_clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 
@@ -20,6 +20,9 @@ if known and known[1] == id then
 end
 if not is_open then return {'ended', values[1]} end
 if known then return {'taken', known[2]} end
+for _, heard in ipairs(ARGV[8] == '1' and unpacked(redis.call('HGET', run, 'heard:' .. node)) or {}) do
+  if heard == id then return {'nothing'} end
+end
 check_sorted_sets(2, 3)
 redis.call('SCARD', retrying)
 

@@ -1,6 +1,6 @@
 """What an I/O process and its executors say to each other.
 
-    I/O process ──►  settings {...}, once and first · work [Work, ...] · recall · cancel id · stop
+    I/O process ──►  settings {...}, first, and when they change · work [Work, ...] · recall · cancel id · stop
     executor    ──►  ready {task: is async} · unfit sentence · started id · beats [(id, checkpoint), ...] ·
                      outcome Outcome · recalled [id, ...]
 

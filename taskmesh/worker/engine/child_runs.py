@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from taskmesh.dispatch.advance import Advance, Ending, cancelled
-from taskmesh.dispatch.children import BESIDE, CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict
+from taskmesh.dispatch.children import BESIDE, CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, ends_with_parent
 from taskmesh.dispatch.dispatcher import Ready
+from taskmesh.dispatch.orphans import Orphans
 from taskmesh.dispatch.parents import Parents
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import ClaimAnswer, Word
@@ -40,8 +41,13 @@ class ChildRuns:
         common = parts.store, parts.plans, parts.max_value_bytes
         self._children = Children(*common, parents)
         self._children_beside = Children(*common, Parents(parts.store, parts.large, put_off=None), parts.large)
+        self._orphans = Orphans(parts.store, parts.plans)
         self._claimed: list[tuple[Attempt, Taken]] = []
         settler.on_waiting = self._waiting
+
+    def begin(self) -> None:
+        """A turn begins. What one has left that broke off is claimed anew."""
+        self._claimed = []
 
     def add(self, attempt: Attempt, answer: ClaimAnswer) -> None:
         """A node was claimed, and all fields of its inputs were read."""
@@ -96,7 +102,8 @@ class ChildRuns:
         """The store has answered that a node waits for a child, or does not any more."""
         run_id = run_of_ticket(ending.ticket)
         if advance.word is Word.STALE:
-            self._children.look_after(ending.key, run_id)
+            if ends_with_parent(ending.plan, ending.key.node):
+                self._orphans.end([run_id])
         elif advance.run_status == RunState.PAUSED:
             self._children.pause(run_id, ending.key.run_id)
 

@@ -6,15 +6,28 @@ from typing import TypeAlias
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.gates import ValueOf
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.waiting import WAITING
 from taskmesh.store.calls import ClaimAnswer
 from taskmesh.wire import unpack
 from taskmesh.worker.engine.attempt import Attempt
+from taskmesh.worker.engine.event_waits import EventWaiting, event_waiting
 from taskmesh.worker.engine.inner import inner_ending
 from taskmesh.worker.engine.waiting import waiting_ending
 
-Decided: TypeAlias = "bytes | Ending | None"
+Decided: TypeAlias = "bytes | Ending | EventWaiting | None"
 """What a task is called with, or how its node ends that does not come so far; None where the task is unknown here."""
+
+
+def fields_of(attempt: Attempt) -> tuple[str, ...]:
+    """What an attempt reads of its run; one whose task is unknown here for its gate, and for how long that was so."""
+    node = attempt.key.node
+    if node < 0:
+        return ()
+    inputs = attempt.plan.inputs(node)
+    if not attempt.is_unknown:
+        return inputs.fields
+    return (*(inputs.gate.fields if inputs.gate else ()), f"error:{node}")
 
 
 def decided(attempt: Attempt, answer: ClaimAnswer, value_of: ValueOf = unpack) -> Decided:
@@ -32,6 +45,8 @@ def decided(attempt: Attempt, answer: ClaimAnswer, value_of: ValueOf = unpack) -
     count = len(gate.fields) if gate else 0
     if gate and (ending := inner_ending(attempt, gate, values[:count], value_of)):
         return ending
+    if isinstance(step, EventWait):
+        return event_waiting(attempt, step, answer.open_seconds, inputs, values[count:], value_of)
     if isinstance(step, WAITING):
         return waiting_ending(attempt, step, answer.open_seconds, inputs, values[count:], value_of)
     return inputs.arguments(values[count:])

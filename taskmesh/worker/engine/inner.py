@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.gates import Gate, NoCaseError, ValueOf
-from taskmesh.model.conditions import ConditionError
+from taskmesh.model.condition_text import ConditionError
 from taskmesh.payload.large_values import CONDITION_BYTES, Fetching
 from taskmesh.wire import unpack
 from taskmesh.worker.channels.protocol import Failure

@@ -8,6 +8,7 @@ from functools import partial
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.inputs import kept_fields
 from taskmesh.dispatch.item_inputs import ItemInputs
 from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
@@ -22,7 +23,8 @@ from taskmesh.worker.engine.admission import Admission
 from taskmesh.worker.engine.attempt import Attempt, InFlight
 from taskmesh.worker.engine.beside import Beside
 from taskmesh.worker.engine.child_runs import ChildRuns
-from taskmesh.worker.engine.deciding import Decided, decided
+from taskmesh.worker.engine.deciding import Decided, decided, fields_of
+from taskmesh.worker.engine.event_waits import EventWaiting, EventWaits
 from taskmesh.worker.engine.inner import condition_values, is_inner
 from taskmesh.worker.engine.parts import Parts
 from taskmesh.worker.engine.settling import Settler
@@ -54,6 +56,8 @@ class Intake:
         self._holder = holder
         self._beside = beside
         self._child_runs = ChildRuns(parts, settler, parents, beside)
+        self._event_waits = EventWaits(parts, settler)
+        self._gathering = self._child_runs, self._event_waits
         self._deliveries: deque[Delivery] = deque()
         self._parked: list[Delivery] = []
         self._generation = 0
@@ -111,8 +115,11 @@ class Intake:
 
         :raises StoreUnavailableError: nothing was handed over; put the attempts back.
         """
+        for gathering in self._gathering:
+            gathering.begin()
         works = [self._begin(pool, *each) for each in zip(attempts, answers, strict=True)]
-        self._child_runs.flush()
+        for gathering in self._gathering:
+            gathering.flush()
         pool.submit([work for work in works if work is not None])
 
     def put_back(self, attempts: Sequence[Attempt]) -> None:
@@ -220,6 +227,7 @@ class Intake:
         def then(found: Decided) -> None:
             if work := self._made(attempt, answer, pool.tasks, found):
                 pool.submit([work])
+            self._event_waits.flush()
 
         decide = partial(decided, attempt, answer, condition_values(self._parts, attempt))
         self._beside.begin(attempt, decide, then)
@@ -229,6 +237,9 @@ class Intake:
         if found is None:
             begun = answer._replace(fields=answer.fields[-1:])
             self._settler.end(attempt, self._admission.handing_on(attempt, begun, known))
+            return None
+        if isinstance(found, EventWaiting):
+            self._event_waits.add(found)
             return None
         if isinstance(found, Ending):
             self._settler.end(attempt, found)
@@ -244,7 +255,7 @@ class Intake:
 
     def _whole(self, attempt: Attempt, answer: ClaimAnswer) -> ClaimAnswer:
         """The answer with all that was asked for."""
-        fields = _fields_of(attempt)
+        fields = fields_of(attempt)
         if len(fields) <= FIELDS_PER_CLAIM:
             return answer
         return answer._replace(fields=tuple(self._parts.reader.run_fields(attempt.key.run_id, fields)))
@@ -280,20 +291,9 @@ _WITHOUT_A_RUN = {
 
 def _claim_of(attempt: Attempt) -> Claim:
     try:
-        fields = _fields_of(attempt)
+        fields = fields_of(attempt)
     except Exception:
         # Arguments that cannot be made fail the node, for which it must be claimed first.
         fields = ()
-    wanted = fields if len(fields) <= FIELDS_PER_CLAIM else ()
+    wanted = fields if len(fields) <= FIELDS_PER_CLAIM else kept_fields(attempt.plan.inputs(attempt.key.node))
     return Claim(attempt.key, attempt.message_token, wanted)
-
-
-def _fields_of(attempt: Attempt) -> tuple[str, ...]:
-    """What an attempt reads of its run; one whose task is unknown here for its gate, and for how long that was so."""
-    node = attempt.key.node
-    if node < 0:
-        return ()
-    inputs = attempt.plan.inputs(node)
-    if not attempt.is_unknown:
-        return inputs.fields
-    return (*(inputs.gate.fields if inputs.gate else ()), f"error:{node}")

@@ -13,19 +13,23 @@ from taskmesh.dispatch.deferring import Arguments
 from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.model.durations import duration_text
+from taskmesh.model.event_waits import EventWait
 from taskmesh.model.waiting import AWAITING, SECONDS, SLEEPING, Approve, Sleep, Wait, signal_of, slept_seconds
+from taskmesh.model.waiting_words import timeout_error
 from taskmesh.store.signals import KeptSignal
 from taskmesh.wire import pack, unpack
 from taskmesh.worker.channels.protocol import Failure
 from taskmesh.worker.engine.attempt import Attempt
 
-SIGNAL_TIMEOUT = "SignalTimeout"
 REJECTED = "Rejected"
 SLEEP_ERROR = "SleepError"
 
 LONGEST_PARK_SECONDS = 30 * 86_400.0
 """A node that waits for longer, or without end, is looked at so often. So every one has a timer, and none stays for
 years that nobody needs any more, as after a run that was terminated."""
+
+LONGEST_EVENT_PARK_SECONDS = 86_400.0
+"""One that waits for an event registers anew so often: what a failover of Redis may have lost is there again then."""
 
 
 def waiting_ending(
@@ -54,19 +58,18 @@ def waiting_ending(
     *_, signal, payload = values
     if signal is not None and payload is not None:
         return _heard(attempt, step, KeptSignal.read(signal), payload)
+    longest_seconds = LONGEST_EVENT_PARK_SECONDS if isinstance(step, EventWait) else LONGEST_PARK_SECONDS
     if step.timeout_seconds is None:
-        return attempt.waits(LONGEST_PARK_SECONDS, AWAITING)
+        return attempt.waits(longest_seconds, AWAITING)
     if open_seconds < step.timeout_seconds:
-        return _parked(attempt, step.timeout_seconds - open_seconds, AWAITING)
+        return attempt.waits(min(step.timeout_seconds - open_seconds, longest_seconds), AWAITING)
     return _timed_out(attempt, step, step.timeout_seconds)
 
 
 def _slept(attempt: Attempt, seconds: float, open_seconds: float) -> Ending:
-    return attempt.gave(pack(None)) if open_seconds >= seconds else _parked(attempt, seconds - open_seconds, SLEEPING)
-
-
-def _parked(attempt: Attempt, left_seconds: float, cause: str) -> Ending:
-    return attempt.waits(min(left_seconds, LONGEST_PARK_SECONDS), cause)
+    if open_seconds >= seconds:
+        return attempt.gave(pack(None))
+    return attempt.waits(min(seconds - open_seconds, LONGEST_PARK_SECONDS), SLEEPING)
 
 
 def _heard(attempt: Attempt, step: Wait | Approve, signal: KeptSignal, payload: bytes) -> Ending:
@@ -85,6 +88,8 @@ def _timed_out(attempt: Attempt, step: Wait | Approve, seconds: float) -> Ending
     within = duration_text(seconds)
     if isinstance(step, Approve):
         message = f"nobody has approved or rejected it within {within}"
+    elif isinstance(step, EventWait):
+        message = f"no event {step.event!r} that matches has come within {within}"
     else:
         message = f"no signal {signal_of(attempt.node)!r} has come within {within}"
-    return attempt.failed(Failure(SIGNAL_TIMEOUT, message, ""))
+    return attempt.failed(Failure(timeout_error(step), message, ""))

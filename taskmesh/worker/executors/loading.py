@@ -10,16 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from taskmesh.config.settings import Settings
 from taskmesh.errors import UsageError
 from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.tasks.registry import Registry
 from taskmesh.worker.executors.invoke import Runnable, current
 
 
-def load_runnables(apps: Sequence[str], settings: Settings) -> dict[str, Runnable]:
+def load_runnables(apps: Sequence[str], node_types: NodeTypes | None) -> dict[str, Runnable]:
     """What an executor runs: the tasks of its apps, and what stands for the node types that are on here."""
-    return {**load_tasks(apps), **NodeTypes(lambda: settings).executable(current)}
+    return {**load_tasks(apps), **(node_types.executable(current) if node_types else {})}
 
 
 def load_tasks(apps: Sequence[str]) -> dict[str, Runnable]:

@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -25,6 +25,7 @@ from taskmesh.config.settings import Settings
 from taskmesh.errors import PayloadUnavailableError, UsageError
 from taskmesh.observability.logs import configure
 from taskmesh.payload.opening import open_payloads, payload_settings
+from taskmesh.plugins.catalog import NodeTypes
 from taskmesh.worker.channels.adoption import adopt_channel
 from taskmesh.worker.channels.channel import BlockingChannel
 from taskmesh.worker.channels.protocol import Kind, Work
@@ -41,9 +42,12 @@ UNFIT_EXIT_CODE = 2
 class Executor:
     """The threads of one executor process."""
 
-    def __init__(self, channel: BlockingChannel, invoker: Invoker, threads: int) -> None:
+    def __init__(
+        self, channel: BlockingChannel, invoker: Invoker, threads: int, set_logging: Callable[[Settings], None]
+    ) -> None:
         self._channel = channel
         self._invoker = invoker
+        self._set_logging = set_logging
         self._threads = threads
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._async_lane = AsyncLane(invoker, channel)
@@ -71,6 +75,8 @@ class Executor:
             self._channel.send((Kind.RECALLED, [work.id for work in self._take_back()]))
         elif kind == Kind.CANCEL:
             self._invoker.pulse.cancel(payload)
+        elif kind == Kind.SETTINGS:
+            self._set_logging(restore_settings(payload))
         elif kind == Kind.STOP:
             self._take_back()
             for _ in range(self._threads):
@@ -116,29 +122,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cap_own_memory(options.memory_mb)
     try:
         settings = _read_settings(channel)
-        tasks, large = load_runnables(options.apps, settings), _large_outputs(settings)
+        node_types = NodeTypes(lambda: settings) if options.node_types else None
+        tasks, large = load_runnables(options.apps, node_types), _large_outputs(settings)
     except (UsageError, PayloadUnavailableError) as error:
         channel.send((Kind.UNFIT, str(error)))
         return UNFIT_EXIT_CODE
     # An app that has set logging up for itself keeps that.
-    if not logging.getLogger().handlers:
-        configure(settings.log.level, settings.log.format, sys.stderr, log_subject)
+    set_logging = _leave_logging if logging.getLogger().handlers else _set_logging
+    set_logging(settings)
     channel.send((Kind.READY, {name: task.is_async for name, task in tasks.items()}))
     clock = SystemClock()
     pulse = Pulse(lambda beats: channel.send((Kind.BEATS, beats)), clock)
-    Executor(channel, Invoker(tasks, options.max_value_bytes, clock, pulse, large), options.threads).run()
+    Executor(channel, Invoker(tasks, options.max_value_bytes, clock, pulse, large), options.threads, set_logging).run()
     return 0
 
 
 def _read_settings(channel: BlockingChannel) -> Settings:
-    """What the I/O process sends before all else.
+    """What the I/O process sends before all else, or what it has sent since then.
 
     :raises UsageError: it sends something else, or ends.
     """
-    messages = channel.receive()
-    if not messages or messages[0][0] != Kind.SETTINGS:
+    said = [payload for kind, payload in channel.receive() if kind == Kind.SETTINGS]
+    if not said:
         raise UsageError("an executor is started by an I/O process of a worker, which sends it the settings")
-    return restore_settings(messages[0][1])
+    return restore_settings(said[-1])
+
+
+def _set_logging(settings: Settings) -> None:
+    configure(settings.log.level, settings.log.format, sys.stderr, log_subject)
+
+
+def _leave_logging(settings: Settings) -> None:
+    """The app does it by itself."""
 
 
 def _large_outputs(settings: Settings) -> LargeOutputs:
@@ -152,6 +167,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-value-bytes", type=int, required=True)
     parser.add_argument("--memory-mb", type=int, default=0)
+    parser.add_argument("--node-types", action="store_true")
     parser.add_argument("-A", dest="apps", action="append", default=[], metavar="MODULE[:ATTRIBUTE]")
     return parser.parse_args(arguments)
 

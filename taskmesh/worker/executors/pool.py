@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from taskmesh.clock import Clock
 from taskmesh.worker.channels.child import RestartDelay
@@ -127,8 +128,7 @@ class ExecutorPool:
     @property
     def oldest_waiting(self) -> int | None:
         """The id of the work that has waited longest for an executor, where one waits."""
-        oldest = [works[0].id for works in (*self._backlog.values(), self._unsorted) if works]
-        return min(oldest, default=None)
+        return min((works[0].id for works in (*self._backlog.values(), self._unsorted) if works), default=None)
 
     def give_back(self) -> None:
         """Report what no executor has got as lost before it began."""
@@ -145,6 +145,12 @@ class ExecutorPool:
         """
         self._winding_down = True
         self.give_back()
+
+    def take_over(self, settings: Mapping[str, Any]) -> None:
+        """Tell the executors, and those that replace them, how the settings of ``ExecutorSettings`` are now."""
+        self._settings = replace(self._settings, settings=settings)
+        for executor in self._executors.values():
+            executor.child.send((Kind.SETTINGS, settings))
 
     def cancel(self, work_id: int) -> None:
         """Let a work that gives heartbeats know that it should end."""
@@ -232,8 +238,7 @@ class ExecutorPool:
         self._watching = None
         for executor in list(self._executors.values()):
             executor.recall_if_stalled()
-            stuck = executor.take_from_stuck()
-            if stuck:
+            if stuck := executor.take_from_stuck():
                 self._lose([], [work.id for work in stuck], STUCK_REASON)
         self._watch_waiting()
 

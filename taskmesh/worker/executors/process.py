@@ -36,8 +36,9 @@ class Lane(Enum):
 class ExecutorSettings:
     """How the executors of one I/O process are run.
 
-    ``apps`` are ``module`` or ``module:attribute``; ``memory_mb`` 0 is no limit. ``settings`` are all of the worker's,
-    as ``Settings.to_mapping`` describes them; they travel by the channel, as some are secrets.
+    ``apps`` are ``module`` or ``module:attribute``; ``memory_mb`` 0 is no limit. ``node_types`` says whether to look
+    for any, which is a fifth of what a start takes. ``settings`` are all of the worker's, as
+    ``Settings.to_mapping`` describes them; they travel by the channel, as some are secrets.
     """
 
     apps: tuple[str, ...]
@@ -46,12 +47,14 @@ class ExecutorSettings:
     async_slots: int = 100
     max_value_bytes: int = 1_048_576
     memory_mb: int = 0
+    node_types: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def arguments(self) -> list[str]:
         named = [item for app in self.apps for item in ("-A", app)]
         limits = ["--max-value-bytes", str(self.max_value_bytes), "--memory-mb", str(self.memory_mb)]
-        return ["--threads", str(self.threads), *limits, *named]
+        types = ["--node-types"] if self.node_types else []
+        return ["--threads", str(self.threads), *limits, *types, *named]
 
 
 @dataclass(frozen=True, slots=True)

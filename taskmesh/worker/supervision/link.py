@@ -50,10 +50,14 @@ class IoStart:
 
 @dataclass(frozen=True, slots=True)
 class SettingsNote:
-    """The settings of the worker as they are now; ``is_refused``: others were found, and could not be taken over."""
+    """The settings of the worker as they are now; ``is_refused``: others were found, and could not be taken over.
+
+    ``pushed`` is the revision of the pushed settings in them, 0 for none.
+    """
 
     settings: Mapping[str, Any]
     is_refused: bool = False
+    pushed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Report:
 
 
 def settings_message(note: SettingsNote) -> tuple[str, list[Any]]:
-    return Word.SETTINGS, [note.settings, note.is_refused]
+    return Word.SETTINGS, [note.settings, note.is_refused, note.pushed]
 
 
 def start_message(start: IoStart) -> tuple[str, dict[str, Any]]:
