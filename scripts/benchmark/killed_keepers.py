@@ -30,7 +30,7 @@ from taskmesh.broker.protocol import Consumer, Delivery
 from taskmesh.config.settings import BrokerSection, Settings, StoreSection
 from taskmesh.errors import TaskmeshError
 from taskmesh.store.link import Command, value_of
-from taskmesh.store.schedule_reader import ScheduleReader
+from taskmesh.store.schedules.reader import ScheduleReader
 from taskmesh.wire.messages import NodeMessage, decode_message
 
 POOL = "default"

@@ -22,13 +22,13 @@ from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.plan import Plan
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.model.flow import Flow, Node
-from taskmesh.model.schedules import Schedule, When
+from taskmesh.model.schedules.schedule import Schedule, When
 from taskmesh.observability.tally import Tally
 from taskmesh.store.elections import Elections
 from taskmesh.store.link import Link
 from taskmesh.store.opening import open_link
-from taskmesh.store.schedule_calls import Put
-from taskmesh.store.schedules import Schedules
+from taskmesh.store.schedules.calls import Put
+from taskmesh.store.schedules.schedules import Schedules
 from taskmesh.store.store import Store
 from taskmesh.wire.schedules import Definition, digest_of, encode_definition
 

@@ -10,7 +10,7 @@ from typing import Any
 from taskmesh.app.assembly import lay_foundation
 from taskmesh.broker.factory import listen_to_events
 from taskmesh.config.settings import Settings
-from taskmesh.model.events import EventFilter
+from taskmesh.model.events.published import EventFilter
 
 
 @contextmanager

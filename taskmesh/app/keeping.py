@@ -9,8 +9,8 @@ from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
 from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.event_batches import BatchRuns
-from taskmesh.dispatch.events import EventWriter
+from taskmesh.dispatch.events.batches import BatchRuns
+from taskmesh.dispatch.events.published import EventWriter
 from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
@@ -30,13 +30,13 @@ from taskmesh.observability.tally import Tally
 from taskmesh.payload.large_values import LargeValues
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
-from taskmesh.store.event_batch_reader import EventBatchReader
-from taskmesh.store.event_batches import EventBatches
-from taskmesh.store.events import EventOutbox
+from taskmesh.store.events.batch_reader import EventBatchReader
+from taskmesh.store.events.batches import EventBatches
+from taskmesh.store.events.recorded import EventOutbox
 from taskmesh.store.expected_runs import ExpectedRuns
-from taskmesh.store.life_signs import LifeSigns
-from taskmesh.store.schedule_reader import ScheduleReader
-from taskmesh.store.schedules import Schedules
+from taskmesh.store.schedules.life_signs import LifeSigns
+from taskmesh.store.schedules.reader import ScheduleReader
+from taskmesh.store.schedules.schedules import Schedules
 
 PASS_SECONDS = 1.0
 LEAD_SECONDS = 5.0

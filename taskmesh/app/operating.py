@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from taskmesh.client.publishing import WaitingBatch
     from taskmesh.client.pushed_settings import SettingsBox
     from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
-    from taskmesh.model.schedule_options import ScheduleOptions
-    from taskmesh.model.schedules import Schedule
+    from taskmesh.model.schedules.options import ScheduleOptions
+    from taskmesh.model.schedules.schedule import Schedule
     from taskmesh.model.states import RunState
 
 
@@ -87,7 +87,7 @@ class Operating:
         :raises ScheduleError: it breaks rules, or is never due. :raises FlowError: the flow or the parameters do.
         :raises StoreUnavailableError: Redis does not answer; call again.
         """
-        from taskmesh.model.schedule_options import schedule_of
+        from taskmesh.model.schedules.options import schedule_of
 
         [params] = arguments_of(what, [options.get("params") or {}])
         self.put_schedule(schedule_of(id, {**options, "params": params}), what)

@@ -27,7 +27,7 @@ from taskmesh.dispatch.entrance import Submission
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Flow
-from taskmesh.model.schedules import Schedule
+from taskmesh.model.schedules.schedule import Schedule
 from taskmesh.payload.large_values import LargeValues
 from taskmesh.resilience.breaker import local_breaker
 from taskmesh.store.breakers import breakers_of

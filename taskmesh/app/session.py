@@ -16,7 +16,7 @@ from taskmesh.broker.protocol import LinkState
 from taskmesh.config.live import digest
 from taskmesh.config.settings import Settings
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.event_runs import EventRuns
+from taskmesh.dispatch.events.runs import EventRuns
 from taskmesh.errors import StoreUnavailableError, TaskmeshError
 from taskmesh.model.checkup.settings_rules import SettingsReport
 from taskmesh.observability.tally import Tally

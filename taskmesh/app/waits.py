@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from taskmesh.errors import UsageError
-from taskmesh.model.event_waits import DEFAULT_KEEP_SECONDS, EventWait
+from taskmesh.model.events.waits import DEFAULT_KEEP_SECONDS, EventWait
 from taskmesh.model.waiting import QUESTION, SECONDS, Approve, Default, Sleep, Wait
 from taskmesh.tasks.placeholders import Placeholder
 from taskmesh.tasks.trace import Handle, Trace, current_trace

@@ -33,7 +33,7 @@ def tail(flow: Flow = "", type_: Type = "", count: Count = None, output: Output 
     from taskmesh.app.event_tail import tail
     from taskmesh.cli.output import console
     from taskmesh.config import load_settings
-    from taskmesh.model.events import EventFilter
+    from taskmesh.model.events.published import EventFilter
 
     out = console()
     with tail(load_settings(), EventFilter.of(type_, flow)) as events:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from taskmesh.client.schedules import ScheduleBox, ScheduleDetails
-    from taskmesh.model.schedules import When
-    from taskmesh.store.schedule_calls import PassedTicks, StartedRun
+    from taskmesh.model.schedules.schedule import When
+    from taskmesh.store.schedules.calls import PassedTicks, StartedRun
 
 NEXT_SHOWN = 3
 ROWS_SHOWN = 10

@@ -13,7 +13,7 @@ from taskmesh.errors import UsageError
 from taskmesh.model.durations import DURATION_RULE, read_duration
 
 if TYPE_CHECKING:
-    from taskmesh.model.schedule_options import ScheduleOptions
+    from taskmesh.model.schedules.options import ScheduleOptions
 
 NewId = Annotated[str, typer.Argument(metavar="ID", help="Id of the schedule; one with this id is replaced.")]
 Cron = Annotated[

@@ -29,7 +29,7 @@ from taskmesh.client.outputs import value_in_store
 from taskmesh.client.parts import LOOK_AGAIN_SECONDS, ClientParts
 from taskmesh.client.signalling import Signalling
 from taskmesh.dispatch.advance import Advance, Advancer, Entrance
-from taskmesh.dispatch.begun import begun_by
+from taskmesh.dispatch.children.begun import begun_by
 from taskmesh.dispatch.deferring import used_params
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of

@@ -10,9 +10,9 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.reopening import Reopening
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import Verdict, checked, verdict_of
-from taskmesh.dispatch.begun import begun_runs
-from taskmesh.dispatch.children import ends_with_parent, is_bound
-from taskmesh.dispatch.closing import TERMINATED
+from taskmesh.dispatch.children.begun import begun_runs
+from taskmesh.dispatch.children.children import ends_with_parent, is_bound
+from taskmesh.dispatch.children.closing import TERMINATED
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Controlled, Who, Word

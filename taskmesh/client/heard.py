@@ -13,7 +13,7 @@ from taskmesh.dispatch.inputs import Inputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, PayloadUnavailableError, UnresolvedReferenceError
 from taskmesh.model.durations import duration_text
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.explanation import MESSAGE_LENGTH
 from taskmesh.model.flow import Node
 from taskmesh.model.states import NodeState

@@ -9,11 +9,11 @@ from taskmesh.client.parts import ClientParts
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, half_done
 from taskmesh.dispatch.advance import Advancer
-from taskmesh.dispatch.begun import begun_by
-from taskmesh.dispatch.children import ends_with_parent
+from taskmesh.dispatch.children.begun import begun_by
+from taskmesh.dispatch.children.children import ends_with_parent
+from taskmesh.dispatch.children.parents import Parents
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.marks import Mark
-from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError, RunStateError, TooLargeError, UsageError
 from taskmesh.model.states import RETRIABLE_RUN_STATES, NodeState, RunState

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.dispatcher import outgoing
-from taskmesh.dispatch.event_runs import EventRuns
+from taskmesh.dispatch.events.runs import EventRuns
 from taskmesh.errors import EventError, WireError
-from taskmesh.model.gathering_rules import run_id_of
-from taskmesh.model.on_event import InboundEvent
+from taskmesh.model.events.gathering import run_id_of
+from taskmesh.model.events.on_event import InboundEvent
 from taskmesh.model.values import Value
-from taskmesh.store.event_batch_reader import EventBatchReader, Standing
+from taskmesh.store.events.batch_reader import EventBatchReader, Standing
 from taskmesh.wire.inbound_events import checked_event
 
 _ID_BYTES = 12

@@ -8,7 +8,7 @@ from taskmesh.client.maps_again import MapsAgain
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.wishes import Wish
 from taskmesh.dispatch.advance import Advancer
-from taskmesh.dispatch.copies_again import CopyResets, copy_resets
+from taskmesh.dispatch.maps.copies_again import CopyResets, copy_resets
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.reopening import half_told, resets
 from taskmesh.store.calls import NodeKey, Word

@@ -19,13 +19,13 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.ticks import Definitions, Known, TickRuns
 from taskmesh.errors import ScheduleError, ScheduleNotFoundError, StoreUnavailableError, UsageError
 from taskmesh.model.problems import Hints
-from taskmesh.model.schedules import Schedule, run_id_of
-from taskmesh.model.ticks import begin_of, ticks_between
+from taskmesh.model.schedules.schedule import Schedule, run_id_of
+from taskmesh.model.schedules.ticks import begin_of, ticks_between
 from taskmesh.store.calls import Who, Word
 from taskmesh.store.housekeeping import Housekeeping
-from taskmesh.store.schedule_calls import Put, ScheduleRecord, Standing
-from taskmesh.store.schedule_reader import ScheduleReader
-from taskmesh.store.schedules import MOST_BACKFILL, TICKS_PER_BACKFILL, Schedules
+from taskmesh.store.schedules.calls import Put, ScheduleRecord, Standing
+from taskmesh.store.schedules.reader import ScheduleReader
+from taskmesh.store.schedules.schedules import MOST_BACKFILL, TICKS_PER_BACKFILL, Schedules
 from taskmesh.timetable import Timetable, moment_of, read_moment, zone_of
 from taskmesh.wire.schedules import Definition, digest_of, encode_definition
 

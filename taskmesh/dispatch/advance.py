@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
+from taskmesh.dispatch.children.outcomes import Later
+from taskmesh.dispatch.children.parents import Ended, Parents
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.edges import EdgeChunk
 from taskmesh.dispatch.marks import Mark, marking_of
-from taskmesh.dispatch.outcomes import Later
-from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
-from taskmesh.model.event_waits import Awaited
+from taskmesh.model.events.waits import Awaited
 from taskmesh.store.calls import Admission, NodeKey, Settlement, Spreading, Told, Word
 from taskmesh.store.controls import Controls
-from taskmesh.store.event_waits import note_awaited
-from taskmesh.store.events import note_emitting
+from taskmesh.store.events.recorded import note_emitting
+from taskmesh.store.events.waits import note_awaited
 from taskmesh.store.staging import stage_items
 from taskmesh.store.store import Request, Store
 from taskmesh.wire import pack

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from taskmesh.dispatch.deferring import defer, defer_undo
 from taskmesh.dispatch.gates import Gate
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.flow import ALL_PARAMS, UNDO_RESULT, Node
 from taskmesh.model.graph import Graph
 from taskmesh.model.run_context import NO_CONTEXT

@@ -12,7 +12,7 @@ from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.registered import Registered
 from taskmesh.errors import FlowError, FlowVersionError
-from taskmesh.model.event_waits import Awaited
+from taskmesh.model.events.waits import Awaited
 from taskmesh.store.flow_versions import flow_versions_of
 from taskmesh.store.store import Store
 from taskmesh.wire import pack

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from taskmesh.dispatch.child_inputs import ChildInputs, ChildUndoInputs
+from taskmesh.dispatch.children.inputs import ChildInputs, ChildUndoInputs
 from taskmesh.dispatch.edges import NO_EDGES, Cut, EdgeChunk
 from taskmesh.dispatch.hook_inputs import HookInputs
 from taskmesh.dispatch.inputs import Inputs, NodeInputs, UndoInputs
-from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
+from taskmesh.dispatch.maps.inputs import ItemArguments, ItemInputs
 from taskmesh.dispatch.rules import Rules
 from taskmesh.errors import UsageError, WireError
-from taskmesh.model.event_waits import Awaited, awaited_in
+from taskmesh.model.events.waits import Awaited, awaited_in
 from taskmesh.model.flow import Events, Flow, Node, OnFailure
 from taskmesh.model.graph import Graph, Lazy
 from taskmesh.model.subflows import ChildStep, references_of
-from taskmesh.store.events import WATCHED
+from taskmesh.store.events.recorded import WATCHED
 from taskmesh.wire import pack
 from taskmesh.wire.flows import decode_flow, encode_flow, flow_hash
 

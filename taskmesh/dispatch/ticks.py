@@ -18,11 +18,11 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.references import Template
-from taskmesh.model.schedules import Schedule
-from taskmesh.model.tick_references import compile_tick_value
+from taskmesh.model.schedules.references import compile_tick_value
+from taskmesh.model.schedules.schedule import Schedule
 from taskmesh.store.calls import Word
-from taskmesh.store.schedule_calls import Recorded, SettledTick
-from taskmesh.store.schedule_reader import ScheduleReader
+from taskmesh.store.schedules.calls import Recorded, SettledTick
+from taskmesh.store.schedules.reader import ScheduleReader
 from taskmesh.timetable import Timetable
 from taskmesh.wire.schedules import decode_definition
 

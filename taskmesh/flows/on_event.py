@@ -8,9 +8,9 @@ from taskmesh.flows.choices import Fields, Reading
 from taskmesh.flows.document import Item
 from taskmesh.flows.fields import BATCH_KEYS, ON_KEYS
 from taskmesh.flows.policies import PolicyReading
-from taskmesh.model.batching import DEBOUNCES_WAITED, DEFAULT_BATCH, MAX_BATCH, Batching
 from taskmesh.model.condition_text import MAX_LENGTH
-from taskmesh.model.on_event import TYPE_PATTERN, WHOLE_ID, OnEvent
+from taskmesh.model.events.batching import DEBOUNCES_WAITED, DEFAULT_BATCH, MAX_BATCH, Batching
+from taskmesh.model.events.on_event import TYPE_PATTERN, WHOLE_ID, OnEvent
 
 _PATH = ("on",)
 

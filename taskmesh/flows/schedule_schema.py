@@ -7,7 +7,7 @@ from typing import Any
 
 from taskmesh.flows.fields import SCHEDULE_FILE_KEYS, SCHEDULE_KEYS
 from taskmesh.model.durations import DURATION_PATTERN, MAX_SECONDS
-from taskmesh.model.schedules import SCHEDULE_ID_PATTERN, CatchUp, Overlap
+from taskmesh.model.schedules.schedule import SCHEDULE_ID_PATTERN, CatchUp, Overlap
 
 
 def schedule_schema() -> dict[str, Any]:

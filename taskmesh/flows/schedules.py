@@ -13,8 +13,8 @@ from taskmesh.flows.files import read_document, read_text, refuse
 from taskmesh.model.durations import DURATION_RULE, read_duration
 from taskmesh.model.problems import Hints, Problem
 from taskmesh.model.problems import Path as Place
-from taskmesh.model.schedule_options import ScheduleOptions, schedule_of
-from taskmesh.model.schedules import CatchUp, Overlap, Schedule
+from taskmesh.model.schedules.options import ScheduleOptions, schedule_of
+from taskmesh.model.schedules.schedule import CatchUp, Overlap, Schedule
 
 _SECONDS = {
     "every": "every_seconds",

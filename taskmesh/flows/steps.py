@@ -9,7 +9,7 @@ from taskmesh.flows.loops import LOOP_FORM
 from taskmesh.flows.mapping import MAP
 from taskmesh.flows.subflows import SUBFLOW_FORM
 from taskmesh.flows.waiting import APPROVE, EVENT_WAIT, SLEEP, WAIT
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.waiting import Approve, Sleep, Wait
 
 FORMS: Mapping[str, Form] = {

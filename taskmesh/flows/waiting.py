@@ -9,14 +9,14 @@ from taskmesh.flows.choices import Reading
 from taskmesh.flows.forms import Fields, Form, Said
 from taskmesh.model.condition_text import MAX_LENGTH as MAX_CONDITION
 from taskmesh.model.durations import DURATION_PATTERN, DURATION_RULE, read_duration
-from taskmesh.model.event_waits import (
+from taskmesh.model.events.on_event import TYPE_PATTERN
+from taskmesh.model.events.waits import (
     DEFAULT_KEEP_SECONDS,
     MAX_KEEP_SECONDS,
     MAX_PATHS,
     PATH_PATTERN,
     EventWait,
 )
-from taskmesh.model.on_event import TYPE_PATTERN
 from taskmesh.model.problems import Path
 from taskmesh.model.references import NAME_PATTERN
 from taskmesh.model.values import Value

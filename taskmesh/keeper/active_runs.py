@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from taskmesh.model.schedules import schedule_id_of
+from taskmesh.model.schedules.schedule import schedule_id_of
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import Who
 from taskmesh.store.controls import Controls
 from taskmesh.store.keys import Keys
 from taskmesh.store.reader import Reader
-from taskmesh.store.schedule_calls import Standing
-from taskmesh.store.schedule_reader import ScheduleReader
+from taskmesh.store.schedules.calls import Standing
+from taskmesh.store.schedules.reader import ScheduleReader
 
 RECORDED_PER_READ = 1000
 """Of one partition; where there are more, a run that is not there yet counts as one that goes on."""

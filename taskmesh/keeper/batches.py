@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from taskmesh.broker.protocol import EVENTS, inbound_events_name
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.event_batches import BatchRuns, BegunBatch
-from taskmesh.dispatch.event_runs import EVENT_REFUSED
+from taskmesh.dispatch.events.batches import BatchRuns, BegunBatch
+from taskmesh.dispatch.events.runs import EVENT_REFUSED
 from taskmesh.keeper.leadership import Leadership
-from taskmesh.model.gathering_rules import run_id_of
+from taskmesh.model.events.gathering import run_id_of
 from taskmesh.observability.tally import Tally
 from taskmesh.store.aside import aside
 from taskmesh.store.calls import Word
-from taskmesh.store.event_batch_reader import EventBatchReader, Standing
-from taskmesh.store.event_batches import BatchKey, EventBatches
+from taskmesh.store.events.batch_reader import EventBatchReader, Standing
+from taskmesh.store.events.batches import BatchKey, EventBatches
 from taskmesh.store.letters import DeadLetter, Letters
 
 BATCHES_PER_LOOK = 200

@@ -6,10 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Advancer, Ending, cancelled
-from taskmesh.dispatch.begun import begun_by
-from taskmesh.dispatch.children import CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, ends_with_parent, is_bound
-from taskmesh.dispatch.closing import Closing
-from taskmesh.dispatch.parents import Parents
+from taskmesh.dispatch.children.begun import begun_by
+from taskmesh.dispatch.children.children import (
+    CANCELLED,
+    SUCCEEDED,
+    WAITS,
+    Children,
+    Taken,
+    Verdict,
+    ends_with_parent,
+    is_bound,
+)
+from taskmesh.dispatch.children.closing import Closing
+from taskmesh.dispatch.children.parents import Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.model.states import NodeState

@@ -19,17 +19,17 @@ from taskmesh.dispatch.ticks import Definitions, Known, TickRuns
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.signs import OwnSigns
-from taskmesh.model.schedules import run_id_of
-from taskmesh.model.ticks import decide
+from taskmesh.model.schedules.schedule import run_id_of
+from taskmesh.model.schedules.ticks import decide
 from taskmesh.observability.tally import Tally
 from taskmesh.store.aside import aside
 from taskmesh.store.calls import Word
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
-from taskmesh.store.life_signs import LifeSigns
-from taskmesh.store.schedule_calls import Fired, Firing, Recorded, SettledTick, Standing
-from taskmesh.store.schedule_reader import ScheduleReader
-from taskmesh.store.schedules import Schedules
+from taskmesh.store.schedules.calls import Fired, Firing, Recorded, SettledTick, Standing
+from taskmesh.store.schedules.life_signs import LifeSigns
+from taskmesh.store.schedules.reader import ScheduleReader
+from taskmesh.store.schedules.schedules import Schedules
 
 SCHEDULES_PER_BATCH = 100
 """How many schedules are prepared, or decided about, with one exchange."""

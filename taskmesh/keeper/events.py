@@ -12,12 +12,12 @@ import logging
 from collections.abc import Sequence
 
 from taskmesh.broker.protocol import Publisher
-from taskmesh.dispatch.events import EventWriter
+from taskmesh.dispatch.events.published import EventWriter
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.keeper.leadership import Leadership
 from taskmesh.observability.tally import Tally
 from taskmesh.store.aside import aside
-from taskmesh.store.events import Emitted, EventOutbox
+from taskmesh.store.events.recorded import Emitted, EventOutbox
 
 LOOK_SECONDS = 0.1
 IDLE_SECONDS = 0.5

@@ -5,7 +5,7 @@ Most have ended, and told their parents, before the first look. What goes on is 
 
 from __future__ import annotations
 
-from taskmesh.dispatch.orphans import FIRST_LOOK_SECONDS, Orphans
+from taskmesh.dispatch.children.orphans import FIRST_LOOK_SECONDS, Orphans
 from taskmesh.keeper.keeper import KeeperParts
 from taskmesh.store.aside import aside
 

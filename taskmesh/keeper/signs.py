@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.aside import aside
-from taskmesh.store.life_signs import LifeSigns
+from taskmesh.store.schedules.life_signs import LifeSigns
 
 SIGN_SECONDS = 0.01
 """Often enough that a busy machine rarely makes a living keeper quiet; only while ticks are under way."""

@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 from taskmesh.keeper.deciding import Coming, Decider, SchedulerParts
 from taskmesh.keeper.signs import LEFT_SECONDS, QUIET_SECONDS
 from taskmesh.store.aside import aside
-from taskmesh.store.schedule_calls import Recorded
+from taskmesh.store.schedules.calls import Recorded
 
 STAND_INS = 2
 """How many look after a partition beside its leader, so many keepers may die at once."""

@@ -9,9 +9,9 @@ from enum import StrEnum
 from taskmesh.model.breakers import Guard
 from taskmesh.model.catalog import TaskInfo
 from taskmesh.model.computed import Computed
+from taskmesh.model.events.on_event import OnEvent
 from taskmesh.model.hooks import Hook
 from taskmesh.model.item_names import item_name, read_item_name
-from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.steps import Step
 from taskmesh.model.triggers import PLAIN, Trigger

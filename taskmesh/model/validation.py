@@ -18,13 +18,13 @@ from taskmesh.model.catalog import TaskCatalog, TaskInfo
 from taskmesh.model.child_rules import ChildRules
 from taskmesh.model.choices import Choices, with_pools
 from taskmesh.model.durations import duration_problem
-from taskmesh.model.event_waits import event_wait_findings
+from taskmesh.model.events.on_event_rules import on_event_problems
+from taskmesh.model.events.waits import event_wait_findings
 from taskmesh.model.flow import ALL_PARAMS, DEFAULT_POOL, Compensation, Flow, Node, OnFailure
 from taskmesh.model.graph import cycle_sentence, find_cycle, order_of
 from taskmesh.model.hook_rules import in_order, look_at_hooks
 from taskmesh.model.loops import Loop
 from taskmesh.model.node_types import type_of_task, unknown_type
-from taskmesh.model.on_event_rules import on_event_problems
 from taskmesh.model.params import fits, type_sentence
 from taskmesh.model.problems import Hints, Path, Problem, subject_of
 from taskmesh.model.references import NAME_PATTERN, read_template

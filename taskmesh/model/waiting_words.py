@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from taskmesh.model.durations import duration_text
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.flow import Node
 from taskmesh.model.steps import Step
 from taskmesh.model.waiting import Approve, Sleep, Wait, signal_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from taskmesh.model.event_waits import Awaited
+from taskmesh.model.events.waits import Awaited
 
 
 class Word(StrEnum):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmesh.store.calls import Admission, Controlled, Marking, Renewed, Told, Who, Word
-from taskmesh.store.event_waits import note_awaited
-from taskmesh.store.events import note_emitting
+from taskmesh.store.events.recorded import note_emitting
+from taskmesh.store.events.waits import note_awaited
 from taskmesh.store.family import News, RunKey
 from taskmesh.store.link import Command, Reply
 from taskmesh.store.preparations import Fork, Inheritance, Reset

@@ -12,8 +12,8 @@ from typing import Any, Generic, ParamSpec
 from taskmesh.errors import UsageError
 from taskmesh.model.breakers import Guard
 from taskmesh.model.durations import duration_problem
+from taskmesh.model.events.on_event import OnEvent
 from taskmesh.model.flow import ALL_PARAMS, Events, Flow, Node, OnFailure, Param, ParamType
-from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskmesh.errors import UsageError
-from taskmesh.model.batching import DEFAULT_BATCH, Batching
 from taskmesh.model.durations import DURATION_RULE, read_duration
-from taskmesh.model.on_event import OnEvent
+from taskmesh.model.events.batching import DEFAULT_BATCH, Batching
+from taskmesh.model.events.on_event import OnEvent
 from taskmesh.model.problems import Hints
 
 _TYPES: Mapping[str, type] = {"event": str, "when": str, "params": Mapping, "dedup": str, "max_batch": int, "key": str}

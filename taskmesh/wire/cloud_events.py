@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from taskmesh.model.events import Event
+from taskmesh.model.events.published import Event
 
 CLOUD_EVENT_TYPE = "application/cloudevents+json; charset=utf-8"
 SPEC_VERSION = "1.0"

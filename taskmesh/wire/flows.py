@@ -18,14 +18,14 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmesh.errors import WireError
-from taskmesh.model.batching import Batching
 from taskmesh.model.breakers import BreakerRules, Guard
 from taskmesh.model.conditions import RUN, read_condition
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.batching import Batching
+from taskmesh.model.events.on_event import OnEvent
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.flow import Case, Compensation, Copies, Events, Flow, Node, OnFailure, Param, ParamType, Switch
 from taskmesh.model.hook_references import compile_arguments
 from taskmesh.model.hooks import Hook
-from taskmesh.model.on_event import OnEvent
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.model.references import compile_value
 from taskmesh.model.steps import Step

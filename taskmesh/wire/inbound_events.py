@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from taskmesh.errors import TooLargeError, WireError
-from taskmesh.model.on_event import FIELDS, MAX_TEXT, TYPE_PATTERN, InboundEvent
+from taskmesh.model.events.on_event import FIELDS, MAX_TEXT, TYPE_PATTERN, InboundEvent
 from taskmesh.wire.cloud_events import SPEC_VERSION
 from taskmesh.wire.codec import pack, unpack
 

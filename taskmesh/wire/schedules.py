@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, NamedTuple
 
 from taskmesh.errors import WireError
-from taskmesh.model.schedules import CatchUp, Overlap, Schedule, When
+from taskmesh.model.schedules.schedule import CatchUp, Overlap, Schedule, When
 from taskmesh.wire.codec import pack, unpack
 
 SCHEMA = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.flow import Node
 from taskmesh.model.loops import Loop
 from taskmesh.model.mapping import ItemFailure, Map

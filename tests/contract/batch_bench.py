@@ -8,15 +8,15 @@ from typing import Any
 
 from taskmesh.client.flow_versions import FlowBox
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.event_batches import BatchRuns, BegunBatch, joining_of
+from taskmesh.dispatch.events.batches import BatchRuns, BegunBatch, joining_of
 from taskmesh.dispatch.plan import Plan
-from taskmesh.model.batching import Batching
+from taskmesh.model.events.batching import Batching
+from taskmesh.model.events.gathering import Gatherer
+from taskmesh.model.events.on_event import InboundEvent, OnEvent
 from taskmesh.model.flow import Flow, Node, Param, ParamType
-from taskmesh.model.gathering_rules import Gatherer
-from taskmesh.model.on_event import InboundEvent, OnEvent
 from taskmesh.store.calls import Word
-from taskmesh.store.event_batch_reader import EventBatchReader, Standing
-from taskmesh.store.event_batches import KNOWN_SECONDS, BatchKey, EventBatches, Joining
+from taskmesh.store.events.batch_reader import EventBatchReader, Standing
+from taskmesh.store.events.batches import KNOWN_SECONDS, BatchKey, EventBatches, Joining
 from taskmesh.store.flow_versions import FlowVersions
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link

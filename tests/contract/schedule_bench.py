@@ -14,17 +14,17 @@ from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.keeper.active_runs import ActiveRuns
 from taskmesh.model.flow import Flow, Node
-from taskmesh.model.schedules import Schedule, When, run_id_of
-from taskmesh.model.ticks import Missed
+from taskmesh.model.schedules.schedule import Schedule, When, run_id_of
+from taskmesh.model.schedules.ticks import Missed
 from taskmesh.store.calls import Claim, NodeKey, Settlement, Who, Word
 from taskmesh.store.controls import Controls
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.keys import Keys
 from taskmesh.store.link import Link
 from taskmesh.store.reader import Reader
-from taskmesh.store.schedule_calls import Fired, Firing, Put, Recorded, ScheduleRecord, SettledTick, Standing
-from taskmesh.store.schedule_reader import ScheduleReader
-from taskmesh.store.schedules import Schedules
+from taskmesh.store.schedules.calls import Fired, Firing, Put, Recorded, ScheduleRecord, SettledTick, Standing
+from taskmesh.store.schedules.reader import ScheduleReader
+from taskmesh.store.schedules.schedules import Schedules
 from taskmesh.store.store import Store
 from taskmesh.wire.schedules import Definition, digest_of, encode_definition
 

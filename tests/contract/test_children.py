@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from taskmesh.dispatch.advance import Ending
-from taskmesh.dispatch.child_inputs import ChildInputs
-from taskmesh.dispatch.children import CANCELLED, FAILED, SUCCEEDED, WAITS, Children, Taken, Verdict
+from taskmesh.dispatch.children.children import CANCELLED, FAILED, SUCCEEDED, WAITS, Children, Taken, Verdict
+from taskmesh.dispatch.children.inputs import ChildInputs
+from taskmesh.dispatch.children.orphans import Orphans
+from taskmesh.dispatch.children.parents import Ended, Parents
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.orphans import Orphans
-from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import TO_PARENT, Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure, Param

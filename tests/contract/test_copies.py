@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.entrance import Submission, entrance_of
-from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.maps.copies import copies_params, copies_plan
+from taskmesh.dispatch.maps.items import items_of
 from taskmesh.dispatch.plan import BEFORE_FIRST, EDGES_PER_SCRIPT, Plan
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.mapping import ItemFailure, Map

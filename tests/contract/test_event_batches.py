@@ -8,18 +8,18 @@ from dataclasses import replace
 import pytest
 import redis
 
-from taskmesh.dispatch.event_batches import EventCollector
-from taskmesh.dispatch.event_runs import EventRuns
+from taskmesh.dispatch.events.batches import EventCollector
+from taskmesh.dispatch.events.runs import EventRuns
 from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import StoreUnavailableError
-from taskmesh.model.batching import Batching
+from taskmesh.model.events.batching import Batching
+from taskmesh.model.events.gathering import run_id_of
+from taskmesh.model.events.on_event import OnEvent
 from taskmesh.model.flow import Flow, Node, Param, ParamType
-from taskmesh.model.gathering_rules import run_id_of
-from taskmesh.model.on_event import OnEvent
 from taskmesh.model.states import RunState
-from taskmesh.store import event_batches
 from taskmesh.store.calls import Word
-from taskmesh.store.event_batches import KNOWN_SECONDS, MOST_BYTES
+from taskmesh.store.events import batches as event_batches
+from taskmesh.store.events.batches import KNOWN_SECONDS, MOST_BYTES
 from taskmesh.store.link import Command, Reply
 from taskmesh.store.opening import open_link
 from tests.contract.batch_bench import EVERYWHERE, LIMIT, NOW, WINDOW, BatchBench, event, flow_of

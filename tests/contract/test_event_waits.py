@@ -11,18 +11,18 @@ import pytest
 import redis
 
 from taskmesh.dispatch.advance import Entrance, admission_of
-from taskmesh.dispatch.event_runs import EventRuns
-from taskmesh.dispatch.event_waits import Begun, EventDelivery, place_of
+from taskmesh.dispatch.events.runs import EventRuns
+from taskmesh.dispatch.events.waits import Begun, EventDelivery, place_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
-from taskmesh.model.event_waits import Awaited, EventWait, key_of_match
+from taskmesh.model.events.on_event import InboundEvent
+from taskmesh.model.events.waits import Awaited, EventWait, key_of_match
 from taskmesh.model.flow import Flow, Node, Param
-from taskmesh.model.on_event import InboundEvent
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
-from taskmesh.store import event_waits
 from taskmesh.store.calls import NodeKey, Who, Word
-from taskmesh.store.event_waits import EventWaits, Keeping, Registration, Waiter
+from taskmesh.store.events import waits as event_waits
+from taskmesh.store.events.waits import EventWaits, Keeping, Registration, Waiter
 from taskmesh.store.link import Command
 from taskmesh.store.preparations import Fork
 from taskmesh.wire import pack, unpack
@@ -163,7 +163,7 @@ def test_whoever_dies_between_keeping_and_delivering_leaves_it_to_the_next(
 
 
 def test_all_who_wait_have_it_and_those_who_come_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskmesh.dispatch.event_waits.SIGNALS_PER_CALL", 3)
+    monkeypatch.setattr("taskmesh.dispatch.events.waits.SIGNALS_PER_CALL", 3)
     run_ids = [f"r{number}" for number in range(10)]
     for run_id in run_ids:
         desk.admit(run_id)

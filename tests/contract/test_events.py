@@ -13,7 +13,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.model.flow import Compensation, Events, Flow, Node, OnFailure
 from taskmesh.store.calls import Marking, NodeKey, Who
-from taskmesh.store.events import RUN_ITSELF, Emitted, EventOutbox
+from taskmesh.store.events.recorded import RUN_ITSELF, Emitted, EventOutbox
 from taskmesh.store.scripts import Script
 from taskmesh.wire import pack
 from tests.contract.store_bench import Bench

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from taskmesh.client.flow_versions import FlowBox
-from taskmesh.dispatch.event_runs import EventRuns
+from taskmesh.dispatch.events.runs import EventRuns
 from taskmesh.dispatch.plans import Plans
+from taskmesh.model.events.on_event import InboundEvent, OnEvent
 from taskmesh.model.flow import Flow, Node, Param, ParamType
-from taskmesh.model.on_event import InboundEvent, OnEvent
 from taskmesh.store.flow_versions import flow_versions_of
 from tests.contract.store_bench import Bench
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.entrance import Submission, entrance_of
-from taskmesh.dispatch.gathering import ERRORS_PER_READING, SAID_LETTERS, Child, gathered
-from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.maps.copies import copies_params, copies_plan
+from taskmesh.dispatch.maps.gathering import ERRORS_PER_READING, SAID_LETTERS, Child, gathered
+from taskmesh.dispatch.maps.items import items_of
 from taskmesh.dispatch.marks import Mark
 from taskmesh.errors import PayloadError
 from taskmesh.model.flow import Flow, Node

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from taskmesh.dispatch.children import BESIDE, FAILED, SUCCEEDED, WAITS, Children
+from taskmesh.dispatch.children.children import BESIDE, FAILED, SUCCEEDED, WAITS, Children
+from taskmesh.dispatch.children.parents import Ended, Parents
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.large_params import LargeParams
-from taskmesh.dispatch.parents import Ended, Parents
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import PayloadUnavailableError, TooLargeError

@@ -8,9 +8,9 @@ import pytest
 
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.store.keys import Keys
-from taskmesh.store.life_signs import KEPT_SECONDS, LifeSigns
 from taskmesh.store.link import Command, Link
 from taskmesh.store.opening import open_link
+from taskmesh.store.schedules.life_signs import KEPT_SECONDS, LifeSigns
 
 NOW = 1_000_000.0
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from taskmesh.model.schedules import Overlap
+from taskmesh.model.schedules.schedule import Overlap
 from taskmesh.store import store
 from taskmesh.store.opening import open_link
 from tests.contract import test_schedules as rules

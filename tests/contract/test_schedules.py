@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from taskmesh.dispatch.advance import Advancer, Entrance
-from taskmesh.model.schedules import Overlap, run_id_of
+from taskmesh.model.schedules.schedule import Overlap, run_id_of
+from taskmesh.model.schedules.ticks import Missed
 from taskmesh.model.states import RunState
-from taskmesh.model.ticks import Missed
 from taskmesh.store.calls import Word
 from taskmesh.store.link import Command
 from taskmesh.store.opening import open_link
-from taskmesh.store.schedules import MOST_BACKFILL
+from taskmesh.store.schedules.schedules import MOST_BACKFILL
 from taskmesh.wire import pack
 from tests.contract.schedule_bench import EVERYTHING, FIRST, ID, NOW, PARTITIONS, PLAN, SECOND, ScheduleBench
 from tests.contract.store_bench import header_of

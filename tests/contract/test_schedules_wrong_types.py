@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from taskmesh.errors import StoreUnavailableError
-from taskmesh.model.schedules import Overlap, run_id_of
-from taskmesh.model.ticks import Missed
+from taskmesh.model.schedules.schedule import Overlap, run_id_of
+from taskmesh.model.schedules.ticks import Missed
 from taskmesh.store.calls import Word
 from taskmesh.store.link import Link
 from tests.contract.schedule_bench import FIRST, ID, SECOND, ScheduleBench

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from taskmesh.dispatch.copies_again import CopyResets
+from taskmesh.dispatch.maps.copies_again import CopyResets
 from taskmesh.model.flow import OnFailure
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.preparations import Reset

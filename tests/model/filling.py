@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from taskmesh.dispatch.slices import sliced
+from taskmesh.dispatch.maps.slices import sliced
 from taskmesh.model.mapping import Map
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
-from taskmesh.dispatch.copies_again import CopyResets, copy_resets
+from taskmesh.dispatch.maps.copies_again import CopyResets, copy_resets
 from taskmesh.dispatch.plan import BEFORE_FIRST, TO_PARENT, Plan
 from taskmesh.dispatch.reopening import resets
 from taskmesh.store.calls import (

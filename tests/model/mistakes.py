@@ -7,8 +7,8 @@ from itertools import product
 from typing import Any
 
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.maps.slices import sliced
 from taskmesh.dispatch.registered import Registered
-from taskmesh.dispatch.slices import sliced
 from taskmesh.model.flow_versions import FlowReference, FlowVersion
 from taskmesh.model.steps import Step
 from taskmesh.model.waiting_words import timeout_error
@@ -63,12 +63,14 @@ MISTAKES: dict[str, Mutation] = {
     "a loop never ends by its condition": instead("taskmesh.model.loops.Loop.is_done", lambda *_: False),
     "a map takes any number of failures": instead("taskmesh.model.mapping.Map.needed", lambda *_: 0),
     "nothing is tried again": instead("taskmesh.worker.engine.fates.next_delay_seconds", lambda *_: None),
-    "a slice loses an item": instead("taskmesh.dispatch.items.sliced", _sliced_without_the_last),
-    "a product varies its first list fastest": instead("taskmesh.dispatch.items._product", _crossed),
+    "a slice loses an item": instead("taskmesh.dispatch.maps.items.sliced", _sliced_without_the_last),
+    "a product varies its first list fastest": instead("taskmesh.dispatch.maps.items._product", _crossed),
     "a name means the newest version": instead("taskmesh.dispatch.registered.Registered.usable", _newest),
     "a failure halts nothing": instead("taskmesh.worker.engine.attempt.Attempt.failed", _fail_alone),
     "a halted run begins what is ready": in_script("claim_node", "'deadline', 'halt'", "'deadline', 'nothing'"),
-    "children go on without their parent": instead("taskmesh.dispatch.closing.Closing.stop", lambda *_, **__: None),
+    "children go on without their parent": instead(
+        "taskmesh.dispatch.children.closing.Closing.stop", lambda *_, **__: None
+    ),
     "who cancels a run and wishes it undone only cancels it": in_script(
         "halt_run", "if ARGV[6] == '1' then redis.call('HSETNX', run, 'compensation', 0) end\n", ""
     ),

@@ -9,8 +9,8 @@ from unittest import mock
 
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Ending
-from taskmesh.dispatch.child_inputs import Around
-from taskmesh.dispatch.children import SUCCEEDED, Verdict
+from taskmesh.dispatch.children.children import SUCCEEDED, Verdict
+from taskmesh.dispatch.children.inputs import Around
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import child_id
@@ -154,9 +154,11 @@ MUTANTS: dict[str, Mutation] = {
     "the hooks of a flow do not wait for its last node": in_scripts(
         TELLERS, "remaining > found.hooks then", "remaining > found.hooks + 1 then"
     ),
-    "a child goes on when its parent is halted": instead("taskmesh.dispatch.closing.Closing.stop", _end_nobody),
+    "a child goes on when its parent is halted": instead(
+        "taskmesh.dispatch.children.closing.Closing.stop", _end_nobody
+    ),
     "who begins a child again begins another one": instead(
-        "taskmesh.dispatch.child_inputs.Around.child_id", _begin_another
+        "taskmesh.dispatch.children.inputs.Around.child_id", _begin_another
     ),
     "the end of a child is told as long as whoever ended it lives": in_scripts(
         TELLERS, "put_due(outbox, run_id .. '/' .. TO_PARENT, now)", ""
@@ -165,7 +167,7 @@ MUTANTS: dict[str, Mutation] = {
         "taskmesh.model.flow.Copies.first", property(lambda copies: range(copies.total))
     ),
     "the undo of a node leaves its children as they are": instead(
-        "taskmesh.dispatch.children.Children._undone", _undo_nothing
+        "taskmesh.dispatch.children.children.Children._undone", _undo_nothing
     ),
     "nobody answers what the keeper asks": instead("taskmesh.worker.engine.answering.Answering.run_pass", _do_nothing),
 }

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from taskmesh.broker.protocol import EVENTS
-from taskmesh.dispatch.event_batches import BatchRuns
+from taskmesh.dispatch.events.batches import BatchRuns
 from taskmesh.keeper import batches as keeping
 from taskmesh.keeper.batches import AGAIN_SECONDS, Batches, BatchParts
 from taskmesh.keeper.leadership import Leadership
+from taskmesh.model.events.gathering import run_id_of
+from taskmesh.model.events.on_event import InboundEvent
 from taskmesh.model.flow import Flow, Node
-from taskmesh.model.gathering_rules import run_id_of
-from taskmesh.model.on_event import InboundEvent
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
 from taskmesh.observability.tally import Tally

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskmesh.dispatch.advance import Ending
-from taskmesh.dispatch.children import WAITS, Children, Taken
+from taskmesh.dispatch.children.children import WAITS, Children, Taken
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from taskmesh.dispatch.births import Birth, ChildFlow, entrance_of_child
-from taskmesh.dispatch.gathering import Child
-from taskmesh.dispatch.outcomes import LATER, outcomes_of
+from taskmesh.dispatch.children.births import Birth, ChildFlow, entrance_of_child
+from taskmesh.dispatch.children.outcomes import LATER, outcomes_of
+from taskmesh.dispatch.maps.gathering import Child
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Flow, Node, Param
 from taskmesh.model.run_context import RunContext

@@ -13,8 +13,8 @@ from taskmesh.client.heard import Heard
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.signalling import Signalling
 from taskmesh.clock import SystemClock
-from taskmesh.dispatch.births import Birth, Bodies
-from taskmesh.dispatch.child_inputs import ChildInputs
+from taskmesh.dispatch.children.births import Birth, Bodies
+from taskmesh.dispatch.children.inputs import ChildInputs
 from taskmesh.dispatch.deferring import resolved
 from taskmesh.dispatch.gates import CONDITION, RUN_IT, Facts, evaluated
 from taskmesh.dispatch.plan import Plan

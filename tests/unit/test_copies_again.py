@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskmesh.dispatch.copies_again import copy_resets
+from taskmesh.dispatch.maps.copies_again import copy_resets
 from taskmesh.dispatch.plan import Plan
 from taskmesh.model.flow import Copies, Flow, Node, OnFailure
 from taskmesh.model.states import NodeState

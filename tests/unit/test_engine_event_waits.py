@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from taskmesh.dispatch.dispatcher import outgoing
-from taskmesh.dispatch.event_runs import EventRuns
+from taskmesh.dispatch.events.runs import EventRuns
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
-from taskmesh.model.event_waits import EventWait, key_of_match
+from taskmesh.model.events.on_event import InboundEvent
+from taskmesh.model.events.waits import EventWait, key_of_match
 from taskmesh.model.flow import Flow, Node, Param
-from taskmesh.model.on_event import InboundEvent
 from taskmesh.model.subflows import Subflow
 from taskmesh.model.validation import complete
 from taskmesh.model.waiting import Default
-from taskmesh.store import event_waits
+from taskmesh.store.events import waits as event_waits
 from taskmesh.store.link import Command
 from taskmesh.wire import unpack
 from taskmesh.worker.engine import intake, waiting

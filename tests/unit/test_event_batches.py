@@ -10,14 +10,14 @@ from jsonschema import Draft202012Validator
 
 from taskmesh import Mesh, UsageError, load_flow
 from taskmesh.dispatch.entrance import Submission, entrance_of
-from taskmesh.dispatch.event_batches import joining_of
+from taskmesh.dispatch.events.batches import joining_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import EventError, FlowError, TooLargeError
 from taskmesh.flows import dump_flow
 from taskmesh.flows.schema import flow_schema
-from taskmesh.model.batching import MAX_OPEN_SECONDS, Batching, EventBatch
-from taskmesh.model.gathering_rules import Gatherer, run_id_of
-from taskmesh.model.on_event import InboundEvent, OnEvent
+from taskmesh.model.events.batching import MAX_OPEN_SECONDS, Batching, EventBatch
+from taskmesh.model.events.gathering import Gatherer, run_id_of
+from taskmesh.model.events.on_event import InboundEvent, OnEvent
 from taskmesh.wire.flows import decode_flow, encode_flow
 
 FILE = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskmesh.broker.protocol import EventMessage, LinkState, Message
-from taskmesh.dispatch.events import EventWriter
+from taskmesh.dispatch.events.published import EventWriter
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.keeper.events import EventRelay
@@ -19,7 +19,7 @@ from taskmesh.model.flow import Events, Flow, Node
 from taskmesh.observability.tally import Tally
 from taskmesh.store.calls import Who
 from taskmesh.store.elections import Elections
-from taskmesh.store.events import Emitted, EventOutbox
+from taskmesh.store.events.recorded import Emitted, EventOutbox
 from taskmesh.store.link import Command
 from taskmesh.wire import pack
 from tests.contract.store_bench import Bench

@@ -14,7 +14,8 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import EventError, FlowError
 from taskmesh.flows import dump_flow
 from taskmesh.flows.schema import flow_schema
-from taskmesh.model.event_waits import (
+from taskmesh.model.events.on_event import InboundEvent
+from taskmesh.model.events.waits import (
     MAX_PATHS,
     Awaited,
     EventWait,
@@ -24,7 +25,6 @@ from taskmesh.model.event_waits import (
     takes,
 )
 from taskmesh.model.flow import Node
-from taskmesh.model.on_event import InboundEvent
 from taskmesh.model.waiting import Default, place_of_signal
 from taskmesh.wire import unpack
 from taskmesh.wire.flows import EVENT_WAIT_SCHEMA, decode_flow, encode_flow

@@ -11,17 +11,24 @@ import pytest
 
 from taskmesh import Mesh
 from taskmesh.cli.hearing import line_of
-from taskmesh.dispatch.copies import copies_plan
-from taskmesh.dispatch.events import EventWriter
-from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.events.published import EventWriter
+from taskmesh.dispatch.maps.copies import copies_plan
+from taskmesh.dispatch.maps.items import items_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import ConfigError, FlowError, UsageError, WireError
 from taskmesh.flows import dump_flow, load_flow
-from taskmesh.model.events import MESSAGE_CHARACTERS, ROUTING_KEY_BYTES, Event, EventFilter, EventKind, error_of
+from taskmesh.model.events.published import (
+    MESSAGE_CHARACTERS,
+    ROUTING_KEY_BYTES,
+    Event,
+    EventFilter,
+    EventKind,
+    error_of,
+)
 from taskmesh.model.flow import Events, Flow, Node
 from taskmesh.model.mapping import Map
 from taskmesh.model.run_context import NO_CONTEXT, RunContext
-from taskmesh.store.events import RUN_ITSELF, WATCHED, Emitted
+from taskmesh.store.events.recorded import RUN_ITSELF, WATCHED, Emitted
 from taskmesh.store.keys import Keys
 from taskmesh.wire import pack, unpack
 from taskmesh.wire.cloud_events import encode_event

@@ -16,13 +16,13 @@ from taskmesh import Mesh, UsageError, load_flow
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.clock import ManualClock
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.event_runs import Arrival
+from taskmesh.dispatch.events.runs import Arrival
 from taskmesh.errors import EventError, FlowError, StoreUnavailableError, TooLargeError, WireError
 from taskmesh.flows import dump_flow
 from taskmesh.flows.schema import flow_schema
 from taskmesh.model.differences import differences
-from taskmesh.model.on_event import InboundEvent, OnEvent
-from taskmesh.model.on_event_rules import Reaction
+from taskmesh.model.events.on_event import InboundEvent, OnEvent
+from taskmesh.model.events.on_event_rules import Reaction
 from taskmesh.model.subflows import Subflow
 from taskmesh.observability.tally import Tally
 from taskmesh.wire import pack

@@ -7,10 +7,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from taskmesh.dispatch.copies import copies_params, copies_plan
 from taskmesh.dispatch.deferring import Arguments, resolved, used_params
 from taskmesh.dispatch.gates import RUN_IT
-from taskmesh.dispatch.items import items_of
+from taskmesh.dispatch.maps.copies import copies_params, copies_plan
+from taskmesh.dispatch.maps.items import items_of
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import PayloadError, WireError
 from taskmesh.model.flow import ALL_PARAMS, Compensation, Flow, Node, Param

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from taskmesh.dispatch.copies import copies_params, copies_plan
-from taskmesh.dispatch.item_inputs import ItemArguments, ItemInputs
-from taskmesh.dispatch.items import CHUNK_BYTES, CHUNK_ITEMS, Items, items_of
+from taskmesh.dispatch.maps.copies import copies_params, copies_plan
+from taskmesh.dispatch.maps.inputs import ItemArguments, ItemInputs
+from taskmesh.dispatch.maps.items import CHUNK_BYTES, CHUNK_ITEMS, Items, items_of
+from taskmesh.dispatch.maps.slices import sliced
 from taskmesh.dispatch.plan import BEFORE_FIRST, EDGES_PER_SCRIPT, Plan
 from taskmesh.dispatch.plans import Plans
-from taskmesh.dispatch.slices import sliced
 from taskmesh.errors import FlowError, TooLargeError, UnresolvedReferenceError, UsageError
 from taskmesh.flows import load_flow
 from taskmesh.flows.dumping import dump_flow

@@ -10,9 +10,9 @@ from itertools import count, islice, pairwise
 import pytest
 
 from taskmesh.dispatch.advance import Ending, Mark
-from taskmesh.dispatch.children import WAITS, Children, Taken
+from taskmesh.dispatch.children.children import WAITS, Children, Taken
+from taskmesh.dispatch.children.orphans import FIRST_LOOK_SECONDS
 from taskmesh.dispatch.dispatcher import Dispatcher
-from taskmesh.dispatch.orphans import FIRST_LOOK_SECONDS
 from taskmesh.dispatch.plan import TO_PARENT, Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.reopening import resets

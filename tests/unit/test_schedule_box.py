@@ -17,7 +17,7 @@ from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import FlowError, ScheduleError, ScheduleNotFoundError, TooLargeError, UsageError
 from taskmesh.model.flow import Flow, Node, Param, ParamType
-from taskmesh.model.schedules import Schedule, When, run_id_of
+from taskmesh.model.schedules.schedule import Schedule, When, run_id_of
 from taskmesh.store.housekeeping import Housekeeping
 from taskmesh.store.link import Command
 from taskmesh.store.opening import open_link

@@ -13,7 +13,7 @@ from taskmesh.flows.fields import SCHEDULE_KEYS
 from taskmesh.flows.schedule_schema import schedule_schema, schedule_schema_text
 from taskmesh.flows.schedules import load_schedule_file, load_schedules
 from taskmesh.model.params import check_params
-from taskmesh.model.schedules import CatchUp, Overlap, Schedule, When
+from taskmesh.model.schedules.schedule import CatchUp, Overlap, Schedule, When
 
 ROOT = Path(__file__).parents[2]
 

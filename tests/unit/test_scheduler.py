@@ -23,15 +23,15 @@ from taskmesh.keeper.leadership import Leadership
 from taskmesh.keeper.scheduler import Scheduler
 from taskmesh.keeper.signs import LEFT_SECONDS, QUIET_SECONDS, OwnSigns
 from taskmesh.keeper.standing_in import STAND_INS, quiet_at
-from taskmesh.model.schedules import Overlap, run_id_of
+from taskmesh.model.schedules.schedule import Overlap, run_id_of
 from taskmesh.observability.tally import Tally
 from taskmesh.store.controls import Controls
 from taskmesh.store.elections import Elections
 from taskmesh.store.housekeeping import Housekeeping
-from taskmesh.store.life_signs import LifeSigns
 from taskmesh.store.link import Command
 from taskmesh.store.opening import open_link
-from taskmesh.store.schedule_calls import Recorded
+from taskmesh.store.schedules.calls import Recorded
+from taskmesh.store.schedules.life_signs import LifeSigns
 from taskmesh.store.store import Store
 from tests.contract.schedule_bench import EVERYTHING, ID, PARTITIONS, SECOND, ScheduleBench
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskmesh.errors import FlowError, ScheduleError, UsageError, WireError
-from taskmesh.model.schedule_options import schedule_of
-from taskmesh.model.schedules import CatchUp, Overlap, Schedule, When, run_id_of, schedule_id_of
-from taskmesh.model.ticks import (
+from taskmesh.model.schedules.options import schedule_of
+from taskmesh.model.schedules.schedule import CatchUp, Overlap, Schedule, When, run_id_of, schedule_id_of
+from taskmesh.model.schedules.ticks import (
     NOT_CAUGHT_UP,
     REPLACED,
     TICKS_PER_STEP,

@@ -5,7 +5,7 @@
 --   definition:R      what revision R says, with its flow; older ones stay while ticks of theirs are in `due`
 --   older             msgpack array of those; absent without any
 --   digest            of the newest definition
---   overlap           its policy, as of model/schedules.py
+--   overlap           its policy, as of model/schedules/schedule.py
 --   next              the first tick that nothing was decided about, in ms; '' when none comes any more
 --   starting          how many of its ticks are in `due`
 --   active            msgpack array of runs that have begun and may not have ended: id, kind, wish ... (flat)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from taskmesh.dispatch.advance import Advancer
-from taskmesh.dispatch.parents import Ended, Parents
+from taskmesh.dispatch.children.parents import Ended, Parents
 from taskmesh.dispatch.plan import TO_PARENT
 from taskmesh.errors import StoreUnavailableError, UnavailableError
 from taskmesh.store.aside import aside_in

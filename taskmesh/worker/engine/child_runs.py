@@ -9,10 +9,19 @@ from __future__ import annotations
 from functools import partial
 
 from taskmesh.dispatch.advance import Advance, Ending, cancelled
-from taskmesh.dispatch.children import BESIDE, CANCELLED, SUCCEEDED, WAITS, Children, Taken, Verdict, ends_with_parent
+from taskmesh.dispatch.children.children import (
+    BESIDE,
+    CANCELLED,
+    SUCCEEDED,
+    WAITS,
+    Children,
+    Taken,
+    Verdict,
+    ends_with_parent,
+)
+from taskmesh.dispatch.children.orphans import Orphans
+from taskmesh.dispatch.children.parents import Parents
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.orphans import Orphans
-from taskmesh.dispatch.parents import Parents
 from taskmesh.model.states import RunState
 from taskmesh.store.calls import ClaimAnswer, Word
 from taskmesh.store.family import run_of_ticket

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.gates import ValueOf
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.waiting import WAITING
 from taskmesh.store.calls import ClaimAnswer
 from taskmesh.wire import unpack

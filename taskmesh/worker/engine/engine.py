@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from taskmesh.broker.protocol import AckToken, Delivery
-from taskmesh.dispatch.parents import Parents
+from taskmesh.dispatch.children.parents import Parents
 from taskmesh.errors import StoreUnavailableError
 from taskmesh.resilience.backoff import full_jitter
 from taskmesh.store.breakers import breakers_of

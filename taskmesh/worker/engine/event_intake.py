@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from taskmesh.broker.protocol import Delivery
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.event_runs import EVENT_REFUSED, Arrival, EventRuns
+from taskmesh.dispatch.events.runs import EVENT_REFUSED, Arrival, EventRuns
 from taskmesh.errors import StoreUnavailableError, TooLargeError, WireError
-from taskmesh.model.on_event import InboundEvent
+from taskmesh.model.events.on_event import InboundEvent
 from taskmesh.store.aside import aside
 from taskmesh.wire.inbound_events import decode_inbound
 from taskmesh.worker.engine.parts import Parts

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from taskmesh.dispatch.advance import Ending
 from taskmesh.dispatch.deferring import Arguments
-from taskmesh.dispatch.event_waits import Begun, EventDelivery, place_of
+from taskmesh.dispatch.events.waits import Begun, EventDelivery, place_of
 from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.inputs import Inputs
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.wire import unpack
 from taskmesh.worker.channels.protocol import Failure
 from taskmesh.worker.engine.attempt import Attempt

@@ -8,9 +8,9 @@ from functools import partial
 
 from taskmesh.broker.protocol import AckToken, Delivery
 from taskmesh.dispatch.advance import Ending
+from taskmesh.dispatch.children.parents import Parents
 from taskmesh.dispatch.inputs import kept_fields
-from taskmesh.dispatch.item_inputs import ItemInputs
-from taskmesh.dispatch.parents import Parents
+from taskmesh.dispatch.maps.inputs import ItemInputs
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import StoreUnavailableError, WireError
 from taskmesh.model.subflows import ChildStep

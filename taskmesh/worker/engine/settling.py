@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from taskmesh.broker.protocol import AckToken
 from taskmesh.dispatch.advance import Advance, Advancer, Ending
+from taskmesh.dispatch.children.parents import Parents
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.parents import Parents
 from taskmesh.dispatch.waking import Sleeper
 from taskmesh.store.calls import NodeKey, Release, Told, Word
 from taskmesh.store.store import Request

@@ -13,7 +13,7 @@ from taskmesh.dispatch.deferring import Arguments
 from taskmesh.dispatch.gates import ValueOf
 from taskmesh.dispatch.inputs import Inputs
 from taskmesh.model.durations import duration_text
-from taskmesh.model.event_waits import EventWait
+from taskmesh.model.events.waits import EventWait
 from taskmesh.model.waiting import AWAITING, SECONDS, SLEEPING, Approve, Sleep, Wait, signal_of, slept_seconds
 from taskmesh.model.waiting_words import timeout_error
 from taskmesh.store.signals import KeptSignal

@@ -1,0 +1,1 @@
+"""Child runs, from their birth to the news of their end."""

@@ -1,0 +1,1 @@
+"""What a flow says of events: which it publishes, which begin its runs, which its nodes wait for."""

@@ -1,0 +1,1 @@
+"""Schedules as they are said, and what is to be decided about each of their ticks."""

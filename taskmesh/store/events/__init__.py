@@ -1,0 +1,1 @@
+"""Events in the store: those that wait to be published, to be gathered, or for their nodes."""
