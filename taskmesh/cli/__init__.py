@@ -29,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except TaskmeshError as error:
         print(f"taskmesh: {error}", file=sys.stderr)
         sys.exit(WRONG_USAGE)
+    except UnicodeEncodeError as error:
+        from taskmesh.wire.codec import no_utf8
+
+        # Bytes of the command line that are no UTF-8 reach whoever must first say them, as the store the name of a key.
+        print(f"taskmesh: {no_utf8(error)}", file=sys.stderr)
+        sys.exit(WRONG_USAGE)
     except OSError as error:
         print(f"taskmesh: {error.strerror or error}: {error.filename or 'the output'}", file=sys.stderr)
         sys.exit(WRONG_USAGE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskmesh.cli.options import Format, Limit, Output
+from taskmesh.cli.options import Format, Limit, Output, parsed
 from taskmesh.errors import UsageError
-from taskmesh.model.durations import read_duration
+from taskmesh.model.durations import as_float, read_duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -191,10 +190,10 @@ def _value(text: str, name: str) -> Any:
     if name not in ("node", "attempt", "token", "deadline"):
         return text
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = parsed(text)
+    except (ValueError, RecursionError):
         return text
-    return float(value) if name == "deadline" and isinstance(value, int) else value
+    return as_float(value) if name == "deadline" and isinstance(value, int) else value
 
 
 def _replay_all(box: DeadLetterBox, wanted: DeadLetterFilter, rate: float) -> int:

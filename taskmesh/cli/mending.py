@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from taskmesh.cli.options import Deadline, Format, NewRunId, Output, Params, RunId
+from taskmesh.cli.options import Deadline, Format, NewRunId, Output, Params, RunId, parsed
 from taskmesh.cli.steering import Reason
 from taskmesh.errors import UsageError
 
@@ -90,9 +89,9 @@ def mark(
 def json_of(text: str, option: str) -> Any:
     """:raises UsageError: the text of an option is no JSON."""
     try:
-        return json.loads(text)
+        return parsed(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{option} {text!r} is not JSON: {error}") from None
+        raise UsageError(f"{option} {text!r:.100} is not JSON: {error}") from None
 
 
 def _sentence(run: str, node: str, what: str, done: bool) -> str:

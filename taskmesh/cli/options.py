@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -13,6 +14,19 @@ class Format(StrEnum):
 
     TEXT = "text"  # people
     JSON = "json"  # programs
+
+
+def parsed(text: str) -> Any:
+    """The value that JSON says; ``NaN`` and ``Infinity``, which only some programs take for JSON, are none.
+
+    :raises ValueError: it is no JSON.
+    :raises RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no value of JSON")
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="Print text for people, or JSON for programs.")]

@@ -108,7 +108,7 @@ def failures(details: RunDetails) -> Iterator[Text]:
     yield from _earlier_failures(details)
     left_out = sum(node.status in DID_NOT_RUN for node in details.nodes)
     if left_out:
-        yield Text(f"{left_out} nodes did not run", NODE_LOOKS[NodeState.SKIPPED][1])
+        yield Text(f"{left_out} {'node' if left_out == 1 else 'nodes'} did not run", NODE_LOOKS[NodeState.SKIPPED][1])
     if details.left_to_undo:
         yield Text(f"still to be undone: {listed(details.left_to_undo, MAX_FAILURES)}", style)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from taskmesh.cli.options import parsed
 from taskmesh.errors import FlowError, FlowVersionError, UsageError
 from taskmesh.model.subflows import flows_in
 
@@ -239,11 +239,7 @@ def _value(text: str, declared: ParamType | None) -> Value:
     if declared == "string":
         return text
     try:
-        value: Value = json.loads(text, parse_constant=_refuse_constant)
+        value: Value = parsed(text)
     except (ValueError, RecursionError):
         return text
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskmesh.client.items import Items
+from taskmesh.client.copies import WHY_NOT
+from taskmesh.client.items import Found, Items
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.restarting import Restarting
 from taskmesh.client.verdicts import checked, half_done
-from taskmesh.dispatch.advance import Advancer
+from taskmesh.dispatch.advance import Advance, Advancer
 from taskmesh.dispatch.children.begun import begun_by
 from taskmesh.dispatch.children.children import ends_with_parent
 from taskmesh.dispatch.children.parents import Parents
@@ -63,7 +64,7 @@ class Marking:
         children = self._children(plan, key)
         [advance] = self._advancer.mark([Mark(plan, key, shard_key, state, output, cause_of(who))])
         if advance.word not in (Word.MARKED, Word.AGAIN):
-            raise RunStateError(run_id, _why_not(run_id, node, advance.word, advance.run_status))
+            raise RunStateError(run_id, _why_not(run_id, node, named, advance))
         self._parts.publisher.publish([outgoing(each) for each in advance.ready])
         if children and ends_with_parent(plan, key.node):
             # Nobody waits for its child any more.
@@ -86,13 +87,19 @@ def cause_of(who: Who) -> str:
     return f"{BY_HAND}{by}" + (f": {why}" if why else "")
 
 
-def _why_not(run_id: str, node: str, word: Word, status: str) -> str:
+def _why_not(run_id: str, node: str, named: Found, advance: Advance) -> str:
+    word, status = advance.word, advance.run_status
     if word is Word.PREPARING:
         return half_done(run_id, status)
     if word is Word.EARLY:
         return f"goes on, and its node {node!r} waits for its turn; it can be skipped or marked when that has come"
     if word is not Word.ENDED:
         return "is not in the store any more, or is damaged there"
+    if RunState(status).ended and named.map_place is not None:
+        again = f"`taskmesh rerun {run_id} --from '{node}'` runs it again once the run has ended"
+        return f"has a map whose items have ended, and with them {node!r}; {again}"
+    if RunState(status).ended and named.plan.flow.copies:
+        return f"has ended: {status}; it {WHY_NOT}"
     if RunState(status).ended:
         again = f"; `taskmesh retry {run_id}` lets it go on" if RunState(status) in RETRIABLE_RUN_STATES else ""
         return f"has ended: {status}{again}"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from cel import Program
 
 MESSAGE_LENGTH = 300
+_ADVICE = " CEL does not coerce between types"
+"""With it begins what the library adds to a sentence: a page of advice, which would be cut in its middle."""
 
 _COMMAND_LINE = "cel.cli"
 
@@ -80,4 +82,4 @@ def _syntax(message: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:MESSAGE_LENGTH]
+    return " ".join(text.partition(_ADVICE)[0].split())[:MESSAGE_LENGTH]

@@ -46,6 +46,11 @@ class Schema:
             error = best_match(self._validator.iter_errors(value))
         except RecursionError:
             return "it is nested too deeply"
+        except (ArithmeticError, ValueError):
+            # Of these the library finds out whether they are a multiple, and cannot.
+            return "a number in it is too large, or NaN, and a multiple of nothing"
+        except ExpressionError as unfit:
+            return f"a text in it cannot be matched: {unfit}"
         return None if error is None else _sentence(error)
 
 

@@ -31,12 +31,7 @@ def _read(fields: Fields, path: Path, reading: Reading) -> Said:
         on_item_failure=one_of(fields, "on_item_failure", ItemFailure.FAIL, reading.found, path),
         min_success=_min_success(fields.get("min_success"), (*path, "min_success"), reading),
     )
-    over = fields["map"].plain()
-    if not isinstance(over, str | list | dict):
-        wanted = "a reference to a list, a list, or a mapping of names to lists"
-        reading.found((*path, "map"), f"map must be {wanted}, not {fields['map'].shown}")
-        over = []
-    node = mapped(step.body, step, over)
+    node = mapped(step.body, step, fields["map"].plain())
     assert isinstance(node.args, Mapping)
     return Said(step, node.args)
 

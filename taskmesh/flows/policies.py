@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from taskmesh.flows.document import Item
 from taskmesh.model.breakers import BreakerRules, default_ramp, mode_findings
-from taskmesh.model.durations import DURATION_RULE, read_duration
+from taskmesh.model.durations import DURATION_RULE, as_float, read_duration
 from taskmesh.model.policies import (
     DEFAULT_RETRY,
     LIMIT_KEYS,
@@ -83,7 +83,7 @@ class PolicyReading:
         if item is None:
             return None
         if isinstance(item.value, int | float) and not isinstance(item.value, bool):
-            return float(item.value)
+            return as_float(item.value)
         self._wrong((key,), "a number", item)
         return None
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from taskmesh.model.flow import Compensation, Flow, Node, OnFailure
-from taskmesh.model.params import takes_any_params
+from taskmesh.model.mapping import OVER, Map, list_problem
+from taskmesh.model.params import literal_problem, takes_any_params
 from taskmesh.model.policies import NO_LIMITS
 from taskmesh.model.problems import Hints, Path, Problem, quoted
 from taskmesh.model.subflows import ChildStep
@@ -31,6 +32,8 @@ class ChildRules:
         """The node with the flow that stands in it completed, in the pool of that, and with what undoes it."""
         step, path = node.step, ("nodes", node.name)
         assert isinstance(step, ChildStep)
+        if isinstance(step, Map) and isinstance(node.args, Mapping) and (problem := list_problem(node.args[OVER])):
+            self._found((*path, step.kind), problem)
         if step.works_as:
             return node
         if replace(node.limits, start_to_close=None) != NO_LIMITS:
@@ -64,6 +67,8 @@ class ChildRules:
             if name not in declared and not takes_any_params(inner):
                 hint = Hints(declared).did_you_mean(name)
                 self._found((*path, "args", name), f"its flow has no parameter {name!r}{hint}", on_key=True)
+            elif name in declared and name in given and (problem := literal_problem(declared[name], given[name])):
+                self._found((*path, "args", name), f"of its flow, {problem}")
         missing = [name for name, param in declared.items() if param.required and name not in (*given, *step.given)]
         if missing:
             self._found((*path, "args"), f"its flow also needs the parameter {quoted(missing)}")

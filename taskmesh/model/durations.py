@@ -19,15 +19,25 @@ def read_duration(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
+        return as_float(value)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return float(match[1]) * _UNITS[match[2]] if match else None
 
 
-def duration_problem(seconds: float) -> str | None:
+def as_float(number: float) -> float:
+    """A number as a decimal one; an integer that is larger than any of those is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def duration_problem(seconds: object) -> str | None:
     """What is wrong with a length of time, as the end of a sentence."""
-    if not math.isfinite(seconds) or not 0 < seconds <= MAX_SECONDS:
-        return f"must be more than 0 and at most {MAX_SECONDS:.0f} seconds (366 days), not {seconds:g}"
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return f"must be a number of seconds, not {seconds!r:.100}"
+    if not 0 < seconds <= MAX_SECONDS:
+        return f"must be more than 0 and at most {MAX_SECONDS:.0f} seconds (366 days), not {as_float(seconds):g}"
     return None
 
 

@@ -8,6 +8,7 @@ run as its parameters, by the text of each reference.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 
 from taskmesh.model.flow import DEFAULT_POOL, Compensation, Copies, Flow, Node, OnFailure
 from taskmesh.model.node_types import type_of_task
+from taskmesh.model.params import type_name
 from taskmesh.model.problems import Path
 from taskmesh.model.references import Compiler, Template, compile_value, read_template
 from taskmesh.model.resolving import Resolver, output_resolver
@@ -117,7 +119,7 @@ class Map(ChildStep):
 
     def _findings_of_failure(self) -> Iterator[tuple[Path, str]]:
         least = self.min_success
-        if least < 0 or (not isinstance(least, int) and least > 1):
+        if not (0 <= least <= 1 or (isinstance(least, int) and least > 0)):
             yield ("min_success",), "min_success must be a whole number of items, or a part of all between 0.0 and 1.0"
         if least and self.body.compensation:
             yield ("min_success",), "min_success cannot be told of a task that can be undone: leave one of them out"
@@ -134,6 +136,19 @@ def mapped_args(over: Value, args: Mapping[str, Value] | str) -> dict[str, Value
     """The arguments of a mapped node: ``over`` is its list, ``args`` are those of its body."""
     given = given_by(args)
     return {OVER: over, GIVEN: {text: f"${{{text}}}" for text in given}} if given else {OVER: over}
+
+
+def list_problem(over: Value) -> str:
+    """What is wrong with the list of a map; nothing where only a run will tell."""
+    each = [*over.values()] if isinstance(over, Mapping) else [over]
+    if each and all(isinstance(part, list | tuple) or _is_reference(part) for part in each):
+        return ""
+    wanted = "a reference to a list, a list, or a mapping of names to lists"
+    return f"map must be {wanted}, not {reprlib.repr(over)} ({type_name(over)})"
+
+
+def _is_reference(value: Value) -> bool:
+    return isinstance(value, str) and value.startswith("${") and value.endswith("}") and value.count("${") == 1
 
 
 def given_by(args: Value) -> Sequence[str]:

@@ -43,6 +43,13 @@ def fits(param: Param, value: Any) -> bool:
     return _CHECKS[param.type](value) or (value is None and not param.required and param.default is None)
 
 
+def literal_problem(param: Param, value: Value) -> str:
+    """What is wrong with a value that a flow gives a parameter; nothing where only a run will tell."""
+    if (isinstance(value, str) and "${" in value) or fits(param, value):
+        return ""
+    return f"parameter {param.name!r} {type_sentence(param, value)}"
+
+
 def type_sentence(param: Param, value: Value) -> str:
     wanted = "an" if param.type[0] in "aeiou" else "a"
     return f"must be {wanted} {param.type}, not {reprlib.repr(value)} ({type_name(value)})"

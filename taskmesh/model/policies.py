@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from taskmesh.errors import UsageError
-from taskmesh.model.durations import MAX_SECONDS, duration_problem
+from taskmesh.model.durations import MAX_SECONDS, as_float, duration_problem
 from taskmesh.model.problems import Hints
 
 MAX_ATTEMPTS = 1000
@@ -96,7 +95,7 @@ class TimeLimits:
         for key, seconds in zip(LIMIT_KEYS, self.values(), strict=True):
             if seconds is not None and (problem := duration_problem(seconds)):
                 yield key, problem
-        if self.heartbeat is not None and 0 < self.heartbeat < MIN_HEARTBEAT_SECONDS:
+        if self.heartbeat and duration_problem(self.heartbeat) is None and self.heartbeat < MIN_HEARTBEAT_SECONDS:
             yield HEARTBEAT_KEY, f"must be at least {MIN_HEARTBEAT_SECONDS:g} seconds, not {self.heartbeat:g}"
 
     def values(self) -> tuple[float | None, float | None, float | None, float | None]:
@@ -147,15 +146,15 @@ class Retry(Exception):
         give_up_on: Collection[str | type[BaseException]] = (),
     ) -> None:
         super().__init__(reason or _wish(after))
-        if after is not None and not (math.isfinite(after) and 0 <= after <= MAX_SECONDS):
+        if after is not None and not 0 <= after <= MAX_SECONDS:
             raise UsageError(f"Retry: after must be 0 to {MAX_SECONDS:.0f} seconds, not {after!r}")
         self.after = after
         self.policy = RetryPolicy(
             max_attempts,
             read_wait(wait),
-            float(base_seconds),
-            float(max_seconds),
-            tuple(map(float, delays_seconds)),
+            as_float(base_seconds),
+            as_float(max_seconds),
+            tuple(map(as_float, delays_seconds)),
             tuple(map(exception_name, retry_on)),
             tuple(map(exception_name, give_up_on)),
         )
@@ -204,4 +203,4 @@ def name_findings(key: str, names: tuple[str, ...]) -> Iterator[Finding]:
 
 
 def _wish(after: float | None) -> str:
-    return "the task asked to be tried again" + (f" after {after:g} s" if after is not None else "")
+    return "the task asked to be tried again" + (f" after {as_float(after):g} s" if after is not None else "")

@@ -5,14 +5,13 @@ They hold nothing while they wait: no executor, no message. Every worker of thei
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from taskmesh.model.durations import read_duration
+from taskmesh.model.durations import as_float, read_duration
 from taskmesh.model.flow import Node
 from taskmesh.model.payloads import payload_problem, schema_problem
 from taskmesh.model.problems import Path
@@ -37,8 +36,8 @@ SLEEPING, AWAITING = "sleep", "signal"
 
 def wait_problem(seconds: float) -> str | None:
     """What is wrong with the length of a wait, as the end of a sentence."""
-    if not math.isfinite(seconds) or not 0 < seconds <= MAX_WAIT_SECONDS:
-        return f"must be more than 0 and at most {MAX_WAIT_SECONDS:.0f} seconds (100 years), not {seconds:g}"
+    if not 0 < seconds <= MAX_WAIT_SECONDS:
+        return f"must be more than 0 and at most {MAX_WAIT_SECONDS:.0f} seconds (100 years), not {as_float(seconds):g}"
     return None
 
 

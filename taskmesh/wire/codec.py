@@ -136,4 +136,11 @@ _DECODERS: dict[int, Callable[[bytes], Any]] = {
 def _refusal(error: Exception) -> str:
     if isinstance(error, RecursionError) or "recursion" in str(error):
         return "the value is nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return no_utf8(error)
     return str(error)
+
+
+def no_utf8(error: UnicodeEncodeError) -> str:
+    """What is wrong with a text that holds a lone surrogate: as bytes do that were no UTF-8 where a shell gave them."""
+    return f"a text is no UTF-8: {error.object!a:.100} holds {error.object[error.start]!a}, which is no character"

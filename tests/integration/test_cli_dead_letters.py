@@ -114,6 +114,8 @@ def test_a_letter_is_shown_readable_or_in_hex(ask: Ask) -> None:
 
 def test_letters_are_replayed_and_gone(ask: Ask, letters: Letters, tmp_path: Path) -> None:
     assert "no field 'run'; did you mean 'run_id'" in ask("replay", NODE, "--set", "run=x", code=2)
+    for deadline in ("NaN", "soon", "[" * 1_500):
+        assert "of a wrong type" in ask("replay", NODE, "--set", f"deadline={deadline}", code=2)
     assert letters.get(NODE) is not None
     assert _json(ask("replay", NODE, "--set", "run_id=other", "--set", "token=3", "-o", "json")) == {"replayed": 1}
     assert letters.get(NODE) is None

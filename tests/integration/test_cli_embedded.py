@@ -112,6 +112,22 @@ def test_what_is_wrong_is_said_in_a_sentence(shell: Shell) -> None:
     assert "not usable" in shell(*order("--id", "no good"), code=2)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "o-\udcff"),
+        ("cancel", "\udcff"),
+        ("submit", "workers.orders:reserve", "-p", "order_id=\udcff"),
+        ("events", "publish", "paid", "--data", '"\udcff"'),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_in_a_sentence(arguments: Sequence[str], shell: Shell) -> None:
+    error = shell(*arguments, code=2)
+
+    assert "is no UTF-8: '" in error
+    assert len(error.splitlines()) == 1
+
+
 def test_an_empty_directory_has_no_runs(shell: Shell) -> None:
     assert shell("ls") == "no runs\n"
     assert shell("dead", "ls") == "no dead letters\n"

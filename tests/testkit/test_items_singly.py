@@ -293,3 +293,20 @@ def test_an_item_is_taken_for_succeeded(picks: Picks) -> None:
     assert run.mark("pick[1]", "by hand")
     assert run.result() == [0, "by hand", 2]
     assert [each.node for each in run.history("pick[1]")][:1] == ["pick[1]"]
+
+
+def test_an_item_of_a_map_that_has_ended_is_not_ended_by_hand(picks: Picks, mesh: VirtualMesh) -> None:
+    picks.unlucky = {1}
+    text = FLOW.format(rules="", on_failure="continue") + "  held: {wait: signal}\n"
+    run = mesh.submit(load_flow(text, "picks.yaml"), count=3)
+    mesh.settle()
+    child = mesh.run(run.node("pick").child)
+
+    assert (run.status(), child.status()) == (RunState.RUNNING, RunState.FAILED)
+    with pytest.raises(RunStateError, match=rf"'{run.id}' has a map whose items have ended, and with them 'pick\[1\]'"):
+        run.mark("pick[1]", 7)
+    with pytest.raises(RunStateError, match="has ended: failed; it has the items of a map as its nodes; do it to the"):
+        child.skip("pick[1]")
+    run.signal("held")
+    run.wait()
+    assert picks.again(lambda: run.rerun("pick[1]"), run) == [1]

@@ -83,6 +83,17 @@ def test_an_error_of_the_user_is_one_message_and_no_traceback(capsys: pytest.Cap
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", '{"a": [NaN]}', "", "{", "[" * 100_000])
+def test_what_is_no_json_is_refused_before_anything_is_opened(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("signal", "o-1", "paid", "--payload", text) == 2
+    assert run("mark", "o-1", "charge", "--output-json", text) == 2
+    assert run("events", "publish", "paid", "--data", text) == 2
+
+    sentences = capsys.readouterr().err.splitlines()
+    assert len(sentences) == 3
+    assert all("is not JSON: " in each and len(each) < 400 for each in sentences)
+
+
 def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -111,6 +111,10 @@ def test_a_mapped_node_is_read_back_from_bytes_and_from_text(node: str) -> None:
     ("node", "problem"),
     [
         ("a: {map: 3, task: t}", "5:12: node 'a': map must be a reference to a list, a list, or a mapping of names"),
+        ("a: {map: '', task: t}", "a mapping of names to lists, not '' (string)"),
+        ("a: {map: {}, task: t}", "a mapping of names to lists, not {} (object)"),
+        ("a: {map: 'n ${params.n}', task: t}", "5:12: node 'a': map must be a reference to a list"),
+        ("a: {map: {x: [1], y: 3}, task: t}", "5:12: node 'a': map must be a reference to a list"),
         ("a: {map: '${nodes.b.output}', task: t}", "5:12: node 'a': it refers to 'b', which is no node of this flow"),
         ("a: {map: [1], task: t, args: {v: '${itm}'}}", "'${itm}' is not a reference; write ${item}, ${index}"),
         ("a: {map: [1], task: t, args: {v: '${params.m}'}}", "it refers to params.m, which the flow does not declare"),
@@ -124,6 +128,7 @@ def test_a_mapped_node_is_read_back_from_bytes_and_from_text(node: str) -> None:
         ("a: {map: [1], task: t, on_item_failure: contniue}", "did you mean 'continue'?"),
         ("a: {map: [1], task: t, min_success: 0.5}", "min_success needs on_item_failure: continue"),
         ("a: {map: [1], task: t, on_item_failure: continue, min_success: 1.5}", "a part of all between 0.0 and 1.0"),
+        ("a: {map: [1], task: t, on_item_failure: continue, min_success: .nan}", "a part of all between 0.0 and 1.0"),
         ("a: {map: [1], task: t, on_item_failure: continue, min_success: many}", "min_success must be a number"),
         ("a: {map: [1], flow: other, task: t}", "'task' belongs to a task or a node type, and each item is a run of a"),
         (
@@ -204,6 +209,16 @@ def test_a_text_of_a_flow_function_stands_for_itself() -> None:
     assert over == ["${item}"]
     [argument] = _arguments(step, over)
     assert argument == {"value": "${item}", "factor": "${index}"}
+
+
+@pytest.mark.parametrize("over", ["abc", "${item}", 3, None, {}, {"value": 3}, range(3), {1, 2}])
+def test_what_can_be_no_list_is_refused_in_python_too(over: Any) -> None:
+    @_defined
+    def flow() -> Any:
+        return SQUARE.map(over, value=1) if isinstance(over, dict) and not over else SQUARE.map(over)
+
+    with pytest.raises(FlowError, match="node 'square': map must be a reference to a list, a list, or a mapping"):
+        flow.compile()
 
 
 @pytest.mark.parametrize("policy", ["stop", ""])

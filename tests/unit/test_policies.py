@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from taskmesh import FlowError, Mesh, Retry, UsageError, load_flow
 from taskmesh.flows.dumping import dump_flow
-from taskmesh.model.durations import read_duration
+from taskmesh.model.durations import duration_problem, read_duration
 from taskmesh.model.flow import Flow, Node
 from taskmesh.model.policies import NO_LIMITS, RetryPolicy, TimeLimits, Wait
 from taskmesh.tasks.registry import Registry
@@ -41,6 +42,16 @@ class GoneError(LookupError):
 )
 def test_durations(text: object, seconds: float) -> None:
     assert read_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("number", "seconds"), [(10**400, math.inf), (-(10**400), -math.inf), (3, 3.0)])
+def test_an_integer_beyond_all_decimal_numbers_is_infinite(number: int, seconds: float) -> None:
+    assert read_duration(number) == seconds
+
+
+@pytest.mark.parametrize("seconds", ["10s", None, True, [1]])
+def test_what_is_no_number_of_seconds_is_refused_in_a_sentence(seconds: object) -> None:
+    assert duration_problem(seconds) == f"must be a number of seconds, not {seconds!r}"
 
 
 @pytest.mark.parametrize("text", ["10", "s", "-1s", "1 s", "1w", "1e3s", "", True, None, [], "\u0663s"])

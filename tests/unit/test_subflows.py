@@ -135,6 +135,10 @@ def test_the_place_before_the_parent_is_one_of_every_flow() -> None:
             "its flow has no parameter 'y'",
         ),
         (
+            "  a: {flow: {params: {x: integer}, nodes: {b: {task: 'w:tell', args: {text: 1}}}}, args: {x: '1'}}",
+            "node 'a': of its flow, parameter 'x' must be an integer, not '1' (string)",
+        ),
+        (
             "  a: {flow: {on_failure: compensate, nodes: {b: {task: 'w:tell', args: {text: 1}}}}}",
             "nothing says what would undo any of the nodes",
         ),

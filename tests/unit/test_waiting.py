@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -253,6 +254,19 @@ NESTED = {
 def test_a_payload_is_held_to_its_schema(schema: dict[str, Any], value: Any, problem: str | None) -> None:
     assert schema_problem(schema) is None
     assert payload_problem(schema, value) == problem
+
+
+TOO_LARGE = "a number in it is too large, or NaN, and a multiple of nothing"
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), math.inf, math.nan])
+def test_a_number_that_nothing_divides_is_refused_and_not_reckoned_with(number: float) -> None:
+    assert payload_problem({"items": {"multipleOf": 0.1}}, [1.5, number]) == TOO_LARGE
+    assert payload_problem({"maximum": 5}, -math.inf) is None
+
+
+def test_half_a_character_matches_nothing() -> None:
+    assert "cannot be matched" in str(payload_problem({"pattern": "^o"}, "o\ud800"))
 
 
 def _growing(levels: int) -> dict[str, Any]:

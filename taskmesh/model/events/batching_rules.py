@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
+from taskmesh.model.durations import as_float
 from taskmesh.model.events.batching import MAX_BATCH, MAX_OPEN_SECONDS, Batching
 from taskmesh.model.events.references import EventCompiler
 from taskmesh.model.problems import Path, Problem
@@ -20,9 +20,9 @@ def batching_problems(batching: Batching, path: Path) -> Iterator[Problem]:
         ("max_wait", batching.max_wait_seconds),
     )
     for key, seconds in times:
-        if seconds is not None and not (math.isfinite(seconds) and 0 < seconds <= MAX_OPEN_SECONDS):
+        if seconds is not None and not 0 < seconds <= MAX_OPEN_SECONDS:
             most = f"{MAX_OPEN_SECONDS:.0f} seconds (24 h)"
-            yield Problem((*path, key), f"{key} must be more than 0 and at most {most}, not {seconds:g}")
+            yield Problem((*path, key), f"{key} must be more than 0 and at most {most}, not {as_float(seconds):g}")
     if not 1 <= batching.max_batch <= MAX_BATCH:
         yield Problem((*path, "max_batch"), f"max_batch must be 1-{MAX_BATCH} events, not {batching.max_batch}")
     if batching.key:

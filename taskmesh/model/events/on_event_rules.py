@@ -16,7 +16,7 @@ from taskmesh.model.events.batching_rules import batching_problems
 from taskmesh.model.events.on_event import EVENT, FIELDS, TYPE_PATTERN, InboundEvent, OnEvent
 from taskmesh.model.events.references import BatchCompiler, EventCompiler
 from taskmesh.model.flow import Flow
-from taskmesh.model.params import takes_any_params
+from taskmesh.model.params import literal_problem, takes_any_params
 from taskmesh.model.problems import Hints, Path, Problem
 from taskmesh.model.references import Template, compile_value, read_template
 from taskmesh.model.values import Value, Values
@@ -83,6 +83,8 @@ def _param_problems(flow: Flow, on: OnEvent) -> Iterator[Problem]:
             hint = Hints(declared).did_you_mean(name)
             yield Problem((*_ON, "params", name), f"the flow has no parameter {name!r}{hint}", on_key=True)
     for param in flow.params:
+        if param.name in on.params and (problem := literal_problem(param, on.params[param.name])):
+            yield Problem((*_ON, "params", param.name), problem)
         if param.required and param.name not in on.params:
             yield Problem((*_ON, "params"), f"parameter {param.name!r} of the flow gets no value from the event")
 
