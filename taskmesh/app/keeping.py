@@ -7,11 +7,9 @@ import math
 
 from taskmesh.app.assembly import Foundation
 from taskmesh.broker.protocol import Publisher
-from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.events.batches import BatchRuns
 from taskmesh.dispatch.events.published import EventWriter
-from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.dispatch.waking import AlarmClock
 from taskmesh.errors import StoreUnavailableError
@@ -187,7 +185,7 @@ def open_scheduler(foundation: Foundation, leadership: Leadership, dispatcher: D
             reader=reader,
             schedules=Schedules(foundation.store),
             definitions=definitions,
-            runs=TickRuns(definitions, Advancer(foundation.store), Pins(foundation.store), limit),
+            runs=TickRuns(definitions, foundation.store, limit),
             dispatcher=dispatcher,
             active=ActiveRuns(foundation.reader, reader, Controls(foundation.store), foundation.keys),
             signs=LifeSigns(foundation.link, foundation.keys),

@@ -83,7 +83,8 @@ def _show_node(run: Run, name: str, output: Format) -> None:
     for line in (*item_lines([node]), *_signal_lines(document)):
         out.print(line, soft_wrap=True)
     for condition in document.get("conditions", ()):
-        out.print(f"condition {condition['condition']!r}: {condition['holds']} ({condition['values']})", soft_wrap=True)
+        holds = json_text(condition["holds"], indent=None)
+        out.print(f"condition {condition['condition']!r}: {holds} ({condition['values']})", soft_wrap=True)
     if error := document["error"] or document.get("last_error"):
         out.print(error["traceback"] or f"{error['type']}: {error['message']}", soft_wrap=True)
     print_history(history, out)

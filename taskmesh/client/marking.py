@@ -92,7 +92,7 @@ def _why_not(run_id: str, node: str, named: Found, advance: Advance) -> str:
     if word is Word.PREPARING:
         return half_done(run_id, status)
     if word is Word.EARLY:
-        return f"goes on, and its node {node!r} waits for its turn; it can be marked when that has come"
+        return f"goes on, and its node {node!r} waits for its turn; it can be skipped or marked when that has come"
     if word is not Word.ENDED:
         return "is not in the store any more, or is damaged there"
     if RunState(status).ended and named.map_place is not None:

@@ -100,12 +100,19 @@ class Reopening:
         if answer.word is Word.REOPENED:
             return self._finished(run_id, kind, who)
         if answer.word is Word.RUNNING:
-            return refused(run_id, "has not ended; what has not run yet will")
+            return refused(run_id, self._why_not_yet(run_id))
         if answer.word is Word.ENDED:
             return refused(run_id, f"has ended as {answer.detail}: it cannot go on, as it has been undone")
         if answer.word is Word.PREPARING:
             return refused(run_id, half_done(run_id, answer.detail))
         return verdict_of(run_id, answer)
+
+    def _why_not_yet(self, run_id: str) -> str:
+        [halt] = self._parts.reader.run_fields(run_id, ("halt",))
+        if halt:
+            why = f"`taskmesh explain {run_id}` says what it waits for"
+            return f"has not ended, and nothing more of it starts; do that when it has: {why}"
+        return "has not ended; what has not run yet will"
 
     def _finished(self, run_id: str, kind: str, who: Who) -> Verdict:
         """What still ran of a terminated run may have ended it meanwhile; then it is reopened once more."""

@@ -58,12 +58,14 @@ class ReopeningRules:
         if wish.verb != RETRY or found.plan.flow.on_failure is OnFailure.CONTINUE:
             return ""
         records = self._parts.reader.records_of_run(found.run_id)
-        lacking = len(found.plan.flow.nodes) - sum(each.state is NodeState.SUCCEEDED for each in records.values()) - 1
-        if not lacking:
+        # A run has records beside those of its nodes: as of how its parent is told.
+        states = [records[at].state for at in range(len(found.plan.flow.nodes)) if at in records]
+        lacking = len(found.plan.flow.nodes) - states.count(NodeState.SUCCEEDED) - 1
+        if lacking <= 0:
             return ""
-        name = plan.name_of(wish.place or 0)
+        name, others = plan.name_of(wish.place or 0), "1 other has" if lacking == 1 else f"{lacking} others have"
         return (
-            f"cannot go on with item {wish.item!r} alone: {lacking} others have not succeeded either, and map {name!r} "
+            f"cannot go on with item {wish.item!r} alone: {others} not succeeded either, and map {name!r} "
             f"needs them all; `taskmesh retry {run_id} --node {name}` runs them"
         )
 

@@ -11,10 +11,8 @@ from taskmesh.client.identity import this_user
 from taskmesh.client.limits import ClientLimits
 from taskmesh.client.parts import ClientParts
 from taskmesh.client.verdicts import checked
-from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import outgoing
 from taskmesh.dispatch.entrance import Submission, entrance_of
-from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.ticks import Definitions, Known, TickRuns
 from taskmesh.errors import ScheduleError, ScheduleNotFoundError, StoreUnavailableError, UsageError
@@ -62,7 +60,7 @@ class ScheduleBox:
         self._reader = ScheduleReader(parts.store.link, parts.keys)
         self._schedules = Schedules(parts.store)
         self._definitions = Definitions(self._reader, parts.plans)
-        self._runs = TickRuns(self._definitions, Advancer(parts.store), Pins(parts.store), limits.max_value_bytes)
+        self._runs = TickRuns(self._definitions, parts.store, limits.max_value_bytes)
         self._publisher = parts.publisher
 
     def put(self, schedule: Schedule, plan: Plan) -> bool:

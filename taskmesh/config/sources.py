@@ -132,6 +132,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _given(name: str, value: Any, origin: str) -> Given:
     if name in KEYS:
         return Given(name, value, origin)
+    within = [key for key in KEYS if key.startswith(f"{name}.")]
+    if within:
+        return Given(name, problem=f"{name} ({origin}): is a section; say which of its settings, as {within[0]}")
     return Given(name, problem=f"{name} ({origin}): no such setting{nearest(name, list(KEYS))}")
 
 

@@ -66,14 +66,13 @@ class Condition:
         except ExpressionError as error:
             raise ConditionError(f"{self.text!r} cannot be evaluated: {error} ({self.shown(values)})") from None
         if not isinstance(found, bool):
-            raise ConditionError(f"{self.text!r} is {_shortened(found)}, not true or false ({self.shown(values)})")
+            raise ConditionError(f"{self.text!r} is {shown_value(found)}, not true or false ({self.shown(values)})")
         return found
 
     def shown(self, values: Mapping[Used, Any]) -> str:
         """What it reads and what that was, cut to what a line can hold."""
-        parts = [
-            f"{each} = {_shortened(values[each])}" if each in values else f"no {each}" for each in self.uses[:MAX_SHOWN]
-        ]
+        shown = self.uses[:MAX_SHOWN]
+        parts = [f"{each} = {shown_value(values[each])}" if each in values else f"no {each}" for each in shown]
         return ", ".join([*parts, *(["..."] if len(self.uses) > MAX_SHOWN else [])])
 
 
@@ -125,7 +124,7 @@ def type_problem(condition: Condition, params: Sequence[Param]) -> str:
         found = _compiled(condition.text).evaluate(_variables(samples))
     except ExpressionError as error:
         return f"can never be evaluated: {error}" if error.is_type else ""
-    return "" if isinstance(found, bool) else f"is no condition: it gives {_shortened(found)}, not true or false"
+    return "" if isinstance(found, bool) else f"is no condition: it gives {shown_value(found)}, not true or false"
 
 
 def _sample(used: Used, types: Mapping[str, ParamType]) -> Any:
@@ -197,7 +196,8 @@ def _used_of_run(name: str, key: str) -> Used:
     return Used(RUN, ".".join(keys))
 
 
-def _shortened(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A value as whoever writes flows knows it, cut to what a line can hold."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):

@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Ready
-from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plan import Plan
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
@@ -96,10 +94,10 @@ class ScheduleBench:
     def busy(self) -> list[str]:
         return self.reader.busy(EVERYTHING, 10)
 
-    def begin(self, recorded: Sequence[Recorded]) -> list[SettledTick]:
+    def begin(self, recorded: Sequence[Recorded], max_value_bytes: int = 1_000_000) -> list[SettledTick]:
         """What a keeper does with recorded ticks, but for settling them."""
         definitions = Definitions(self.reader, Plans(self.runs.flow_body))
-        ready, settled = TickRuns(definitions, Advancer(self.store), Pins(self.store), 1_000_000).admit(recorded)
+        ready, settled = TickRuns(definitions, self.store, max_value_bytes).admit(recorded)
         self.published.extend(ready)
         return settled
 

@@ -225,6 +225,7 @@ def test_an_abandoned_child_goes_on(bench: FamilyBench) -> None:
     bench.halt("r1", RunState.CANCELLED)
     verdict, _ = bench.take_up(bench.take(plan, token=bench.wake(0).token))
     assert verdict.state == CANCELLED
+    assert f"waits no more for run {child}, which it has begun" in verdict.message
     assert bench.record(child).summary.halt == ""
 
 

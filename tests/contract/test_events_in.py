@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from taskmesh.dispatch.events.runs import EventRuns
 from taskmesh.dispatch.plans import Plans
 from taskmesh.model.events.on_event import InboundEvent, OnEvent
 from taskmesh.model.flow import Flow, Node, Param, ParamType
+from taskmesh.model.subflows import Subflow
 from taskmesh.store.flow_versions import flow_versions_of
 from tests.contract.store_bench import Bench
 
@@ -97,6 +99,20 @@ def test_a_flow_that_cannot_begin_keeps_no_other_from_it(bench: EventBench) -> N
     [sentence] = arrival.refusals
     assert "'bad'" in sentence
     assert "must be a string, not 5" in sentence
+    assert bench.count() == 1
+
+
+@pytest.mark.parametrize("later", [event(), event(id=5)])
+def test_an_event_whose_run_has_begun_and_could_not_any_more_is_that_run(
+    bench: EventBench, later: InboundEvent
+) -> None:
+    bench.push(Flow("inner", "1", (Node("a", "t"),)))
+    bench.push(replace(flow(), nodes=(Node("a", "", step=Subflow(reference="inner@1")),)), activate=True)
+    begun = bench.begun(event())
+    bench.flows.archive("inner@1")
+    assert bench.begun(later) == begun
+    [arrival] = bench.runs.admit([event("another")])
+    assert (arrival.run_ids, ["'inner@1'" in each for each in arrival.refusals]) == ([], [True])
     assert bench.count() == 1
 
 

@@ -147,6 +147,24 @@ def test_who_dies_between_record_and_run_loses_nothing(bench: ScheduleBench) -> 
     assert bench.runs.statuses([RUN_1]) == [RunState.RUNNING]
 
 
+def test_a_tick_that_has_begun_and_could_not_any_more_is_not_refused(bench: ScheduleBench) -> None:
+    bench.put()
+    bench.fire(FIRST)
+    assert [each.why for each in bench.begin(bench.recorded())] == [""]
+    again = bench.begin(bench.recorded(), max_value_bytes=0)
+    assert [each.why for each in again] == [""]
+    bench.schedules.settle_ticks(again)
+    [started] = bench.record().started
+    assert (started.state, started.run_id) == ("started", RUN_1)
+    bench.fire(SECOND_TICK)
+    [passed] = _why(bench)
+    assert passed[:4] == ("skipped", SECOND_TICK, SECOND_TICK, 1), "it runs"
+    bench.end(RUN_1)
+    bench.fire(THIRD_TICK, ended=[RUN_1])
+    [refused] = bench.begin(bench.recorded(), max_value_bytes=0)
+    assert "max_value_bytes" in refused.why, "one that has not begun is"
+
+
 def test_a_tick_that_is_settled_again_counts_once(bench: ScheduleBench) -> None:
     bench.put()
     bench.fire(FIRST)

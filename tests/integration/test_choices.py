@@ -70,6 +70,9 @@ def test_a_node_whose_condition_is_false_is_skipped_with_what_needs_it(bench: Me
     [broken] = [node for node in run.details().nodes if node.name == "broken"]
     assert [(each.holds, each.values) for each in broken.conditions] == [(True, "params.extra = 2")]
     assert [node.attempts for node in run.details().nodes if node.name == "big"] == [0]
+    shown = bench.command("show", run.id, "--node", "big")
+    assert shown.wait(PATIENCE_SECONDS) == 0
+    assert "condition 'params.amount > 100.0': false (params.amount = 5.0)" in shown.output
 
 
 def test_a_condition_that_cannot_be_evaluated_fails_its_node(bench: MeshBench) -> None:

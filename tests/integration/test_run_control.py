@@ -92,8 +92,11 @@ def test_a_paused_run_can_be_cancelled(bench: MeshBench) -> None:
     assert details.halted_by.why == "not needed"
     cancelled = [node.error for node in details.nodes if node.status is NodeState.CANCELLED]
     assert [error["message"].endswith(": not needed") for error in cancelled if error] == [True]
+    halted = _cancelled_and_running(bench)
+    with pytest.raises(RunStateError, match="nothing more of it starts; do that when it has"):
+        halted.retry()
     with pytest.raises(RunStateError, match="ended early"):
-        _cancelled_and_running(bench).pause()
+        halted.pause()
 
 
 def _cancelled_and_running(bench: MeshBench) -> Run:

@@ -222,7 +222,7 @@ def _dying(act: Callable[..., Any], calls: list[int], dies_at: int) -> Callable[
     [
         ("pick[8]", UsageError, r"map 'pick' .* has no item 8; there is 'pick\[0\]' to 'pick\[7\]'"),
         ("pick[2]", RunStateError, r"no failure at item 'pick\[2\]', which has succeeded"),
-        ("pick[3]", RunStateError, r"item 'pick\[3\]' alone: \d others .*`taskmesh retry \w+ --node pick` runs them"),
+        ("pick[3]", RunStateError, r"item 'pick\[3\]' alone: 4 others .*`taskmesh retry \w+ --node pick` runs them"),
         ("total[0]", UsageError, "node 'total' .* is no map"),
         ("pik[0]", UsageError, "has no node 'pik'; did you mean 'pick'"),
         ("pick[-1]", UsageError, "has no node"),
@@ -234,6 +234,18 @@ def test_what_cannot_be_retried_says_why(picks: Picks, node: str, error: type[Ex
     with pytest.raises(error, match=words):
         run.retry(node=node)
     assert run.status() is RunState.FAILED
+
+
+def test_the_one_item_that_a_map_lacks_is_retried_alone(picks: Picks) -> None:
+    run = picks.run("max_in_flight: 1", unlucky={7})
+    assert picks.again(lambda: run.retry(node="pick[7]"), run) == [7]
+    assert run.result() == [*range(8)]
+
+
+def test_one_of_two_items_that_a_map_lacks_is_not_retried_alone(picks: Picks) -> None:
+    run = picks.run("max_in_flight: 1", unlucky={6})
+    with pytest.raises(RunStateError, match="alone: 1 other has not succeeded either, and map 'pick' needs"):
+        run.retry(node="pick[6]")
 
 
 def test_the_items_of_a_run_that_goes_on_are_not_retried(picks: Picks) -> None:
@@ -267,7 +279,7 @@ def test_the_run_of_the_items_is_decided_about_by_the_run_that_the_map_is_in(pic
 def test_an_item_is_ended_by_hand_while_the_map_runs(picks: Picks, rules: str) -> None:
     run = picks.submit_stuck(rules, stuck_at=0, count=4)
     if rules:
-        with pytest.raises(RunStateError, match=r"its node 'pick\[2\]' waits for its turn"):
+        with pytest.raises(RunStateError, match=r"its node 'pick\[2\]' waits for its turn; it can be skipped or"):
             run.skip("pick[2]")
     assert run.skip("pick[0]", "no use")
     assert not run.skip("pick[0]", "no use")

@@ -167,6 +167,12 @@ def test_an_explicit_embedded_stands_above_the_platforms_servers(tmp_path: Path)
     assert load_settings(overrides, {"AMQP_URL": BROKER, "REDIS_URL": STORE}, tmp_path).is_embedded
 
 
+def test_a_section_is_no_setting(tmp_path: Path) -> None:
+    (tmp_path / "taskmesh.toml").write_text("worker = 3\n")
+    [problem] = problems(tmp_path, {}, {})
+    assert problem.startswith("worker (taskmesh.toml): is a section; say which of its settings, as worker.")
+
+
 def test_all_problems_come_at_once_each_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "taskmesh.toml").write_text(
         '[worker]\nleas_seconds = 3\nthreads = true\n[log]\nformat = "xml"\n[limits]\nmax_nodes = 0\n'

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from taskmesh.clock import SystemClock
-from taskmesh.dispatch.advance import Advancer
 from taskmesh.dispatch.dispatcher import Dispatcher, Ready
-from taskmesh.dispatch.pins import Pins
 from taskmesh.dispatch.plans import Plans
 from taskmesh.dispatch.ticks import Definitions, TickRuns
 from taskmesh.errors import StoreUnavailableError
@@ -103,7 +101,7 @@ class SchedulerBench(ScheduleBench):
         self.published = self.road.published
         self.leadership = self.candidate("me")
         definitions = Definitions(self.reader, Plans(self.runs.flow_body))
-        self.frail = FrailRuns(definitions, Advancer(self.store), Pins(self.store), 1_000_000)
+        self.frail = FrailRuns(definitions, self.store, 1_000_000)
         self.definitions = definitions
 
     @property

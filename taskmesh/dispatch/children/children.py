@@ -198,8 +198,12 @@ class Children:
     def _halted(self, taken: Taken, run_id: str) -> Verdict:
         """A node of a run that goes on no more ends when its child has ended; without a child it does not begin."""
         [status] = self._reader.statuses([run_id])
-        if status is None or not _step(taken).ends_with_parent:
+        if status is None:
             return Verdict(CANCELLED, message=f"not started: the run is {taken.answer.halt}")
+        if not _step(taken).ends_with_parent:
+            # Nothing else of the node tells by then which run goes on alone.
+            why = f"it waits no more for run {run_id}, which it has begun: its own run is {taken.answer.halt}"
+            return Verdict(CANCELLED, message=why)
         if status.ended:
             self._hear(run_id)
         else:

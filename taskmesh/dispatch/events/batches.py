@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from taskmesh.dispatch.admitted import admitted_among
 from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
@@ -147,9 +148,9 @@ class BatchRuns:
     def _refused(self, refused: Sequence[tuple[ClosedBatch, str]]) -> list[BegunBatch]:
         """But for those that have begun: whoever admitted them died before they were settled."""
         run_ids = [run_id_of(*each.standing.batch) for each, _ in refused]
-        statuses = self._reader.statuses(run_ids) if run_ids else []
-        pairs = zip(refused, statuses, strict=True)
-        return [BegunBatch(each, why if status is None else "") for (each, why), status in pairs]
+        there = admitted_among(self._reader, run_ids)
+        pairs = zip(refused, run_ids, strict=True)
+        return [BegunBatch(each, "" if run_id in there else why) for (each, why), run_id in pairs]
 
     def _entrance(self, closed: ClosedBatch) -> Entrance | str:
         """The run of a batch, or why there can be none."""

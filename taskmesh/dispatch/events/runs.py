@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from taskmesh.dispatch.admitted import admitted_among
 from taskmesh.dispatch.advance import Advancer, Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
@@ -20,9 +22,11 @@ from taskmesh.dispatch.plans import Plans
 from taskmesh.errors import UsageError, WireError
 from taskmesh.model.events.gathering import Gatherer
 from taskmesh.model.events.on_event import InboundEvent
+from taskmesh.model.events.on_event_rules import Begun
 from taskmesh.model.events.waits import Awaited
 from taskmesh.store.events.batches import Joining
 from taskmesh.store.flow_versions import flow_versions_of
+from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
 
 RUNS_PER_CALL = 200
@@ -43,6 +47,13 @@ class Arrival:
     refusals: list[str] = field(default_factory=list)
 
 
+class _Refused(NamedTuple):
+    """A run that cannot begin, for ``why``."""
+
+    run_id: str
+    why: str
+
+
 class EventRuns:
     """Begins the runs of events, and ends waits for them. Safe in threads."""
 
@@ -53,6 +64,7 @@ class EventRuns:
         self._delivery = EventDelivery(store, plans)
         self._advancer = Advancer(store)
         self._pins = Pins(store)
+        self._reader = Reader(store.link, store.keys)
         self._collector = EventCollector(store)
         self._max_value_bytes = max_value_bytes
 
@@ -72,6 +84,7 @@ class EventRuns:
         wanted = [(arrival, each) for arrival, each in found if isinstance(each, Entrance)]
         for start in range(0, len(wanted), RUNS_PER_CALL):
             self._admit(wanted[start : start + RUNS_PER_CALL])
+        self._refuse([(arrival, each) for arrival, each in found if isinstance(each, _Refused)])
         self._gather([(arrival, each) for arrival, each in found if isinstance(each, Joining)])
         for arrival, arrived in zip(arrivals, self._delivery.arrive(events, awaited), strict=True):
             arrival.ready += arrived.ready
@@ -85,6 +98,15 @@ class EventRuns:
         [names] = naming.answers([first])
         return names, by_type(types, asking.answers(rest))
 
+    def _refuse(self, refused: Sequence[tuple[Arrival, _Refused]]) -> None:
+        """But for those that have begun: the same event came before."""
+        there = admitted_among(self._reader, [each.run_id for _, each in refused])
+        for arrival, (run_id, why) in refused:
+            if run_id in there:
+                arrival.run_ids.append(run_id)
+            else:
+                arrival.refusals.append(why)
+
     def _gather(self, wanted: Sequence[tuple[Arrival, Joining]]) -> None:
         for (arrival, _), why in zip(wanted, self._collector.gather([each for _, each in wanted]), strict=True):
             arrival.refusals += [why] if why else []
@@ -96,16 +118,22 @@ class EventRuns:
             arrival.run_ids.append(entrance.run_id)
             arrival.ready += advance.ready
 
-    def _consequence(self, flow: Subscribed, event: InboundEvent, arrival: Arrival) -> Entrance | Joining | None:
+    def _consequence(
+        self, flow: Subscribed, event: InboundEvent, arrival: Arrival
+    ) -> Entrance | _Refused | Joining | None:
         """What a flow makes of an event, if anything; why it can make nothing of it is told to the arrival."""
         try:
             if isinstance(flow.reaction, Gatherer):
                 return joining_of(flow.plan, flow.reaction, event, self._max_value_bytes)
             begun = flow.reaction.begun_by(event)
-            if begun is None:
-                return None
-            submission = Submission(begun.params, begun.run_id, {EVENT_TAG: event.type})
-            return self._pins.pinned(entrance_of(flow.plan, submission, self._max_value_bytes))
+            return None if begun is None else self._entrance(flow, begun, event)
         except (UsageError, WireError) as error:
             arrival.refusals.append(str(error))
             return None
+
+    def _entrance(self, flow: Subscribed, begun: Begun, event: InboundEvent) -> Entrance | _Refused:
+        try:
+            submission = Submission(begun.params, begun.run_id, {EVENT_TAG: event.type})
+            return self._pins.pinned(entrance_of(flow.plan, submission, self._max_value_bytes))
+        except (UsageError, WireError) as error:
+            return _Refused(begun.run_id, str(error))

@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 from taskmesh.errors import EventError, UnresolvedReferenceError
 from taskmesh.expressions.cel import Expression
 from taskmesh.model.condition_text import ConditionError
+from taskmesh.model.conditions import shown_value
 from taskmesh.model.events.on_event import TYPE_PATTERN, InboundEvent
 from taskmesh.model.events.on_event_rules import TYPE_RULE, digest, event_condition, holds
 from taskmesh.model.flow import Flow, Node
@@ -91,7 +92,7 @@ def _of_match(match: Mapping[str, Value]) -> Iterator[tuple[Path, str]]:
         if not _PATH.fullmatch(path):
             yield (path,), f"{path!r:.200} is no path in the data of an event; write KEY, or KEY.KEY"
         if _canonical(value) is None:
-            yield (path,), f"the value for {path!r:.200} {_NO_KEY}, not {value!r:.100}"
+            yield (path,), f"the value for {path!r:.200} {_NO_KEY}, not {shown_value(value)}"
 
 
 _NO_KEY = "must be a text, a number, true or false"
@@ -132,7 +133,7 @@ def key_of_match(event: str, match: Mapping[str, Value]) -> str:
     values = {path: _canonical(value) for path, value in match.items()}
     for path, value in values.items():
         if value is None:
-            raise EventError(f"what is matched with {path!r} {_NO_KEY}, not {match[path]!r:.100}")
+            raise EventError(f"what is matched with {path!r} {_NO_KEY}, not {shown_value(match[path])}")
     return _key(event, [(path, values[path] or "") for path in sorted(values)])
 
 
