@@ -151,7 +151,7 @@ def _of_one_run(foundation: Foundation, count: int) -> int:
     reader = ScheduleReader(foundation.link, foundation.keys)
     records = reader.records([f"schedule-{number}" for number in range(count)], 10)
     open_runs = [Command(each.open_runs, "ZCARD", each.open_runs) for each in foundation.keys.partitions]
-    runs = sum(value_of(reply) for reply in foundation.link.exchange(open_runs))
+    runs: int = sum(value_of(reply) for reply in foundation.link.exchange(open_runs))
     alone = sum(each is not None and each.counts["begun"] == 1 and not each.passed for each in records)
     return min(alone, runs) if runs <= count else count - runs
 

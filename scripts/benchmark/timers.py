@@ -13,8 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.benchmark.figures import percentile_99
-from taskmesh.broker.protocol import DirectMessage, LinkState, Outgoing
+from taskmesh.app.assembly import build_on
+from taskmesh.app.keeping import open_batches
+from taskmesh.broker.protocol import LinkState, Message
+from taskmesh.broker.settings import BrokerSettings
 from taskmesh.clock import SystemClock
+from taskmesh.config.settings import Settings
 from taskmesh.dispatch.advance import Advancer, Ending, Entrance
 from taskmesh.dispatch.dispatcher import Dispatcher
 from taskmesh.dispatch.plan import Plan
@@ -76,7 +80,7 @@ class Bell:
 
     async def start(self) -> None: ...
 
-    def publish(self, messages: Sequence[Outgoing | DirectMessage], then: Callable[[], None] | None = None) -> None:
+    def publish(self, messages: Sequence[Message], then: Callable[[], None] | None = None) -> None:
         now = time.time()
         for message in messages:
             told = decode_message(message.body)
@@ -105,6 +109,7 @@ class TimerBench:
         leadership = self._leadership = Leadership(Elections(link, keys), "bench", LEASE_SECONDS)
         dispatcher, plans = Dispatcher(self.bell), Plans(reader.flow_body)
         alarm = AlarmClock(self._store, dispatcher, clock)
+        foundation = build_on(link, clock, Settings(namespace=namespace), BrokerSettings("amqp://nowhere"), None)
         parts = KeeperParts(self._store, reader, self._housekeeping, plans, dispatcher, self.bell, Tally(), leadership)
         self.timers = Timers(
             self._housekeeping,
@@ -114,6 +119,7 @@ class TimerBench:
             Controls(self._store),
             alarm,
             Halts(parts, "bench", 0.0),
+            open_batches(foundation, leadership, dispatcher, Tally(), "bench"),
             clock,
         )
 

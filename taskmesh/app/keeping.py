@@ -81,7 +81,7 @@ class KeeperRole:
             Controls(foundation.store),
             alarm_clock(foundation, dispatcher, tally),
             Halts(parts, holder, grace_seconds),
-            _batches(foundation, self._leadership, dispatcher, tally, holder),
+            open_batches(foundation, self._leadership, dispatcher, tally, holder),
             foundation.clock,
         )
         self._scheduler = open_scheduler(foundation, self._leadership, dispatcher, tally)
@@ -155,9 +155,10 @@ def _event_relay(foundation: Foundation, leadership: Leadership, publisher: Publ
     return EventRelay(outbox, writer, publisher, leadership, tally)
 
 
-def _batches(
+def open_batches(
     foundation: Foundation, leadership: Leadership, dispatcher: Dispatcher, tally: Tally, holder: str
 ) -> Batches:
+    """Closes batches of events, and begins their runs."""
     return Batches(
         BatchParts(
             batches=EventBatches(foundation.store),

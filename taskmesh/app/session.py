@@ -191,6 +191,8 @@ class Session:
         await end_all(self._tasks)
         if self._keeper is not None:
             self._keeper.leave()
+        # What comes from here on goes back at once: to others only where this consumer is gone, else to it again.
+        self._consumer.pause()
         self._engine.stop_taking()
         await self._pool.stop()
         await self._consumer.close()

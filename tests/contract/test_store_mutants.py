@@ -93,7 +93,6 @@ MISTAKES = {
     "a heartbeat hides that the run was halted": Mistake("beat_node", "values[2] or ''", "'' or ''"),
     "a heartbeat without details forgets the checkpoint": Mistake("beat_node", "if ARGV[3] ~= '' then", "if true then"),
     "a claim brings no checkpoint": Mistake("claim_node", "record[TOKEN] > FIRST_CLAIM and", "false and"),
-    "a condition reads anew at each claim": Mistake("claim_node", " and not values[FIELDS + BEFORE_FIELDS]", ""),
     "a claim does not keep what a condition reads": Mistake("claim_node", "then keep_seen(values) end", "then end"),
     "a reset node is decided by what was seen before": Mistake(
         "reset_nodes", "  gone[#gone + 1] = 'seen:' .. node\n", ""
@@ -251,6 +250,7 @@ MISTAKES = {
 }
 
 MISTAKES_OF_RULES = {
+    "a condition reads anew at each claim": Mistake("claim_node", " and not values[FIELDS + BEFORE_FIELDS]", ""),
     "a rule counts failures as skips": Mistake("settle_node", "upstream_failed = FAILED", "upstream_failed = SKIPPED"),
     "a rule that cannot be met any more waits": Mistake("settle_node", "or failed + left < least_failed", ""),
     "a rule begins before all have ended": Mistake("settle_node", "(not waits or left == 0)", "true"),

@@ -84,7 +84,7 @@ def test_a_fork_takes_over_hooks_with_their_nodes_and_runs_those_of_its_flow(ben
 
 def test_only_what_has_begun_of_the_hooks_of_a_flow_is_marked_by_hand(bench: MeshBench, tmp_path: Path) -> None:
     run = bench.mesh.submit(app.guarded, path=str(tmp_path / "gate"))
-    with pytest.raises(RunStateError, match="begins when all else has ended"):
+    with pytest.raises(RunStateError, match="waits for its turn; it can be skipped or marked when that has come"):
         run.skip("flow:finally")
     [waiting] = run.explain("flow:finally").nodes
     assert waiting.reasons[0].startswith("waits for first (ready), gate (waiting)")

@@ -75,6 +75,9 @@ _EXPRESSED = {
     "an expression was told of one end": (("work", 0), ("work", 1), ("claim", 2)),
     "an expression was told of one failure": (("work", 0), ("work", 1, "failed"), ("claim", 2)),
     "what could not run must tell": (("work", 0, "failed"), ("work", 2)),
+    "what began early was handed back, and all else has ended": (
+        *(("work", 0), ("work", 1), ("claim", 4), ("work", 2), ("release", 4)),
+    ),
 }
 
 
