@@ -127,9 +127,10 @@ class RabbitConsumer:
 
     def pause(self) -> None:
         """Stop taking; what was delivered can still be acked."""
-        self._link.check_thread()
         self._paused = True
-        self._cancel(self._queues())
+        if self._channel is not None:
+            self._link.check_thread()
+            self._cancel(self._queues())
 
     def resume(self) -> None:
         """Take again."""

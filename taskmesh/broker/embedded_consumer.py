@@ -88,7 +88,8 @@ class KombuConsumer:
     def pause(self) -> None:
         """Stop taking; what was delivered can still be acked."""
         self._paused = True
-        self._tell(lambda session: session.pause())
+        if self._session is not None:
+            self._tell(lambda session: session.pause())
 
     def resume(self) -> None:
         """Take again."""

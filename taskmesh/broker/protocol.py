@@ -135,7 +135,7 @@ class Consumer(Protocol):
         """Give messages back for others."""
 
     def pause(self) -> None:
-        """Stop taking; what was delivered can still be acked."""
+        """Stop taking; what was delivered can still be acked. One that is not connected yet will take nothing."""
 
     def resume(self) -> None:
         """Take again."""
