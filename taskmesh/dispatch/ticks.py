@@ -10,8 +10,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from taskmesh.dispatch.admitted import admitted_among
-from taskmesh.dispatch.advance import Advancer, Entrance
+from taskmesh.dispatch.admitted import Admitting
+from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.pins import Pins
@@ -21,8 +21,6 @@ from taskmesh.errors import UsageError, WireError
 from taskmesh.model.references import Template
 from taskmesh.model.schedules.references import compile_tick_value
 from taskmesh.model.schedules.schedule import Schedule
-from taskmesh.store.calls import Word
-from taskmesh.store.reader import Reader
 from taskmesh.store.schedules.calls import Recorded, SettledTick
 from taskmesh.store.schedules.reader import ScheduleReader
 from taskmesh.store.store import Store
@@ -88,9 +86,8 @@ class TickRuns:
 
     def __init__(self, definitions: Definitions, store: Store, max_value_bytes: int) -> None:
         self._definitions = definitions
-        self._advancer = Advancer(store)
+        self._admitting = Admitting(store)
         self._pins = Pins(store)
-        self._reader = Reader(store.link, store.keys)
         self._max_value_bytes = max_value_bytes
 
     def admit(self, recorded: Sequence[Recorded]) -> tuple[list[Ready], list[SettledTick]]:
@@ -99,18 +96,9 @@ class TickRuns:
         :raises StoreUnavailableError: some may have begun; admit all of them again.
         """
         known = self._definitions.of([(each.schedule_id, each.revision) for each in recorded])
-        prepared = [(each, self._entrance(each, known)) for each in recorded]
-        refused = self._refused([(each, why) for each, why in prepared if isinstance(why, str)])
-        entrances = [(each, entrance) for each, entrance in prepared if isinstance(entrance, Entrance)]
-        advances = self._advancer.admit([entrance for _, entrance in entrances]) if entrances else []
-        ready = [node for advance in advances for node in advance.ready]
-        words = zip(entrances, advances, strict=True)
-        return ready, refused + [SettledTick(each, _refusal(advance.word)) for (each, _), advance in words]
-
-    def _refused(self, refused: Sequence[tuple[Recorded, str]]) -> list[SettledTick]:
-        """But for those that have begun: whoever admitted them died before they were settled."""
-        there = admitted_among(self._reader, [each.run_id for each, _ in refused])
-        return [SettledTick(each, "" if each.run_id in there else why) for each, why in refused]
+        wanted = [(each, each.run_id, self._entrance(each, known)) for each in recorded]
+        ready, answered = self._admitting.admit(wanted)
+        return ready, [SettledTick(each, why) for each, why in answered]
 
     def _entrance(self, recorded: Recorded, known: Mapping[tuple[str, str], Known]) -> Entrance | str:
         """The run of a tick, or why there can be none."""
@@ -125,7 +113,3 @@ class TickRuns:
             return self._pins.pinned(entrance_of(found.plan, submission, self._max_value_bytes))
         except (UsageError, WireError) as error:
             return str(error)
-
-
-def _refusal(word: Word) -> str:
-    return "a run with this id exists, with another flow or other parameters" if word is Word.CONFLICT else ""

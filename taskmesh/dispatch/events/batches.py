@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from taskmesh.dispatch.admitted import admitted_among
-from taskmesh.dispatch.advance import Advancer, Entrance
+from taskmesh.dispatch.admitted import Admitting
+from taskmesh.dispatch.advance import Entrance
 from taskmesh.dispatch.dispatcher import Ready
 from taskmesh.dispatch.entrance import Submission, entrance_of
 from taskmesh.dispatch.events.subscribed import Subscribed, read_subscribed
@@ -30,7 +30,6 @@ from taskmesh.store.calls import Word
 from taskmesh.store.events.batch_reader import ClosedBatch, EventBatchReader
 from taskmesh.store.events.batches import EventBatches, Joining
 from taskmesh.store.flow_versions import flow_versions_of
-from taskmesh.store.reader import Reader
 from taskmesh.store.store import Store
 from taskmesh.wire import pack
 from taskmesh.wire.codec import MAX_DECODED_BYTES
@@ -126,9 +125,8 @@ class BatchRuns:
 
     def __init__(self, store: Store, max_value_bytes: int) -> None:
         self._versions = flow_versions_of(store)
-        self._advancer = Advancer(store)
+        self._admitting = Admitting(store)
         self._pins = Pins(store)
-        self._reader = Reader(store.link, store.keys)
         self._max_value_bytes = max_value_bytes
         self._version = lru_cache(VERSIONS_KEPT)(self._read_version)
 
@@ -137,20 +135,9 @@ class BatchRuns:
 
         :raises StoreUnavailableError: some may have begun; admit all of them again.
         """
-        prepared = [(each, self._entrance(each)) for each in closed]
-        refused = self._refused([(each, why) for each, why in prepared if isinstance(why, str)])
-        entrances = [(each, entrance) for each, entrance in prepared if isinstance(entrance, Entrance)]
-        advances = self._advancer.admit([entrance for _, entrance in entrances]) if entrances else []
-        ready = [node for advance in advances for node in advance.ready]
-        words = zip(entrances, advances, strict=True)
-        return ready, refused + [BegunBatch(each, _refusal(advance.word)) for (each, _), advance in words]
-
-    def _refused(self, refused: Sequence[tuple[ClosedBatch, str]]) -> list[BegunBatch]:
-        """But for those that have begun: whoever admitted them died before they were settled."""
-        run_ids = [run_id_of(*each.standing.batch) for each, _ in refused]
-        there = admitted_among(self._reader, run_ids)
-        pairs = zip(refused, run_ids, strict=True)
-        return [BegunBatch(each, "" if run_id in there else why) for (each, why), run_id in pairs]
+        wanted = [(each, run_id_of(*each.standing.batch), self._entrance(each)) for each in closed]
+        ready, answered = self._admitting.admit(wanted)
+        return ready, [BegunBatch(each, why) for each, why in answered]
 
     def _entrance(self, closed: ClosedBatch) -> Entrance | str:
         """The run of a batch, or why there can be none."""
@@ -172,7 +159,3 @@ class BatchRuns:
         if found is None:
             raise UsageError(f"flow {name!r}: the version under which its events were gathered cannot be read")
         return found
-
-
-def _refusal(word: Word) -> str:
-    return "a run with this id exists, with another flow or other parameters" if word is Word.CONFLICT else ""
