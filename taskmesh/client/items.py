@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from taskmesh.client.details import NodeDetails, RunDetails
+from taskmesh.client.details import NodeDetails, RunDetails, place_of
 from taskmesh.client.parts import ClientParts
 from taskmesh.dispatch.plan import Plan
 from taskmesh.errors import RunNotFoundError, RunStateError, UsageError
 from taskmesh.model.item_names import read_item_name
 from taskmesh.model.mapping import Map
-from taskmesh.model.problems import Hints
 from taskmesh.store.calls import NodeKey
 from taskmesh.store.family import Outcome, child_id
-from taskmesh.store.records import NodeRecord
 
 
 class Found(NamedTuple):
@@ -60,10 +58,7 @@ class Items:
         if place is not None:
             return Found(run_id, plan, place)
         name, number = read_item_name(node) or (node, None)
-        outer = plan.place_of(name)
-        if outer is None:
-            hint = Hints(plan.graph.names).did_you_mean(name)
-            raise UsageError(f"run {run_id!r} has no node {name!r}{hint}")
+        outer = place_of(plan, run_id, name)
         if plan.is_undo(outer) or not isinstance(plan.node(outer).step, Map):
             raise UsageError(f"node {name!r} of run {run_id!r} is no map, so there is no {node!r}; name the node alone")
         return self._item(run_id, name, outer, int(number or 0))
@@ -79,12 +74,10 @@ class Items:
         """The run of the items of a map, whose key is given; None where there is none, or not any more."""
         [record] = self._parts.reader.node_records([key])
         [heard] = self._parts.reader.run_fields(key.run_id, [f"child:{key.node}"])
-        wanted = [*self._begun(key, record), *([Outcome.read(heard).ticket] if heard else [])]
+        wanted = [child_id(key, record.opened_at, record.retries)] if record else []
+        wanted += [Outcome.read(heard).ticket] if heard else []
         known = zip(wanted, self._parts.reader.statuses(wanted), strict=True)
         return next((run_id for run_id, status in known if status is not None), None)
-
-    def _begun(self, key: NodeKey, record: NodeRecord | None) -> list[str]:
-        return [child_id(key, record.opened_at, record.retries)] if record else []
 
     def _item(self, run_id: str, name: str, outer: int, number: int) -> Found:
         child = self.child_of(NodeKey(run_id, outer))
